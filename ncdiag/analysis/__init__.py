@@ -1,0 +1,1 @@
+"""Tables in, results out: the questions of the paper, asked of stored runs."""

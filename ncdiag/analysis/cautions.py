@@ -1,0 +1,104 @@
+"""What a reader must know before believing a pair's fn*: each caution is a sentence with its numbers."""
+
+from collections import Counter
+
+import pandas as pd
+
+from ncdiag.analysis.conditions import show
+from ncdiag.domain.onset import OnsetRule
+
+_NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
+_UNFINISHED = ("pending", "running", "interrupted", "lost")
+
+
+def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
+    """Give the cautions of one pair of an onset table, the gravest first."""
+    collapsed = pair[pair["state"] == "collapsed"]
+    found = [
+        *_mixed_onsets(collapsed),
+        *_stopped_early(pair, rule),
+        *_excluded(pair, rule),
+        *_mixed_runs(collapsed),
+        *_noisy(collapsed, rule),
+    ]
+    return tuple(found)
+
+
+def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of onsets under two losses, or in two phases of one loss."""
+    for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
+        counts = Counter(show(value) for value in collapsed[column])
+        if len(counts) > 1:
+            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
+    return []
+
+
+def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    stops = pair["stop_eps"].dropna()
+    other = stops[stops != rule.eps]
+    if other.empty:
+        return []
+    counts = Counter(f"eps {value:g}" for value in other)
+    censored = pair.loc[other.index, "state"].isin(["censored", "unconfirmed"]).sum()
+    return [f"{len(other)} runs stopped by another rule ({_listed(counts)}); {censored} of them are censored by design"]
+
+
+def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    """Name what is not in the estimate, and why."""
+    states = Counter(pair["state"])
+    evaluated = len(pair) - states["no_data"]
+    found = []
+    if states["unconfirmed"]:
+        found.append(
+            f"{states['unconfirmed']} of {evaluated} runs end below eps before {rule.patience} evaluations confirm it; "
+            "--patience 1 or --rule first counts them"
+        )
+    if states["censored"] and states["collapsed"]:
+        found.append(f"{states['censored']} of {evaluated} runs did not collapse: fn* is that of the others only")
+    unfinished = (pair["status"].isin(_UNFINISHED) & (pair["state"] != "no_data")).sum()
+    if unfinished:
+        found.append(f"{unfinished} of {evaluated} runs are not finished")
+    for state, why in (
+        ("left_censored", "were below eps when first evaluated, so their onset is not known"),
+        ("diverged", "diverged"),
+        ("dead", "ended with dead features (norm near 0, accuracy near chance), which is no collapse"),
+    ):
+        if states[state]:
+            found.append(f"{states[state]} of {evaluated} runs {why}")
+    degenerate = (pair["degenerate"] > 0).sum()
+    if degenerate:
+        found.append(f"{degenerate} runs were below eps while nothing was learned; those evaluations do not count")
+    return found
+
+
+def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
+    """Warn where the runs differ in what no hyperparameter shows, or were changed half-way."""
+    found = []
+    if collapsed["intervention"].notna().any():
+        changed = int(collapsed["intervention"].notna().sum())
+        found.append(f"{changed} of {len(collapsed)} collapsed runs had their features rescaled")
+    for column, what in (("origin", "origins"), ("device", "kinds of device")):
+        counts = Counter(show(value).split(":")[0] for value in collapsed[column])
+        if len(counts) > 1:
+            found.append(f"runs of different {what} ({_listed(counts)})")
+    contents = collapsed.groupby(["dataset", "train_size"], dropna=False)["data_sha256"].nunique()
+    if (contents > 1).any():
+        found.append("runs of one data set whose contents differ (SHA-256)")
+    return found
+
+
+def _noisy(collapsed: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    if rule.rule == "first" or collapsed.empty:
+        blurred = collapsed.iloc[:0]
+    else:
+        blurred = collapsed[collapsed["noise"] > _NOISY * collapsed["slope"].abs()]
+    if blurred.empty:
+        return []
+    return [
+        f"in {len(blurred)} of {len(collapsed)} runs the noise of {rule.metric} moves the onset "
+        f"by more than {_NOISY:.0f} epochs"
+    ]
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.most_common())

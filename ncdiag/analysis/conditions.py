@@ -1,0 +1,81 @@
+"""What makes two runs repetitions of one experiment: all hyperparameters but the seed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.domain.statistics import IntArray
+from ncdiag.domain.words import nearest
+from ncdiag.errors import AnalysisError
+
+CONDITION_COLUMNS = (
+    "arch",
+    "depth",
+    "width",
+    "activation",
+    "dataset",
+    "train_size",
+    "optimizer",
+    "lr",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "batch_size",
+    "phases",
+    "intervention",
+)
+PAIR = ("arch", "dataset")
+GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
+
+
+def check_grouping(by: Sequence[str]) -> None:
+    """Raise an `AnalysisError` that names the nearest column, unless runs can be grouped by all of these."""
+    for column in by:
+        if column not in GROUPING_COLUMNS:
+            raise AnalysisError(
+                f"--by: runs have no column {column!r}{nearest(column, GROUPING_COLUMNS)}\n"
+                f"expected some of {', '.join(GROUPING_COLUMNS)}"
+            )
+
+
+def group_numbers(runs: pd.DataFrame, by: Sequence[str]) -> IntArray:
+    """Give each row the number of its combination of some columns, from 0 as they appear; missing equals missing."""
+    numbers = np.zeros(len(runs), dtype=np.int64)
+    for column in by:
+        codes, values = pd.factorize(runs[column], use_na_sentinel=False)
+        numbers = pd.factorize(numbers * len(values) + codes)[0].astype(np.int64)
+    return numbers
+
+
+def condition_numbers(runs: pd.DataFrame) -> IntArray:
+    """Give each run the number of its condition, from 0 as they appear."""
+    return group_numbers(runs, CONDITION_COLUMNS)
+
+
+def condition_labels(runs: pd.DataFrame) -> list[str]:
+    """Name the condition of each run by what varies among these runs: `depth=5, weight_decay=1e-05`."""
+    varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
+    if not varying:
+        return ["all alike"] * len(runs)
+    columns = [[f"{name}={show(value)}" for value in runs[name]] for name in varying]
+    return [", ".join(parts) for parts in zip(*columns, strict=True)]
+
+
+def show(value: Any) -> str:
+    """Give a hyperparameter as people write it: whole numbers without a point, `?` for what is not known."""
+    if value is None or value != value:  # noqa: PLR0124  # NaN differs from itself
+        return "?"
+    if isinstance(value, (float, np.floating)):
+        return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
+    return str(value)
+
+
+def plain_value(value: Any) -> Any:
+    """Give a cell of a frame as a value of Python, None where it is missing; 5.0 of a whole-number column is 5."""
+    if value is None or value != value:  # noqa: PLR0124  # NaN differs from itself
+        return None
+    value = value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, float) and value == int(value) else value

@@ -1,0 +1,67 @@
+"""One row per run: when it collapsed, or why there is no onset."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.trajectories import trajectories
+from ncdiag.domain.onset import Onset, OnsetRule, Trajectory, find_onset
+from ncdiag.domain.records import RunStatus
+
+# The fields of an Onset, under the names that they have beside the columns of a run.
+_NAMES = {
+    "epoch": "onset",
+    "feature_norm": "fn_star",
+    "phase": "onset_phase",
+    "loss": "onset_loss",
+    "index": "onset_index",
+}
+ONSET_COLUMNS = tuple(_NAMES.get(f.name, f.name) for f in fields(Onset))
+_NO_DATA = Onset(state="no_data")
+_OPEN = ("censored", "unconfirmed")
+
+
+def onset_table(runs: pd.DataFrame, epochs: pd.DataFrame, rule: OnsetRule) -> pd.DataFrame:
+    """Give a row per run, in the order of `runs`: its columns, then `ONSET_COLUMNS`, then what frames the onset.
+
+    `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
+    with `onset` its epoch and `fn_star` the feature norm there; `fn_min` is the smallest feature norm of the run,
+    `evaluations` and `last_epoch` count what was looked at, and `stop_eps` is the eps at which the run was told to
+    stop. A run whose training ended as diverged or dead before an onset has that state.
+    """
+    found = trajectories(epochs, rule.metric)
+    names = [str(name) for name in runs["run"]]
+    onsets = [
+        _ended_as(find_onset(found[name], rule), status) if name in found else _NO_DATA
+        for name, status in zip(names, runs["status"], strict=True)
+    ]
+    columns: dict[str, Any] = {
+        _NAMES.get(f.name, f.name): [getattr(onset, f.name) for onset in onsets] for f in fields(Onset)
+    }
+    columns["fn_min"] = [_smallest_norm(found.get(name)) for name in names]
+    columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
+    columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
+    columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
+    return pd.concat([runs.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+
+
+def _ended_as(onset: Onset, status: str) -> Onset:
+    """Let the end of the training decide what the end of the rows leaves open."""
+    if onset.state in _OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
+        return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead")
+    return onset
+
+
+def _smallest_norm(trajectory: Trajectory | None) -> float:
+    norm = None if trajectory is None else trajectory.feature_norm
+    usable = np.empty(0) if norm is None else norm[np.isfinite(norm)]
+    return float(usable.min()) if len(usable) else np.nan
+
+
+def _stop_eps(config: Any) -> float:
+    """Give the eps at which the configuration tells a run to stop, NaN where it does not."""
+    stop = config.get("stop") if isinstance(config, Mapping) else None
+    return float(stop["eps"]) if isinstance(stop, Mapping) and "eps" in stop else np.nan

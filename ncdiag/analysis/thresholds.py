@@ -1,0 +1,196 @@
+"""fn* of each pair: the feature norm at onset with its interval, its spread, and what limits both."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.conditions import (
+    PAIR,
+    check_grouping,
+    condition_labels,
+    condition_numbers,
+    group_numbers,
+    plain_value,
+)
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result, Status
+from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, Threshold, estimate_threshold
+
+QUESTION = "threshold"
+
+
+def threshold_results(
+    onsets: pd.DataFrame, *, rule: OnsetRule, by: Sequence[str] = PAIR, level: float = 0.95
+) -> list[Result]:
+    """Give two results per pair, in the order of the runs: `fn_star` and `cv`.
+
+    `onsets` is the table of `onset_table`, made with `rule`. A pair is a combination of the columns `by`. `extra` of
+    `fn_star` holds the published figures (`mean`, `sd`, `cv`), the bound `cv_upper`, when and where the onsets were
+    (`t_min`, `t_median`, `t_max`, `phase`, `loss`), how every run of the pair ended, and each condition's own fn*.
+    """
+    check_grouping(by)
+    numbers = group_numbers(onsets, by)
+    return [
+        result
+        for number in range(int(numbers.max(initial=-1)) + 1)
+        for result in _pair_results(onsets[numbers == number], rule, by, level)
+    ]
+
+
+def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level: float) -> list[Result]:
+    states = Counter(pair["state"])
+    base: dict[str, Any] = {
+        "question": QUESTION,
+        "group": {column: plain_value(pair[column].iloc[0]) for column in by},
+        "level": level,
+        "n_runs": len(pair) - states["no_data"],
+        "n_censored": states["censored"] + states["unconfirmed"],
+    }
+    cautions = list_cautions(pair, rule)
+    counts = _counts(states)
+    collapsed = pair[pair["state"] == "collapsed"]
+    usable = collapsed[collapsed["fn_star"] > 0]
+    counts["n_without_norm"] = len(collapsed) - len(usable)
+    if usable.empty:
+        empty = {**base, "status": _status_without_onset(states), "warnings": cautions, "extra": counts}
+        return [Result(quantity=quantity, **empty) for quantity in ("fn_star", "cv")]
+    conditions = condition_numbers(usable)
+    found = estimate_threshold(usable["fn_star"].to_numpy(dtype=np.float64), conditions, level)
+    base |= {"n_conditions": found.n_conditions, "status": found.status}
+    fn_star = Result(
+        quantity="fn_star",
+        estimate=found.fn_star.estimate,
+        lo=found.fn_star.lo,
+        hi=found.fn_star.hi,
+        method=_fn_star_method(found),
+        warnings=(*_condition_caution(found), *cautions),
+        extra={**counts, **_published(found), **_when(usable), **_crossed(pair, found), "conditions": _each(usable)},
+        **base,
+    )
+    spread = Result(
+        quantity="cv",
+        estimate=found.cv.estimate,
+        lo=found.cv.lo,
+        hi=found.cv.hi,
+        method=_cv_method(found),
+        warnings=_cv_caution(found),
+        extra={"cv_upper": found.cv_upper, "cv_needed": found.cv_needed, "claim": CV_CLAIM, "verdict": _verdict(found)},
+        **base,
+    )
+    return [fn_star, spread]
+
+
+def _counts(states: Counter[str]) -> dict[str, int]:
+    return {
+        f"n_{state}": states[state]
+        for state in ("collapsed", "unconfirmed", "left_censored", "diverged", "dead", "no_data")
+    }
+
+
+def _status_without_onset(states: Counter[str]) -> Status:
+    """Say why a pair has no fn*: what became of all its runs, or of most of them."""
+    if states["collapsed"]:
+        return "not_testable"  # onsets, but no feature norm was measured there
+    ended: dict[str, Status] = {
+        "censored": "all_censored",
+        "unconfirmed": "all_censored",
+        "left_censored": "left_censored",
+        "diverged": "diverged",
+        "dead": "dead",
+    }
+    seen = [state for state in ended if states[state]]
+    return ended[max(seen, key=lambda state: states[state])] if seen else "no_data"
+
+
+def _published(found: Threshold) -> dict[str, Any]:
+    return {
+        "mean": found.mean,
+        "sd": found.sd,
+        "cv": found.sample_cv,
+        "log_cv": found.cv.estimate,
+        "cv_upper": found.cv_upper,
+        "over": found.over,
+    }
+
+
+def _when(usable: pd.DataFrame) -> dict[str, Any]:
+    """Say when the onsets were, and in which phase under which loss; one value only where all agree."""
+    onset = usable["onset"]
+    found: dict[str, Any] = {"t_min": onset.min(), "t_median": onset.median(), "t_max": onset.max()}
+    for name, several, column in (("phase", "phases", "onset_phase"), ("loss", "losses", "onset_loss")):
+        values = Counter(plain_value(value) for value in usable[column])
+        found[name] = next(iter(values)) if len(values) == 1 else None
+        found[several] = {str(value): count for value, count in values.items() if value is not None}
+    return found
+
+
+def _crossed(pair: pd.DataFrame, found: Threshold) -> dict[str, int]:
+    """Count the censored runs whose feature norm fell below fn* without a collapse."""
+    censored = pair[pair["state"].isin(["censored", "unconfirmed"])]
+    return {"n_censored_crossed": int((censored["fn_min"] <= found.fn_star.estimate).sum())}
+
+
+def _each(usable: pd.DataFrame) -> list[dict[str, Any]]:
+    labelled = usable.assign(condition=condition_labels(usable), log_norm=np.log(usable["fn_star"].astype(float)))
+    groups = labelled.groupby("condition", sort=False)
+    return [
+        {
+            "condition": str(label),
+            "n_runs": len(rows),
+            "fn_star": float(np.exp(rows["log_norm"].mean())),
+            "onset": float(rows["onset"].mean()),
+        }
+        for label, rows in groups
+    ]
+
+
+def _fn_star_method(found: Threshold) -> str:
+    if found.status == "too_few":
+        return "the norm of one run"
+    units = found.n_conditions if found.over == "conditions" else found.n_runs
+    what = "condition means" if found.over == "conditions" else "runs"
+    return f"geometric mean over conditions, t interval on logs over {units} {what}"
+
+
+def _cv_method(found: Threshold) -> str:
+    if found.n_conditions > 1:
+        return "sqrt(exp(s^2) - 1), s^2 between and within conditions, bounds of Graybill and Wang"
+    return "sqrt(exp(s^2) - 1), chi-square bounds"
+
+
+def _condition_caution(found: Threshold) -> tuple[str, ...]:
+    if found.status == "too_few":
+        return ("one run collapsed: an estimate without an interval",)
+    if found.n_conditions == 1:
+        return ("one condition: no claim about invariance",)
+    if found.n_conditions < MIN_CONDITIONS:
+        return (
+            f"{found.n_conditions} conditions: the interval is over seeds; "
+            f"over conditions it needs {MIN_CONDITIONS}, so it says little about invariance",
+        )
+    return ()
+
+
+def _cv_caution(found: Threshold) -> tuple[str, ...]:
+    if found.status == "zero_variance":
+        return ("all runs have the same norm: no interval, and no claim about the spread",)
+    if found.status == "too_few" or found.cv_upper < CV_CLAIM:
+        return ()
+    return (
+        f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of {found.n_conditions} "
+        f"condition{'s' * (found.n_conditions > 1)} (upper bound {found.cv_upper:.3g}; "
+        f"needs a sample CV below {found.cv_needed:.2g})",
+    )
+
+
+def _verdict(found: Threshold) -> str:
+    """Judge `CV < 8 %` by its one-sided bounds; the published reading, the sample CV alone, decides nothing."""
+    if not np.isfinite(found.cv_upper):
+        return "not testable"
+    if found.cv_upper < CV_CLAIM:
+        return "supported"
+    return "refuted" if found.cv.lo > CV_CLAIM else "inconclusive"

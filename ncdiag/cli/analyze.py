@@ -1,0 +1,122 @@
+"""`ncdiag analyze`: what the stored runs show, question by question."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncdiag.cli.complete import complete_choices
+from ncdiag.cli.options import (
+    ByOption,
+    EpsOption,
+    FormatOption,
+    LevelOption,
+    MetricOption,
+    PatienceOption,
+    Phase,
+    PhaseOption,
+    Rule,
+    RuleOption,
+    StoreOption,
+    WhereOption,
+    onset_rule,
+    show_examples,
+    split_columns,
+)
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, note
+from ncdiag.cli.selection import selected_runs
+from ncdiag.domain.spec import check_choice
+from ncdiag.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.result import Result
+
+EXAMPLES = (
+    "ncdiag analyze threshold",
+    "ncdiag analyze threshold --rule first --where 'dataset=mnist and depth in (5,7)'",
+)
+QUESTIONS = (
+    *("threshold", "lead", "additivity", "attractor"),
+    *("depth", "width", "activation", "weight-decay", "claims"),
+)
+AVAILABLE = ("threshold",)
+
+
+def analyze(
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUESTION]",
+            show_default=False,
+            autocompletion=complete_choices(*QUESTIONS),
+            help=f"One of {', '.join(AVAILABLE)}; all that can be answered if left out.",
+        ),
+    ] = None,
+    eps: EpsOption = 0.01,
+    metric: MetricOption = "nc1",
+    patience: PatienceOption = 3,
+    rule: RuleOption = Rule.SUSTAINED,
+    phase: PhaseOption = Phase.ANY,
+    where: WhereOption = None,
+    by: ByOption = "arch,dataset",
+    level: LevelOption = 0.95,
+    form: FormatOption = Format.TABLE,
+    store: StoreOption = "",
+) -> None:
+    """Say what the stored runs show: threshold gives fn*, the feature norm at the onset of collapse.
+
+    Every figure comes with its interval and with what to keep in mind. The default counts an onset where NC1 stays
+    below 0.01; --rule first is the published reading.
+    """
+    if question is not None:
+        check_choice("question", question, QUESTIONS)
+        if question not in AVAILABLE:
+            raise AnalysisError(f"{question} is not available yet; this version answers {', '.join(AVAILABLE)}")
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.frames import epochs_frame
+
+    wanted = onset_rule(metric, eps, patience, rule, phase)
+    columns = split_columns(by)
+    with open_store(store) as opened:
+        runs = selected_runs(opened, None, where)
+        epochs = epochs_frame(opened, runs["run_id"].tolist())
+    results = _threshold(runs, epochs, wanted, columns, level)
+    if form is Format.JSON:
+        emit_json({"results": [result.to_dict() for result in results], "rule": asdict(wanted)})
+    elif form is Format.CSV:
+        _emit_csv(results)
+    else:
+        from ncdiag.cli.threshold_page import threshold_page
+
+        emit_text(threshold_page(results, wanted, level))
+        if question is None:
+            note(f"this version answers {', '.join(AVAILABLE)}; the other questions are not available yet")
+
+
+def _threshold(
+    runs: "DataFrame", epochs: "DataFrame", rule: "OnsetRule", by: Iterable[str], level: float
+) -> "list[Result]":
+    from ncdiag.analysis.onsets import onset_table
+    from ncdiag.analysis.thresholds import threshold_results
+
+    return threshold_results(onset_table(runs, epochs, rule), rule=rule, by=tuple(by), level=level)
+
+
+def _emit_csv(results: "list[Result]") -> None:
+    """Print a row per result: the group as columns `group_...`, nested figures as JSON."""
+    rows = [_flat_group(result.to_dict()) for result in results]
+    emit_csv(rows, header=list(dict.fromkeys(key for row in rows for key in row)))
+
+
+def _flat_group(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "group":
+            flat |= {f"group_{column}": cell for column, cell in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,130 @@
+"""The commands of ncdiag put together, and `main`: the only place where errors end."""
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from ncdiag import __version__
+from ncdiag.cli import analyze, export_data, import_data, plot, predict, runs, store, sweep, train
+from ncdiag.cli.options import StoreOption, show_examples
+from ncdiag.cli.output import prepare_streams
+from ncdiag.errors import NCDiagError, StoreError
+
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+# The system refuses to write: no space, quota used up, read-only, not permitted, file too large, fault of the device.
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+
+app = typer.Typer(
+    name="ncdiag",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=show_examples("ncdiag sweep --preset quickstart", "ncdiag analyze threshold"),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ncdiag {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ncdiag(
+    store: StoreOption = "",
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the Python traceback of an error; works after the command too.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train networks, measure neural collapse every epoch, and see what the runs do and do not show."""
+
+
+for _command, _name, _examples in (
+    (train.train, "train", train.EXAMPLES),
+    (sweep.sweep, "sweep", sweep.EXAMPLES),
+    (analyze.analyze, "analyze", analyze.EXAMPLES),
+    (predict.predict, "predict", predict.EXAMPLES),
+    (plot.plot, "plot", plot.EXAMPLES),
+    (export_data.export, "export", export_data.EXAMPLES),
+    (import_data.import_, "import", import_data.EXAMPLES),
+):
+    app.command(_name, epilog=show_examples(*_examples))(_command)
+app.add_typer(runs.app, name="runs")
+app.add_typer(store.app, name="store")
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and leave with the exit code that the contract names."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line, print its error if it has one, and give the exit code."""
+    prepare_streams()
+    arguments, debug = _debug_first(arguments)
+    try:
+        code = _run_typer(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard_output()
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error)
+
+
+def _debug_first(arguments: list[str]) -> tuple[list[str], bool]:
+    """Move --debug, which belongs to no command, before the command, and say whether it was given."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    given = len(options) < end
+    return ["--debug"] * given + options + arguments[end:], given
+
+
+def _run_typer(arguments: list[str]) -> int:
+    try:
+        app(arguments, prog_name="ncdiag")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # Typer would end with 1
+            raise stop.__context__ from None
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
+
+
+def _report(error: Exception) -> int:
+    """Say on stderr what went wrong, and give the exit code."""
+    if isinstance(error, NCDiagError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        where = f" {error.filename!r}" if error.filename else ""
+        message, code = f"the system refused to read or write{where}: {error.strerror}", StoreError.exit_code
+        _discard_output()
+    else:
+        message = (
+            f"{type(error).__name__}: {error}\n"
+            "this is a bug in ncdiag; rerun with --debug to see where, and please report it"
+        )
+        code = EXIT_BUG
+    sys.stderr.write(f"ncdiag: error: {message}\n")
+    return code
+
+
+def _discard_output() -> None:
+    """Point stdout at nothing, so that Python does not complain at exit of what it could not write."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,111 @@
+"""`ncdiag export`: what is in the store, for other tools and for other stores."""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ncdiag.cli.files import csv_text, write_output
+from ncdiag.cli.options import StoreOption, WhereOption
+from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
+from ncdiag.cli.selection import RunOption, selected_runs
+from ncdiag.errors import SpecError
+
+EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export runs --where 'dataset=mnist' --format json")
+
+
+class Content(StrEnum):
+    """What to export."""
+
+    EPOCHS = "epochs"
+    RUNS = "runs"
+
+
+class ExportFormat(StrEnum):
+    """How to write it."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+_ENDINGS = {
+    ".json": ExportFormat.JSON,
+    ".jsonl": ExportFormat.JSONL,
+    ".ndjson": ExportFormat.JSONL,
+    ".txt": ExportFormat.TABLE,
+}
+
+
+def export(
+    content: Annotated[
+        Content, typer.Argument(metavar="epochs|runs", show_default=False, help="Rows of epochs, or of runs.")
+    ] = Content.EPOCHS,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; - is stdout.")
+    ] = "-",
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", show_default=False, help="[default: what FILE ends in, else csv]"),
+    ] = None,
+    run: RunOption = None,
+    where: WhereOption = None,
+    excel_safe: Annotated[
+        bool,
+        typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas."),
+    ] = False,
+    store: StoreOption = "",
+) -> None:
+    """Export epochs or runs as CSV, JSON or JSON lines.
+
+    The numbers read back exactly. In CSV an empty cell was not measured; nan
+    and inf were. In JSON both are null, and `nonfinite` names what was not
+    finite. `ncdiag import` reads CSV and JSON lines of epochs.
+    """
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.frames import epochs_frame
+
+    form = form or _format_of(output)
+    if excel_safe and form is not ExportFormat.CSV:
+        raise SpecError(f"--excel-safe is for CSV, not for {form}; leave it out, or add --format csv")
+    with open_store(store) as opened:
+        frame = selected_runs(opened, run, where)
+        if content is Content.EPOCHS:
+            frame = epochs_frame(opened, frame["run_id"].tolist())
+    rows = frame_rows(frame)
+    header = [str(column) for column in frame.columns if column not in ("nonfinite", "run_id")]
+    if not rows:
+        note(f"no {content} to export")
+    if form is ExportFormat.TABLE:
+        header = [column for column in header if column != "config"]  # a document in a cell is not for reading
+    if form is ExportFormat.TABLE and output == "-":
+        columns = [Column(key=key, heading=key, drop=place) for place, key in enumerate(header)]
+        emit(rows, Format.TABLE, name=str(content), columns=columns)
+    else:
+        text = _text(rows, header, form, name=str(content), excel_safe=excel_safe)
+        write_output(text.encode("utf-8", "backslashreplace"), output)
+    if output != "-":
+        note(f"{len(rows):,} {content} written to {output}")
+
+
+def _format_of(output: str) -> ExportFormat:
+    return _ENDINGS.get(Path(output).suffix.lower(), ExportFormat.CSV)
+
+
+def _text(
+    rows: Sequence[Mapping[str, Any]], header: Sequence[str], form: ExportFormat, *, name: str, excel_safe: bool
+) -> str:
+    """Give the whole file."""
+    if form is ExportFormat.CSV:
+        return csv_text(rows, header, excel_safe=excel_safe)
+    if form is ExportFormat.TABLE:
+        cells = [list(header), *([table_cell(row[key]) for key in header] for row in rows)]
+        return "\n".join(layout(cells, right=[False] * len(header))) + "\n"
+    documents = [json_ready({key: row[key] for key in header}) for row in rows]
+    if form is ExportFormat.JSONL:
+        return "".join(f"{json.dumps(document, allow_nan=False)}\n" for document in documents)
+    return json.dumps({name: documents}, indent=2, allow_nan=False) + "\n"

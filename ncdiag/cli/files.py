@@ -1,0 +1,58 @@
+"""Writing what a command made: to stdout, or to a file that is there in full or not at all."""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ncdiag.cli.output import csv_cell
+from ncdiag.errors import SpecError
+
+# What a spreadsheet takes for a formula, at the start of a cell.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_output(content: bytes, target: str) -> None:
+    """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
+
+    Raises `SpecError` where the target cannot be a file.
+    """
+    if target == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target).resolve()
+    if path.is_dir():
+        raise SpecError(f"{target} is a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
+    if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
+        path.write_bytes(content)
+        return
+    unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:
+    """Give rows as RFC 4180 CSV; `excel_safe` puts an apostrophe before texts that would run as formulas."""
+    text = io.StringIO()
+    writer = csv.writer(text)  # RFC 4180: CRLF, quotes where they are needed
+    writer.writerow(header)
+    for row in rows:
+        cells = [csv_cell(row[key]) for key in header]
+        if excel_safe:
+            for place, key in enumerate(header):
+                if isinstance(row[key], str) and cells[place].startswith(_FORMULA):
+                    cells[place] = f"'{cells[place]}"
+        writer.writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,125 @@
+"""`ncdiag import`: trajectories that somebody else logged, all of them or none."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncdiag.cli.opening import open_to_change
+from ncdiag.cli.options import StoreOption
+from ncdiag.cli.output import emit_text, note
+from ncdiag.errors import DataError, SpecError
+
+if TYPE_CHECKING:
+    from ncdiag.domain.records import ImportedRun
+    from ncdiag.store.trajectory_files import Settings
+
+EXAMPLES = (
+    "ncdiag import log.csv --map nc1=NC1 --set arch=mlp",
+    "ncdiag import --manifest runs.csv --map feature_norm=feat_norm",
+)
+
+
+def import_(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", show_default=False, help="CSV or JSON lines, a row per epoch; - is stdin."),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            metavar="CSV",
+            help="Import the files that its column `file` names; its other columns describe the runs. With FILE: "
+            "describe the runs of FILE, which it names in its column `run`.",
+        ),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN,...",
+            help="Read a field of `ncdiag export` from another column; FIELD= leaves it out.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Describe the runs: arch, depth, dataset, weight_decay, ..., phases=ce:200,mse:400; "
+            "anything else is kept too.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name the only run of FILE.", show_default=False)] = None,
+    prefix: Annotated[str, typer.Option("--prefix", help="Put this before the name of every run.")] = "",
+    ignore_extra: Annotated[
+        bool, typer.Option("--ignore-extra", help="Allow columns and keys that look like misspelt ones.")
+    ] = False,
+    store: StoreOption = "",
+) -> None:
+    r"""Import trajectories from CSV or JSON lines, all of them or none.
+
+    Columns are those of `ncdiag export`; `epoch` and one metric are needed.
+    An empty cell is missing; nan and inf were measured. A file with a column
+    `run` may hold several runs, else the file gives the run its name.
+
+    `FILE:` before an entry of --map or --set makes it hold for the files or
+    runs of that name only (* stands for anything). It outweighs the manifest,
+    which outweighs an entry for all:
+
+    \b
+      --set 'gelu_*:phases=ce:200,mse' --map 'resnet_*:nc2_equiangular='
+
+    Without a column `phase`, epochs get their phase from `phases`. The columns
+    phase1_loss, phase1_epochs, phase2_loss of a manifest do not prove that a
+    run ever switched: there, only the first phase is filled in.
+    """
+    from ncdiag.domain.import_settings import parse_maps, parse_sets
+    from ncdiag.store.imports import find_known_keys, import_runs
+    from ncdiag.store.trajectory_files import Settings
+
+    settings = Settings(
+        maps=parse_maps(maps or []), sets=parse_sets(sets or []), prefix=prefix, ignore_extra=ignore_extra
+    )
+    found, notes = _read(file, manifest, name, settings)
+    with open_to_change(store, create=True) as opened:
+        known = find_known_keys(opened, [run.key for run in found])
+        stored = import_runs(opened, found)
+    for said in notes:
+        note(said)
+    emit_text("\n".join(run.name for run in stored))
+    new = [run for run in found if run.key not in known]
+    epochs = _count(sum(len(run.epochs) for run in new), "epoch")
+    note(f"{_count(len(new), 'run')} and {epochs} imported to {opened.label}")
+    if known:
+        note(f"{_count(len(found) - len(new), 'run')} with the same content had been imported before")
+
+
+def _read(
+    file: str | None, manifest: Path | None, name: str | None, settings: "Settings"
+) -> "tuple[list[ImportedRun], list[str]]":
+    from ncdiag.store.trajectory_files import read_file, read_manifest
+
+    if file is not None:
+        return read_file(*_read_bytes(file), settings, name=name, manifest=manifest)
+    if manifest is None:
+        raise SpecError("nothing to import; expected FILE.csv, or --manifest runs.csv that lists files")
+    if name is not None:
+        raise SpecError("--name names one run; a manifest names its runs in a column `run`. Leave --name out")
+    return read_manifest(manifest, settings)
+
+
+def _read_bytes(file: str) -> tuple[str, bytes]:
+    """Give the name of a file as messages have it, and its content."""
+    if file == "-":
+        return "stdin", sys.stdin.buffer.read()
+    try:
+        return Path(file).name, Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file!r}: {error.strerror}") from None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

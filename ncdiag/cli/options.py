@@ -1,0 +1,140 @@
+"""The options that several commands share, each with its help and its check.
+
+A check that fails raises a `SpecError`, which `ncdiag.cli.app.main` prints and turns into exit code 2.
+"""
+
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncdiag.cli.complete import complete_choices, complete_run
+from ncdiag.cli.location import DEFAULT_STORE, find_location
+from ncdiag.cli.output import Format
+from ncdiag.domain.records import METRICS
+from ncdiag.domain.spec import check_choice
+from ncdiag.errors import SpecError
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
+
+class Rule(StrEnum):
+    """How long the metric must stay below eps."""
+
+    SUSTAINED = "sustained"
+    FIRST = "first"
+
+
+class Phase(StrEnum):
+    """In which phase of the training an onset counts."""
+
+    ANY = "any"
+    FIRST = "1"
+    SECOND = "2"
+
+
+def show_examples(first: str, second: str) -> str:
+    """Give the end of a command's help: two lines to paste into a shell."""
+    return f"\b\nExamples:\n  {first}\n  {second}"
+
+
+def onset_rule(metric: str, eps: float, patience: int, rule: Rule, phase: Phase) -> "OnsetRule":
+    """Give the onset rule that the options describe."""
+    from ncdiag.domain.onset import OnsetRule
+
+    in_phase = None if phase is Phase.ANY else int(phase)
+    return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)
+
+
+def split_columns(text: str) -> list[str]:
+    """Give the names in a comma-separated list; raises `SpecError` when there are none."""
+    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+    if not names:
+        raise SpecError("--by names columns of the runs, such as arch,dataset; it is empty")
+    return list(dict.fromkeys(names))
+
+
+def _check_eps(eps: float) -> float:
+    if not (math.isfinite(eps) and eps > 0):
+        raise SpecError(f"--eps must be a finite number above 0, such as 0.01, not {eps}")
+    return eps
+
+
+def _check_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise SpecError(f"--level is the confidence of the intervals, between 0 and 1, such as 0.95, not {level}")
+    return level
+
+
+def _check_patience(patience: int) -> int:
+    if patience < 1:
+        raise SpecError(f"--patience counts evaluations and is at least 1, not {patience}")
+    return patience
+
+
+def _check_metric(metric: str) -> str:
+    check_choice("--metric", metric, METRICS)
+    return metric
+
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="PATH|URL",
+        callback=find_location,
+        show_default=False,
+        help=f"Where the runs are: a file or a database URL. [default: $NCDIAG_STORE, else {DEFAULT_STORE} here]",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+EpsOption = Annotated[
+    float,
+    typer.Option("--eps", metavar="NUMBER", callback=_check_eps, help="Onset is where the metric falls below this."),
+]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        callback=_check_metric,
+        autocompletion=complete_choices(*METRICS),
+        help="The metric that decides the onset.",
+    ),
+]
+PatienceOption = Annotated[
+    int,
+    typer.Option(
+        "--patience",
+        metavar="N",
+        callback=_check_patience,
+        help="Evaluations in a row below eps that make an onset (rule sustained).",
+    ),
+]
+RuleOption = Annotated[
+    Rule,
+    typer.Option("--rule", help="sustained, or first: the published rule, the first logged epoch below eps."),
+]
+PhaseOption = Annotated[Phase, typer.Option("--phase", help="Count an onset in this phase of the training only.")]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where", metavar="FILTER", help="Only the runs that fit, such as 'dataset=mnist and depth in (5,7)'."
+    ),
+]
+ByOption = Annotated[
+    str,
+    typer.Option("--by", metavar="COLUMNS", help="What makes a pair: one answer for each combination of these."),
+]
+LevelOption = Annotated[
+    float,
+    typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", show_default=False, autocompletion=complete_run, help="The name of a run.")
+]
+RunsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", show_default=False, autocompletion=complete_run, help="The names of runs."),
+]

@@ -1,0 +1,41 @@
+"""Named sets of training options: what `--preset NAME` stands for, as one would type it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ncdiag.domain.words import nearest
+from ncdiag.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A preset: a sentence on what it is for, and the options it stands for."""
+
+    purpose: str
+    options: Mapping[str, str | bool | list[str]]
+
+
+PRESETS = {
+    "quickstart": Preset(
+        purpose="see collapse in a minute: 3 weight decays x 3 seeds of an MLP on digits",
+        options={
+            "arch": "mlp",
+            "depth": "5",
+            "width": "128",
+            "dataset": "digits",
+            "phases": ["ce:20", "mse:180"],
+            "lr": "2e-3",
+            "weight_decay": "5e-5,1e-4,2e-4",
+            "batch_size": "32",
+            "seed": "0:3",
+        },
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """Give the preset of a name. Raises `SpecError` that lists them for an unknown one."""
+    if name not in PRESETS:
+        listed = "\n".join(f"  {known}: {preset.purpose}" for known, preset in PRESETS.items())
+        raise SpecError(f"preset {name!r} is not known{nearest(name, PRESETS)}; there is\n{listed}")
+    return PRESETS[name]

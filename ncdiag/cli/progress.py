@@ -1,0 +1,127 @@
+"""How training is going, on stderr: a bar for each run on a terminal, plain lines now and then anywhere else."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from ncdiag.domain.records import EpochRecord, Run
+
+if TYPE_CHECKING:
+    from ncdiag.execution.worker import Listener
+    from ncdiag.training.loop import Event
+
+SECONDS_BETWEEN_LINES = 10.0  # a log file of an overnight sweep should still be read by a person
+
+
+class _Display(Protocol):
+    def show(self, run: Run, record: EpochRecord) -> None: ...
+
+    def end(self, run: Run, text: str) -> None: ...
+
+
+@contextmanager
+def show_progress(points: int) -> "Iterator[Listener]":
+    """Give a listener for the events of training that shows `points` runs on stderr until the context ends."""
+    from ncdiag.training.loop import Ended, EpochDone
+
+    with _terminal(points) if sys.stderr.isatty() else _plain(points) as display:
+
+        def listen(run: Run, event: "Event") -> None:
+            if isinstance(event, EpochDone):
+                display.show(run, event.record)
+            elif isinstance(event, Ended):
+                display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
+
+        yield listen
+
+
+def describe_record(record: EpochRecord) -> str:
+    """Give the figures of an epoch that a person watches, in a fixed width."""
+    figures = (
+        ("loss", record.train_loss, ".3g"),
+        ("acc", record.train_accuracy, ".2%"),
+        ("fn", record.feature_norm, ".4g"),
+        ("NC1", record.nc1, ".3g"),
+    )
+    return "  ".join(
+        f"{name} {value:<{8 if name != 'acc' else 7}{form}}" for name, value, form in figures if value is not None
+    )
+
+
+@contextmanager
+def _terminal(points: int) -> "Iterator[_Display]":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
+        everything = progress.add_task("runs", total=points, figures="") if points > 1 else None
+
+        class Bars:
+            def __init__(self) -> None:
+                self.tasks: dict[int, TaskID] = {}
+
+            def show(self, run: Run, record: EpochRecord) -> None:
+                if run.id not in self.tasks:
+                    self.tasks[run.id] = progress.add_task(run.name, total=run.epochs_planned, figures="")
+                progress.update(self.tasks[run.id], completed=record.epoch, figures=describe_record(record))
+
+            def end(self, run: Run, text: str) -> None:
+                if run.id in self.tasks:
+                    progress.update(self.tasks.pop(run.id), visible=False)
+                progress.console.print(f"{run.name} {text}", markup=False, highlight=False)
+                if everything is not None:
+                    progress.advance(everything)
+
+        yield Bars()
+
+
+@contextmanager
+def _plain(points: int) -> "Iterator[_Display]":
+    yield _Lines(points)
+
+
+class _Lines:
+    """One line for a run's first epoch, its end, and at most one in ten seconds between."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+        self.ended = 0
+        self.first: dict[int, tuple[float, int]] = {}  # run -> when its first epoch came, and which it was
+        self.last: dict[int, float] = {}
+
+    def show(self, run: Run, record: EpochRecord) -> None:
+        now = time.monotonic()
+        if now - self.last.get(run.id, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
+            return
+        self.last[run.id] = now
+        began, first_epoch = self.first.setdefault(run.id, (now, record.epoch))
+        line = f"{run.name}  epoch {record.epoch}/{run.epochs_planned}  {describe_record(record)}"
+        if run.epochs_planned and record.epoch > first_epoch:
+            left = (now - began) / (record.epoch - first_epoch) * (run.epochs_planned - record.epoch)
+            line += f"  {_clock(left)} left"
+        _say(line)
+
+    def end(self, run: Run, text: str) -> None:
+        self.ended += 1
+        count = f"  ({self.ended} of {self.points})" if self.points > 1 else ""
+        _say(f"{run.name}  {text}{count}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line.rstrip() + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,191 @@
+"""`ncdiag runs`: what is in the store, and tidying up in it."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncdiag.cli.opening import open_to_change
+from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
+from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
+from ncdiag.errors import UnsafeError
+
+if TYPE_CHECKING:
+    from ncdiag.domain.records import EpochRecord, Run
+
+HELP = "List, show, remove and rename the runs of a store."
+
+app = typer.Typer(no_args_is_help=True, epilog=show_examples("ncdiag runs ls", "ncdiag runs show run-1"))
+
+COLUMNS = (
+    Column(key="run", heading="run"),
+    Column(key="status", heading="status"),
+    Column(key="network", heading="network"),
+    Column(key="dataset", heading="dataset", drop=2),
+    Column(key="weight_decay", heading="wd", drop=1),
+    Column(key="seed", heading="seed"),
+    Column(key="epochs", heading="epochs"),
+    Column(key="feature_norm", heading="fn"),
+    Column(key="nc1", heading="nc1"),
+)
+# The columns of a run, as `ncdiag export runs` has them, then what else tells runs apart.
+_RUN_KEYS = (
+    *("status", "arch", "depth", "width", "activation", "dataset", "train_size", "optimizer", "lr", "weight_decay"),
+    *("batch_size", "seed", "phases", "epochs_done", "device", "started_at", "seconds"),
+    *("epochs_planned", "momentum", "schedule", "intervention", "origin", "reason"),
+)
+_LATEST_KEYS = ("train_loss", "train_accuracy", "test_accuracy", "feature_norm", "nc1")
+
+
+@app.callback(help=HELP)
+def runs(store: StoreOption = "") -> None:
+    """Take --store before the command as well."""
+
+
+@app.command("ls", epilog=show_examples("ncdiag runs ls", "ncdiag runs ls --where 'status=done and depth>=5'"))
+def list_(store: StoreOption = "", where: WhereOption = None, form: FormatOption = Format.TABLE) -> None:
+    """List the runs, with the feature norm (fn) and NC1 of the newest epoch of each.
+
+    A network is named by its architecture, depth and width, such as mlp 5x512.
+    """
+    from ncdiag.domain.filters import parse_where
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.latest import list_latest
+    from ncdiag.store.runs import list_runs
+
+    fits = parse_where(where or "")
+    with open_store(store) as opened:
+        stored, latest = list_runs(opened), list_latest(opened)
+    rows = [_row(run, latest.get(run.id)) for run in stored]
+    kept = [row for row in rows if fits(row)]
+    if form is Format.TABLE:
+        kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
+    empty = f"none of the {len(rows)} runs fits --where" if rows else "the store holds no runs yet"
+    emit(kept, form, name="runs", columns=COLUMNS, empty=empty)
+
+
+@app.command("show", epilog=show_examples("ncdiag runs show run-1", "ncdiag runs show run-1 --format json"))
+def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.TABLE) -> None:
+    """Show a run: its configuration, where it stands, its newest metrics and where it was trained."""
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.epochs import list_epochs
+    from ncdiag.store.interventions import list_interventions
+    from ncdiag.store.runs import get_run
+
+    with open_store(store) as opened:
+        found = get_run(opened, run)
+        epochs = list_epochs(opened, found.id)
+        changes = list_interventions(opened, found.id)
+    latest = epochs[-1] if epochs else None
+    if form is Format.JSON:
+        document = {**asdict(found), "run": found.name, "latest": latest and asdict(latest)}
+        emit_json({**document, "interventions": [asdict(change) for change in changes]})
+    elif form is Format.CSV:
+        row = _row(found, latest)
+        emit_csv([row], header=list(row))
+    else:
+        emit_text(_page(found, latest, [asdict(change) for change in changes]))
+
+
+@app.command("rm", epilog=show_examples("ncdiag runs rm run-1", "ncdiag runs rm run-1 run-2 --yes"))
+def remove(
+    names: RunsArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+    store: StoreOption = "",
+) -> None:
+    """Remove runs for good, with all their epochs and checkpoints."""
+    from ncdiag.store.runs import get_run, remove_runs
+
+    with open_to_change(store) as opened:
+        epochs = sum(get_run(opened, name).epochs_done for name in dict.fromkeys(names))
+        if not yes:
+            _ask(f"Remove {', '.join(dict.fromkeys(names))} ({epochs} epochs) for good?")
+        for run in remove_runs(opened, names):
+            note(f"removed {run.name}")
+
+
+@app.command(
+    "rename", epilog=show_examples("ncdiag runs rename run-1 baseline", "ncdiag runs rename baseline mlp-wd1e-4")
+)
+def rename(
+    run: RunArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", show_default=False, help="The name it gets.")],
+    store: StoreOption = "",
+) -> None:
+    """Give a run another name, which every command then knows it by."""
+    from ncdiag.store.runs import rename_run
+
+    with open_to_change(store) as opened:
+        renamed = rename_run(opened, run, new)
+    note(f"{run} is now called {renamed.name}")
+
+
+def _ask(question: str) -> None:
+    """Ask on the terminal; anything but a yes raises `UnsafeError`, and so does the lack of a terminal."""
+    if not sys.stdin.isatty():
+        raise UnsafeError("runs rm deletes for good, and there is no terminal to ask on. Repeat it with --yes")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UnsafeError("nothing was removed")
+
+
+def _row(run: "Run", latest: "EpochRecord | None") -> dict[str, Any]:
+    row: dict[str, Any] = {"run": run.name, **{key: getattr(run, key) for key in _RUN_KEYS}, "status": str(run.status)}
+    if row["width"] is not None and row["width"] == int(row["width"]):
+        row["width"] = int(row["width"])
+    return row | {key: latest and getattr(latest, key) for key in _LATEST_KEYS}
+
+
+def _network(row: Mapping[str, Any]) -> str:
+    """Name a network as `mlp 5x512`: architecture, depth and width."""
+    size = "x".join(table_cell(row[key]) for key in ("depth", "width") if row[key] is not None)
+    return f"{row['arch'] or ''} {size}".strip() or "-"
+
+
+def _progress(row: Mapping[str, Any]) -> str:
+    planned = row["epochs_planned"]
+    return str(row["epochs_done"]) + (f"/{planned}" if planned is not None else "")
+
+
+def _page(run: "Run", latest: "EpochRecord | None", changes: Sequence[Mapping[str, Any]]) -> str:
+    """Give all that is known of a run, for reading."""
+    row = _row(run, latest)
+    status = [("status", f"{run.status}" + (f": {run.reason}" if run.reason else ""))]
+    status += [("epochs", _progress(row)), ("seconds", run.seconds), ("device", run.device)]
+    status += [("created", run.created_at), ("started", run.started_at), ("finished", run.finished_at)]
+    if run.source:
+        status += [("imported from", run.source)]
+    if run.inexact:
+        status += [("inexact", "continued in another numeric environment")]
+    parts = [
+        (run.name, status),
+        ("configuration", list(_flat({**run.config, "phases": run.phases}))),
+        ("data", list(_flat({"sha256": run.data_sha256, **run.data}))),
+        *(("rescaled features", list(change.items())) for change in changes),
+        (f"newest epoch, {latest.epoch}" if latest else "newest epoch", list(asdict(latest).items()) if latest else []),
+        ("environment", list(_flat(run.environment))),
+        ("numeric fingerprint", list(_flat(run.fingerprint))),
+    ]
+    return "\n\n".join("\n".join([title, *_facts(facts)]) for title, facts in parts if _facts(facts))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> "list[tuple[str, Any]]":
+    """Give nested values by their dotted names."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            flat.append((prefix + key, ", ".join(str(item) for item in value)))
+        else:
+            flat.append((prefix + key, value))
+    return flat
+
+
+def _facts(facts: Sequence[tuple[str, Any]]) -> list[str]:
+    """Align what is known, and leave out what is not."""
+    known = [[f"  {name}", table_cell(value)] for name, value in facts if value is not None]
+    return layout(known, right=[False, False]) if known else []

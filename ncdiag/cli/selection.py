@@ -1,0 +1,43 @@
+"""The runs that a command is about: those named with --run, and those of the store that fit --where."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncdiag.cli.complete import complete_run
+from ncdiag.cli.output import frame_rows
+from ncdiag.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ncdiag.store.engine import Store
+
+RunOption = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="NAME", autocompletion=complete_run, help="Only this run; may be repeated."),
+]
+
+
+def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None) -> "DataFrame":
+    """Give the runs frame of the runs that are named, or of all, as far as they fit the filter.
+
+    Raises `UnknownRunError` for a name without a run, `AnalysisError` when no run is left.
+    """
+    from ncdiag.domain.filters import parse_where
+    from ncdiag.store.frames import runs_frame
+    from ncdiag.store.runs import get_run
+
+    fits = parse_where(where or "")
+    ids = [get_run(store, name).id for name in names] if names else None
+    runs = runs_frame(store, ids)
+    if runs.empty:
+        raise AnalysisError(
+            f"the store {store.label} holds no runs yet.\n"
+            "`ncdiag sweep --preset quickstart` trains some; `ncdiag import` takes in trajectories from files"
+        )
+    selected = runs[[fits(row) for row in frame_rows(runs)]].reset_index(drop=True)
+    if selected.empty:
+        raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
+    return selected

@@ -1,0 +1,203 @@
+"""`ncdiag sweep`: train every point of a grid, and only those that are not trained yet."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncdiag.cli.options import FormatOption, StoreOption
+from ncdiag.cli.output import Column, Format, emit, note
+from ncdiag.cli.train import (
+    FINAL,
+    AllowInexactOption,
+    CheckpointOption,
+    ConfigOption,
+    DataDirOption,
+    DeviceOption,
+    PresetOption,
+)
+from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
+from ncdiag.domain.records import Run
+from ncdiag.errors import SpecError, SweepFailedError
+
+if TYPE_CHECKING:
+    from ncdiag.domain.spec import RunSpec
+    from ncdiag.execution.local import Outcome
+    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.engine import Store
+
+EXAMPLES = (
+    "ncdiag sweep --preset quickstart",
+    "ncdiag sweep --dataset digits --weight-decay 1e-5,1e-4 --seed 0:5 --dry-run",
+)
+
+
+@takes_training_options
+def sweep(
+    *,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="Runs trained at a time. [default: the cores; 1 on a GPU]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the points and train nothing.")] = False,
+    device: DeviceOption = "auto",
+    data_dir: DataDirOption = None,
+    checkpoint_every: CheckpointOption = 50,
+    allow_inexact: AllowInexactOption = False,
+    form: FormatOption = Format.TABLE,
+    store: StoreOption = "",
+    **given: Any,
+) -> None:
+    """Train every combination of the options, each of which takes a list: 1e-5,1e-4 or 0:5 (0 to 4).
+
+    The grid is stored before the first run. The same command again trains only what is missing.
+    """
+    from ncdiag.execution.local import sigterm_as_exit
+    from ncdiag.execution.planning import make_plan
+    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.sweeps import plan_sweep
+
+    said = merge_sources(given, preset=preset, config=config)
+    if not said:
+        raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")
+    plan = make_plan(read_axes(said))
+    if dry_run:
+        _list_points(plan.specs, store, form)
+        return
+    options = TrainingOptions(
+        device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
+    )
+    with sigterm_as_exit(), open_store(store, write=True) as opened:
+        runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
+        todo = [run for run in runs if run.status not in FINAL]
+        if len(todo) < len(runs):
+            note(f"{len(runs) - len(todo)} of {len(runs)} points are trained already.")
+        outcomes = _train(store, todo, options, jobs)
+        _print_summary(opened, runs, form)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        listed = "\n".join(f"  {o.run.name}: {o.error.splitlines()[0]}" for o in failed[:5] if o.error)
+        raise SweepFailedError(
+            f"{len(failed)} of {len(runs)} points failed:\n{listed}\n"
+            "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
+        )
+    note("`ncdiag analyze threshold` reads fn* from these runs.")
+
+
+def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int | None) -> "list[Outcome]":
+    from ncdiag.cli.progress import show_progress
+    from ncdiag.execution.local import train_all, usable_cores
+    from ncdiag.execution.worker import pick_device
+
+    if not todo:
+        return []
+    jobs = jobs or (usable_cores() if pick_device(options.device).type == "cpu" else 1)
+    try:
+        with show_progress(points=len(todo)) as listen:
+            return train_all(store, todo, options, jobs=jobs, listen=listen)
+    except (KeyboardInterrupt, SystemExit):
+        note("stopped; every finished epoch is stored. The same command again continues.")
+        raise
+
+
+_POINT_COLUMNS = (
+    Column(key="point", heading="point"),
+    Column(key="status", heading="status"),
+    Column(key="arch", heading="arch"),
+    Column(key="depth", heading="depth"),
+    Column(key="width", heading="width"),
+    Column(key="activation", heading="activation", drop=2),
+    Column(key="dataset", heading="dataset"),
+    Column(key="weight_decay", heading="wd"),
+    Column(key="lr", heading="lr", drop=1),
+    Column(key="phases", heading="phases", drop=3),
+    Column(key="seed", heading="seed"),
+)
+
+
+def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
+    known = _find_known(location)
+    rows = [
+        {
+            "point": number,
+            "status": known.get(spec.key, "new"),
+            "arch": spec.network.arch,
+            "depth": spec.network.depth,
+            "width": spec.network.width,
+            "activation": spec.network.activation,
+            "dataset": spec.data.dataset,
+            "train_size": spec.data.train_size,
+            "optimizer": spec.optimizer.name,
+            "lr": spec.optimizer.lr,
+            "weight_decay": spec.optimizer.weight_decay,
+            "batch_size": spec.batch_size,
+            "phases": ",".join(map(str, spec.phases)),
+            "seed": spec.seed,
+        }
+        for number, spec in enumerate(specs, start=1)
+    ]
+    emit(rows, form, name="points", columns=_POINT_COLUMNS)
+    missing = sum(row["status"] not in FINAL for row in rows)
+    note(f"{len(rows)} points, {missing} to train. Nothing was trained.")
+
+
+def _find_known(location: str) -> dict[str, str]:
+    """Give the status of the runs that the store holds, by key; a store that is not there yet holds none."""
+    from ncdiag.errors import StoreError
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.runs import list_runs
+
+    try:
+        with open_store(location) as opened:
+            return {run.key: str(run.status) for run in list_runs(opened)}
+    except StoreError:
+        return {}
+
+
+_SUMMARY_COLUMNS = (
+    Column(key="run", heading="run"),
+    Column(key="status", heading="status"),
+    Column(key="weight_decay", heading="wd", drop=3),
+    Column(key="seed", heading="seed", drop=2),
+    Column(key="epochs", heading="epochs"),
+    Column(key="train_accuracy", heading="accuracy", drop=1),
+    Column(key="feature_norm", heading="fn at end"),
+    Column(key="nc1", heading="NC1 at end"),
+    Column(key="onset", heading="onset"),
+    Column(key="fn_star", heading="fn at onset"),
+)
+
+
+def _print_summary(store: "Store", runs: list[Run], form: Format) -> None:
+    """Print a row for each point: how it ended, and when and at what feature norm it collapsed."""
+    from ncdiag.analysis.onsets import onset_table
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.store.frames import epochs_frame, runs_frame
+
+    ids = [run.id for run in runs]
+    frame, epochs = runs_frame(store, ids), epochs_frame(store, ids)
+    onsets = onset_table(frame, epochs, OnsetRule()).set_index("run")
+    last = epochs.groupby("run").last()
+    rows = []
+    for run in frame.to_dict("records"):
+        name = run["run"]
+        end = last.loc[name] if name in last.index else {}
+        onset = onsets.loc[name]
+        rows.append(
+            {
+                "run": name,
+                "status": run["status"],
+                "weight_decay": run["weight_decay"],
+                "seed": run["seed"],
+                "epochs": run["epochs_done"],
+                "train_accuracy": end.get("train_accuracy"),
+                "feature_norm": end.get("feature_norm"),
+                "nc1": end.get("nc1"),
+                "onset": onset["onset"],
+                "fn_star": onset["fn_star"],
+            }
+        )
+    emit(rows, form, name="runs", columns=_SUMMARY_COLUMNS)

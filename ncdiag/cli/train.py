@@ -1,0 +1,148 @@
+"""`ncdiag train`: train one run and store every epoch of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncdiag.cli.complete import complete_choices, complete_run
+from ncdiag.cli.options import StoreOption
+from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.cli.presets import PRESETS
+from ncdiag.cli.training_options import merge_sources, read_values, takes_training_options
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import DivergedError, SpecError, UnsafeError
+
+if TYPE_CHECKING:
+    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.engine import Store
+
+EXAMPLES = (
+    "ncdiag train --dataset digits --depth 3 --width 64 --phase ce:20 --phase mse:60",
+    "ncdiag train --arch resnet20 --dataset mnist --train-size 2000 --stop-at-onset",
+)
+
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        autocompletion=complete_choices(*PRESETS),
+        help=f"Start from named options ({', '.join(PRESETS)}); others on the line win.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.toml", help="Read options from a TOML file; those on the line win."),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=complete_choices("auto", "cpu", "cuda"),
+        help="auto, cpu, cuda or cuda:N.",
+    ),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Where data sets lie or are downloaded to. [default: a cache]"),
+]
+CheckpointOption = Annotated[
+    int,
+    typer.Option("--checkpoint-every", metavar="N", min=1, help="Save the state of a run every N epochs."),
+]
+AllowInexactOption = Annotated[
+    bool,
+    typer.Option("--allow-inexact", help="Continue a run on other hardware or versions, and mark it as inexact."),
+]
+
+
+@takes_training_options
+def train(
+    *,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the run. [default: run-N]")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", autocompletion=complete_run, help="Continue this run, as it was."),
+    ] = None,
+    device: DeviceOption = "auto",
+    data_dir: DataDirOption = None,
+    checkpoint_every: CheckpointOption = 50,
+    allow_inexact: AllowInexactOption = False,
+    store: StoreOption = "",
+    **given: Any,
+) -> None:
+    """Train one run, store a row of metrics for every evaluated epoch, and print the run's name.
+
+    A configuration is trained once: typed again, the same command continues it, or says that it is done.
+    """
+    from ncdiag.execution.local import sigterm_as_exit
+    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.engine import open_store
+
+    said = merge_sources(given, preset=preset, config=config)
+    if resume and (said or name):
+        raise SpecError("--resume continues a run as it was; leave the options that describe a run out")
+    options = TrainingOptions(
+        device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
+    )
+    with sigterm_as_exit(), open_store(store, write=True) as opened:
+        run = _resumed(opened, resume) if resume else _added(opened, read_values(said), name)
+        emit_text(run.name)
+        if run.status in FINAL:
+            note(f"{run.name} already holds this configuration ({run.status}, {run.epochs_done} epochs).")
+            note(f"for a replicate give another --seed; to train it afresh, `ncdiag runs rm {run.name}` first.")
+            return
+        _train(opened, run, options)
+
+
+FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
+
+
+def _added(store: "Store", values: dict[str, Any], name: str | None) -> Run:
+    from ncdiag.execution.planning import make_plan
+    from ncdiag.store.runs import add_run
+
+    plan = make_plan({key: [value] for key, value in values.items()})
+    spec = plan.specs[0]
+    run, created = add_run(store, spec, name=name, data=plan.data[0])
+    if name and run.name != name:
+        note(f"this configuration is already stored as {run.name}; --name {name} was not used.")
+    if not created and run.status not in FINAL:
+        note(f"continuing {run.name} ({run.status}, {run.epochs_done} of {run.epochs_planned} epochs).")
+    return run
+
+
+def _resumed(store: "Store", name: str) -> Run:
+    from ncdiag.store.runs import get_run
+
+    run = get_run(store, name)
+    if run.origin == "imported":
+        raise SpecError(f"{name} was imported; there is no network to continue. Train it with `ncdiag train`")
+    return run
+
+
+def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
+    from ncdiag.cli.progress import show_progress
+    from ncdiag.execution.worker import train_run
+
+    try:
+        with show_progress(points=1) as listen:
+            status = train_run(store, run, options, listen)
+    except (KeyboardInterrupt, SystemExit):
+        note(f"stopped; every finished epoch is stored. Continue with `ncdiag train --resume {run.name}`")
+        raise
+    if status is RunStatus.RUNNING:
+        raise UnsafeError(f"{run.name} is being trained by another process. `ncdiag runs show {run.name}` shows it")
+    if status is RunStatus.DIVERGED:
+        raise DivergedError(
+            f"{run.name} diverged: the loss or the weights became NaN or infinite.\n"
+            "Its epochs so far are stored. Try a smaller --lr"
+        )
+    if status is RunStatus.DEAD:
+        warn(f"the features of {run.name} died: their norm is near 0 and nothing is learned. This is no collapse.")

@@ -1,0 +1,1 @@
+"""What ncdiag knows: specifications, metrics, onset, statistics. numpy and scipy only, no I/O."""

@@ -1,0 +1,95 @@
+"""What an import found in its files: lines that cannot be read, columns that nothing reads, phases nobody knows.
+
+The first kind ends the import, with one message for all of it; the others are said, so that nothing is lost silently.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ncdiag.domain.textrows import Problem, shown
+from ncdiag.domain.trajectories import Columns
+from ncdiag.domain.words import nearest
+from ncdiag.errors import DataError, SpecError
+
+_LINES_NAMED = 5
+_FILES_NAMED = 3
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """Faults by file, the columns of each file, and the files or runs with rows whose phase is not known."""
+
+    faults: list[tuple[str, Problem]] = field(default_factory=list)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    unphased: list[str] = field(default_factory=list)
+
+    def fault(self, label: str, line: int, what: str) -> None:
+        """Note a line that cannot be used."""
+        self.faults.append((label, Problem(line=line, what=what)))
+
+    def check(self, *, ignore_extra: bool) -> None:
+        """Raise the error that the findings add up to: columns first, for they explain what is wrong with lines."""
+        if not ignore_extra:
+            self._check_misspelt()
+        self._check_absent()
+        if self.faults:
+            raise DataError(_fault_message(self.faults))
+
+    def notes(self) -> list[str]:
+        """Give what the reader should know of an import that went through."""
+        extra = _by_column({label: columns.extra for label, columns in self.columns.items()})
+        absent = _by_column({label: columns.absent for label, columns in self.columns.items()})
+        notes = [f"column {shown(name)} of {_files(labels)} is left out; see --map" for name, labels in extra.items()]
+        notes += [f"no column {shown(name)} in {_files(labels)}" for name, labels in absent.items()]
+        if self.unphased:
+            notes.append(
+                f"rows without a phase in {_files(self.unphased)}; "
+                f"where it is known, say it: --set '{self.unphased[0]}:phases=ce:200,mse'"
+            )
+        return notes
+
+    def _check_misspelt(self) -> None:
+        misspelt = {name: to for columns in self.columns.values() for name, to in columns.misspelt.items()}
+        if misspelt:
+            first = next(label for label, columns in self.columns.items() if columns.misspelt)
+            pairs = ", ".join(f"{shown(name)} looks like {to}" for name, to in misspelt.items())
+            maps = ",".join(f"{to}={name}" for name, to in misspelt.items())
+            raise DataError(
+                f"unknown columns in {first}: {pairs}; nothing was stored\n"
+                f"read them with --map {shown(maps)[1:-1]}, or leave them out with --ignore-extra"
+            )
+
+    def _check_absent(self) -> None:
+        absent = _by_column({label: columns.absent for label, columns in self.columns.items()})
+        for name, labels in absent.items():
+            if len(labels) == len(self.columns):
+                others = [column for columns in self.columns.values() for column in columns.extra]
+                raise SpecError(f"--map: no column {shown(name)} in {_files(labels)}{nearest(name, others)}")
+
+
+def _fault_message(faults: Sequence[tuple[str, Problem]]) -> str:
+    labels = list(dict.fromkeys(label for label, _ in faults))
+    in_one = len(labels) == 1
+    lines = (
+        f"line {problem.line}: {problem.what}" if in_one else f"{label} line {problem.line}: {problem.what}"
+        for label, problem in faults[:_LINES_NAMED]
+    )
+    count = f"{len(faults)} line{'s' if len(faults) > 1 else ''}"
+    more = f"; and {len(faults) - _LINES_NAMED} more" if len(faults) > _LINES_NAMED else ""
+    return (
+        f"{count} of {_files(labels)} cannot be imported; nothing was stored\n"
+        f"{'; '.join(lines)}{more}\n"
+        "correct the file and import it again"
+    )
+
+
+def _by_column(columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Turn the columns of each file into the files of each column."""
+    names = dict.fromkeys(name for of_file in columns.values() for name in of_file)
+    return {name: [label for label, of_file in columns.items() if name in of_file] for name in names}
+
+
+def _files(labels: Iterable[str]) -> str:
+    named = [shown(label)[1:-1] for label in labels]
+    more = f" and {len(named) - _FILES_NAMED} more files" if len(named) > _FILES_NAMED else ""
+    return ", ".join(named[:_FILES_NAMED]) + more

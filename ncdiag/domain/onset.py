@@ -1,0 +1,285 @@
+"""When a run collapsed: the first epoch from which NC1 stays below a threshold, or why there is none.
+
+Onset is observed through a grid of evaluations, so it is known only up to an interval, it is confirmed some
+evaluations later, and a run that ends before it is censored, not without onset. Four decisions shape the rule:
+
+- An evaluation is a row in which the metric was measured. A metric that was not measured leaves no row behind (the
+  published logs have no NC1 before the train accuracy first reaches 0.99); a metric that was measured as NaN is a row,
+  and breaks a streak.
+- Where nothing was learned there is no collapse. Features that died have no spread, within classes or between them;
+  an evaluation counts as below the threshold only with a train accuracy of at least `MIN_ACCURACY` (an unknown
+  accuracy counts) and with features that are alive.
+- Between two evaluations ln NC1 and ln fn are read as straight lines in the epoch. Across a phase switch they are not:
+  there the loss changes, and fn may fall tenfold within an epoch. Such an onset is put at the evaluation itself.
+- The published rule (`first`) takes the first logged epoch below the threshold, without any of this except the
+  second decision.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncdiag.domain.records import METRICS
+from ncdiag.domain.spec import check_choice
+from ncdiag.errors import AnalysisError
+
+FloatArray = NDArray[np.float64]
+Rule = Literal["sustained", "first"]
+State = Literal["collapsed", "censored", "unconfirmed", "left_censored", "diverged", "dead", "no_data"]
+
+# Below this train accuracy most samples are still misclassified, and a small NC1 says only that features are alike.
+MIN_ACCURACY = 0.5
+# Features a hundred times smaller than they once were have died if accuracy went with them. The switch from
+# cross-entropy to squared error shrinks healthy features about 20 to 30 times in the published runs.
+DEAD_NORM = 0.01
+_SLOPE_ROWS = 5  # evaluations before the onset that measure how fast the metric falls there
+_SECOND_DIFFERENCE_SD = math.sqrt(6)  # of white noise with sd 1: 1 + 4 + 1
+_MAD_TO_SD = 1.482602218505602  # 1 / normal quantile of 0.75
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnsetRule:
+    """What counts as onset: `metric` below `eps` for `patience` evaluations in a row.
+
+    `first` is the published rule: the first logged epoch below `eps`, no patience and no interpolation. `phase` looks
+    only at the evaluations of one phase (from 1); None looks at all.
+    """
+
+    metric: str = "nc1"
+    eps: float = 0.01
+    patience: int = 3
+    rule: Rule = "sustained"
+    phase: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("metric", self.metric, METRICS)
+        check_choice("onset rule", self.rule, get_args(Rule))
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")
+        if self.patience < 1:
+            raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience}")
+        if self.phase is not None and self.phase < 1:
+            raise AnalysisError(f"phases count from 1, not {self.phase}")
+
+    def __str__(self) -> str:
+        scope = "" if self.phase is None else f" in phase {self.phase}"
+        if self.rule == "first":
+            return f"first logged epoch with {self.metric} < {self.eps:g}{scope}"
+        return f"{self.metric} < {self.eps:g} for {self.patience} evaluations{scope}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """The evaluations of one run, oldest first: arrays of one length, NaN where something is not known.
+
+    `epoch` rises strictly; `metric` is the one that decides the onset, NaN or infinite where it was measured as such;
+    accuracies are in [0, 1], phases count from 1.
+    """
+
+    epoch: FloatArray
+    metric: FloatArray
+    feature_norm: FloatArray | None = None
+    train_accuracy: FloatArray | None = None
+    phase: FloatArray | None = None
+    loss: Sequence[str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if np.any(self.epoch[1:] <= self.epoch[:-1]):
+            raise AnalysisError("the epochs of a run must rise; export the run and look for rows out of order")
+
+    def until(self, epoch: float) -> "Trajectory":
+        """Give what was known at an epoch: its row and those before it."""
+        stop = int(np.searchsorted(self.epoch, epoch, side="right"))
+        return Trajectory(
+            epoch=self.epoch[:stop],
+            metric=self.metric[:stop],
+            feature_norm=None if self.feature_norm is None else self.feature_norm[:stop],
+            train_accuracy=None if self.train_accuracy is None else self.train_accuracy[:stop],
+            phase=None if self.phase is None else self.phase[:stop],
+            loss=None if self.loss is None else self.loss[:stop],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Onset:
+    """The onset of a run, or what is known of it without one. Epochs are NaN where they do not apply.
+
+    - `collapsed`: onset at `epoch`, somewhere in (`lo`, `hi`]; nobody could know it before `confirmed_at`.
+    - `censored`: not until `censored_at`. `unconfirmed`: below at the end, but too briefly; not until `censored_at`.
+    - `left_censored`: below from the first evaluation, `hi`, on.
+    - `diverged`, `dead`: the run ended otherwise; no onset until `censored_at`.
+    - `no_data`: no evaluation of a finite metric.
+
+    `index` counts evaluations from 0. `phase`, `loss` and `feature_norm` are those at onset. `noise` is the sd of ln
+    metric between evaluations (from the median absolute second difference), `slope` the fall of ln metric per epoch
+    around the onset, `degenerate` the number of evaluations below eps that did not count because nothing was learned.
+    """
+
+    state: State
+    epoch: float = math.nan
+    lo: float = math.nan
+    hi: float = math.nan
+    confirmed_at: float = math.nan
+    censored_at: float = math.nan
+    index: int | None = None
+    phase: int | None = None
+    loss: str | None = None
+    feature_norm: float = math.nan
+    noise: float = math.nan
+    slope: float = math.nan
+    degenerate: int = 0
+    interpolated: bool = False
+
+
+def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
+    """Give the onset of a run under a rule; the result says why where there is none."""
+    start, stop = _scope(trajectory, rule.phase)
+    metric = trajectory.metric
+    if start == stop:
+        return Onset(state="no_data")
+    dead = _dead(trajectory)
+    small = (metric < rule.eps) & (metric > -math.inf)
+    below = small & ~dead
+    if trajectory.train_accuracy is not None:
+        below &= ~(trajectory.train_accuracy < MIN_ACCURACY)
+    patience = 1 if rule.rule == "first" else rule.patience
+    first = _first_streak(below, start, stop, patience)
+    if first is None:
+        onset = _without_onset(trajectory, start, stop, below, dead)
+    elif rule.rule == "sustained" and _was_below_before(below, first):
+        hi, confirmed_at = trajectory.epoch[[first, first + patience - 1]].tolist()
+        onset = Onset(state="left_censored", lo=0.0, hi=hi, confirmed_at=confirmed_at)
+    else:
+        onset = _at(trajectory, first, patience, rule)
+    degenerate = int(np.count_nonzero(small[start:stop] & ~below[start:stop]))
+    return replace(onset, noise=_noise(metric[start:stop]), degenerate=degenerate)
+
+
+def _scope(trajectory: Trajectory, phase: int | None) -> tuple[int, int]:
+    """Give the rows, from and up to, in which an onset is looked for."""
+    if phase is None:
+        return 0, len(trajectory.epoch)
+    rows = np.flatnonzero(trajectory.phase == phase) if trajectory.phase is not None else np.empty(0, dtype=int)
+    return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+
+
+def _dead(trajectory: Trajectory) -> NDArray[np.bool_]:
+    """Mark the rows whose features have died; with an unknown accuracy only exact zeros are known to be dead."""
+    norm = trajectory.feature_norm
+    if norm is None:
+        return np.zeros(len(trajectory.epoch), dtype=bool)
+    dead: NDArray[np.bool_] = norm == 0
+    if trajectory.train_accuracy is not None:
+        peak = np.maximum.accumulate(np.where(np.isfinite(norm), norm, 0.0))
+        dead |= (norm <= DEAD_NORM * peak) & (trajectory.train_accuracy < MIN_ACCURACY)
+    return dead
+
+
+def _first_streak(below: NDArray[np.bool_], start: int, stop: int, length: int) -> int | None:
+    """Give the row that begins the first `length` rows in a row that are below."""
+    counts = np.concatenate(([0], np.cumsum(below[start:stop])))
+    full = np.flatnonzero(counts[length:] - counts[:-length] == length)
+    return start + int(full[0]) if len(full) else None
+
+
+def _was_below_before(below: NDArray[np.bool_], first: int) -> bool:
+    """Say whether the streak began before anybody looked: at the first evaluation, or before the phase."""
+    return first == 0 or bool(below[first - 1])
+
+
+def _without_onset(
+    trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_], dead: NDArray[np.bool_]
+) -> Onset:
+    finite = np.isfinite(trajectory.metric)
+    if dead[stop - 1]:
+        return Onset(state="dead", censored_at=_epoch_of_last(trajectory, ~dead, start, stop))
+    if not finite[start:stop].any():
+        return Onset(state="no_data")
+    if not finite[stop - 1]:
+        return Onset(state="diverged", censored_at=_epoch_of_last(trajectory, finite, start, stop))
+    if below[stop - 1]:
+        return Onset(state="unconfirmed", censored_at=_epoch_of_last(trajectory, ~below, start, stop))
+    return Onset(state="censored", censored_at=float(trajectory.epoch[stop - 1]))
+
+
+def _epoch_of_last(trajectory: Trajectory, mask: NDArray[np.bool_], start: int, stop: int) -> float:
+    """Give the epoch of the last marked row, or that of the row before the scope, or 0, where training began."""
+    rows = np.flatnonzero(mask[start:stop])
+    row = start + int(rows[-1]) if len(rows) else start - 1
+    return float(trajectory.epoch[row]) if row >= 0 else 0.0
+
+
+def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Onset:
+    """Describe the onset whose streak begins at row `first`."""
+    epoch, norm = trajectory.epoch, trajectory.feature_norm
+    share = _share(trajectory, first, rule) if rule.rule == "sustained" else None
+    lo = float(epoch[first - 1]) if first else 0.0
+    hi = float(epoch[first])
+    phase = math.nan if trajectory.phase is None else float(trajectory.phase[first])
+    return Onset(
+        state="collapsed",
+        epoch=hi if share is None else lo + share * (hi - lo),
+        lo=lo,
+        hi=hi,
+        confirmed_at=float(epoch[first + length - 1]),
+        index=first,
+        phase=None if math.isnan(phase) else int(phase),
+        loss=None if trajectory.loss is None else trajectory.loss[first],
+        feature_norm=math.nan if norm is None else _log_between(norm, first, share),
+        slope=_slope(trajectory, first, first + length),
+        interpolated=share is not None,
+    )
+
+
+def _share(trajectory: Trajectory, first: int, rule: OnsetRule) -> float | None:
+    """Give the place of the onset between two evaluations, in (0, 1]; None where no line can be drawn."""
+    before, here = float(trajectory.metric[first - 1]), float(trajectory.metric[first])
+    drawn = math.isfinite(before) and before >= rule.eps and here > 0
+    if not drawn or _switched(trajectory, first):
+        return None
+    return (math.log(before) - math.log(rule.eps)) / (math.log(before) - math.log(here))
+
+
+def _switched(trajectory: Trajectory, row: int) -> bool:
+    if trajectory.phase is None:
+        return False
+    before, here = float(trajectory.phase[row - 1]), float(trajectory.phase[row])
+    return before != here and not math.isnan(before) and not math.isnan(here)
+
+
+def _log_between(norm: FloatArray, row: int, share: float | None) -> float:
+    """Give the feature norm at the onset, on a straight line of ln fn where both ends are known."""
+    here = float(norm[row])
+    if share is None:
+        return here
+    before = float(norm[row - 1])
+    if not (math.isfinite(before) and math.isfinite(here) and before > 0 and here > 0):
+        return here
+    return math.exp((1 - share) * math.log(before) + share * math.log(here))
+
+
+def _noise(metric: FloatArray) -> float:
+    """Give the sd of ln metric about its own curve: second differences are blind to a level and a slope."""
+    usable = metric[np.isfinite(metric) & (metric > 0)]
+    if len(usable) < 3:
+        return math.nan
+    bends = np.abs(np.diff(np.log(usable), 2))
+    return float(np.median(bends)) * _MAD_TO_SD / _SECOND_DIFFERENCE_SD
+
+
+def _slope(trajectory: Trajectory, first: int, stop: int) -> float:
+    """Give the fall of ln metric per epoch by least squares over the evaluations around the onset, in one phase."""
+    rows = slice(max(first - _SLOPE_ROWS, 0), stop)
+    epoch, metric = trajectory.epoch[rows], trajectory.metric[rows]
+    usable = np.isfinite(metric) & (metric > 0)
+    if trajectory.phase is not None and not np.isnan(trajectory.phase[first]):
+        usable &= trajectory.phase[rows] == trajectory.phase[first]
+    if np.count_nonzero(usable) < 2:
+        return math.nan
+    t, y = epoch[usable], np.log(metric[usable])
+    t = t - t.mean()
+    return -float(t @ y) / float(t @ t)

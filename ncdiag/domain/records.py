@@ -1,0 +1,233 @@
+"""The values that cross layers: what one evaluation measured, and what the store knows of a run."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ncdiag.domain.spec import canonical_json
+from ncdiag.errors import DataError, SpecError
+
+METRICS = (
+    "feature_norm",
+    "feature_norm_centred",
+    "nc1",
+    "nc1_pinv",
+    "nc1_rank",
+    "cdnv",
+    "nc2_equinorm",
+    "nc2_equiangular",
+    "nc2_etf",
+    "nc3",
+    "nc3_duality",
+    "nc4",
+    "weight_norm",
+)
+
+
+def nonfinite_fields(values: Mapping[str, object]) -> dict[str, str]:
+    """Give the names of the values that are NaN or infinite, each with what it is: `nan`, `inf` or `-inf`."""
+    return {
+        name: "nan" if math.isnan(v) else "inf" if v > 0 else "-inf"
+        for name, v in values.items()
+        if isinstance(v, float) and not math.isfinite(v)
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRecord:
+    """What was measured after one epoch.
+
+    `epoch` counts from 1 over all phases, `phase` from 1. None means not measured; NaN and infinities are
+    measurements and are kept as such. Losses and accuracies are of the whole set in eval mode, accuracies in [0, 1].
+    The metrics are defined in `ncdiag.domain.metrics`.
+    """
+
+    epoch: int
+    phase: int | None = None
+    loss: str | None = None
+    lr: float | None = None
+    seconds: float | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+    feature_norm: float | None = None
+    feature_norm_centred: float | None = None
+    nc1: float | None = None
+    nc1_pinv: float | None = None
+    nc1_rank: float | None = None
+    cdnv: float | None = None
+    nc2_equinorm: float | None = None
+    nc2_equiangular: float | None = None
+    nc2_etf: float | None = None
+    nc3: float | None = None
+    nc3_duality: float | None = None
+    nc4: float | None = None
+    weight_norm: float | None = None
+
+    def nonfinite(self) -> dict[str, str]:
+        """Give the fields that are NaN or infinite as `nan`, `inf` or `-inf`, which no database keeps by itself."""
+        return nonfinite_fields(asdict(self))
+
+
+EPOCH_COLUMNS = tuple(f.name for f in fields(EpochRecord))
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. The first three can be continued; the others are final.
+
+    `lost` is never stored: a run that says `running` is shown as lost when the process that trained it is gone.
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    DONE = "done"
+    DIVERGED = "diverged"
+    DEAD = "dead"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A stored run: its identity, where it stands, and its configuration as plain values.
+
+    `config` is the canonical specification of a run that ncdiag trained, and whatever was said of an imported one;
+    None in the other fields means that an import did not say.
+    """
+
+    id: int
+    name: str
+    key: str
+    origin: str  # "trained" or "imported"
+    status: RunStatus
+    reason: str | None
+    arch: str | None
+    depth: int | None
+    width: float | None
+    activation: str | None
+    dataset: str | None
+    train_size: int | None
+    optimizer: str | None
+    lr: float | None
+    momentum: float | None
+    weight_decay: float | None
+    schedule: str | None
+    batch_size: int | None
+    seed: int | None
+    phases: str | None
+    intervention: str | None
+    epochs_planned: int | None
+    epochs_done: int
+    device: str | None
+    data_sha256: str | None
+    data: dict[str, Any]  # where the data came from (path, data_dir), its sizes, its class count
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    seconds: float
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    inexact: bool = False  # resumed under another numeric fingerprint
+    source: str | None = None  # the file of an imported run
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionRecord:
+    """A rescaling that was carried out, and the feature norm just before and just after it."""
+
+    epoch: int
+    alpha: float
+    compensate_head: bool
+    feature_norm_before: float | None = None
+    feature_norm_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A stored grid: what was asked for, and the ids of its runs in the order of the grid."""
+
+    id: int
+    name: str
+    key: str
+    config: dict[str, Any]
+    created_at: datetime
+    run_ids: tuple[int, ...]
+
+
+Plain = str | int | float | bool
+LARGEST = 2**31 - 1  # what an integer column holds in every database
+
+# The part of an imported run's configuration that has a column of its own, and what each holds.
+IMPORT_FIELDS: dict[str, type] = {
+    "arch": str,
+    "depth": int,
+    "width": float,
+    "activation": str,
+    "dataset": str,
+    "train_size": int,
+    "optimizer": str,
+    "lr": float,
+    "momentum": float,
+    "weight_decay": float,
+    "schedule": str,
+    "batch_size": int,
+    "seed": int,
+    "phases": str,
+    "intervention": str,
+    "epochs_planned": int,
+    "device": str,
+    "data_sha256": str,
+}
+
+
+def _import_value(name: str, value: Plain) -> Plain:
+    kind = IMPORT_FIELDS.get(name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)  # 512 and 512.0 are one width, hence one key
+    if kind is not None and type(value) is not kind:
+        expected = {str: "text", int: "a whole number", float: "a number"}[kind]
+        raise SpecError(f"{name} must be {expected}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"{name} must be a finite number, not {value!r}")
+    if kind is int and abs(value) > LARGEST:  # type: ignore[arg-type]  # a whole number, as just checked
+        raise SpecError(f"{name} must be a whole number up to {LARGEST}, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedRun:
+    """A trajectory that somebody else logged, and what was said of it.
+
+    `config` may hold the fields of `IMPORT_FIELDS`, each of its type, and any other plain values, which are kept as
+    they are; what is None was not said, and is left out. `epochs` rise strictly, from 0 at the least. The content
+    alone is the identity: name and source are not part of `key`, so importing a file again finds the run it made.
+    """
+
+    name: str | None = None
+    config: Mapping[str, Plain | None]
+    epochs: tuple[EpochRecord, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        said = {name: _import_value(name, value) for name, value in self.config.items() if value is not None}
+        object.__setattr__(self, "config", said)
+        if not self.epochs:
+            raise DataError(f"{self.source} holds no epochs; expected a row for each evaluated epoch")
+        numbers = [record.epoch for record in self.epochs]
+        for before, after in zip([-1, *numbers], numbers, strict=False):
+            if not before < after <= LARGEST:
+                raise DataError(
+                    f"{self.source}: epoch {after} follows epoch {before}; expected them to rise, 0 to {LARGEST}"
+                )
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of configuration and epochs."""
+        rows = [{**asdict(record), **record.nonfinite()} for record in self.epochs]
+        return hashlib.sha256(canonical_json({"config": self.config, "epochs": rows}).encode()).hexdigest()

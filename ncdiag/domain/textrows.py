@@ -1,0 +1,182 @@
+"""CSV or JSON lines as rows of text cells, each with the number of the line it stands on.
+
+What cannot be read becomes a `Problem` with its line number, and reading goes on: whoever has to correct a file wants
+to hear of all that is wrong with it. Both formats end in the same cells, so one set of rules reads the numbers of both:
+None is missing, and `nan`, `inf` and `-inf` are numbers that were measured.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# C prints the sign of a NaN, pandas does not; both mean the same.
+_NONFINITE = {"nan": "nan", "+nan": "nan", "-nan": "nan", "inf": "inf", "+inf": "inf", "-inf": "-inf"}
+_SHOWN = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that cannot be read, and the line, from 1, where it begins."""
+
+    line: int
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: its line, from 1, and its cells by column, None where a cell is empty."""
+
+    line: int
+    cells: dict[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The columns of a file in their order, its rows, and what could not be read."""
+
+    columns: tuple[str, ...]
+    rows: list[Row]
+    problems: list[Problem]
+
+
+def read_table(text: str) -> Table:
+    """Read CSV, or JSON lines where the text begins with a brace."""
+    return read_json_lines(text) if text.lstrip().startswith("{") else read_csv(text)
+
+
+def read_csv(text: str) -> Table:
+    """Read RFC 4180 CSV: a header, then rows with as many cells; blank lines are passed over."""
+    lines = _csv_lines(text)
+    first = next(lines, None)
+    if first is None:
+        return Table(columns=(), rows=[], problems=[Problem(line=1, what="the file is empty")])
+    if isinstance(first, Problem):
+        return Table(columns=(), rows=[], problems=[first])
+    at, names = first
+    header = tuple(name.strip() for name in names)
+    problems = [Problem(line=at, what=what) for what in _header_faults(header)]
+    rows: list[Row] = []
+    for item in lines:
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
+        line, cells = item
+        if len(cells) != len(header):
+            problems.append(Problem(line=line, what=f"{len(cells)} cells where the header has {len(header)}"))
+        elif any("\0" in cell for cell in cells):
+            problems.append(Problem(line=line, what="a NUL byte"))
+        else:
+            values = (cell.strip() or None for cell in cells)
+            rows.append(Row(line=line, cells=dict(zip(header, values, strict=True))))
+    return Table(columns=header, rows=rows, problems=problems)
+
+
+def read_json_lines(text: str) -> Table:
+    """Read one JSON object a line; `{"nc1": null, "nonfinite": {"nc1": "nan"}}` says what the null was."""
+    columns: dict[str, None] = {}
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, raw in enumerate(text.split("\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            cells = _object_cells(raw)
+        except json.JSONDecodeError as error:
+            problems.append(Problem(line=line, what=f"not JSON: {error.msg} at character {error.colno}"))
+        except RecursionError:
+            problems.append(Problem(line=line, what="JSON nested too deeply"))
+        except ValueError as error:
+            problems.append(Problem(line=line, what=str(error)))
+        else:
+            columns |= dict.fromkeys(cells)
+            rows.append(Row(line=line, cells=cells))
+    return Table(columns=tuple(columns), rows=rows, problems=problems)
+
+
+def number(text: str) -> float:
+    """Read a decimal number, `nan`, `inf` or `-inf`; the `ValueError` says what is wrong with anything else."""
+    special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
+    if special:
+        return float(special)
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a number")
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{shown(text)} is beyond the range of a double (a measured infinity is written inf)")
+    return value
+
+
+def whole(text: str, low: int, high: int) -> int:
+    """Read a whole number from `low` to `high`; 10.0, as pandas may write it, is 10."""
+    value = number(text)
+    if not low <= value <= high or value != int(value):
+        raise ValueError(f"{shown(text)} is not a whole number from {low} to {high}")
+    return int(value)
+
+
+def shown(value: str) -> str:
+    """Quote a value for a message: control characters escaped, long text cut."""
+    return ascii(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!a}..."
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, list[str]] | Problem]:
+    """Give each record with the line it begins on; a record can hold line ends between quotes."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Problem(line=line, what=f"not CSV: {error}")
+        else:
+            if any(cell.strip() for cell in cells) or len(cells) > 1:
+                yield line, cells
+
+
+def _header_faults(header: tuple[str, ...]) -> Iterator[str]:
+    if "" in header:
+        yield f"column {header.index('') + 1} of the header has no name"
+    for name in sorted({name for name in header if name and header.count(name) > 1}):
+        yield f"column {shown(name)} twice in the header"
+    if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
+        yield "the header has one column; cells must be separated by commas"
+
+
+def _object_cells(raw: str) -> dict[str, str | None]:
+    """Read one line; numbers keep the text they had, so that 1e999 can still be told from a measured infinity."""
+    found = json.loads(raw, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_without_duplicates)
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    nonfinite = found.pop("nonfinite", None)
+    measured: dict[str, Any] = nonfinite if isinstance(nonfinite, dict) else {}
+    cells = {name: _cell(name, value) for name, value in (found | measured).items()}
+    if not all(_storable(text) for pair in cells.items() for text in pair if text is not None):
+        raise ValueError("a NUL or half a surrogate pair in a text")
+    return cells
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {shown(next(name for name in names if names.count(name) > 1))} twice")
+    return found
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _cell(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(name)} is {shown(json.dumps(value))}; expected a number, a text or null")
+    return value.strip() or None

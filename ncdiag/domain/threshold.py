@@ -1,0 +1,122 @@
+"""fn*: the feature norm at onset, and how much it varies between runs.
+
+A pair (an architecture and a data set) has conditions (hyperparameters), a condition has seeds. Conditions are the
+sample where there are enough of them: twelve runs of four conditions are four draws of a condition, not twelve.
+Everything is worked out on ln fn, because ratios are what matters, and given back as norms.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncdiag.domain.statistics import (
+    FloatArray,
+    IntArray,
+    Interval,
+    group_means,
+    is_constant,
+    log_cv,
+    log_sd,
+    t_interval,
+    t_quantile,
+    total_variance_interval,
+    total_variance_upper,
+    variance_components,
+    variance_factor,
+    variance_interval,
+    variance_upper,
+)
+
+CV_CLAIM = 0.08  # the abstract of arXiv 2604.00230: within a pair, CV < 8 %
+MIN_CONDITIONS = 3  # from here on the interval is over conditions: with two, t has one degree of freedom
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """fn* of a pair, and its spread.
+
+    `fn_star` is the geometric mean over conditions of the conditions' geometric means, with a t interval on logs.
+    `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval and `cv_upper`, the one-sided bound;
+    `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv` whose
+    bound would stay below 8 % in a sample like this one. `over` says what the interval of fn* was computed over,
+    `conditions` or `runs`; `status` is ok, too_few or zero_variance. Undefined figures are NaN.
+    """
+
+    fn_star: Interval
+    cv: Interval
+    cv_upper: float
+    cv_needed: float
+    mean: float
+    sd: float
+    sample_cv: float
+    n_runs: int
+    n_conditions: int
+    over: str
+    status: str
+
+
+def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: float) -> Threshold:
+    """Give fn* and its spread from the feature norms at onset, all > 0, of at least one run."""
+    logs = np.log(feature_norm)
+    conditions = len(np.unique(condition))
+    over = "conditions" if conditions >= MIN_CONDITIONS else "runs"
+    fn_star = _fn_star(logs, condition, over, level)
+    cv, cv_upper, needed = _spread(logs, condition, conditions, level)
+    mean = float(feature_norm.mean())
+    sd = float(feature_norm.std(ddof=1)) if len(logs) > 1 else math.nan
+    return Threshold(
+        fn_star=fn_star,
+        cv=cv,
+        cv_upper=cv_upper,
+        cv_needed=needed,
+        mean=mean,
+        sd=sd,
+        sample_cv=sd / mean,
+        n_runs=len(logs),
+        n_conditions=conditions,
+        over=over,
+        status="too_few" if len(logs) < 2 else "zero_variance" if math.isnan(fn_star.lo) else "ok",
+    )
+
+
+def largest_cv_for_claim(n: int, *, claim: float = CV_CLAIM, level: float = 0.95) -> float:
+    """Give the largest sample CV at which `n` independent runs show that the true CV is below `claim`."""
+    return log_cv(log_sd(claim) / math.sqrt(variance_factor(n - 1, 1 - level)))
+
+
+def _fn_star(logs: FloatArray, condition: IntArray, over: str, level: float) -> Interval:
+    means = group_means(logs, condition)
+    if over == "conditions":
+        found = t_interval(means, level)
+        return _back_transformed(found.estimate, found.hi - found.estimate)
+    half = math.nan
+    if len(logs) > 1 and not is_constant(logs):
+        half = t_quantile(level, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return _back_transformed(float(means.mean()), half)
+
+
+def _back_transformed(log_estimate: float, half: float) -> Interval:
+    return Interval(
+        estimate=math.exp(log_estimate), lo=math.exp(log_estimate - half), hi=math.exp(min(log_estimate + half, 700.0))
+    )
+
+
+def _spread(logs: FloatArray, condition: IntArray, conditions: int, level: float) -> tuple[Interval, float, float]:
+    """Give the CV with its interval, its one-sided upper bound, and the CV that the claim would need."""
+    if len(logs) < 2:
+        return Interval(), math.nan, math.nan
+    if is_constant(logs):
+        return Interval(estimate=0.0), math.nan, math.nan
+    if conditions == 1:
+        variance, upper = variance_interval(logs, level), variance_upper(logs, level)
+    else:
+        components = variance_components(logs, condition)
+        variance, upper = total_variance_interval(components, level), total_variance_upper(components, level)
+    needed = log_cv(log_sd(CV_CLAIM) * math.sqrt(variance.estimate / upper))
+    estimate, lo, hi = map(_cv_of_variance, (variance.estimate, variance.lo, variance.hi))
+    return Interval(estimate=estimate, lo=lo, hi=hi), _cv_of_variance(upper), needed
+
+
+def _cv_of_variance(variance: float) -> float:
+    return log_cv(math.sqrt(variance))

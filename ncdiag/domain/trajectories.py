@@ -1,0 +1,157 @@
+"""Rows of a file that somebody else wrote, as epoch records: columns renamed, numbers read, phases filled in.
+
+A file says what was measured; what the run was is said beside it (`ncdiag.domain.descriptions`). The two meet in the
+phase: a file without a phase column does not say whether the run ever switched its loss.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ncdiag.domain.phase_plan import PhasePlan, loss_name
+from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord
+from ncdiag.domain.textrows import Problem, Row, Table, number, shown, whole
+
+RUN_COLUMN = "run"
+COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
+NAME_RULE = "is no name for a run; expected letters, digits, . _ and -, at most 128, a letter or digit first"
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MEASURED = tuple(name for name in EPOCH_COLUMNS if name not in ("epoch", "phase", "loss"))
+_LAST_PHASE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column of a file holds which field.
+
+    `absent` are columns that the map names and the file lacks, `extra` those that nothing reads, `misspelt` the extra
+    ones that look like a misspelt field, with that field.
+    """
+
+    sources: dict[str, str]
+    absent: tuple[str, ...]
+    extra: tuple[str, ...]
+    misspelt: dict[str, str]
+
+
+def is_run_name(name: str) -> bool:
+    """Say whether a run can have this name: it must be safe in a shell, a path and a URL."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
+def is_numbered_name(name: str) -> bool:
+    """Say whether a store gives this name by itself, to the run with that number."""
+    return re.fullmatch("run-[0-9]+", name) is not None
+
+
+def look_alike(name: str, known: Collection[str]) -> str | None:
+    """Give the known name that `name` looks like a misspelling of, such as feature_norm for feat_norm."""
+    # 0.75 catches train_acc and feat_norm, and lets columns that mean something else (nc2, test_loss) pass.
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)), None)
+
+
+def match_columns(header: tuple[str, ...], mapped: Mapping[str, str]) -> Columns:
+    """Say which column of a file holds which field: the mapped ones, and those that have a field's own name.
+
+    `mapped` gives the column of a field; an empty one means that the field is not read from this file.
+    """
+    sources = {field: column for field, column in mapped.items() if column in header}
+    taken = {*sources, *sources.values(), *(field for field, column in mapped.items() if not column)}
+    own = {name: name for name in header if name in COLUMNS and name not in taken}
+    absent = tuple(column for column in mapped.values() if column and column not in header)
+    used = {*own.values(), *sources.values()}
+    extra = tuple(name for name in header if name not in used)
+    free = [field for field in COLUMNS if field not in own and field not in sources and field not in mapped]
+    close = {name: look_alike(name, free) for name in extra if name not in COLUMNS}
+    return Columns(
+        sources=own | sources,
+        absent=absent,
+        extra=extra,
+        misspelt={name: field for name, field in close.items() if field is not None},
+    )
+
+
+def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[EpochRecord]], list[Problem]]:
+    """Give the records of each run (None for rows that name none), and the rows that cannot be read.
+
+    The epochs of a run must rise from row to row; the rows of several runs may be mixed.
+    """
+    problems = list(table.problems)
+    if "epoch" not in columns.sources:
+        if table.columns:
+            problems.append(Problem(line=1, what=f"no column epoch among {_listed(table.columns)}"))
+        return {}, problems
+    if not any(field in columns.sources for field in _MEASURED):
+        problems.append(Problem(line=1, what=f"no measured column among {_listed(table.columns)}; see --map"))
+        return {}, problems
+    runs: dict[str | None, list[EpochRecord]] = {}
+    for row in table.rows:
+        values = {field: row.cells.get(column) for field, column in columns.sources.items()}
+        name = values.pop(RUN_COLUMN, None)
+        try:
+            record = _record(values)
+        except ValueError as error:
+            problems.append(Problem(line=row.line, what=str(error)))
+            continue
+        if RUN_COLUMN in columns.sources and not is_run_name(name or ""):
+            problems.append(Problem(line=row.line, what=f"run: {shown(name or '')} {NAME_RULE}"))
+            continue
+        before = runs.setdefault(name, [])
+        if before and record.epoch <= before[-1].epoch:
+            problems.append(_order_problem(row, record.epoch, before, name))
+            continue
+        before.append(record)
+    if not table.rows and not problems:
+        problems.append(Problem(line=1, what="a header and no rows"))
+    return runs, sorted(problems, key=lambda problem: problem.line)
+
+
+def with_phases(records: list[EpochRecord], plan: PhasePlan) -> list[EpochRecord]:
+    """Fill in phase and loss where the file leaves them empty and the plan knows them."""
+    believed = plan.sure or all(record.phase is None for record in records)
+    filled = []
+    for record in records:
+        phase = plan.phase_of(record.epoch) if record.phase is None and believed else record.phase
+        filled.append(replace(record, phase=phase, loss=record.loss or plan.loss_of(phase)))
+    return filled
+
+
+def _record(values: dict[str, str | None]) -> EpochRecord:
+    """Read one row; the `ValueError` names the field that cannot be read."""
+    read: dict[str, Any] = {}
+    for field, text in values.items():
+        if text is None:
+            continue
+        try:
+            read[field] = _value(field, text)
+        except ValueError as error:
+            raise ValueError(f"{field}: {error}") from None
+    if "epoch" not in read:
+        raise ValueError("epoch: the cell is empty")
+    return EpochRecord(**read)
+
+
+def _value(field: str, text: str) -> int | float | str:
+    if field == "epoch":
+        return whole(text, 0, LARGEST)  # 0 is before training
+    if field == "phase":
+        return whole(text, 1, _LAST_PHASE)
+    if field == "loss":
+        return loss_name(text)
+    value = number(text)
+    if field.endswith("_accuracy") and not 0 <= value <= 1 and value == value:  # noqa: PLR0124  # a NaN was measured
+        raise ValueError(f"{shown(text)} is not in [0, 1]; divide a percentage by 100")
+    return value
+
+
+def _order_problem(row: Row, epoch: int, before: list[EpochRecord], name: str | None) -> Problem:
+    of_run = f" of run {shown(name)}" if name else ""
+    if any(record.epoch == epoch for record in before):
+        return Problem(line=row.line, what=f"epoch {epoch}{of_run} twice")
+    return Problem(line=row.line, what=f"epoch {epoch}{of_run} after epoch {before[-1].epoch}; epochs must rise")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(shown(name)[1:-1] for name in names[:12]) + (", ..." if len(names) > 12 else "")

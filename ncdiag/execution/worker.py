@@ -1,0 +1,181 @@
+"""One process trains runs: claim them, load the data, continue or begin, store every epoch, say how each ended.
+
+A run belongs to the owner that claimed it. Every write names the owner, so a process that lost its claim, because it
+was stopped for long and another took over, cannot write a thing.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.spec import RunSpec
+from ncdiag.errors import NCDiagError, SpecError, StoreError, UnsafeError
+from ncdiag.store import epochs, interventions, runs
+from ncdiag.store.engine import Store
+from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
+from ncdiag.training.datasets import load_dataset
+from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
+from ncdiag.training.reproducibility import environment, numeric_fingerprint
+
+HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
+
+Listener = Callable[[Run, Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How to train, as opposed to what: nothing here changes the numbers of a run on a given device."""
+
+    device: str = "auto"
+    data_dir: Path | None = None
+    checkpoint_every: int = 50
+    allow_inexact: bool = False
+
+
+def pick_device(name: str) -> torch.device:
+    """Give the device of a name; `auto` is the first CUDA device, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SpecError(f"device {name!r} is not known; expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA device"
+        raise SpecError(f"device {name!r} is not here; torch {torch.__version__} sees {found}. Use --device auto")
+    return device
+
+
+def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener) -> RunStatus:
+    """Train one stored run to its end, from its last checkpoint if it has one, and give how it ended.
+
+    A run that another process holds is left alone; its status is `running`. An error of the run is stored as
+    `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
+    """
+    device = pick_device(options.device)
+    owner = new_owner()
+    with hold_lease(store, run.id, owner) as held:
+        if not held:
+            return RunStatus.RUNNING
+        start = _find_start(run, store.run_folder(run.id), device, allow_inexact=options.allow_inexact)
+        claimed = runs.claim_run(
+            store,
+            run.id,
+            owner=owner,
+            device=str(device),
+            environment=environment(device),
+            fingerprint=numeric_fingerprint(device),
+            inexact=start.inexact,
+        )
+        if not claimed:
+            return RunStatus.RUNNING
+        finish = partial(runs.finish_run, store, run.id, owner=owner)
+        try:
+            with _beating(store, run.id, owner):
+                for event in _train(store, run, start, options, owner, device):
+                    listen(run, event)
+                    if isinstance(event, Ended):
+                        finish(status=event.status, reason=event.reason)
+                        return event.status
+            raise AssertionError("the loop ends every run with an Ended event")
+        except (KeyboardInterrupt, SystemExit):
+            finish(status=RunStatus.INTERRUPTED, reason="stopped by a signal")
+            raise
+        except Exception as error:
+            text = str(error) if isinstance(error, NCDiagError) else f"{type(error).__name__}: {error}"
+            finish(status=RunStatus.FAILED, reason=text)
+            raise
+
+
+def _train(
+    store: Store, run: Run, start: "_Start", options: TrainingOptions, owner: str, device: torch.device
+) -> Iterator[Event]:
+    """Train a run that is ours, store what happens, and pass it on."""
+    spec = RunSpec.from_dict(run.config)
+    folder = store.run_folder(run.id)
+    if start.discard:
+        epochs.discard_after(store, run.id, start.epoch, owner=owner)
+    path = run.data.get("path")
+    data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=Path(path) if path else None)
+    if run.data_sha256 not in (None, data.sha256):
+        raise UnsafeError(
+            f"{run.name} was begun on data with SHA-256 {run.data_sha256}, and finds {data.sha256} now.\n"
+            "Put the old data back, or remove the run and train it afresh"
+        )
+    runs.describe_data(store, run.id, owner=owner, sha256=data.sha256, sizes=data.sizes)
+    states = {0: load_checkpoint(folder, start.epoch)} if start.epoch else None
+    for event in train([spec], data.to(device), checkpoint_every=options.checkpoint_every, states=states):
+        if isinstance(event, EpochDone):
+            epochs.append_epoch(store, run.id, event.record, owner=owner)
+        elif isinstance(event, Intervened):
+            interventions.add_intervention(store, run.id, owner=owner, **asdict(event.record))
+        elif isinstance(event, Checkpoint):
+            save_checkpoint(folder, event.epoch, event.state)
+            keep = {*_phase_ends(spec), event.epoch}
+            remove_checkpoints(folder, [epoch for epoch in list_checkpoints(folder) if epoch not in keep])
+        yield event
+
+
+@contextmanager
+def _beating(store: Store, run_id: int, owner: str) -> Iterator[None]:
+    """Say every now and then that the run is alive, for those who watch from other machines."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            # a missed beat is no reason to stop training, and a lost run fails at its next epoch
+            with suppress(StoreError):
+                runs.heartbeat(store, run_id, owner)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Where a run begins: after `epoch`, with what is stored of later epochs thrown away if `discard`."""
+
+    epoch: int = 0
+    discard: bool = False
+    inexact: bool = False
+
+
+def _find_start(run: Run, folder: Path, device: torch.device, *, allow_inexact: bool) -> _Start:
+    """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
+
+    In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
+    """
+    checkpoints = list_checkpoints(folder)
+    if not run.epochs_done:
+        return _Start()
+    now = numeric_fingerprint(device)
+    changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
+    if not checkpoints:
+        return _Start(discard=bool(changed))
+    if not changed:
+        return _Start(epoch=checkpoints[-1])
+    if allow_inexact:
+        return _Start(epoch=checkpoints[-1], discard=True, inexact=True)
+    differences = ", ".join(f"{name} {run.fingerprint.get(name)!r} -> {now[name]!r}" for name in changed)
+    raise UnsafeError(
+        f"{run.name} was trained in another numeric environment: {differences}\n"
+        "Continued here, it would not be the run it was. Restore that environment, or pass --allow-inexact,\n"
+        "which continues from the last checkpoint and marks the run as inexact"
+    )
+
+
+def _phase_ends(spec: RunSpec) -> list[int]:
+    return list(itertools.accumulate(phase.epochs for phase in spec.phases))

@@ -1,0 +1,183 @@
+"""One panel of curves against the epoch: the curves, the scale they need, and the marks of what happened when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from ncdiag.plotting.conditions import compact
+from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
+from ncdiag.plotting.style import FAINT, INK, SHADE, Page, line_style
+
+LOG_RANGE = 10  # a panel becomes logarithmic where its values span more than this factor
+_SPARSE, _CROWDED = 6, 20  # numbers of runs from which curves become thinner, and then paler
+ONSET_MARK, END_MARK, RATE_MARK = "o", "x", "^"
+_FEW_RUNS = 3  # up to here an onset is written out, and marked through all panels
+_MOST_SWITCHES = 3
+_HALO = withStroke(linewidth=2, foreground="white")  # keeps text readable where curves cross it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A panel: its title and the columns it shows, the first drawn strongly, any other faintly."""
+
+    title: str
+    columns: tuple[str, ...]
+    log: bool | None = None  # None: where the values call for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What all panels of a figure share: the table, its conditions in order, the page, and what happened when.
+
+    `eps` is the threshold on NC1 that defines the onset, `band` the interval of fn* (low, estimate, high); None where
+    there is none to show.
+    """
+
+    table: pd.DataFrame
+    conditions: tuple[str, ...]
+    page: Page
+    eps: float | None
+    band: tuple[float, float, float] | None
+    spans: list[PhaseSpan]
+    switches: list[PhaseSwitch]
+    rate_steps: list[float]
+
+    def color(self, condition: str) -> str:
+        """Give the colour of a condition."""
+        return line_style(self.conditions.index(condition))[0]
+
+
+def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
+    """Draw a panel; one at the top of the figure names the phases."""
+    points = scene.page.points
+    axes.set_title(panel.title, pad=points * (1.6 if top else 0.6))
+    axes.set_xlim(0, float(scene.table["epoch"].max()) * 1.02 or 1)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+    _set_scale(axes, panel, scene)
+    _mark_events(axes, scene, named=top)
+    for place, column in enumerate(panel.columns):
+        _draw_curves(axes, column, scene, faint=place > 0)
+    if "nc1" in panel.columns and scene.eps is not None:
+        _draw_eps(axes, scene.eps, points)
+    if "feature_norm" in panel.columns and scene.band is not None:
+        low, estimate, high = scene.band
+        axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
+        axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
+    _mark_onsets(axes, panel, scene)
+
+
+def _draw_curves(axes: Axes, column: str, scene: Scene, *, faint: bool) -> None:
+    """Draw a curve per run. What is missing or not finite breaks it, and a value between two such is a dot."""
+    points, runs = scene.page.points, scene.table.groupby("run", sort=False)
+    width = points / 7 * (1 if len(runs) <= _SPARSE else 0.75)
+    alpha = (1 if len(runs) <= _CROWDED else 0.75) * (0.45 if faint else 1)
+    for _, rows in runs:
+        color, style = line_style(scene.conditions.index(rows["condition"].iloc[0]))
+        epochs = rows["epoch"].to_numpy(dtype=np.float64)
+        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.where(np.isfinite(values), values, np.nan)
+        axes.plot(epochs, values, color=color, linestyle=style, linewidth=width, alpha=alpha)
+        alone = _isolated(values)
+        if alone.any():
+            axes.plot(epochs[alone], values[alone], ".", color=color, markersize=points / 2, alpha=alpha)
+
+
+def _isolated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the values whose neighbours are missing: a line alone would not show them."""
+    known = np.concatenate(([False], np.isfinite(values), [False]))
+    return known[1:-1] & ~known[:-2] & ~known[2:]
+
+
+def _set_scale(axes: Axes, panel: Panel, scene: Scene) -> None:
+    """Make the y axis logarithmic where the panel says so or the values span orders of magnitude."""
+    values = scene.table[list(panel.columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    if not len(positive) or panel.log is False or (panel.log is None and len(positive) < len(values)):
+        log = False
+    else:
+        log = bool(panel.log) or positive.max() > LOG_RANGE * positive.min()
+    if not log:
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        return
+    decades = np.log10(positive.max() / positive.min())
+    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+
+
+def _draw_eps(axes: Axes, eps: float, points: float) -> None:
+    axes.axhline(eps, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+    text = axes.annotate(
+        f"onset below {compact(eps)}",
+        (0, eps),
+        xycoords=("axes fraction", "data"),
+        xytext=(points / 3, points / 4),
+        textcoords="offset points",
+        fontsize=points * 0.85,
+    )
+    text.set_path_effects([_HALO])
+
+
+def _mark_events(axes: Axes, scene: Scene, *, named: bool) -> None:
+    """Shade every other phase, or mark the switches where the runs differ, and point at steps of the rate."""
+    points, across = scene.page.points, axes.get_xaxis_transform()
+    names: list[tuple[float, str]] = []
+    for place, span in enumerate(scene.spans):
+        if place % 2:
+            axes.axvspan(span.start, span.stop, color=SHADE, zorder=0, linewidth=0)
+        names.append(((span.start + span.stop) / 2, span.label))
+    for switch in scene.switches[:_MOST_SWITCHES]:
+        axes.axvline(switch.epoch, color=FAINT, linestyle=":", linewidth=points / 10, zorder=1)
+        names.append((switch.epoch, f"{switch.label} ({switch.runs} of {scene.table['run'].nunique()} runs)"))
+    for epoch, name in names if named else []:
+        axes.text(epoch, 1.01, name, transform=across, ha="center", va="bottom", fontsize=points * 0.85, color=FAINT)
+    if scene.rate_steps:
+        heights = [0.03] * len(scene.rate_steps)
+        axes.plot(scene.rate_steps, heights, RATE_MARK, color=INK, markersize=points / 2.4, transform=across)
+
+
+def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
+    """Mark on the feature norm and on NC1 the onset of each run, with its interval, or the end where there is none."""
+    points = scene.page.points
+    runs = scene.table.groupby("run", sort=False)
+    for _, rows in runs:
+        run = rows.iloc[0]
+        color = scene.color(run["condition"])
+        collapsed = run["onset_state"] == "collapsed"
+        if collapsed and len(runs) <= _FEW_RUNS:
+            axes.axvline(run["onset_epoch"], color=color, linewidth=points / 14, linestyle=":", zorder=1)
+        if panel.columns[0] not in ("feature_norm", "nc1"):
+            continue
+        height = run["fn_star"] if panel.columns[0] == "feature_norm" else scene.eps
+        if collapsed and height is not None and np.isfinite(height):
+            axes.plot([run["onset_lo"], run["onset_hi"]], [height] * 2, color=color, linewidth=points / 4, zorder=4)
+            (dot,) = axes.plot(run["onset_epoch"], height, ONSET_MARK, color=color, zorder=5, clip_on=False)
+            dot.set(markersize=points / 1.9, markeredgewidth=points / 8, markerfacecolor="white")
+            if len(runs) == 1 and panel.columns[0] == "feature_norm":
+                _write_onset(axes, run, points)
+        last = rows[np.isfinite(rows[panel.columns[0]].to_numpy(dtype=np.float64, na_value=np.nan))].tail(1)
+        if not collapsed and len(last):
+            axes.plot(last["epoch"], last[panel.columns[0]], END_MARK, color=color, markersize=points / 1.8)
+
+
+def _write_onset(axes: Axes, run: pd.Series, points: float) -> None:
+    """Write the only onset of a figure beside its mark, on the side that has more room."""
+    left = run["onset_epoch"] > 0.5 * axes.get_xlim()[1]
+    text = axes.annotate(
+        f"onset {run['onset_epoch']:.4g}, fn* {run['fn_star']:.3g}",
+        (run["onset_epoch"], run["fn_star"]),
+        xytext=(-points / 2 if left else points / 2, points * 1.5),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontsize=points * 0.9,
+        zorder=6,
+    )
+    text.set_path_effects([_HALO])

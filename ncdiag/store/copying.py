@@ -1,0 +1,26 @@
+"""A consistent copy of an SQLite store, also while it is being written."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from ncdiag.errors import StoreError
+from ncdiag.store.handle import connect_sqlite
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy an SQLite file as it is at one moment; `target` appears complete or not at all.
+
+    Writers wait while it runs. Copying the file by other means would not do: one may catch a commit half-way, and
+    closing any other handle on the file would drop this process's SQLite locks.
+    """
+    if target.exists():
+        raise StoreError(f"{target} exists already and is not overwritten. Give another name for the copy")
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        with closing(connect_sqlite(source, "ro")) as reader, closing(sqlite3.connect(partial)) as writer:
+            reader.backup(writer)
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)

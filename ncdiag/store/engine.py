@@ -1,0 +1,54 @@
+"""Opening a store, at the one schema that this version of ncdiag understands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ncdiag.errors import StoreError
+from ncdiag.store import migrate, schema
+from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
+
+__all__ = ["Store", "open_store"]
+
+
+@contextmanager
+def open_store(
+    url: str, *, write: bool = False, create: bool = True, busy_seconds: float = BUSY_SECONDS
+) -> Iterator[Store]:
+    """Open the store at a path or an SQLAlchemy URL; with `write`, make it or bring it up to date first.
+
+    A store that is only read is never created or changed: a missing, older or newer one raises `StoreError`. What
+    opening for writing has changed in a store that was there is told in `Store.notes`; without `create` it has to be
+    there. `busy_seconds` is how long a transaction waits for another process.
+    """
+    store = make_store(url, write=write, busy_seconds=busy_seconds)
+    try:
+        _check_place(store, create=write and create)
+        with store.read() as connection:
+            revision = migrate.find_revision(connection, store.label)
+        if revision != schema.REVISION:
+            if not write:
+                raise migrate.stale_error(store.label, revision)
+            store = replace(store, notes=migrate.upgrade(store))
+        yield store
+    finally:
+        store.engine.dispose()
+
+
+def _check_place(store: Store, *, create: bool) -> None:
+    path = store.path
+    if path is None or path.is_file():
+        return
+    if path.exists():
+        raise StoreError(f"the store {store.label} is a folder; expected a file. Give one with --store PATH")
+    if not create:
+        raise StoreError(
+            f"no store at {store.label}.\n"
+            "`ncdiag train` and `ncdiag sweep` make one; an existing one elsewhere is given with --store PATH"
+        )
+    if not path.parent.is_dir():
+        raise StoreError(
+            f"the store {store.label} cannot be made: the folder {path.parent} does not exist.\n"
+            "Make the folder first, or choose another store with --store PATH"
+        )
+    make_file(store)

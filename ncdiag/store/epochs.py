@@ -1,0 +1,77 @@
+"""The measurements of a run: one row per evaluated epoch.
+
+A row and the run's totals are committed together, and only for the owner of the run. Appending a row that is there
+already changes nothing, so a process that does not know whether its last commit arrived simply repeats it.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, case, delete, exists, func, insert, literal, select, update
+
+from ncdiag.domain.records import EpochRecord
+from ncdiag.store import schema
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.leases import fence
+from ncdiag.store.rows import EPOCH_SELECTION, measured_columns, to_epoch
+
+
+def append_epoch(store: Store, run_id: int, record: EpochRecord, *, owner: str) -> None:
+    """Store what was measured after one epoch; a row that is there already stays as it is.
+
+    Raises `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`; nothing is stored then.
+    """
+    append_epochs(store, [(run_id, record)], owner=owner)
+
+
+@retried
+def append_epochs(store: Store, records: Sequence[tuple[int, EpochRecord]], *, owner: str) -> None:
+    """Store records of one or several runs, each with the id of its run, in one transaction; see `append_epoch`."""
+    with store.write() as connection:
+        for run_id in dict.fromkeys(run_id for run_id, _ in records):
+            fence(connection, run_id, owner)
+        for run_id, record in records:
+            _append(connection, run_id, record)
+
+
+def _append(connection: Connection, run_id: int, record: EpochRecord) -> None:
+    epochs, runs = schema.epochs, schema.runs
+    # Nobody can add the row in between: the fence has locked the run until the commit.
+    there = exists().where(epochs.c.run_id == run_id, epochs.c.epoch == record.epoch)
+    if connection.scalar(select(there)):
+        return
+    columns = measured_columns(record)
+    connection.execute(insert(epochs).values(run_id=run_id, **columns))
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(
+            epochs_done=case((runs.c.epochs_done < record.epoch, record.epoch), else_=runs.c.epochs_done),
+            seconds=runs.c.seconds + (columns["seconds"] or 0.0),
+        )
+    )
+
+
+def list_epochs(store: Store, run_id: int) -> list[EpochRecord]:
+    """Give the stored records of a run in the order of their epochs; none for an unknown id."""
+    epochs = schema.epochs
+    query = select(*EPOCH_SELECTION).where(epochs.c.run_id == run_id).order_by(epochs.c.epoch)
+    with store.read() as connection:
+        return [to_epoch(row) for row in connection.execute(query).mappings().all()]
+
+
+@retried
+def discard_after(store: Store, run_id: int, epoch: int, *, owner: str) -> None:
+    """Delete the records and interventions of a run that came after an epoch, since it resumes from there.
+
+    Raises `TakenOverError` when the run is no longer trained by `owner`.
+    """
+    epochs, interventions, runs = schema.epochs, schema.interventions, schema.runs
+    with store.write() as connection:
+        fence(connection, run_id, owner)
+        connection.execute(delete(epochs).where(epochs.c.run_id == run_id, epochs.c.epoch > epoch))
+        connection.execute(delete(interventions).where(interventions.c.run_id == run_id, interventions.c.epoch > epoch))
+        kept = epochs.c.run_id == run_id
+        seconds = select(func.coalesce(func.sum(epochs.c.seconds), literal(0.0))).where(kept).scalar_subquery()
+        last = select(func.coalesce(func.max(epochs.c.epoch), 0)).where(kept).scalar_subquery()
+        connection.execute(update(runs).where(runs.c.id == run_id).values(seconds=seconds, epochs_done=last))

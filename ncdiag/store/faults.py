@@ -1,0 +1,115 @@
+"""What can go wrong between a store and its disk, said so that a user can act on it.
+
+This is the only place that knows the errors of SQLAlchemy and of sqlite3.
+"""
+
+import functools
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from ncdiag.errors import StoreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TRIES = 5
+
+
+class StoreBusyError(StoreError):
+    """Another process held the store for longer than the busy timeout; the same call may succeed later."""
+
+
+class TakenOverError(StoreError):
+    """The run belongs to another process now, or was removed: this one must write no more of it."""
+
+
+@contextmanager
+def translated(label: str) -> Iterator[None]:
+    """Turn the errors of SQLAlchemy and sqlite3 into a `StoreError` that names the store by its `label`."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise explain(label, error) from error
+
+
+def explain(label: str, error: Exception) -> StoreError:
+    """Say what happened, without the statement and its values: a URL or a value may be a secret."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return _explain_sqlite(label, cause)
+    if isinstance(error, IntegrityError):
+        # Outside SQLite two writers can pass the same check together; the second try then sees what the first wrote.
+        return StoreBusyError(f"the store {label} refused a row that another process has just written; try again")
+    return StoreError(f"the store {label} cannot be used: {_first_line(cause)}")
+
+
+def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    match code & 0xFF:  # the upper bits say where it happened
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusyError(
+                f"the store {label} is locked by another process, which has not let go in time.\n"
+                "Close the program that holds it open (a database browser, say), then repeat the command"
+            )
+        case sqlite3.SQLITE_FULL:
+            return StoreError(
+                f"disk full while writing to the store {label}; what it held before is intact.\n"
+                "Free some space, then repeat the command"
+            )
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(
+                f"the disk failed under the store {label} ({error}); what it held before should be intact.\n"
+                "Check free space, quota and the disk, then run `ncdiag store check`"
+            )
+        case sqlite3.SQLITE_READONLY if code == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return StoreError(
+                f"the store {label} was left in the middle of a write, and cannot be tidied up in a read-only place.\n"
+                "Copy it together with its -journal file to a place that can be written, and read it there"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return StoreError(
+                f"the store {label} is read-only here; this command needs to write to it.\n"
+                "Allow writing to the file and its folder, or choose another store with --store PATH"
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreError(
+                f"the store {label} cannot be opened; expected a file that this user may read and write.\n"
+                "Check the path and the permissions of file and folder, or choose another store with --store PATH"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return StoreError(
+                f"{label} is not an ncdiag store: its header is not that of a database. Nothing was changed.\n"
+                "Choose another --store PATH; if this was a store, restore a backup of it"
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreError(
+                f"the store {label} is damaged ({error}). Nothing was changed.\n"
+                "`ncdiag store check` shows the extent; restore a backup, and keep the damaged file"
+            )
+    return StoreError(f"the store {label} cannot be used: {_first_line(error)}")
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def retried(function: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a whole function, a few times and after random waits, when the store was busy beyond the timeout."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        for attempt in range(1, TRIES):
+            try:
+                return function(*args, **kwargs)
+            except StoreBusyError:
+                # Not the module `random`: drawing from it would change the numbers of a run that is being trained.
+                time.sleep(secrets.randbelow(1000) / 1000 * 0.1 * 2**attempt)
+        return function(*args, **kwargs)
+
+    return wrapper

@@ -1,0 +1,145 @@
+"""A store that was found: where it is, and connections to it whose transactions do what they should.
+
+With SQLite every write begins with BEGIN IMMEDIATE. Under the usual deferred BEGIN two processes that read and then
+write deadlock, and one of them fails at once whatever the timeout; taking the write lock first makes them queue.
+The rollback journal (SQLite's default) and synchronous = FULL keep what was committed through a crash, and keep a
+store readable on read-only media. There is no pool: a connection costs a fraction of a millisecond, and none is ever
+shared between threads or inherited by a forked process.
+"""
+
+import os.path
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from ncdiag.errors import SpecError, UnavailableError
+from ncdiag.store.faults import translated
+
+BUSY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A store that is open. `label` names it without its password; `notes` say what opening it has changed.
+
+    `url` is what `open_store` was given, so that another process can open the same store; it may hold a password,
+    so print `label` instead. `path` is the file of an SQLite store, absolute and without symbolic links, else None.
+    """
+
+    url: str = field(repr=False)
+    label: str
+    path: Path | None
+    engine: Engine = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one moment of the store throughout.
+
+        Fetch every row before leaving, and leave soon: a reader that lingers keeps writers waiting.
+        """
+        with translated(self.label), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection that is the only writer; its work is committed at the end, or undone by an exception."""
+        with translated(self.label), self.engine.execution_options(ncdiag_write=True).begin() as connection:
+            yield connection
+
+    def run_folder(self, run_id: int) -> Path:
+        """Give the folder of a run's lock and checkpoints, which may not exist yet: `<store>.runs/<id>`.
+
+        A store that is not a file keeps them in `ncdiag.runs` in the current directory.
+        """
+        folder = Path("ncdiag.runs").absolute() if self.path is None else self.path.with_name(f"{self.path.name}.runs")
+        return folder / str(run_id)
+
+
+def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> Store:
+    """Give the handle of the store at a path or SQLAlchemy URL, without touching the file or the server.
+
+    Raises `SpecError` for text that is no URL, `UnavailableError` when the driver of a database is not installed.
+    """
+    if "://" not in url:
+        return _sqlite_store(url, url, write=write, busy_seconds=busy_seconds)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The text is not repeated: it may hold a password.
+        raise SpecError("the store is neither a path nor a URL such as postgresql://user@host/name") from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_store(url, parsed.database or "", write=write, busy_seconds=busy_seconds)
+    return _server_store(url, parsed)
+
+
+def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> Store:
+    if place in ("", ":memory:") or place.startswith("file:"):
+        raise SpecError(f"a store is a file that outlives the command, such as ncdiag.db; {url!r} is none")
+    path = Path(os.path.expanduser(place)).resolve()
+    # mode=rw and ro never create a file: a store that is deleted under a run must not come back empty.
+    mode = "rw" if write else "ro"
+    engine = create_engine(
+        "sqlite+pysqlite://", creator=lambda: connect_sqlite(path, mode, busy_seconds), poolclass=NullPool
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("ncdiag_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return Store(url=url, label=place, path=path, engine=engine)
+
+
+def _server_store(url: str, parsed: URL) -> Store:
+    # The query part goes too, since some drivers take the password there.
+    label = parsed.set(query={}).render_as_string(hide_password=True)
+    try:
+        engine = create_engine(parsed, poolclass=NullPool)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise UnavailableError(
+            f"the store {label} needs a database driver that is not installed ({error}).\n"
+            "Install it into this environment: for PostgreSQL, pip install 'psycopg[binary]'"
+        ) from None
+    return Store(url=url, label=label, path=None, engine=engine)
+
+
+def make_file(store: Store) -> None:
+    """Make an empty SQLite file where there is none, for the migrations to fill."""
+    if store.path is not None and not store.path.exists():
+        with translated(store.label):
+            connect_sqlite(store.path, "rwc").close()
+
+
+def connect_sqlite(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Open an SQLite file with SQLite's `mode` (ro, rw, rwc), in autocommit, and with the pragmas of every store."""
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=busy_seconds, isolation_level=None)
+    try:
+        _touch(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK or mode != "ro":
+            raise
+        # A writer was killed in mid-commit and left its journal. Rolling it back takes a connection that may write.
+        _roll_back(path, busy_seconds)
+        return connect_sqlite(path, mode, busy_seconds)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA schema_version").fetchall()  # reads the file, and so meets whatever is wrong with it
+
+
+def _roll_back(path: Path, busy_seconds: float) -> None:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_seconds)) as connection:
+        _touch(connection)

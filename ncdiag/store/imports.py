@@ -1,0 +1,62 @@
+"""Trajectories that somebody else logged, as runs among the others."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import insert
+
+from ncdiag.domain.records import IMPORT_FIELDS, ImportedRun, Run, RunStatus
+from ncdiag.store import schema
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.rows import measured_columns, printable, runs_by_key
+from ncdiag.store.runs import check_name, insert_runs
+
+
+def find_known_keys(store: Store, keys: Iterable[str]) -> set[str]:
+    """Give those of the keys that have a run already: what an import will find instead of making."""
+    with store.read() as connection:
+        return set(runs_by_key(store, connection, list(keys)))
+
+
+@retried
+def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
+    """Store runs with their epochs, all of them or none, and give them in order; known content gives the run it has.
+
+    Raises `SpecError` for a name that cannot be used or belongs to another run.
+    """
+    keys = [run.key for run in runs]
+    for run in runs:
+        if run.name is not None:
+            check_name(run.name)
+    with store.write() as connection:
+        known = runs_by_key(store, connection, keys)
+        new = {key: run for key, run in zip(keys, runs, strict=True) if key not in known}
+        insert_runs(connection, [_run_columns(key, run) for key, run in new.items()])
+        made = runs_by_key(store, connection, list(new))
+        rows = [
+            {"run_id": made[key].id, **measured_columns(record)} for key, run in new.items() for record in run.epochs
+        ]
+        if rows:
+            connection.execute(insert(schema.epochs), rows)
+    return [(known | made)[key] for key in keys]
+
+
+def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:
+    seconds = [record.seconds for record in run.epochs if record.seconds is not None and math.isfinite(record.seconds)]
+    return {
+        "name": run.name or key,
+        "key": key,
+        "origin": "imported",
+        "status": RunStatus.DONE,
+        "source": printable(run.source),
+        **{name: run.config.get(name) for name in IMPORT_FIELDS},
+        "epochs_done": run.epochs[-1].epoch,
+        "seconds": math.fsum(seconds),
+        "config": dict(run.config),
+        "data": {},
+        "environment": {},
+        "fingerprint": {},
+        "inexact": False,
+    }

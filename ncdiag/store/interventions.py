@@ -1,0 +1,49 @@
+"""Interventions that were carried out on a network in training, with the feature norm on both sides."""
+
+from sqlalchemy import exists, insert, select
+
+from ncdiag.domain.records import InterventionRecord
+from ncdiag.store import schema
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.leases import fence
+from ncdiag.store.rows import measured_columns, measured_values
+
+
+@retried
+def add_intervention(
+    store: Store,
+    run_id: int,
+    *,
+    owner: str,
+    epoch: int,
+    alpha: float,
+    compensate_head: bool,
+    feature_norm_before: float | None = None,
+    feature_norm_after: float | None = None,
+) -> None:
+    """Store an intervention; one that is there already, at the same epoch of the run, stays as it is.
+
+    Raises `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`; nothing is stored then.
+    """
+    record = InterventionRecord(
+        epoch=epoch,
+        alpha=alpha,
+        compensate_head=compensate_head,
+        feature_norm_before=feature_norm_before,
+        feature_norm_after=feature_norm_after,
+    )
+    table = schema.interventions
+    with store.write() as connection:
+        fence(connection, run_id, owner)
+        there = exists().where(table.c.run_id == run_id, table.c.epoch == epoch)
+        if not connection.scalar(select(there)):
+            connection.execute(insert(table).values(run_id=run_id, **measured_columns(record)))
+
+
+def list_interventions(store: Store, run_id: int) -> list[InterventionRecord]:
+    """Give the interventions of a run in the order of their epochs."""
+    table = schema.interventions
+    query = select(table).where(table.c.run_id == run_id).order_by(table.c.epoch)
+    with store.read() as connection:
+        return [InterventionRecord(**measured_values(row)) for row in connection.execute(query).mappings().all()]

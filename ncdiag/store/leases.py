@@ -1,0 +1,116 @@
+"""Who trains a run, and whether it still does.
+
+The process that trains a run holds an operating-system lock on `lock` in the run's folder, and its owner token is
+written in that file. The kernel drops the lock when the process ends, however it ends, so on the same host a dead
+owner is seen at once and a slow or stopped one is never taken for dead, whatever the clocks say. On another host,
+or with a store that is not a file, the heartbeat decides, by the clock of the database.
+
+A lock says who is alive; it does not keep a process that lost its run from writing. `fence` does, inside the
+transaction of the write.
+"""
+
+import fcntl
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+from sqlalchemy import Connection, update
+
+from ncdiag.errors import StoreError
+from ncdiag.store import schema
+from ncdiag.store.faults import TakenOverError
+from ncdiag.store.handle import Store
+
+# Four missed heartbeats of 30 s: a pause that long on a shared machine is rare, and costs a fenced-off process only.
+SILENCE = timedelta(seconds=120)
+
+
+def this_host() -> str:
+    """Give the name of this machine, as the store records it."""
+    return platform.node()
+
+
+def new_owner() -> str:
+    """Give a token that no other process, now or later, will have; readable, for whoever looks into the store."""
+    return f"{this_host()}:{os.getpid()}:{uuid.uuid4().hex}"
+
+
+@contextmanager
+def hold_lease(store: Store, run_id: int, owner: str) -> Iterator[bool]:
+    """Hold the lock of a run while the block lasts; gives False, and holds nothing, when another process has it.
+
+    Claim and train a run only inside this block: a run that is `running` while nobody holds its lock is lost.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = store.run_folder(run_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / "lock").open("a+", encoding="utf-8"))
+            held = _lock(file)
+            if held:
+                file.truncate(0)
+                file.write(owner)
+                file.flush()
+        except OSError as error:
+            raise StoreError(
+                f"the lock of run {run_id} cannot be taken: {error}.\nCheck the folder {store.run_folder(run_id)}"
+            ) from error
+        yield held
+
+
+def _lock(file: TextIO) -> bool:
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)  # somebody who lists the runs holds it for microseconds; a trainer keeps it
+        else:
+            return True
+    return False
+
+
+def is_lost(
+    store: Store, run_id: int, *, owner: str, host: str | None, heartbeat_at: datetime | None, clock: datetime
+) -> bool:
+    """Tell whether nobody trains a run any more that the store has as `running` by `owner`.
+
+    `clock` is the time of the database, to which `heartbeat_at` is compared where no lock can tell.
+    """
+    if store.path is not None and host == this_host():
+        try:
+            return _find_holder(store.run_folder(run_id)) != owner
+        except OSError:
+            pass  # a file system without locks, or another user's folder
+    return heartbeat_at is None or clock - heartbeat_at > SILENCE
+
+
+def _find_holder(folder: Path) -> str | None:
+    try:
+        with (folder / "lock").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read()
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def fence(connection: Connection, run_id: int, owner: str) -> None:
+    """Make sure, inside a write, that `owner` has the run, and keep it so until the commit; it counts as a heartbeat.
+
+    Raises `TakenOverError` when another process has taken the run, or it was finished or removed.
+    """
+    runs = schema.runs
+    owned = (runs.c.id == run_id) & (runs.c.owner == owner) & (runs.c.status == "running")
+    if connection.execute(update(runs).where(owned).values(heartbeat_at=schema.UtcNow())).rowcount != 1:
+        raise TakenOverError(
+            f"run {run_id} is no longer trained by this process: another one took it over, or it was removed.\n"
+            "Nothing more of it is stored from here; `ncdiag runs ls` shows where it stands"
+        )

@@ -1,0 +1,64 @@
+"""What `ncdiag store` does for a store as a whole: check it, copy it, bring it up to date."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+
+from ncdiag.errors import StoreError
+from ncdiag.store import schema
+from ncdiag.store.copying import copy_sqlite
+from ncdiag.store.engine import open_store
+from ncdiag.store.faults import translated
+
+
+def check_store(url: str) -> list[str]:
+    """Look for damage in a store, and give a line for each kind that was found: none for a sound store.
+
+    Reads the whole file, and changes nothing. Raises `StoreError` when it cannot be opened or read at all.
+    """
+    with open_store(url) as store, store.read() as connection:
+        problems = [] if store.path is None else _sqlite_problems(connection)
+        return problems or _inconsistencies(connection)
+
+
+def _sqlite_problems(connection: Connection) -> list[str]:
+    lines = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars()]
+    problems = [line for line in lines if line != "ok"]
+    for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
+        where = f"row {rowid}" if rowid is not None else "a row"
+        problems.append(f"{where} of {table} belongs to no row of {parent}")
+    return problems
+
+
+def _inconsistencies(connection: Connection) -> list[str]:
+    runs, epochs = schema.runs, schema.epochs
+    last = select(epochs.c.run_id, func.max(epochs.c.epoch).label("epoch")).group_by(epochs.c.run_id).subquery()
+    found = func.coalesce(last.c.epoch, 0)
+    query = select(runs.c.name, runs.c.epochs_done, found).outerjoin(last, last.c.run_id == runs.c.id)
+    rows = connection.execute(query.where(runs.c.epochs_done != found).order_by(runs.c.id)).all()
+    return [f"{name} says that it has {done} epochs, but its last row is epoch {epoch}" for name, done, epoch in rows]
+
+
+def backup_store(url: str, target: Path) -> Path:
+    """Copy a store as it is at this moment, also while runs are being trained into it, and give the copy's path.
+
+    The folders with the checkpoints of runs are not copied. Raises `StoreError` when `target` exists, and for a
+    store that is not a file.
+    """
+    with open_store(url) as store:
+        if store.path is None:
+            raise StoreError(f"{store.label} is not a file; copy it with the tools of its database, such as pg_dump")
+        if not target.parent.is_dir():
+            raise StoreError(f"the copy {target} cannot be made: its folder does not exist. Make the folder first")
+        with translated(str(target)):
+            copy_sqlite(store.path, target)
+    return target
+
+
+def upgrade_store(url: str) -> tuple[str, ...]:
+    """Bring an existing store to the newest schema, keeping a copy of it, and give what was done: nothing if it was.
+
+    Raises `StoreError` when there is no store, or a newer ncdiag made it.
+    """
+    with open_store(url, write=True, create=False) as store:
+        return store.notes

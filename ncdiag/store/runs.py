@@ -1,0 +1,254 @@
+"""Runs: making, finding, renaming and removing them, and the changes of their status.
+
+A change of status is a guarded update that says whether it was this caller who made it; losing is normal, since
+several processes work on one sweep.
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, String, cast, delete, func, insert, select, update
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.spec import RunSpec
+from ncdiag.domain.words import nearest
+from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
+from ncdiag.store import schema
+from ncdiag.store.faults import TakenOverError, retried
+from ncdiag.store.handle import Store
+from ncdiag.store.leases import fence, this_host
+from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# What failed may have had its cause outside: a full disk, data that was not there.
+_CLAIMABLE = (RunStatus.PENDING, RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED)
+
+
+def check_name(name: str, *, kind: str = "run", own: str | None = None) -> None:
+    """Raise `SpecError` unless a user may give the name to a run or sweep; `own` is the one it has by default.
+
+    Names such as run-7 stay with the run of that id, which may be stored only later.
+    """
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            f"the {kind} name {name[:40]!r} cannot be used; expected a letter or digit, then up to 127 letters,\n"
+            "digits, dots, underscores and hyphens, such as mlp-wd1e-4"
+        )
+    if re.fullmatch(rf"{kind}-[0-9]+", name) and name != own:
+        raise SpecError(f"the name {name} is kept for the {kind} that gets this number by itself; choose another name")
+
+
+@retried
+def add_run(
+    store: Store, spec: RunSpec, *, name: str | None = None, data: Mapping[str, Any] | None = None
+) -> tuple[Run, bool]:
+    """Store a run that is to be trained, and tell whether it is new: a known `spec.key` gives the run that has it.
+
+    Without a name it is called `run-<id>`. `data` says where the data is, in plain values, and is also taken for a
+    known run: its folder may have moved. Raises `SpecError` for a name that cannot be used or belongs to another run.
+    """
+    if name is not None:
+        check_name(name)
+    with store.write() as connection:
+        known = runs_by_key(store, connection, [spec.key])
+        if known:
+            remember_data(connection, known[spec.key], data)
+        else:
+            insert_runs(connection, [spec_columns(spec, name=name, data=data)])
+        return runs_by_key(store, connection, [spec.key])[spec.key], not known
+
+
+def insert_runs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert new runs inside a write, all columns given except the times; one named by its key becomes `run-<id>`.
+
+    Raises `SpecError` when a name belongs to another run, or to two of these.
+    """
+    runs = schema.runs
+    names = [row["name"] for row in rows]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise SpecError(f"the name {twice} is given to two runs; give each a name of its own")
+    for some in chunked(names):
+        if taken := connection.scalar(select(runs.c.name).where(runs.c.name.in_(some)).limit(1)):
+            raise SpecError(f"the name {taken} belongs to another run; choose another, or rename that one first")
+    if rows:
+        connection.execute(insert(runs).values(created_at=schema.UtcNow()), [dict(row) for row in rows])
+    connection.execute(update(runs).where(runs.c.name == runs.c.key).values(name="run-" + cast(runs.c.id, String)))
+
+
+def remember_data(connection: Connection, run: Run, data: Mapping[str, Any] | None) -> None:
+    """Add to what a stored run knows of its data, inside a write; what is said anew replaces what was."""
+    known = run.data | dict(data or {})
+    if known != run.data:
+        connection.execute(update(schema.runs).where(schema.runs.c.id == run.id).values(data=known))
+
+
+def find_run(store: Store, name: str) -> Run | None:
+    """Give the run of that name, if there is one."""
+    with store.read() as connection:
+        found = select_runs(store, connection, schema.runs.c.name == name)
+    return found[0] if found else None
+
+
+def get_run(store: Store, name: str) -> Run:
+    """Give the run of that name; raises `UnknownRunError`, which mentions the nearest name there is."""
+    with store.read() as connection:
+        return _named(store, connection, [name])[0]
+
+
+def _named(store: Store, connection: Connection, names: Sequence[str]) -> list[Run]:
+    found = {
+        run.name: run for some in chunked(names) for run in select_runs(store, connection, schema.runs.c.name.in_(some))
+    }
+    for name in names:
+        if name not in found:
+            # The newest are enough to catch a slip of the finger, and keep the search short in a large store.
+            newest = select(schema.runs.c.name).order_by(schema.runs.c.id.desc()).limit(2000)
+            raise UnknownRunError(
+                f"no run {name[:128]!r} in the store {store.label}{nearest(name, connection.scalars(newest))}.\n"
+                "`ncdiag runs ls` lists the runs; another store is given with --store PATH"
+            )
+    return [found[name] for name in names]
+
+
+def list_runs(store: Store, run_ids: Sequence[int] | None = None) -> list[Run]:
+    """Give all runs, or those of the ids that exist, in the order of their ids."""
+    with store.read() as connection:
+        if run_ids is None:
+            return select_runs(store, connection)
+        return [
+            run
+            for some in chunked(sorted(set(run_ids)))
+            for run in select_runs(store, connection, schema.runs.c.id.in_(some))
+        ]
+
+
+@retried
+def claim_run(
+    store: Store,
+    run_id: int,
+    *,
+    owner: str,
+    device: str,
+    environment: Mapping[str, Any],
+    fingerprint: Mapping[str, Any] | None = None,
+    inexact: bool = False,
+) -> bool:
+    """Make `owner` the one who trains a run, and tell whether it won: False when another has it, or it is final.
+
+    Takes a run that is pending, interrupted, lost or failed. Call it while holding `leases.hold_lease` for the same
+    owner, else the run is lost from the start. `environment`, and `fingerprint` if given, replace what is stored of
+    them; `inexact` marks the run for good, in the same transaction.
+    """
+    runs = schema.runs
+    changes: dict[str, Any] = {"environment": dict(environment)}
+    if fingerprint is not None:
+        changes["fingerprint"] = dict(fingerprint)
+    if inexact:
+        changes["inexact"] = True
+    with store.write() as connection:
+        seen = connection.execute(select(runs, schema.UtcNow().label("clock")).where(runs.c.id == run_id)).mappings()
+        row = seen.one_or_none()
+        if row is None or status_of(store, row) not in _CLAIMABLE:
+            return False
+        unchanged = (runs.c.id == run_id) & (runs.c.status == row["status"])
+        unchanged &= runs.c.owner.is_not_distinct_from(row["owner"])
+        claimed = connection.execute(
+            update(runs)
+            .where(unchanged)
+            .values(
+                status=RunStatus.RUNNING,
+                reason=None,
+                owner=owner,
+                host=this_host(),
+                pid=os.getpid(),
+                device=device,
+                heartbeat_at=schema.UtcNow(),
+                started_at=func.coalesce(runs.c.started_at, schema.UtcNow()),
+                finished_at=None,
+                **changes,
+            )
+        )
+        return claimed.rowcount == 1
+
+
+@retried
+def heartbeat(store: Store, run_id: int, owner: str) -> bool:
+    """Say that `owner` still trains the run; False when it is no longer its own. Every 30 s is often enough."""
+    with store.write() as connection:
+        try:
+            fence(connection, run_id, owner)
+        except TakenOverError:
+            return False
+        return True
+
+
+@retried
+def describe_data(store: Store, run_id: int, *, owner: str, sha256: str, sizes: Mapping[str, Any]) -> None:
+    """Store what a run is trained on: the SHA-256 of the data, its sizes and other plain values.
+
+    Raises `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`.
+    """
+    runs = schema.runs
+    with store.write() as connection:
+        fence(connection, run_id, owner)
+        known = connection.execute(select(runs.c.data).where(runs.c.id == run_id)).scalar_one()
+        changed = update(runs).where(runs.c.id == run_id).values(data_sha256=sha256, data=known | dict(sizes))
+        connection.execute(changed)
+
+
+@retried
+def finish_run(store: Store, run_id: int, *, owner: str, status: RunStatus, reason: str | None = None) -> bool:
+    """Give up a run that `owner` trains, for good or until later; tells whether it was still its own.
+
+    `status` is any that is stored except running; `pending` puts the run back for others to take.
+    """
+    runs = schema.runs
+    with store.write() as connection:
+        finished = connection.execute(
+            update(runs)
+            .where((runs.c.id == run_id) & (runs.c.owner == owner) & (runs.c.status == RunStatus.RUNNING))
+            .values(
+                status=status,
+                reason=None if reason is None else printable(reason),
+                owner=None,
+                heartbeat_at=None,
+                finished_at=schema.UtcNow(),
+            )
+        )
+        return finished.rowcount == 1
+
+
+@retried
+def rename_run(store: Store, name: str, new: str) -> Run:
+    """Give a run another name. Raises `UnknownRunError`, or `SpecError` when the new name cannot be used."""
+    runs = schema.runs
+    with store.write() as connection:
+        run = _named(store, connection, [name])[0]
+        check_name(new, own=f"run-{run.id}")
+        if connection.scalar(select(runs.c.id).where(runs.c.name == new, runs.c.id != run.id)):
+            raise SpecError(f"the name {new} belongs to another run; choose another, or rename that one first")
+        connection.execute(update(runs).where(runs.c.id == run.id).values(name=new))
+        return replace(run, name=new)
+
+
+@retried
+def remove_runs(store: Store, names: Iterable[str]) -> list[Run]:
+    """Delete runs with all that belongs to them, their folders included; gives what they were.
+
+    All or none: raises `UnknownRunError` for a name without a run, `UnsafeError` when one is being trained.
+    """
+    with store.write() as connection:
+        removed = _named(store, connection, list(dict.fromkeys(names)))
+        for run in removed:
+            if run.status is RunStatus.RUNNING:
+                raise UnsafeError(f"{run.name} is being trained; stop the process that trains it, then remove it")
+        for some in chunked([run.id for run in removed]):
+            connection.execute(delete(schema.runs).where(schema.runs.c.id.in_(some)))
+    for run in removed:
+        shutil.rmtree(store.run_folder(run.id), ignore_errors=True)
+    return removed

@@ -1,0 +1,97 @@
+"""Sweeps: a grid of runs, stored as a whole before the first of them is trained.
+
+A grid is known by the keys of its runs in their order. Typing it again finds the sweep and its runs, trained or not;
+runs that were removed meanwhile are planned anew, and runs that another sweep has made are used.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, String, cast, delete, insert, select, update
+
+from ncdiag.domain.records import Run, Sweep
+from ncdiag.domain.spec import RunSpec
+from ncdiag.store import schema
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.rows import hash_json, runs_by_key, spec_columns
+from ncdiag.store.runs import check_name, insert_runs, remember_data
+
+
+@retried
+def plan_sweep(
+    store: Store,
+    *,
+    specs: Sequence[RunSpec],
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    data: Sequence[Mapping[str, Any]] | None = None,
+) -> list[Run]:
+    """Store a grid in one transaction, and give its runs in the order of `specs`, the known ones as they stand.
+
+    Without a name the sweep is called `sweep-<id>`; the name of another grid moves to this one. `config` is what the
+    user asked for, in plain values; `data`, one for each spec, says where the data is (see `runs.add_run`).
+    """
+    if name is not None:
+        check_name(name, kind="sweep")
+    keys = [spec.key for spec in specs]
+    places = dict(zip(keys, data or [{}] * len(keys), strict=True))
+    with store.write() as connection:
+        known = runs_by_key(store, connection, keys)
+        for run in known.values():
+            remember_data(connection, run, places[run.key])
+        new = {key: spec for key, spec in zip(keys, specs, strict=True) if key not in known}
+        insert_runs(connection, [spec_columns(spec, name=None, data=places[key]) for key, spec in new.items()])
+        runs = runs_by_key(store, connection, keys)
+        planned = [runs[key] for key in keys]
+        _place(connection, _save_sweep(connection, name, hash_json(keys), dict(config or {})), planned)
+        return planned
+
+
+def _save_sweep(connection: Connection, name: str | None, key: str, config: dict[str, Any]) -> int:
+    sweeps = schema.sweeps
+    found: int | None = connection.scalar(select(sweeps.c.id).where(sweeps.c.key == key))
+    if found is None and name is not None:  # a grid that has grown: its name stays, its runs are there already
+        found = connection.scalar(select(sweeps.c.id).where(sweeps.c.name == name))
+        connection.execute(update(sweeps).where(sweeps.c.id == found).values(key=key, config=config))
+    if found is None:
+        row = {"name": name or key, "key": key, "config": config, "created_at": schema.UtcNow()}
+        connection.execute(insert(sweeps).values(**row))
+        numbered = "sweep-" + cast(sweeps.c.id, String)
+        connection.execute(update(sweeps).where(sweeps.c.name == sweeps.c.key).values(name=numbered))
+        found = connection.execute(select(sweeps.c.id).where(sweeps.c.key == key)).scalar_one()
+    return found
+
+
+def _place(connection: Connection, sweep_id: int, runs: Sequence[Run]) -> None:
+    points = schema.sweep_points
+    rows = [{"sweep_id": sweep_id, "position": place, "run_id": run.id} for place, run in enumerate(runs)]
+    connection.execute(delete(points).where(points.c.sweep_id == sweep_id))
+    if rows:
+        connection.execute(insert(points), rows)
+
+
+def find_sweep(store: Store, name: str) -> Sweep | None:
+    """Give the sweep of that name, if there is one."""
+    with store.read() as connection:
+        found = _select_sweeps(connection, name)
+    return found[0] if found else None
+
+
+def list_sweeps(store: Store) -> list[Sweep]:
+    """Give all sweeps, the oldest first."""
+    with store.read() as connection:
+        return _select_sweeps(connection, None)
+
+
+def _select_sweeps(connection: Connection, name: str | None) -> list[Sweep]:
+    sweeps, points = schema.sweeps, schema.sweep_points
+    wanted = select(sweeps).order_by(sweeps.c.id)
+    placed = select(points.c.sweep_id, points.c.run_id).join(sweeps).order_by(points.c.sweep_id, points.c.position)
+    if name is not None:
+        wanted, placed = wanted.where(sweeps.c.name == name), placed.where(sweeps.c.name == name)
+    rows = connection.execute(wanted).mappings().all()
+    run_ids: dict[int, list[int]] = {row["id"]: [] for row in rows}
+    for sweep_id, run_id in connection.execute(placed).all():
+        run_ids[sweep_id].append(run_id)
+    return [Sweep(**row, run_ids=tuple(run_ids[row["id"]])) for row in rows]

@@ -1,0 +1,236 @@
+"""Trajectory files on disk, alone or listed in a manifest, as runs that can be imported: all of them or none.
+
+Everything is read and checked before anything is returned.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncdiag.domain.descriptions import find_misspelt, own_export, read_description
+from ncdiag.domain.import_findings import Findings
+from ncdiag.domain.import_settings import Setting, check_all_fit, general, specific
+from ncdiag.domain.phase_plan import phase_plan
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.textrows import Row, Table, read_table, shown
+from ncdiag.domain.trajectories import (
+    NAME_RULE,
+    is_numbered_name,
+    is_run_name,
+    match_columns,
+    read_records,
+    with_phases,
+)
+from ncdiag.domain.words import nearest
+from ncdiag.errors import DataError, SpecError
+
+_FILE, _NAMES = "file", ("run", "name")
+_EXPORTED = {"run", "key", "origin", "config"}  # by these columns the export of runs is known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to read the files: their columns (`maps`), what to say of their runs (`sets`), and how strictly.
+
+    `prefix` is put before the name of every run.
+    """
+
+    maps: tuple[Setting, ...] = ()
+    sets: tuple[Setting, ...] = ()
+    prefix: str = ""
+    ignore_extra: bool = False
+
+    def __post_init__(self) -> None:
+        for setting in self.sets:
+            try:
+                read_description({setting.key: setting.value} if setting.value else {})
+            except ValueError as error:
+                raise SpecError(f"--set {error}") from None
+        if not self.ignore_extra:
+            for key, to in find_misspelt(setting.key for setting in self.sets).items():
+                raise SpecError(f"--set: {shown(key)} looks like {to}; if it is meant, add --ignore-extra")
+
+
+def read_file(
+    label: str, content: bytes, settings: Settings, *, name: str | None = None, manifest: Path | None = None
+) -> tuple[list[ImportedRun], list[str]]:
+    """Give the runs of one file, and notes on what was left out or could not be told.
+
+    A file with a column `run` may hold several runs; `name` names the only run of a file. The rows of `manifest`
+    describe the runs that they name in their column `run` or `name`. Raises `DataError` for a file that cannot be
+    read in full, `SpecError` for settings that do not fit it.
+    """
+    findings = Findings()
+    found = _read_content(findings, settings, label, content)
+    rows = {} if manifest is None else _rows_by_name(findings, settings, manifest)
+    findings.check(ignore_extra=settings.ignore_extra)
+    if name is not None and len(found) > 1:
+        raise SpecError(f"--name names one run, but {label} holds {len(found)}; leave --name out")
+    runs: dict[str, ImportedRun] = {}
+    for in_file, records in found.items():
+        own_name = name or in_file or Path(label).stem
+        if not is_run_name(own_name):
+            raise SpecError(f"{shown(own_name)} {NAME_RULE}\ngive the run a name with --name")
+        row = rows.get(in_file or own_name)
+        if manifest is not None and row is None:
+            raise SpecError(f"{manifest.name} has no row for run {shown(in_file or own_name)}{nearest(own_name, rows)}")
+        said = _say(settings, {} if row is None else row.cells, [label, own_name])
+        runs[own_name] = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+    _check_patterns(settings, [label, Path(label).stem], list(runs))
+    return list(runs.values()), findings.notes()
+
+
+def read_manifest(manifest: Path, settings: Settings) -> tuple[list[ImportedRun], list[str]]:
+    """Give the runs of all files that a manifest lists, and notes on what was left out or could not be told.
+
+    Each row names a file relative to the manifest in the column `file`; its other columns describe the run. The
+    run is called as the column `run` or `name` says, else as the file itself says, else like the file. Raises as
+    `read_file` does.
+    """
+    findings = Findings()
+    runs: dict[str, ImportedRun] = {}
+    labels: dict[str, None] = {}
+    for row in _read_manifest_rows(findings, settings, manifest, (_FILE,)):
+        label = row.cells.get(_FILE)
+        if label is None or label in labels:
+            findings.fault(manifest.name, row.line, f"file {shown(label)} twice" if label else "no file")
+            continue
+        labels[label] = None
+        try:
+            for own_name, run in _read_listed(findings, settings, manifest.parent / label, row, label):
+                if own_name in runs:
+                    raise ValueError(f"run {shown(own_name)} twice")
+                runs[own_name] = run
+        except ValueError as error:
+            findings.fault(manifest.name, row.line, str(error))
+    findings.check(ignore_extra=settings.ignore_extra)
+    _check_patterns(settings, [*labels, *(Path(label).stem for label in labels)], list(runs))
+    return list(runs.values()), findings.notes()
+
+
+def _read_listed(
+    findings: Findings, settings: Settings, path: Path, row: Row, label: str
+) -> Iterator[tuple[str, ImportedRun]]:
+    """Give the runs of one file of a manifest; the `ValueError` says what is wrong with the manifest's row."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {shown(label)}: {error.strerror}") from None
+    found = _read_content(findings, settings, label, content)
+    given = _name_in(row)
+    if given is not None and len(found) > 1:
+        raise ValueError(f"one name for the {len(found)} runs of {shown(label)}")
+    for in_file, records in found.items():
+        own_name = given or in_file or path.stem
+        if not is_run_name(own_name):
+            raise ValueError(f"{shown(own_name)} {NAME_RULE}")
+        said = _say(settings, row.cells, [label, path.stem, own_name])
+        yield own_name, _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+
+
+def _read_content(
+    findings: Findings, settings: Settings, label: str, content: bytes
+) -> dict[str | None, list[EpochRecord]]:
+    """Read one file: its records by run; what is wrong with it goes to the findings."""
+    table = _read_text(findings, label, content)
+    maps = settings.maps
+    columns = match_columns(table.columns, general(maps) | specific(maps, [label, Path(label).stem]))
+    if table.columns:
+        findings.columns[label] = columns
+    if columns.misspelt and not settings.ignore_extra:
+        return {}  # the check of the findings will say so, and it may be what the lines are wrong about
+    runs, problems = read_records(table, columns)
+    findings.faults.extend((label, problem) for problem in problems)
+    return runs
+
+
+def _read_text(findings: Findings, label: str, content: bytes) -> Table:
+    try:
+        return read_table(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        findings.fault(label, line, f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8")
+        return Table(columns=(), rows=[], problems=[])
+
+
+def _read_manifest_rows(findings: Findings, settings: Settings, manifest: Path, needed: Sequence[str]) -> list[Row]:
+    """Read a manifest that has one of the needed columns."""
+    try:
+        content = manifest.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the manifest {shown(str(manifest))}: {error.strerror}") from None
+    table = _read_text(findings, manifest.name, content)
+    findings.faults.extend((manifest.name, problem) for problem in table.problems)
+    if table.columns and not any(column in table.columns for column in needed):
+        found = ", ".join(map(shown, table.columns[:12]))
+        findings.fault(manifest.name, 1, f"no column {' or '.join(needed)} among {found}")
+        return []
+    misspelt = {} if settings.ignore_extra else find_misspelt(table.columns, (_FILE, *_NAMES))
+    for name, to in misspelt.items():
+        findings.fault(manifest.name, 1, f"column {shown(name)} looks like {to}; if it is meant, add --ignore-extra")
+    return table.rows
+
+
+def _rows_by_name(findings: Findings, settings: Settings, manifest: Path) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for row in _read_manifest_rows(findings, settings, manifest, _NAMES):
+        name = _name_in(row)
+        if name is None or name in rows:
+            findings.fault(manifest.name, row.line, f"run {shown(name)} twice" if name else "no name of a run")
+        else:
+            _try_description(findings, manifest, row)
+            rows[name] = row
+    return rows
+
+
+def _try_description(findings: Findings, manifest: Path, row: Row) -> None:
+    try:
+        read_description(_own_words(row.cells))
+    except ValueError as error:
+        findings.fault(manifest.name, row.line, str(error))
+
+
+def _name_in(row: Row) -> str | None:
+    return next((name for column in _NAMES if (name := row.cells.get(column))), None)
+
+
+def _own_words(cells: Mapping[str, str | None]) -> dict[str, str]:
+    """Give what a manifest's row says of the run itself; one of `ncdiag export runs` says more in its configuration."""
+    said = {key: text for key, text in cells.items() if text is not None and key not in (_FILE, *_NAMES)}
+    return own_export(said) if cells.keys() >= _EXPORTED else said
+
+
+def _say(settings: Settings, cells: Mapping[str, str | None], names: Sequence[str]) -> dict[str, Any]:
+    """Put together what was said of a run, the most specific last; an empty value takes back what was said."""
+    said = general(settings.sets) | _own_words(cells) | specific(settings.sets, names)
+    return read_description({key: text for key, text in said.items() if text})
+
+
+def _make_run(
+    findings: Findings,
+    settings: Settings,
+    *,
+    label: str,
+    own_name: str,
+    said: dict[str, Any],
+    records: list[EpochRecord],
+) -> ImportedRun:
+    """Put together a run. The store will name one called run-7, a name that it keeps; its source still says it."""
+    plan = phase_plan(said)
+    phased = all(record.phase is not None for record in records)
+    records = with_phases(records, plan)
+    if any(record.phase is None for record in records):
+        findings.unphased.append(own_name)
+    numbered = is_numbered_name(settings.prefix + own_name)
+    return ImportedRun(
+        name=None if numbered else settings.prefix + own_name,
+        config={"phases": plan.text() if phased else None, **said},  # what was said of the phases itself comes first
+        epochs=tuple(records),
+        source=f"{label} ({own_name})" if numbered else label,
+    )
+
+
+def _check_patterns(settings: Settings, files: Sequence[str], runs: Sequence[str]) -> None:
+    check_all_fit(settings.maps, files, "--map")
+    check_all_fit(settings.sets, [*files, *runs], "--set")

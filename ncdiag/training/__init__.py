@@ -1,0 +1,1 @@
+"""Networks, data and the training loop: yields records, never writes them."""

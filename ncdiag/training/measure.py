@@ -1,0 +1,186 @@
+"""One pass over a data set in eval mode, and everything that is measured in it.
+
+The forward pass costs far more than the metrics, so there is only one: it leaves the loss, the accuracy and the
+features. Once they have given the class means, the features are gone over a second time, along the at most K - 1
+directions in which these means differ. `ncdiag.domain.moments` explains the two stages.
+
+Precision: features come in float32, and what matters near collapse is their distance from the class mean, a tiny
+part of their length. So a point near the class mean is subtracted first, which in float32 is exact for numbers that
+near, and squares are summed in float64. Against float64 throughout, the same features give every metric to 1e-8 of its
+value down to NC1 = 1e-12, sorted by label or not; one-pass sums in float32 come out negative at 1e-8.
+
+Nothing here waits for the device before the pass is over, draws a random number, or changes the network.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from ncdiag.domain.metrics import collapse_metrics
+from ncdiag.domain.moments import ClassMoments, Directions, Projections, between_directions, tally
+from ncdiag.training.network import Network
+from ncdiag.training.objectives import LossFunction
+from ncdiag.training.reproducibility import full_precision
+
+# Inputs, float32 on the network's device, and labels, int64 there.
+Batches = Iterable[tuple[Tensor, Tensor]]
+KEEP_BYTES = 2 * 2**30  # 2 GiB: MNIST at d = 8192. Above it the features are computed twice instead of kept.
+# Features summed at a time. The few arrays of this size that a sum needs then stay in a CPU's cache: four times as
+# many took a third longer on one core.
+_CHUNK = 2**19
+
+
+class _Block(NamedTuple):
+    """What the network made of one batch."""
+
+    features: Tensor  # [B, d], float32
+    labels: Tensor  # [B]
+    predicted: Tensor  # [B], the class with the largest logit
+
+
+class _FirstStage(NamedTuple):
+    """Sums over a pass, on the device, and its blocks if they were to be kept."""
+
+    loss: Tensor
+    correct: Tensor
+    moments: ClassMoments
+    kept: list[_Block]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one pass over the training set found; `metrics` has every name of `ncdiag.domain.records.METRICS`."""
+
+    train_loss: float  # mean over samples
+    train_accuracy: float  # in [0, 1]
+    metrics: dict[str, float]
+
+
+def measure(
+    network: Network,
+    batches: Callable[[], Batches],
+    *,
+    num_samples: int,
+    num_classes: int,
+    loss_of: LossFunction,
+    keep_bytes: int = KEEP_BYTES,
+) -> Measurement:
+    """Measure a network on its training set; the network, its modes and all random generators stay as they are.
+
+    `batches` starts a pass over the whole set, `num_samples` in all, in any order and split; `loss_of` gives the
+    loss of each sample. Features that need more than `keep_bytes` (N x d x 4 bytes) are not kept, and `batches`
+    is called again for a second forward pass. Features that are not finite give NaN, not an error.
+    """
+    keep = num_samples * network.head.in_features * 4 <= keep_bytes
+    with _evaluating(network):
+        seen = _first_stage(network, batches(), num_classes, loss_of, keep)
+        moments = ClassMoments(**{name: array.cpu().numpy() for name, array in vars(seen.moments).items()})
+        directions = between_directions(moments)
+        blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
+        projections = _second_stage(blocks, moments, directions, network.head.weight.device)
+        weight = network.head.weight.cpu().numpy()
+    samples = int(moments.count.sum())
+    return Measurement(
+        train_loss=float(seen.loss) / samples,
+        train_accuracy=int(seen.correct) / samples,
+        metrics=collapse_metrics(moments, directions, projections, weight),
+    )
+
+
+def accuracy(network: Network, batches: Batches) -> float:
+    """Give the share of samples whose label has the largest logit; the network and its modes stay as they are."""
+    with _evaluating(network):
+        hits = torch.cat([network(x).argmax(1) == labels for x, labels in batches])
+        return float(hits.mean(dtype=torch.float64))
+
+
+@contextmanager
+def _evaluating(network: Network) -> Iterator[None]:
+    """Put every module into eval mode without gradients or TF32, and each back into the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad(), full_precision():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tensor]]:
+    """Give, batch by batch, what is kept and the logits [B, K]."""
+    for x, labels in batches:
+        features = network.features(x)
+        logits = network.head(features)
+        yield _Block(features.float(), labels, logits.argmax(1)), logits
+
+
+def _first_stage(
+    network: Network, batches: Batches, num_classes: int, loss_of: LossFunction, keep: bool
+) -> _FirstStage:
+    device = network.head.weight.device
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    nothing = torch.zeros(num_classes, dtype=torch.float64, device=device)
+    moments = ClassMoments(
+        count=nothing, mean=nothing[:, None].expand(-1, network.head.in_features), scatter=nothing, norm=nothing
+    )
+    kept = []
+    for block, logits in _forward(network, batches):
+        loss += loss_of(logits, block.labels).sum(dtype=torch.float64)
+        correct += (block.predicted == block.labels).sum()
+        for features, labels, _ in _chunks(*block):
+            moments = _with_batch(moments, features, labels)
+        if keep:
+            kept.append(block)
+    return _FirstStage(loss, correct, moments, kept)
+
+
+def _chunks(*block: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Cut the tensors of a block into pieces of about `_CHUNK` features."""
+    rows = max(1, _CHUNK // block[0].shape[1])
+    return zip(*(torch.split(tensor, rows) for tensor in block), strict=True)
+
+
+def _with_batch(moments: ClassMoments, features: Tensor, labels: Tensor) -> ClassMoments:
+    """Add a batch to the moments: shift each class to near its mean, sum in float64, merge."""
+    classes = torch.arange(len(moments.count), device=labels.device)
+    members = (labels[:, None] == classes).double()  # [B, K], 1 where sample i is of class c
+    count = members.sum(0)
+    # Near: the mean so far or, for a class that appears only now, one of its own samples. Any order will do.
+    near = torch.where((moments.count > 0)[:, None], moments.mean.float(), features[members.argmax(0)])
+    shifted = (features - near[labels]).double()
+    step = (members.T @ shifted) / count.clamp(min=1)[:, None]
+    batch = ClassMoments(
+        count=count,
+        mean=near + step,
+        scatter=vector_norm(shifted, dim=1).square() @ members - count * step.square().sum(1),
+        norm=vector_norm(features, dim=1, dtype=torch.float64) @ members,
+    )
+    return moments.merge(batch)
+
+
+def _second_stage(
+    blocks: Iterable[_Block], moments: ClassMoments, directions: Directions, device: torch.device
+) -> Projections:
+    """Project every sample: float32 products on shifted features, float64 sums."""
+    centres, vectors, coordinates = (
+        torch.from_numpy(array).to(device) for array in (moments.mean, directions.vectors, directions.coordinates)
+    )
+    near, short = centres.float(), vectors.float()
+    rounded_off = (near - centres) @ vectors  # the part of a class mean that its float32 form lacks
+    chunks = (chunk for block in blocks for chunk in _chunks(*block))
+    total = reduce(
+        Projections.merge,
+        (
+            tally((features - near[labels]) @ short + rounded_off[labels], labels, predicted, coordinates)
+            for features, labels, predicted in chunks
+        ),
+    )
+    return Projections(count=total.count, spread=total.spread.cpu().numpy(), agree=total.agree.cpu().numpy())

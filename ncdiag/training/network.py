@@ -1,0 +1,25 @@
+"""What every network is: features, then a linear head."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """A classifier in two parts, because neural collapse is a statement about the boundary between them."""
+
+    head: nn.Linear
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Give the features [B, d] of a batch [B, C, H, W]: what the head sees."""
+
+    @property
+    @abstractmethod
+    def last_hidden(self) -> nn.Linear:
+        """The layer whose activation the features are; `SpecError` where no single layer makes them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits [B, K] of a batch [B, C, H, W]."""
+        logits: Tensor = self.head(self.features(x))
+        return logits

@@ -1,0 +1,78 @@
+"""Where random numbers come from, and what else decides the bits of a result.
+
+Every random draw has a seed of its own, derived from the run's seed, what it is for and the epoch. Nothing draws from
+a generator that something else shares, so measuring, resuming and grouping cannot shift a later draw.
+"""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+import ncdiag
+
+Purpose = Literal["weights", "order"]
+_PURPOSES: dict[Purpose, int] = {"weights": 1, "order": 2}  # part of every stored result: never renumber
+
+
+def generator(seed: int, purpose: Purpose, epoch: int = 0) -> torch.Generator:
+    """Give a CPU generator that depends on these three alone."""
+    state = np.random.SeedSequence([seed, _PURPOSES[purpose], epoch]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def batch_order(seed: int, epoch: int, num_samples: int) -> torch.Tensor:
+    """Give the order in which an epoch visits the samples: a permutation, int64 [num_samples], on the CPU."""
+    return torch.randperm(num_samples, generator=generator(seed, "order", epoch))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep products in float32 on a GPU and its convolutions repeatable; the caller's flags come back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+def device_name(device: torch.device) -> str:
+    """Give the name of the accelerator, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def numeric_fingerprint(device: torch.device) -> dict[str, Any]:
+    """Give what decides the bits of a result beside the specification.
+
+    A run continued under another fingerprint is another run: on one machine, one thread and two threads, or two
+    instruction sets, give different weights from the same seed.
+    """
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
+        "onednn": bool(torch.backends.mkldnn.enabled) if device.type == "cpu" else None,
+        "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Give what a reader of the run will want to know of the machine and the versions it was trained with."""
+    return {
+        "ncdiag": ncdiag.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device_name": device_name(device),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,33 @@
+"""A class-balanced part of a training set, the same on every machine and for every version of every library."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ncdiag.errors import SpecError
+
+
+def balanced_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """Give the places, rising, of `size` samples with equally many of each class 0 to K - 1.
+
+    If K does not divide `size`, the first classes get one more. Every sample of the set is given a 64-bit key, in the
+    order of the set: the raw output of PCG64 with this seed, which numpy guarantees never to change (its
+    `Generator.choice` and `permutation` it does not). Each class takes its samples with the smallest keys. A smaller
+    subset of the same seed is therefore part of a larger one.
+
+    Raises `SpecError` if `size` leaves a class without sample or asks for more than the smallest class can give.
+    """
+    counts = np.bincount(labels)
+    num_classes = len(counts)
+    largest = num_classes * int(counts.min())
+    if not num_classes <= size <= largest:
+        raise SpecError(
+            f"--train-size must be from {num_classes} (one of each class) to {largest} ({num_classes} classes times "
+            f"{counts.min()}, the smallest), not {size}.\nLeave it out to train on all {len(labels)}"
+        )
+    keys = np.random.PCG64(seed).random_raw(len(labels))
+    chosen = []
+    for label in range(num_classes):
+        places = np.flatnonzero(labels == label)
+        share = size // num_classes + (label < size % num_classes)
+        chosen.append(places[np.argsort(keys[places], kind="stable")[:share]])
+    return np.sort(np.concatenate(chosen))

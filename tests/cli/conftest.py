@@ -1,0 +1,71 @@
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from clihelp import Answer, Cli
+
+from ncdiag.cli.app import run
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.store.engine import open_store
+from ncdiag.store.imports import import_runs
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command line in this process, errors and exit code included."""
+
+    def call(*arguments: str | Path) -> Answer:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Answer(code=code, out=out, err=err)
+
+    return call
+
+
+def collapsing(name: str, *, depth: int, seed: int, norm: float, epochs: int = 120) -> ImportedRun:
+    """Give a run whose NC1 is exp(-epoch / 20), so that it passes 0.01 at 20 ln 100 = 92.1, with a constant norm."""
+    return ImportedRun(
+        name=name,
+        config={"arch": "mlp", "depth": depth, "width": 128.0, "dataset": "digits", "seed": seed, "weight_decay": 1e-4},
+        epochs=tuple(
+            EpochRecord(
+                epoch=epoch,
+                phase=1 if epoch <= 40 else 2,
+                loss="ce" if epoch <= 40 else "mse",
+                train_loss=math.exp(-epoch / 30),
+                train_accuracy=1.0,
+                feature_norm=norm,
+                nc1=math.exp(-epoch / 20),
+            )
+            for epoch in range(10, epochs + 1, 10)
+        ),
+        source="synthetic.csv",
+    )
+
+
+# Two conditions of two seeds, whose norms have the geometric mean 1; one run more ends before its onset.
+RUNS = (
+    collapsing("deep-0", depth=5, seed=0, norm=1.1),
+    collapsing("deep-1", depth=5, seed=1, norm=1 / 1.1),
+    collapsing("shallow-0", depth=3, seed=0, norm=1.2),
+    collapsing("shallow-1", depth=3, seed=1, norm=1 / 1.2),
+    collapsing("short", depth=3, seed=2, norm=1.5, epochs=80),
+)
+
+
+@pytest.fixture(scope="session")
+def pristine_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "runs.db"
+    with open_store(str(path), write=True) as store:
+        import_runs(store, RUNS)
+    return path
+
+
+@pytest.fixture
+def store(pristine_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a store with `RUNS`, the one that commands use when none is named, in an otherwise empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NCDIAG_STORE", raising=False)
+    return Path(shutil.copy(pristine_store, tmp_path / "ncdiag.db"))

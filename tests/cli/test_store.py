@@ -1,0 +1,66 @@
+import sqlite3
+from pathlib import Path
+
+from clihelp import Cli
+
+
+def test_path_prints_where_the_store_is(cli: Cli, store: Path):
+    assert cli("store", "path").out == f"{store}\n"
+
+
+def test_path_does_not_make_a_store(cli: Cli, tmp_path: Path):
+    assert cli("store", "path", "--store", tmp_path / "none.db").out == f"{tmp_path / 'none.db'}\n"
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_path_never_shows_a_password(cli: Cli):
+    answer = cli("store", "path", "--store", "postgresql://me:hunter2@example.org/runs")
+    assert "hunter2" not in answer.out + answer.err
+
+
+def test_check_of_a_sound_store(cli: Cli, store: Path):
+    answer = cli("store", "check")
+    assert (answer.code, answer.out, answer.err) == (0, "", "ncdiag: note: the store is sound\n")
+
+
+def test_check_lists_what_is_wrong(cli: Cli, store: Path):
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE runs SET epochs_done = 500 WHERE name = 'deep-0'")
+    connection.close()
+    answer = cli("store", "check")
+    assert answer.code == 3
+    assert "deep-0" in answer.out
+    assert "1 problem," in answer.err
+
+
+def test_a_file_that_is_no_store_is_named_and_left_alone(cli: Cli, tmp_path: Path):
+    path = tmp_path / "letter.db"
+    path.write_text("Dear reader, this is no database at all, but a letter.")
+    answer = cli("store", "check", "--store", path)
+    assert (answer.code, answer.out) == (3, "")
+    assert "letter.db" in answer.err
+    assert path.read_text().startswith("Dear reader")
+
+
+def test_backup_is_a_store_with_the_same_runs(cli: Cli, store: Path, tmp_path: Path):
+    copy = tmp_path / "copy.db"
+    assert cli("store", "backup", copy).out == f"{copy}\n"
+    listed = cli("runs", "ls").out
+    assert cli("runs", "ls", "--store", copy).out == listed
+
+
+def test_backup_overwrites_nothing(cli: Cli, store: Path, tmp_path: Path):
+    (tmp_path / "copy.db").write_text("precious")
+    assert cli("store", "backup", "copy.db").code == 3
+    assert (tmp_path / "copy.db").read_text() == "precious"
+
+
+def test_upgrade_of_a_store_that_is_up_to_date_says_so(cli: Cli, store: Path):
+    answer = cli("store", "upgrade")
+    assert (answer.code, answer.out) == (0, "")
+    assert "up to date" in answer.err
+
+
+def test_upgrade_makes_no_store(cli: Cli, tmp_path: Path):
+    assert cli("store", "upgrade", "--store", tmp_path / "none.db").code == 3
+    assert not (tmp_path / "none.db").exists()

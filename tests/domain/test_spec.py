@@ -1,0 +1,128 @@
+import hashlib
+import json
+import math
+
+import pytest
+
+from ncdiag.domain.defaults import complete_spec
+from ncdiag.domain.spec import (
+    DataSpec,
+    Intervention,
+    NetworkSpec,
+    OptimizerSpec,
+    PhaseSpec,
+    RunSpec,
+    StopRule,
+)
+from ncdiag.errors import SpecError
+
+
+def test_key_is_the_sha256_of_sorted_compact_json() -> None:
+    spec = complete_spec({"dataset": "mnist"})
+    # the layout is written out by hand: changing it would orphan every stored run
+    canonical = {
+        "batch_size": 256,
+        "data": {"dataset": "mnist", "sha256": None, "subset_seed": 0, "train_size": None},
+        "eval_every": 1,
+        "intervention": None,
+        "network": {"activation": "relu", "arch": "mlp", "depth": 5, "width": 512},
+        "optimizer": {"lr": 0.001, "momentum": 0.0, "name": "adam", "schedule": "cosine", "weight_decay": 0.0001},
+        "phases": [
+            {"epochs": 200, "loss": "ce", "milestones": []},
+            {"epochs": 400, "loss": "mse", "milestones": []},
+        ],
+        "seed": 0,
+        "stop": None,
+    }
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    assert spec.key == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_key_ignores_how_a_number_was_written() -> None:
+    assert complete_spec({"width": 512.0, "lr": 1}).key == complete_spec({"width": 512, "lr": 1.0}).key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"depth": 4}, {"weight_decay": 2e-4}, {"train_size": 100}, {"eval_every": 2}, {"stop_at_onset": True}],
+)
+def test_key_changes_with_everything_that_decides_the_numbers(change: dict[str, object]) -> None:
+    assert complete_spec(change).key != complete_spec({}).key
+
+
+def test_specification_survives_json() -> None:
+    spec = complete_spec(
+        {
+            "phases": (PhaseSpec.parse("ce:20@5@9"), PhaseSpec.parse("mse:7")),
+            "schedule": "multistep",
+            "scale_features": Intervention.parse("0.3@20"),
+            "compensate_head": True,
+            "stop_at_onset": True,
+        }
+    )
+    assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_phase_of_counts_within_phases() -> None:
+    spec = complete_spec({"phases": (PhaseSpec.parse("ce:2"), PhaseSpec.parse("mse:3"))})
+    assert [spec.phase_of(epoch) for epoch in range(1, 6)] == [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3)]
+    with pytest.raises(IndexError):
+        spec.phase_of(6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NetworkSpec(arch="mpl", depth=5, width=512), "did you mean mlp"),  # type: ignore[arg-type]
+        (lambda: NetworkSpec(arch="mlp", depth=0, width=512), "depth"),
+        (lambda: NetworkSpec(arch="mlp", depth=5, width=10**9), "width"),
+        (lambda: NetworkSpec(arch="mlp", depth=5, width=0.5), "number of features"),
+        (lambda: NetworkSpec(arch="mlp", depth=5, width=math.nan), "width"),
+        (lambda: NetworkSpec(arch="resnet20", depth=21, width=1), "6n"),
+        (lambda: NetworkSpec(arch="resnet20", depth=20, width=512), "multiplies"),
+        (lambda: NetworkSpec(arch="mlp", depth=5, width=4, activation="rellu"), "did you mean relu"),  # type: ignore[arg-type]
+        (lambda: DataSpec(dataset="mnst"), "did you mean mnist"),
+        (lambda: PhaseSpec.parse("ce"), "LOSS:EPOCHS"),
+        (lambda: PhaseSpec.parse("ce:-1"), "epochs of a phase"),
+        (lambda: PhaseSpec.parse("mse:x"), "LOSS:EPOCHS"),
+        (lambda: PhaseSpec.parse("ce:10@9@3"), "milestones"),
+        (lambda: PhaseSpec.parse("ce:10@10"), "milestones"),
+        (lambda: OptimizerSpec(name="adam", lr=math.nan, weight_decay=0), "learning rate"),
+        (lambda: OptimizerSpec(name="adam", lr=-1, weight_decay=0), "learning rate"),
+        (lambda: OptimizerSpec(name="adam", lr=1, weight_decay=math.inf), "weight decay"),
+        (lambda: OptimizerSpec(name="adam", lr=1, weight_decay=0, momentum=0.9), "belongs to sgd"),
+        (lambda: StopRule(eps=0.0), "eps"),
+        (lambda: Intervention.parse("0.3"), "ALPHA@EPOCH"),
+        (lambda: Intervention.parse("-1@5"), "alpha"),
+        (lambda: complete_spec({"scale_features": Intervention.parse("2@600")}), "after the last"),
+        (lambda: complete_spec({"arch": "resnet20", "scale_features": Intervention.parse("2@5")}), "ResNet"),
+        (
+            lambda: complete_spec(
+                {"activation": "gelu", "scale_features": Intervention.parse("2@5"), "compensate_head": True}
+            ),
+            "compensate-head",
+        ),
+        (lambda: complete_spec({"phases": (PhaseSpec.parse("ce:10@5"),)}), "multistep"),
+        (lambda: complete_spec({"batch_size": 0}), "batch size"),
+        (lambda: complete_spec({"seed": -1}), "seed"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(make, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SpecError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # the published protocol (PAPER.md): optimiser, rate, decay, schedule, MSE epochs
+        ({"arch": "mlp", "dataset": "mnist"}, ("adam", 1e-3, 1e-4, "cosine", 400, 0.0)),
+        ({"arch": "resnet20", "dataset": "cifar10"}, ("sgd", 0.1, 1e-3, "multistep", 600, 0.9)),
+    ],
+)
+def test_defaults_are_the_published_protocol(given: dict[str, str], expected: tuple[object, ...]) -> None:
+    spec = complete_spec(given)
+    o = spec.optimizer
+    assert (o.name, o.lr, o.weight_decay, o.schedule, spec.phases[1].epochs, o.momentum) == expected
+    assert [(p.loss) for p in spec.phases] == ["ce", "mse"]
+    assert spec.phases[0].epochs == 200

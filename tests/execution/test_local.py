@@ -1,0 +1,138 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from small import small_spec
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.spec import PhaseSpec
+from ncdiag.execution.local import train_all
+from ncdiag.execution.worker import TrainingOptions
+from ncdiag.store.engine import Store, open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.runs import list_runs
+from ncdiag.store.sweeps import plan_sweep
+from ncdiag.training.loop import Ended, EpochDone, Event
+
+import pytest
+
+
+class Heard:
+    """A listener that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, list[int]] = {}
+        self.ended: dict[int, RunStatus] = {}
+
+    def __call__(self, run: Run, event: Event) -> None:
+        if isinstance(event, EpochDone):
+            self.epochs.setdefault(run.id, []).append(event.record.epoch)
+        elif isinstance(event, Ended):
+            self.ended[run.id] = event.status
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, jobs: int, tmp_path: Path) -> None:
+    good = [small_spec(seed=seed) for seed in range(2)]
+    runs = plan_sweep(
+        store, specs=[good[0], small_spec(optimizer="sgd", lr=1e20), small_spec(batch_size=16), good[1]]
+    )
+    (store.run_folder(runs[2].id)).mkdir(parents=True)
+    (store.run_folder(runs[2].id) / "epoch-000003.pt").mkdir()  # in the way of its checkpoint
+    heard = Heard()
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=heard)
+    assert [outcome.status for outcome in outcomes] == [
+        RunStatus.DONE,
+        RunStatus.DIVERGED,
+        RunStatus.FAILED,
+        RunStatus.DONE,
+    ]
+    assert "checkpoint" in str(outcomes[2].error)
+    assert [run.status for run in list_runs(store)] == [outcome.status for outcome in outcomes]
+    assert heard.epochs[runs[0].id] == [1, 2, 3, 4, 5, 6]
+    assert heard.ended == {runs[0].id: "done", runs[1].id: "diverged", runs[3].id: "done"}
+
+
+def test_workers_and_this_process_give_the_same_numbers(store: Store, tmp_path: Path) -> None:
+    specs = [small_spec(seed=seed) for seed in range(2)]
+    train_all(store.url, plan_sweep(store, specs=specs), TrainingOptions(), jobs=1, listen=Heard())
+    with open_store(str(tmp_path / "pool.db"), write=True) as other:
+        train_all(other.url, plan_sweep(other, specs=specs), TrainingOptions(), jobs=2, listen=Heard())
+        for ours, theirs in zip(list_runs(store), list_runs(other), strict=True):
+            pairs = zip(list_epochs(store, ours.id), list_epochs(other, theirs.id), strict=True)
+            assert all(a.nc1 == pytest.approx(b.nc1, rel=1e-3) for a, b in pairs)
+
+
+SCRIPT = """
+    import sys
+    from small import small_spec
+    from ncdiag.domain.spec import PhaseSpec
+    from ncdiag.execution.local import sigterm_as_exit, train_all
+    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.sweeps import plan_sweep
+    if __name__ == "__main__":
+        with open_store(sys.argv[1], write=True) as store:
+            phases = (PhaseSpec.parse("ce:100000"),)
+            runs = plan_sweep(store, specs=[small_spec(seed=s, phases=phases) for s in range(2)])
+        def tell(run, event):
+            print("epoch", flush=True)
+        with sigterm_as_exit():
+            train_all(sys.argv[1], runs, TrainingOptions(), jobs=2, listen=tell)
+"""
+
+
+def start(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a pool of two workers in a process of its own; give it and the workers' process ids once both train."""
+    script = tmp_path / "pool.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "pool.db")], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    while True:
+        process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        with open_store(str(tmp_path / "pool.db")) as store:
+            if [run.status for run in list_runs(store)] == [RunStatus.RUNNING] * 2:
+                return process, [int(child) for child in children]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def wait_until_gone(pids: list[int], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if all(gone(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes through /proc")
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (signal.SIGTERM, 143, RunStatus.INTERRUPTED),
+        (signal.SIGKILL, -9, None),  # the workers end by themselves; how far they come with the store is their luck
+    ],
+)
+def test_no_worker_outlives_the_sweep(tmp_path: Path, sent: signal.Signals, code: int, status: RunStatus | None) -> None:
+    process, workers = start(tmp_path)
+    process.send_signal(sent)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert wait_until_gone(workers)
+    with open_store(str(tmp_path / "pool.db")) as store:
+        statuses = {run.status for run in list_runs(store)}
+    assert statuses <= ({status} if status else {RunStatus.INTERRUPTED, RunStatus.LOST})

@@ -1,0 +1,195 @@
+import os
+import sqlite3
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ncdiag.errors import SpecError, StoreError, UnavailableError
+from ncdiag.store.engine import open_store
+from ncdiag.store.handle import make_store
+from ncdiag.store.runs import add_run, list_runs
+
+
+def test_a_store_is_made_by_writing(url, make_spec):
+    with open_store(url, write=True) as store:
+        assert store.notes == ()
+        add_run(store, make_spec())
+    with open_store(url) as store:
+        assert [run.name for run in list_runs(store)] == ["run-1"]
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_missing_store_is_not_made_by_reading(url, write):
+    message = r"no store at .*\n.*ncdiag train.*ncdiag sweep.*--store PATH"
+    with pytest.raises(StoreError, match=message) as caught, open_store(url, write=write, create=False):
+        pass
+    assert caught.value.exit_code == 3
+    assert not Path(url).exists()
+
+
+def test_an_empty_file_is_a_new_store_only_for_writing(url):
+    Path(url).touch()
+    with pytest.raises(StoreError, match="is empty: no run was ever stored"), open_store(url):
+        pass
+    assert Path(url).stat().st_size == 0
+    with open_store(url, write=True) as store:
+        assert list_runs(store) == []
+
+
+def test_every_form_of_the_location_is_one_store(folder, url, make_spec, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    with open_store(url, write=True) as store:
+        add_run(store, make_spec())
+    (folder / "link.db").symlink_to(url)
+    locations = ["ncdiag.db", "~/ncdiag.db", "link.db", "sqlite:///ncdiag.db", f"sqlite+pysqlite:///{url}"]
+    for location in locations:
+        with open_store(location) as store:
+            assert len(list_runs(store)) == 1
+            assert store.path == Path(url)
+            assert store.run_folder(7) == folder / "ncdiag.db.runs" / "7"
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a?mode=memory", "a#b", "a%20b", "é😀.db", "'; DROP"])
+def test_a_path_may_hold_any_character(folder, make_spec, name):
+    with open_store(str(folder / name), write=True) as store:
+        add_run(store, make_spec())
+    with open_store(str(folder / name)) as store:
+        assert len(list_runs(store)) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("location", ["", "sqlite://", ":memory:", "sqlite:///:memory:", "file:a.db?mode=memory"])
+@pytest.mark.parametrize("write", [False, True])
+def test_a_store_in_memory_is_refused(location, write):
+    with pytest.raises(SpecError, match="a store is a file"), open_store(location, write=write):
+        pass
+
+
+def test_a_folder_and_a_place_without_a_folder_are_named(folder):
+    with pytest.raises(StoreError, match="is a folder; expected a file"), open_store(str(folder), write=True):
+        pass
+    with pytest.raises(StoreError, match="does not exist"), open_store(str(folder / "a" / "b.db"), write=True):
+        pass
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_what_is_no_database_is_left_alone(url, write):
+    noise = os.urandom(8192)
+    Path(url).write_bytes(noise)
+    with pytest.raises(StoreError, match=r"is not an ncdiag store.*\nChoose another"), open_store(url, write=write):
+        pass
+    assert Path(url).read_bytes() == noise
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("table", ["trials", "alembic_version"])
+def test_the_database_of_another_program_is_left_alone(url, table, write):
+    connection = sqlite3.connect(url)
+    connection.execute("CREATE TABLE other (id)")
+    connection.execute(f"CREATE TABLE {table} (version_num)")
+    connection.execute(f"INSERT INTO {table} VALUES ('0001')")
+    connection.commit()
+    connection.close()
+    before = Path(url).read_bytes()
+    with pytest.raises(StoreError, match="is a database of another program"), open_store(url, write=write):
+        pass
+    assert Path(url).read_bytes() == before
+
+
+def test_a_store_that_is_deleted_does_not_come_back_empty(store, url, make_spec):
+    Path(url).unlink()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        add_run(store, make_spec())
+    assert not Path(url).exists()
+
+
+def test_connections_keep_what_is_committed(store):
+    expected = {"journal_mode": "delete", "synchronous": 2, "foreign_keys": 1}
+    for transaction in (store.read, store.write):
+        with transaction() as connection:
+            assert {name: connection.scalar(text(f"PRAGMA {name}")) for name in expected} == expected
+
+
+def test_reading_cannot_write(url, store, make_spec):
+    with open_store(url) as reader, pytest.raises(StoreError, match="is read-only here"):
+        add_run(reader, make_spec())
+
+
+def test_a_read_sees_one_moment(url, store, make_spec):
+    with open_store(url) as reader, reader.read() as connection:
+        before = connection.execute(text("SELECT count(*) FROM runs")).scalar_one()
+        waiting = threading.Thread(target=add_run, args=(store, make_spec()))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()  # its commit waits for this reader to leave
+        assert connection.execute(text("SELECT count(*) FROM runs")).scalar_one() == before
+    waiting.join()
+    assert len(list_runs(store)) == before + 1
+
+
+def test_passwords_are_never_shown():
+    with pytest.raises(UnavailableError) as missing:
+        make_store("nosuchdatabase://me:secret1@host/db?password=secret2", write=False)
+    with pytest.raises(SpecError) as malformed:
+        make_store("me:secret1://host:port/db", write=False)
+    for caught in (missing, malformed):
+        assert "secret" not in str(caught.value)
+    assert "nosuchdatabase://me:***@host/db" in str(missing.value)
+
+
+HOT_JOURNAL = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE runs SET name = 'torn'")
+for number in range(200):
+    connection.execute("INSERT INTO sweeps VALUES (?, ?, ?, hex(randomblob(3000)), '')", (number, number, number))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reader_tidies_up_after_a_killed_writer(store, url, make_spec, start_python):
+    add_run(store, make_spec())
+    start_python(HOT_JOURNAL, url).wait()
+    assert Path(f"{url}-journal").stat().st_size > 0
+    assert Path(url).stat().st_size > 100 * 4096  # it has written into the store, not only beside it
+
+    with open_store(url) as reader:
+        assert [run.name for run in list_runs(reader)] == ["run-1"]
+
+
+UNPRIVILEGED = """
+import os, sys
+from ncdiag.errors import StoreError
+from ncdiag.store.engine import open_store
+from ncdiag.store.frames import epochs_frame, runs_frame
+from ncdiag.store.runs import add_run, list_runs, rename_run
+url = sys.argv[1]
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+with open_store(url) as store:
+    assert len(list_runs(store)) == len(runs_frame(store)) == 1 and epochs_frame(store).empty
+try:
+    with open_store(url, write=True) as store:
+        rename_run(store, "run-1", "new")
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_a_read_only_place_can_be_read(make_spec, start_python):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to other users
+        folder = Path(name)
+        url = str(folder / "ncdiag.db")
+        with open_store(url, write=True) as store:
+            add_run(store, make_spec())
+        folder.chmod(0o555)
+        said, problem = start_python(UNPRIVILEGED, url).communicate()
+        folder.chmod(0o755)
+    assert said.startswith(f"the store {url} is read-only here"), problem

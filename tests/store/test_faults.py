@@ -1,0 +1,130 @@
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ncdiag.errors import StoreError
+from ncdiag.store import faults, handle
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.faults import StoreBusyError, retried, translated
+from ncdiag.store.runs import list_runs
+
+
+def test_a_lock_is_waited_for(url, running, owner, record):
+    blocker = sqlite3.connect(url, isolation_level=None, check_same_thread=False)
+    blocker.execute("BEGIN EXCLUSIVE")
+    released = threading.Timer(0.5, blocker.rollback)
+    released.start()
+    with open_store_when_free(url) as patient:
+        append_epoch(patient, running.id, record(1), owner=owner)
+        assert list_epochs(patient, running.id) == [record(1)]
+    released.join()
+    blocker.close()
+
+
+def open_store_when_free(url):
+    return open_store(url, write=True, busy_seconds=5)
+
+
+def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record, monkeypatch):
+    waits = []
+    monkeypatch.setattr(faults.time, "sleep", waits.append)
+    with open_store(url, write=True, busy_seconds=0.01) as impatient:
+        blocker = sqlite3.connect(url, isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):
+            append_epoch(impatient, running.id, record(1), owner=owner)
+        blocker.rollback()
+        blocker.close()
+        assert len(waits) == faults.TRIES - 1
+        append_epoch(impatient, running.id, record(1), owner=owner)
+
+
+def test_a_busy_store_is_tried_again():
+    calls = []
+
+    @retried
+    def work(value):
+        calls.append(value)
+        if len(calls) < 3:
+            raise StoreBusyError("busy")
+        return value * 2
+
+    assert work(21) == 42
+    assert calls == [21, 21, 21]
+
+
+def test_other_errors_are_not_tried_again():
+    calls = []
+
+    @retried
+    def work():
+        calls.append(1)
+        raise StoreError("disk full")
+
+    with pytest.raises(StoreError, match="disk full"):
+        work()
+    assert calls == [1]
+
+
+def test_waiting_does_not_touch_the_random_numbers_of_a_run(monkeypatch):
+    import random
+
+    monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
+    before = random.getstate()
+
+    @retried
+    def work():
+        raise StoreBusyError("busy")
+
+    with pytest.raises(StoreBusyError):
+        work()
+    assert random.getstate() == before
+
+
+def test_a_full_disk_is_named_and_loses_nothing(store, running, owner, record, monkeypatch):
+    append_epoch(store, running.id, record(1), owner=owner)
+    connect = handle.connect_sqlite
+
+    def small(path, mode, busy_seconds):
+        connection = connect(path, mode, busy_seconds)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handle, "connect_sqlite", small)
+        with pytest.raises(StoreError, match=r"disk full while writing.*\nFree some space"):
+            for epoch in range(2, 1000):
+                append_epoch(store, running.id, record(epoch), owner=owner)
+    stored = list_epochs(store, running.id)
+    assert stored == [record(epoch) for epoch in range(1, epoch)]
+    append_epoch(store, running.id, record(epoch), owner=owner)
+
+
+def test_a_damaged_page_is_named(store, url, running, owner, record):
+    for epoch in range(1, 60):
+        append_epoch(store, running.id, record(epoch), owner=owner)
+    with Path(url).open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (Path(url).stat().st_size - 4096))
+    with pytest.raises(StoreError, match=r"is damaged .*\n`ncdiag store check`"), open_store(url) as damaged:
+        list_runs(damaged)
+
+
+def test_messages_hold_no_statement_and_no_value(store):
+    with pytest.raises(StoreError) as caught, store.write() as connection:
+        connection.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "secret"})
+    assert str(caught.value) == f"the store {store.label} cannot be used: no such table: nowhere"
+
+
+def test_a_message_of_another_driver_is_cut_to_a_line():
+    start = time.monotonic()
+    with pytest.raises(StoreError) as caught, translated("here"):
+        raise sqlite3.Error("first\nsecond")
+    assert str(caught.value) == "the store here cannot be used: first"
+    assert time.monotonic() - start < 1

@@ -1,0 +1,104 @@
+import math
+
+import pytest
+
+from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
+from ncdiag.errors import DataError, SpecError
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.imports import find_known_keys, import_runs
+from ncdiag.store.runs import add_run, claim_run, list_runs
+
+
+def trajectory(*, name=None, source="a.csv", nc1=0.5, **config):
+    epochs = (EpochRecord(epoch=10, nc1=nc1, seconds=2.0), EpochRecord(epoch=20, nc1=math.nan, feature_norm=1.05))
+    return ImportedRun(
+        name=name, config={"arch": "mlp", "depth": 5, "width": 512, **config}, epochs=epochs, source=source
+    )
+
+
+def test_an_imported_run_is_done_and_holds_what_was_said(store):
+    said = trajectory(
+        name="depth5_s1", weight_decay=1e-4, phases="ce:200,mse:400", note="x'; DROP TABLE runs;--", lr=None
+    )
+
+    (run,) = import_runs(store, [said])
+
+    assert (run.name, run.origin, run.status, run.source) == ("depth5_s1", "imported", RunStatus.DONE, "a.csv")
+    assert (run.arch, run.depth, run.width, run.weight_decay, run.lr) == ("mlp", 5, 512.0, 1e-4, None)
+    assert (run.phases, run.epochs_done, run.epochs_planned, run.seconds) == ("ce:200,mse:400", 20, None, 2.0)
+    assert run.config["note"] == "x'; DROP TABLE runs;--"
+    first, second = list_epochs(store, run.id)
+    assert first == said.epochs[0]
+    assert math.isnan(second.nc1)
+    assert second.feature_norm == 1.05
+
+
+def test_importing_again_finds_the_runs(store):
+    first = import_runs(store, [trajectory(name="a"), trajectory(nc1=0.25)])
+    assert [run.name for run in first] == ["a", "run-2"]
+
+    moved = trajectory(name="other", source="elsewhere.csv")
+    assert import_runs(store, [trajectory(nc1=0.25), moved]) == first[::-1]
+    assert len(list_runs(store)) == 2
+    assert find_known_keys(store, [moved.key, trajectory(nc1=7.0).key]) == {moved.key}
+
+
+def test_the_content_is_the_identity():
+    assert trajectory(width=512).key == trajectory(width=512.0).key == trajectory(lr=None).key
+    others = [
+        trajectory(nc1=0.25),
+        trajectory(nc1=math.inf),
+        trajectory(nc1=None),
+        trajectory(seed=1),
+        trajectory(x="y"),
+    ]
+    assert len({run.key for run in [trajectory(), *others]}) == 6
+
+
+def test_twice_the_same_in_one_import_is_one_run(store):
+    first, second = import_runs(store, [trajectory(), trajectory()])
+    assert first == second
+    assert len(list_epochs(store, first.id)) == 2
+
+
+@pytest.mark.parametrize("name", ["run-9", "taken", "a/b"])
+def test_an_import_is_all_or_nothing(store, make_spec, name):
+    add_run(store, make_spec(), name="taken")
+    with pytest.raises(SpecError, match=name):
+        import_runs(store, [trajectory(), trajectory(name=name, nc1=0.25)])
+    assert [run.name for run in list_runs(store)] == ["taken"]
+
+
+def test_two_new_runs_cannot_share_a_name(store):
+    with pytest.raises(SpecError, match="the name a is given to two runs"):
+        import_runs(store, [trajectory(name="a"), trajectory(name="a", nc1=0.25)])
+    assert list_runs(store) == []
+
+
+def test_an_imported_run_is_never_trained(store):
+    (run,) = import_runs(store, [trajectory()])
+    assert not claim_run(store, run.id, owner="me", device="cpu", environment={})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"depth": "five"}, "depth must be a whole number, not 'five'"),
+        ({"depth": True}, "depth must be a whole number, not True"),
+        ({"depth": 5.0}, "depth must be a whole number, not 5.0"),
+        ({"depth": 2**31}, "depth must be a whole number up to 2147483647"),
+        ({"width": "wide"}, "width must be a number, not 'wide'"),
+        ({"lr": math.nan}, "lr must be a finite number, not nan"),
+        ({"arch": 5}, "arch must be text, not 5"),
+        ({"other": math.inf}, "other must be a finite number, not inf"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named(config, message):
+    with pytest.raises(SpecError, match=message):
+        ImportedRun(config=config, epochs=(EpochRecord(epoch=1),), source="a.csv")
+
+
+@pytest.mark.parametrize("epochs", [(), (2, 1), (1, 1), (-1,), (2**31,)])
+def test_epochs_must_rise(epochs):
+    with pytest.raises(DataError, match=r"a\.csv"):
+        ImportedRun(config={}, epochs=tuple(EpochRecord(epoch=epoch) for epoch in epochs), source="a.csv")

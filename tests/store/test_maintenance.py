@@ -1,0 +1,96 @@
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ncdiag.errors import StoreError
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epoch, append_epochs, list_epochs
+from ncdiag.store.maintenance import backup_store, check_store, upgrade_store
+from ncdiag.store.runs import get_run
+
+
+def test_a_sound_store_has_no_problems(store, url, running, owner, record):
+    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 30)], owner=owner)
+    before = Path(url).read_bytes()
+    assert check_store(url) == []
+    assert Path(url).read_bytes() == before
+
+
+def change(url, *statements):
+    connection = sqlite3.connect(url)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_rows_that_belong_to_nothing_are_found(store, url, running, owner, record):
+    append_epoch(store, running.id, record(1), owner=owner)
+    change(url, "DELETE FROM runs")
+    assert check_store(url) == ["a row of epochs belongs to no row of runs"]
+
+
+def test_a_run_without_its_epochs_is_found(store, url, running, owner, record):
+    append_epochs(store, [(running.id, record(epoch)) for epoch in (1, 2)], owner=owner)
+    change(url, "DELETE FROM epochs WHERE epoch = 2")
+    assert check_store(url) == ["run-1 says that it has 2 epochs, but its last row is epoch 1"]
+
+
+def test_damage_is_found(store, url, running, owner, record):
+    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 200)], owner=owner)
+    connection = sqlite3.connect(url)
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_runs_status'").fetchone()[0]
+    connection.close()
+    with Path(url).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\x00" * 4096)
+    assert any("ix_runs_status" in problem or "page" in problem for problem in check_store(url))
+
+
+def test_there_is_nothing_to_check_upgrade_or_copy_without_a_store(folder):
+    url = str(folder / "missing.db")
+    for work in (check_store, upgrade_store, lambda url: backup_store(url, folder / "copy.db")):
+        with pytest.raises(StoreError, match="no store at"):
+            work(url)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_backup_of_a_live_store_is_the_store(store, url, folder, running, owner, record):
+    append_epoch(store, running.id, record(1), owner=owner)
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE runs SET reason = 'not committed yet'")
+        copy = backup_store(url, folder / "copy.db")
+    append_epoch(store, running.id, record(2), owner=owner)
+
+    with open_store(str(copy)) as other:
+        assert list_epochs(other, running.id) == [record(1)]
+        assert get_run(other, running.name).reason is None
+    assert check_store(str(copy)) == []
+    assert sorted(path.name for path in folder.iterdir()) == ["copy.db", "ncdiag.db", "ncdiag.db.runs"]
+
+
+def test_a_backup_overwrites_nothing(store, url, folder):
+    with pytest.raises(StoreError, match="exists already and is not overwritten"):
+        backup_store(url, Path(url))
+    with pytest.raises(StoreError, match="its folder does not exist"):
+        backup_store(url, folder / "a" / "copy.db")
+
+
+def test_a_backup_that_fails_leaves_nothing(store, url, folder, monkeypatch):
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        backup_store(url, folder / "copy.db")
+    assert [path.name for path in folder.iterdir()] == ["ncdiag.db"]
+
+
+def test_a_backup_can_be_put_back(store, url, folder, running, owner, record):
+    append_epoch(store, running.id, record(1), owner=owner)
+    copy = backup_store(url, folder / "copy.db")
+    append_epoch(store, running.id, record(2), owner=owner)
+    shutil.copy(copy, url)
+    assert list_epochs(store, running.id) == [record(1)]

@@ -1,0 +1,234 @@
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ncdiag.errors import StoreError
+from ncdiag.store import migrate, schema
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.maintenance import upgrade_store
+from ncdiag.store.migrate import get_migrations_folder
+
+# A next revision as it might be: it rebuilds the table that the others hang on.
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+VIEWS = ["public_epochs", "public_runs"]
+
+
+def upgrade():
+    bind = op.get_bind()
+    made = [bind.scalar(sa.text("SELECT sql FROM sqlite_master WHERE name = :n"), {{"n": name}}) for name in VIEWS]
+    for name in VIEWS:
+        op.execute(f"DROP VIEW {{name}}")
+    with op.batch_alter_table("runs", recreate="always") as batch:
+        batch.add_column(sa.Column("colour", sa.Text, nullable=False, server_default="red"))
+    {fault}
+    for sql in reversed(made):
+        op.execute(sql)
+
+
+def downgrade():
+    raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def later(folder, monkeypatch):
+    """Make this ncdiag one that knows a second revision; `fault` is a statement in the middle of its upgrade."""
+
+    def install(fault: str = "pass") -> None:
+        migrations = folder / "migrations"
+        if not migrations.exists():
+            shutil.copytree(get_migrations_folder(), migrations, ignore=shutil.ignore_patterns("__pycache__"))
+        (migrations / "versions" / "0002_colour.py").write_text(NEXT.format(fault=fault))
+        shutil.rmtree(migrations / "versions" / "__pycache__", ignore_errors=True)
+        monkeypatch.setattr(migrate, "get_migrations_folder", lambda: migrations)
+        monkeypatch.setattr(schema, "REVISION", "0002")
+
+    return install
+
+
+def contents(path):
+    connection = sqlite3.connect(path)
+    lines = list(connection.iterdump())
+    connection.close()
+    return lines
+
+
+def revision_of(path):
+    connection = sqlite3.connect(path)
+    revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+    connection.close()
+    return revision
+
+
+def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(tmp_path):
+    assert get_migrations_folder() == Path(__file__).parents[2] / "migrations"
+
+    package = tmp_path / "ncdiag"
+    with pytest.raises(StoreError, match="installation of ncdiag is incomplete"):
+        get_migrations_folder(package)
+    for folder in (tmp_path / "migrations", package / "migrations"):
+        folder.mkdir(parents=True)
+        (folder / "env.py").touch()
+        assert get_migrations_folder(package) == folder
+
+
+def test_an_older_store_is_not_read_and_not_changed(store, url, later):
+    before = Path(url).read_bytes()
+    later()
+    with pytest.raises(StoreError, match="older schema 0001; this ncdiag reads 0002.\nRun `ncdiag store upgrade`"):
+        with open_store(url):
+            pass
+    assert Path(url).read_bytes() == before
+
+
+def test_a_writer_upgrades_an_older_store_and_keeps_a_copy(store, url, running, owner, record, later):
+    append_epoch(store, running.id, record(1), owner=owner)
+    before = contents(url)
+    later()
+
+    with open_store(url, write=True) as upgraded:
+        (note,) = upgraded.notes
+        assert list_epochs(upgraded, running.id) == [record(1)]  # rebuilding its parent has not emptied the table
+
+    assert note == f"the store {url} was upgraded from schema 0001 to 0002; {url}.bak-0001 is a copy of it as it was"
+    assert contents(f"{url}.bak-0001") == before
+    assert revision_of(url) == "0002"
+    assert any("'red'" in line for line in contents(url))
+    with open_store(url, write=True) as again:
+        assert again.notes == ()
+
+
+def test_an_upgrade_keeps_every_copy(store, url, later):
+    later()
+    for copies in (1, 2, 3):
+        assert len(upgrade_store(url)) == 1
+        assert len(list(Path(url).parent.glob("*.bak-0001*"))) == copies
+        shutil.copy(f"{url}.bak-0001", url)
+    assert list(Path(url).parent.glob("*.partial")) == []
+
+
+def test_a_store_that_is_up_to_date_is_left_alone(store, url):
+    before = Path(url).stat()
+    assert upgrade_store(url) == ()
+    assert Path(url).stat() == before
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_newer_store_is_left_alone(store, url, write):
+    connection = sqlite3.connect(url)
+    connection.execute("UPDATE alembic_version SET version_num = 'zz99'")
+    connection.commit()
+    connection.close()
+    before = Path(url).read_bytes()
+    with pytest.raises(StoreError, match=r"made by a newer ncdiag \(schema zz99; .*\n.*Update ncdiag") as caught:
+        with open_store(url, write=write):
+            pass
+    assert caught.value.exit_code == 3
+    assert Path(url).read_bytes() == before
+    assert [path.name for path in Path(url).parent.iterdir()] == ["ncdiag.db"]
+
+
+def test_a_failing_migration_leaves_nothing_and_can_be_repeated(store, url, running, owner, record, later):
+    append_epoch(store, running.id, record(1), owner=owner)
+    before = contents(url)
+    later(fault="raise RuntimeError('half-way')")
+    with pytest.raises(RuntimeError, match="half-way"), open_store(url, write=True):
+        pass
+    assert contents(url) == before
+
+    later()
+    with open_store(url, write=True) as upgraded:
+        assert list_epochs(upgraded, running.id) == [record(1)]
+
+
+def test_a_failing_first_migration_leaves_no_tables(folder, later):
+    url = str(folder / "new.db")
+    later(fault="raise RuntimeError('half-way')")
+    with pytest.raises(RuntimeError, match="half-way"), open_store(url, write=True):
+        pass
+    assert contents(url) == ["BEGIN TRANSACTION;", "COMMIT;"]
+    later()
+    with open_store(url, write=True):
+        assert revision_of(url) == "0002"
+
+
+def test_a_migration_that_makes_orphans_is_undone(store, url, running, owner, record, later):
+    append_epoch(store, running.id, record(1), owner=owner)
+    before = contents(url)
+    later(fault="op.execute('DELETE FROM runs')")
+    with pytest.raises(StoreError, match="1 rows, the first in epochs, would belong to nothing"):
+        upgrade_store(url)
+    assert contents(url) == before
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from ncdiag.store import migrate, schema
+from ncdiag.store.engine import open_store
+migrate.get_migrations_folder = lambda: Path(sys.argv[2])
+schema.REVISION = "0002"
+with open_store(sys.argv[1], write=True):
+    pass
+"""
+
+
+def test_an_upgrade_that_is_killed_leaves_the_old_schema(store, url, folder, running, later, start_python):
+    before = contents(url)
+    later(fault="op.execute('PRAGMA cache_size = 1'); import os; os.kill(os.getpid(), 9)")
+    process = start_python(KILLED, url, folder / "migrations")
+    assert process.wait() == -9, process.stderr.read()
+
+    assert contents(url) == before
+    later()
+    assert len(upgrade_store(url)) == 1
+
+
+FIRST_CONTACT = """
+import sys
+from ncdiag.store import migrate
+from ncdiag.store.engine import open_store
+import alembic.command
+print("ready", flush=True)
+sys.stdin.readline()
+with open_store(sys.argv[1], write=True) as store:
+    print(len(store.notes))
+"""
+
+
+def test_eight_processes_may_make_a_store_at_once(url, start_python):
+    processes = [start_python(FIRST_CONTACT, url) for _ in range(8)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [(*process.communicate(), process.returncode) for process in processes]
+    assert ended == [("0\n", "", 0)] * 8
+    assert revision_of(url) == schema.REVISION
+
+
+def test_one_of_many_upgrades_an_old_store(store, url, folder, later, start_python):
+    later()
+    processes = [start_python(KILLED, url, folder / "migrations") for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert len(list(folder.glob("*.bak*"))) == 1
+
+
+def test_reading_a_current_store_does_not_import_alembic(store, url, start_python):
+    code = (
+        "import sys\n"
+        "from ncdiag.store.engine import open_store\n"
+        "for write in (False, True):\n"
+        "    with open_store(sys.argv[1], write=write):\n"
+        "        pass\n"
+        "print('alembic' in sys.modules, 'sqlalchemy' in sys.modules)"
+    )
+    assert start_python(code, url).communicate() == ("False True\n", "")

@@ -1,0 +1,79 @@
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from ncdiag.errors import DataError, StoreError
+from ncdiag.training.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
+
+STATE = {"epoch": 7, "weights": {"a": torch.arange(6.0).reshape(2, 3)}, "below": 1, "key": "k"}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 7, STATE)
+    loaded = load_checkpoint(tmp_path, 7)
+    assert torch.equal(loaded["weights"]["a"], STATE["weights"]["a"])
+    assert (loaded["epoch"], loaded["below"], loaded["key"]) == (7, 1, "k")
+
+
+def test_epochs_are_listed_in_order_and_leftovers_are_not(tmp_path: Path) -> None:
+    for epoch in (200, 1_000_000, 50):
+        save_checkpoint(tmp_path, epoch, STATE)
+    (tmp_path / ".epoch-000300.pt.123.tmp").write_bytes(b"half")
+    assert list_checkpoints(tmp_path) == [50, 200, 1_000_000]
+    assert list_checkpoints(tmp_path / "absent") == []
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    victim = tmp_path / "touched"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {victim}",)
+
+    torch.save({"format": 1, "weights": Evil()}, checkpoint_path(tmp_path, 1))
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path, 1)
+    assert not victim.exists()
+    pickle.loads(pickle.dumps(Evil()))  # the proof can fail: loaded without care, it does run
+    assert victim.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut short"])
+def test_damage_is_named(tmp_path: Path, content: bytes) -> None:
+    checkpoint_path(tmp_path, 1).write_bytes(content)
+    with pytest.raises(DataError, match="epoch-000001"):
+        load_checkpoint(tmp_path, 1)
+
+
+def test_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    # a limit on the size of files is what a full disk looks like, without being root
+    script = f"""
+        import resource, signal, torch
+        from pathlib import Path
+        from ncdiag.training.checkpoint import save_checkpoint
+        from ncdiag.errors import StoreError
+        folder = Path({str(tmp_path)!r})
+        save_checkpoint(folder, 1, {{"w": torch.zeros(10)}})
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            save_checkpoint(folder, 1, {{"w": torch.ones(1_000_000)}})
+        except StoreError as error:
+            print("refused", error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("refused cannot write the checkpoint")
+    assert [p.name for p in tmp_path.iterdir()] == ["epoch-000001.pt"]
+    assert torch.equal(load_checkpoint(tmp_path, 1)["w"], torch.zeros(10))
+
+
+def test_unwritable_folder_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write"):
+        save_checkpoint(tmp_path / "file", 1, STATE)

@@ -1,0 +1,42 @@
+import torch
+
+from ncdiag.training.reproducibility import batch_order, full_precision, generator, numeric_fingerprint
+
+
+def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
+    order = batch_order(3, 5, 1000)
+    assert torch.equal(order.sort().values, torch.arange(1000))
+    torch.rand(7)
+    assert torch.equal(order, batch_order(3, 5, 1000))
+    assert not torch.equal(order, batch_order(3, 6, 1000))
+    assert not torch.equal(order, batch_order(4, 5, 1000))
+
+
+def test_purposes_do_not_share_a_stream() -> None:
+    draws = {float(torch.rand(1, generator=generator(0, purpose, 0))) for purpose in ("weights", "order")}
+    assert len(draws) == 2
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    batch_order(0, 1, 100)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_flags_come_back() -> None:
+    cudnn = torch.backends.cudnn
+    before = (cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32)
+    with full_precision():
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+    assert (cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32) == before
+
+
+def test_fingerprint_tells_threads_apart() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = numeric_fingerprint(torch.device("cpu"))
+        torch.set_num_threads(2)
+        assert numeric_fingerprint(torch.device("cpu")) != one
+    finally:
+        torch.set_num_threads(before)

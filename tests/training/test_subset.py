@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from ncdiag.errors import SpecError
+from ncdiag.training.subset import balanced_subset
+
+LABELS = np.repeat(np.arange(4), [30, 12, 25, 40])[np.random.RandomState(0).permutation(107)]
+
+
+def by_the_description(labels, size, seed):
+    """The documented procedure in plain Python: smallest 64-bit keys of each class."""
+    source = np.random.PCG64(seed)
+    keyed = [(int(source.random_raw()), place, label) for place, label in enumerate(labels.tolist())]
+    classes = range(max(labels) + 1)
+    share = {c: size // len(classes) + (1 if c < size % len(classes) else 0) for c in classes}
+    chosen = []
+    for c in classes:
+        chosen += [place for _, place, _ in sorted(k for k in keyed if k[2] == c)[: share[c]]]
+    return sorted(chosen)
+
+
+@pytest.mark.parametrize("size", [4, 7, 20, 48])
+@pytest.mark.parametrize("seed", [0, 12345])
+def test_follows_the_documented_procedure(size, seed):
+    assert balanced_subset(LABELS, size, seed).tolist() == by_the_description(LABELS, size, seed)
+
+
+@pytest.mark.parametrize(("size", "counts"), [(4, [1, 1, 1, 1]), (10, [3, 3, 2, 2]), (48, [12, 12, 12, 12])])
+def test_first_classes_get_one_more(size, counts):
+    assert np.bincount(LABELS[balanced_subset(LABELS, size, 0)]).tolist() == counts
+
+
+def test_smaller_subset_is_part_of_a_larger_one():
+    for size in range(4, 48):
+        assert set(balanced_subset(LABELS, size, 7)) < set(balanced_subset(LABELS, size + 1, 7))
+
+
+def test_depends_on_its_seed_and_on_no_global_generator():
+    first = balanced_subset(LABELS, 20, 1)
+    np.random.seed(9)
+    torch.manual_seed(9)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    assert balanced_subset(LABELS, 20, 1).tolist() == first.tolist()
+    assert np.array_equal(np.random.get_state()[1], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert balanced_subset(LABELS, 20, 2).tolist() != first.tolist()
+
+
+def test_every_sample_of_a_class_is_equally_likely():
+    draws = 2000
+    hits = np.zeros(len(LABELS))
+    for seed in range(draws):
+        hits[balanced_subset(LABELS, 24, seed)] += 1
+    expected = draws * 6 / np.array([30, 12, 25, 40])[LABELS]
+    p = expected / draws
+    z = (hits - expected) / np.sqrt(draws * p * (1 - p))
+    assert np.abs(z).max() < 4.5  # 107 places: a chance of about 7e-4 to fail for a fair draw, and the seeds are fixed
+
+
+@pytest.mark.parametrize("size", [3, 49, 107])
+def test_refuses_sizes_that_cannot_be_balanced(size):
+    with pytest.raises(SpecError, match=rf"from 4 \(one of each class\) to 48 \(4 classes times 12.*not {size}"):
+        balanced_subset(LABELS, size, 0)
