@@ -1,0 +1,1 @@
+complete --command ncdiag --no-files --arguments "(env _NCDIAG_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) ncdiag)" --condition "env _NCDIAG_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) ncdiag"

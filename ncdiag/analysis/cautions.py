@@ -6,9 +6,10 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import show
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.records import RunStatus
 
 _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
-_UNFINISHED = ("pending", "running", "interrupted", "lost")
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
 def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
         )
     if states["censored"] and states["collapsed"]:
         found.append(f"{states['censored']} of {evaluated} runs did not collapse: fn* is that of the others only")
-    unfinished = (pair["status"].isin(_UNFINISHED) & (pair["state"] != "no_data")).sum()
+    unfinished = (pair["status"].isin(UNFINISHED) & (pair["state"] != "no_data")).sum()
     if unfinished:
         found.append(f"{unfinished} of {evaluated} runs are not finished")
     for state, why in (

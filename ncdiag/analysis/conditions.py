@@ -66,7 +66,7 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
 
 def show(value: Any) -> str:
     """Give a hyperparameter as people write it: whole numbers without a point, `?` for what is not known."""
-    if value is None or value != value:  # noqa: PLR0124  # NaN differs from itself
+    if pd.isna(value):
         return "?"
     if isinstance(value, (float, np.floating)):
         return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
@@ -75,7 +75,7 @@ def show(value: Any) -> str:
 
 def plain_value(value: Any) -> Any:
     """Give a cell of a frame as a value of Python, None where it is missing; 5.0 of a whole-number column is 5."""
-    if value is None or value != value:  # noqa: PLR0124  # NaN differs from itself
+    if pd.isna(value):
         return None
     value = value.item() if isinstance(value, np.generic) else value
     return int(value) if isinstance(value, float) and value == int(value) else value

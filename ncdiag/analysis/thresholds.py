@@ -18,7 +18,7 @@ from ncdiag.analysis.conditions import (
 )
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, Threshold, estimate_threshold
+from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
 QUESTION = "threshold"
 
@@ -68,7 +68,14 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
         hi=found.fn_star.hi,
         method=_fn_star_method(found),
         warnings=(*_condition_caution(found), *cautions),
-        extra={**counts, **_published(found), **_when(usable), **_crossed(pair, found), "conditions": _each(usable)},
+        extra={
+            **counts,
+            **_published(found),
+            **_when(usable),
+            **_crossed(pair, found),
+            "onset_rule": str(rule),
+            "conditions": _each(usable),
+        },
         **base,
     )
     spread = Result(
@@ -178,18 +185,21 @@ def _condition_caution(found: Threshold) -> tuple[str, ...]:
 def _cv_caution(found: Threshold) -> tuple[str, ...]:
     if found.status == "zero_variance":
         return ("all runs have the same norm: no interval, and no claim about the spread",)
-    if found.status == "too_few" or found.cv_upper < CV_CLAIM:
+    if found.status == "too_few":
         return ()
-    return (
-        f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of {found.n_conditions} "
-        f"condition{'s' * (found.n_conditions > 1)} (upper bound {found.cv_upper:.3g}; "
-        f"needs a sample CV below {found.cv_needed:.2g})",
-    )
+    cautions = [*_condition_caution(found)]
+    if not found.cv_upper < CV_CLAIM:
+        cautions.append(
+            f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of {found.n_conditions} "
+            f"condition{'s' * (found.n_conditions > 1)} (upper bound {found.cv_upper:.1%}; "
+            f"needs a sample CV below {found.cv_needed:.1%})"
+        )
+    return tuple(cautions)
 
 
 def _verdict(found: Threshold) -> str:
-    """Judge `CV < 8 %` by its one-sided bounds; the published reading, the sample CV alone, decides nothing."""
-    if not np.isfinite(found.cv_upper):
+    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing."""
+    if found.n_runs < MIN_RUNS_FOR_CLAIM or not np.isfinite(found.cv_upper):
         return "not testable"
     if found.cv_upper < CV_CLAIM:
         return "supported"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "ncdiag analyze threshold",
-    "ncdiag analyze threshold --rule first --where 'dataset=mnist and depth in (5,7)'",
+    "ncdiag analyze threshold --rule first --where 'arch=mlp and depth in (5,7)'",
 )
 QUESTIONS = (
     *("threshold", "lead", "additivity", "attractor"),
@@ -50,7 +50,7 @@ def analyze(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]",
+            metavar="QUESTION",
             show_default=False,
             autocompletion=complete_choices(*QUESTIONS),
             help=f"One of {', '.join(AVAILABLE)}; all that can be answered if left out.",

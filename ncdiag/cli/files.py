@@ -23,7 +23,9 @@ def write_output(content: bytes, target: str) -> None:
     """
     if target == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        rest = memoryview(content)
+        while rest:  # with PYTHONUNBUFFERED a write may take only a part
+            rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
         return
     path = Path(target).resolve()

@@ -128,7 +128,8 @@ def plot(
     )
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":
-        note(f"figure of {table['run'].nunique()} runs written to {output}")
+        count = table["run"].nunique()
+        note(f"figure of {count} run{'' if count == 1 else 's'} written to {output}")
     if data is not None:
         write_output(csv_text(frame_rows(table), header=[c for c in table.columns if c != "nonfinite"]).encode(), data)
 

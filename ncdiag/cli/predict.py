@@ -1,7 +1,133 @@
-"""x"""
+"""`ncdiag predict`: when a run will collapse, judged by the other runs of its pair."""
 
-EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --format json")
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.options import (
+    ByOption,
+    EpsOption,
+    FormatOption,
+    LevelOption,
+    MetricOption,
+    PatienceOption,
+    Phase,
+    PhaseOption,
+    Rule,
+    RuleOption,
+    RunArgument,
+    StoreOption,
+    WhereOption,
+    onset_rule,
+    show_examples,
+    split_columns,
+)
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, frame_rows, layout, paragraph, printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ncdiag.store.engine import Store
+
+EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
+
+# The fields that the contract names, in its order; what a forecast holds beyond them follows.
+_FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
 
-def predict() -> None:
-    """Answer."""
+def predict(
+    run: RunArgument,
+    eps: EpsOption = 0.01,
+    metric: MetricOption = "nc1",
+    patience: PatienceOption = 3,
+    rule: RuleOption = Rule.SUSTAINED,
+    phase: PhaseOption = Phase.ANY,
+    where: WhereOption = None,
+    by: ByOption = "arch,dataset",
+    level: LevelOption = 0.95,
+    form: FormatOption = Format.TABLE,
+    store: StoreOption = "",
+) -> None:
+    """Forecast the epoch at which a run collapses, with an interval.
+
+    The other runs of its pair calibrate the forecast; --where narrows them. A run that is still training may be asked
+    about, and where the other runs do not suffice the answer says so.
+    """
+    from ncdiag.analysis.forecasts import forecast_run
+    from ncdiag.store.engine import open_store
+
+    wanted = onset_rule(metric, eps, patience, rule, phase)
+    columns = split_columns(by)
+    with open_store(store) as opened:
+        runs, epochs = _read_pair(opened, run, where, columns)
+    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level).to_dict()
+    values = {**{name: found[name] for name in _FIRST}, **found}
+    if form is Format.TABLE:
+        emit_text(_page(values))
+    elif form is Format.JSON:
+        emit_json(values)
+    else:
+        emit_csv([values], header=list(values))
+
+
+def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
+    """Give the frames of the run and of those runs of its pair that fit the filter."""
+    from ncdiag.analysis.conditions import check_grouping, group_numbers
+    from ncdiag.domain.filters import parse_where
+    from ncdiag.store.frames import epochs_frame, runs_frame
+    from ncdiag.store.runs import get_run
+
+    check_grouping(by)
+    fits = parse_where(where or "")
+    get_run(store, run)  # says which name is nearest if there is no such run
+    runs = runs_frame(store)
+    numbers = group_numbers(runs, by)
+    pair = runs[numbers == numbers[(runs["run"] == run).to_numpy(dtype=bool)][0]]
+    chosen = pair[[row["run"] == run or fits(row) for row in frame_rows(pair)]].reset_index(drop=True)
+    return chosen, epochs_frame(store, chosen["run_id"].tolist())
+
+
+def _page(values: Mapping[str, Any]) -> str:
+    """Give the forecast as a sentence, the figures behind it, and what to keep in mind."""
+    parts = [paragraph(printable(_sentence(values)))]
+    if values["status"] == "forecast":
+        facts = [[f"  {name}", text] for name, text in _facts(values)]
+        parts.append("\n".join(layout(facts, right=[False, False])))
+    if values["warnings"]:
+        cautions = [paragraph(f"{printable(caution)}.", indent="  - ") for caution in values["warnings"]]
+        parts.append("\n".join(["Keep in mind:", *cautions]))
+    return "\n\n".join(parts)
+
+
+def _sentence(values: Mapping[str, Any]) -> str:
+    run, now, onset = values["run"], values["epoch_now"], values["onset"]
+    if values["status"] == "collapsed":
+        if onset is None:
+            return f"{run} had collapsed before it was first evaluated, at epoch {values['hi']:g}."
+        return f"{run} collapsed at epoch {onset:.0f}, between its evaluations at {values['lo']:g} and {values['hi']:g}."
+    if values["status"] != "forecast":
+        return f"There is no forecast for {run}, now at epoch {now:g}: {values['message']}."
+    sure = f"{100 * values['level']:g}%"
+    if values["lo"] is None:
+        limits = "with no interval"
+    elif values["hi"] == float("inf"):
+        limits = f"with {sure} certainty not before epoch {values['lo']:.0f}, and perhaps never"
+    else:
+        limits = f"with {sure} certainty between epochs {values['lo']:.0f} and {values['hi']:.0f}"
+    return f"{run}, now at epoch {now:g}, is expected to collapse at epoch {onset:.0f}, {limits}."
+
+
+def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give the figures behind a forecast, each with what it is."""
+    rule, _, interval = values["method"].partition(", ")
+    compared = values["n_calibration"] + values["n_censored"]
+    share = f"{values['n_censored']} of {compared}"
+    if values["p_no_collapse_lo"] is not None:
+        share += f", so {100 * values['p_no_collapse_lo']:.0f}% to {100 * values['p_no_collapse_hi']:.0f}% of such runs"
+    return [
+        ("judged by", rule),
+        ("mean error on the other runs", f"{values['mae']:.1f} epochs"),
+        ("mean error of guessing their median", f"{values['baseline_mae']:.1f} epochs"),
+        ("learned from", f"{values['n_calibration']} runs that collapsed after epoch {values['epoch_now']:g}"),
+        ("runs that never collapsed", share),
+        ("interval by", interval),
+    ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.options import FormatOption, StoreOption
-from ncdiag.cli.output import Column, Format, emit, note
+from ncdiag.cli.output import Column, Format, emit, frame_rows, note
 from ncdiag.cli.train import (
     FINAL,
     AllowInexactOption,
@@ -162,7 +162,7 @@ _SUMMARY_COLUMNS = (
     Column(key="status", heading="status"),
     Column(key="weight_decay", heading="wd", drop=3),
     Column(key="seed", heading="seed", drop=2),
-    Column(key="epochs", heading="epochs"),
+    Column(key="epochs_done", heading="epochs"),
     Column(key="train_accuracy", heading="accuracy", drop=1),
     Column(key="feature_norm", heading="fn at end"),
     Column(key="nc1", heading="NC1 at end"),
@@ -178,26 +178,8 @@ def _print_summary(store: "Store", runs: list[Run], form: Format) -> None:
     from ncdiag.store.frames import epochs_frame, runs_frame
 
     ids = [run.id for run in runs]
-    frame, epochs = runs_frame(store, ids), epochs_frame(store, ids)
-    onsets = onset_table(frame, epochs, OnsetRule()).set_index("run")
-    last = epochs.groupby("run").last()
-    rows = []
-    for run in frame.to_dict("records"):
-        name = run["run"]
-        end = last.loc[name] if name in last.index else {}
-        onset = onsets.loc[name]
-        rows.append(
-            {
-                "run": name,
-                "status": run["status"],
-                "weight_decay": run["weight_decay"],
-                "seed": run["seed"],
-                "epochs": run["epochs_done"],
-                "train_accuracy": end.get("train_accuracy"),
-                "feature_norm": end.get("feature_norm"),
-                "nc1": end.get("nc1"),
-                "onset": onset["onset"],
-                "fn_star": onset["fn_star"],
-            }
-        )
-    emit(rows, form, name="runs", columns=_SUMMARY_COLUMNS)
+    epochs = epochs_frame(store, ids)
+    onsets = onset_table(runs_frame(store, ids), epochs, OnsetRule())
+    last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
+    table = onsets.merge(last, on="run", how="left")[[column.key for column in _SUMMARY_COLUMNS]]
+    emit(frame_rows(table), form, name="runs", columns=_SUMMARY_COLUMNS)

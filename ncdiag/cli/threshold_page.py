@@ -15,6 +15,7 @@ _MAX_CONDITIONS = 12
 
 # What there is to say of a pair without an fn*, by the status of the result.
 _WITHOUT = {
+    "unconfirmed": "no onset is certain: some runs ended before --patience could confirm theirs. Train a little longer.",
     "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help.",
     "left_censored": "the runs were below eps when first evaluated, so their onset is unknown. Evaluate more often.",
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
@@ -24,7 +25,8 @@ _WITHOUT = {
 }
 # How runs can end without a usable onset: the count in a result, and what to call it.
 _ENDS = (
-    ("n_censored", "ended before an onset (censored)"),
+    ("n_open", "ended before an onset (censored)"),
+    ("n_unconfirmed", "below eps at the end, but too briefly to count"),
     ("n_left_censored", "below eps from the start"),
     ("n_diverged", "diverged"),
     ("n_dead", "dead"),
@@ -92,7 +94,7 @@ def _block(pair: Values, spread: Values) -> str:
 def _reading(pair: Values, spread: Values) -> str:
     """Say in one sentence what the pair shows."""
     if pair["estimate"] is None:
-        return _WITHOUT[pair["status"]]
+        return _WITHOUT["unconfirmed" if pair["n_unconfirmed"] else pair["status"]]
     found = f"at onset the feature norm is {_norm(pair['estimate'])}"
     if pair["status"] == "too_few":
         return f"{found}, in one run; a second one would give an interval."
@@ -108,7 +110,8 @@ def _reading(pair: Values, spread: Values) -> str:
 
 
 def _endings(pair: Values) -> str:
-    ends = [f"{pair[key]} {what}" for key, what in _ENDS if pair[key]]
+    counts = {**pair, "n_open": pair["n_censored"] - pair["n_unconfirmed"]}
+    ends = [f"{counts[key]} {what}" for key, what in _ENDS if counts[key]]
     return ", ".join([f"{pair['n_collapsed']} of {pair['n_runs']} collapsed", *ends])
 
 

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
 from ncdiag.domain.onset import Trajectory
 from ncdiag.domain.predictor import (
     BASELINE,
+    RULES,
     CalibrationRun,
     Landmark,
     RuleScore,
@@ -18,6 +19,7 @@ from ncdiag.domain.predictor import (
     score_rules,
     see_landmark,
 )
+from ncdiag.domain.result import plain
 from ncdiag.domain.statistics import (
     FloatArray,
     Interval,
@@ -64,7 +66,12 @@ class Forecast:
     p_no_collapse_hi: float = math.nan
     rules: tuple[RuleScore, ...] = ()
     message: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the forecast as plain values, None where a figure is not defined, each rule with its error."""
+        rules = [{"rule": score.rule, "onset": score.onset, "mae": score.mae} for score in self.rules]
+        return plain({f.name: getattr(self, f.name) for f in fields(self)} | {"rules": rules})
 
 
 def forecast_onset(
@@ -110,7 +117,7 @@ def forecast_onset(
         onset=best.onset,
         lo=min(max(limits.lo, now), best.onset),
         hi=max(limits.hi, best.onset),
-        method=f"{best.rule}, {method}",
+        method=f"{RULES[best.rule]}, {method}",
         rule=best.rule,
         mae=best.mae,
         baseline_mae=next(score.mae for score in scores if score.rule == BASELINE),
@@ -146,12 +153,15 @@ def _limits(
     if not by_condition and n + n_censored >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
         fits = {unit: predict(landmark, score.rule, unit) for unit, score in chosen.items()}
         logs = np.log([fits[unit] for unit in landmark.unit.tolist()])
-        return _distribution_free(logs, np.abs(errors), n_censored, level), "jackknife+"
+        return _distribution_free(logs, np.abs(errors), n_censored, level), "jackknife+ interval"
     centre = math.log(choose_rule(landmark, scores).onset)
-    half = prediction_half_width(errors, landmark.unit, level)
+    # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
+    # rules, errors of single runs as they stand cover 74 to 85 % at a nominal 80 %, and corrected ones 65 to 80 %.
+    single = len(set(chosen)) == n
+    half = prediction_half_width(errors, landmark.unit, level, of_a_mean=not single or len(scores) == 1)
     unbounded = n_censored / (n + n_censored) > (1 - level) / 2
     hi = math.inf if unbounded else math.exp(min(centre + half, _LATEST))
-    return Interval(lo=math.exp(centre - half), hi=hi), f"{'two-level ' * by_condition}t (model-based)"
+    return Interval(lo=math.exp(centre - half), hi=hi), f"{'two-level ' * by_condition}t interval (model-based)"
 
 
 def _distribution_free(logs: FloatArray, errors: FloatArray, n_censored: int, level: float) -> Interval:

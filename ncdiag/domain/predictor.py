@@ -21,7 +21,12 @@ from ncdiag.domain.descent import Descent, see_descent
 from ncdiag.domain.onset import Trajectory
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
 
-RULES = ("median", "nc1", "fn")  # the simplest first: it wins a tie
+# The simplest first: it wins a tie.
+RULES = {
+    "median": "median onset of the other runs",
+    "nc1": "trend of the metric",
+    "fn": "fall of the feature norm to fn*",
+}
 BASELINE = "median"
 # A reading beyond this many times the latest known onset says that the curve is not heading to its level at all.
 _HORIZON = 2.0
@@ -134,7 +139,7 @@ def says_something(landmark: Landmark, rule: str) -> bool:
 
 def predict(landmark: Landmark, rule: str, without: int | None = None) -> float:
     """Give the onset that a rule forecasts for the target run, at the earliest now, fitted without a unit."""
-    ratio = _median_ratio(log_ratios(landmark, rule, without))
+    ratio = _median(onset_ratios(landmark, rule, without))
     return max(reading(landmark, rule, landmark.target, without) * ratio, landmark.now)
 
 
@@ -142,17 +147,18 @@ def held_out_predictions(landmark: Landmark, rule: str) -> FloatArray:
     """Give the forecast for each calibration run, fitted without its unit; shape (runs at risk,)."""
     found = np.empty(len(landmark.onset))
     for unit in np.unique(landmark.unit).tolist():
-        ratio = _median_ratio(log_ratios(landmark, rule, unit))
+        ratio = _median(onset_ratios(landmark, rule, unit))
         for run in np.flatnonzero(landmark.unit == unit).tolist():
             found[run] = max(reading(landmark, rule, run, unit) * ratio, landmark.now)
     return found
 
 
-def log_ratios(landmark: Landmark, rule: str, without: int | None = None) -> FloatArray:
-    """Give ln(onset / reading) of the runs at risk outside a unit; each reading is fitted without its own unit too."""
+def onset_ratios(landmark: Landmark, rule: str, without: int | None = None) -> FloatArray:
+    """Give onset / reading of the runs at risk outside a unit; each reading is fitted without its own unit too."""
     kept = np.flatnonzero(landmark.unit != (-1 if without is None else without)).tolist()
     readings = [reading(landmark, rule, run, without, int(landmark.unit[run])) for run in kept]
-    return np.log(landmark.onset[kept]) - np.log(readings)
+    ratios: FloatArray = landmark.onset[kept] / np.array(readings)
+    return ratios
 
 
 def reading(landmark: Landmark, rule: str, run: int, *without: int | None) -> float:
@@ -177,8 +183,8 @@ def _reach(landmark: Landmark, rule: str, run: int, held: frozenset[int]) -> flo
     return landmark.norms[run].reach(landmark.level(held))
 
 
-def _median_ratio(ratios: FloatArray) -> float:
-    return math.exp(float(np.median(ratios))) if len(ratios) else math.nan
+def _median(ratios: FloatArray) -> float:
+    return float(np.median(ratios)) if len(ratios) else math.nan
 
 
 def _horizon(landmark: Landmark, without: int | None) -> float:

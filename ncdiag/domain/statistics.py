@@ -155,17 +155,19 @@ def _half_width(components: Components, probability: float) -> float:
     return math.hypot(between, within)
 
 
-def prediction_half_width(errors: FloatArray, groups: IntArray, level: float) -> float:
+def prediction_half_width(errors: FloatArray, groups: IntArray, level: float, *, of_a_mean: bool) -> float:
     """Give the half width of the t interval for one value of a further group, from held-out errors.
 
     `errors` are value minus prediction, each predicted without its group, from at least two groups. Where the
-    prediction is a mean, a held-out error is k / (k - 1) times the deviation from the mean of all k groups; undoing
-    this makes the interval the textbook one, mean +- t s sqrt(1 + 1/k), exactly. With several values to a group the
-    further value varies as the group means do, plus what a single value varies more than a mean.
+    prediction is (about) a mean, a held-out error is k / (k - 1) times the deviation from the mean of all k groups;
+    `of_a_mean` undoes this, and makes the interval the textbook one, mean +- t s sqrt(1 + 1/k). With several values to
+    a group, the further value varies as the group means do, plus what a single value varies more than a mean.
     """
-    parts = variance_components(errors, groups)
-    k, means = parts.groups, group_means(errors, groups)
-    between = float(means @ means) / (k - 1) * ((k - 1) / k) ** 2 * (1 + 1 / k)  # about 0: a bias counts as an error
+    parts, means = variance_components(errors, groups), group_means(errors, groups)
+    k = parts.groups
+    between = float(means @ means) / (k - 1)  # about 0, not about their mean: a bias counts as an error
+    if of_a_mean:
+        between *= ((k - 1) / k) ** 2 * (1 + 1 / k)
     return t_quantile(level, k - 1) * math.sqrt(between + parts.within_part)
 
 

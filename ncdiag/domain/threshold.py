@@ -29,6 +29,7 @@ from ncdiag.domain.statistics import (
 )
 
 CV_CLAIM = 0.08  # the abstract of arXiv 2604.00230: within a pair, CV < 8 %
+MIN_RUNS_FOR_CLAIM = 3  # two runs that happen to agree show nothing
 MIN_CONDITIONS = 3  # from here on the interval is over conditions: with two, t has one degree of freedom
 
 

@@ -37,10 +37,12 @@ def open_store(
 
 def _check_place(store: Store, *, create: bool) -> None:
     path = store.path
-    if path is None or path.is_file():
+    if path is None:
         return
-    if path.exists():
+    if path.is_dir():
         raise StoreError(f"the store {store.label} is a folder; expected a file. Give one with --store PATH")
+    if path.exists():
+        return
     if not create:
         raise StoreError(
             f"no store at {store.label}.\n"

@@ -43,7 +43,7 @@ class Store:
 
         Fetch every row before leaving, and leave soon: a reader that lingers keeps writers waiting.
         """
-        with translated(self.label), self.engine.begin() as connection:
+        with translated(self.label), self.engine.connect() as connection:
             yield connection
 
     @contextmanager

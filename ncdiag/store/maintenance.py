@@ -7,27 +7,37 @@ from sqlalchemy import Connection, func, select
 from ncdiag.errors import StoreError
 from ncdiag.store import schema
 from ncdiag.store.copying import copy_sqlite
-from ncdiag.store.engine import open_store
+from ncdiag.store.engine import Store, open_store
 from ncdiag.store.faults import translated
 
 
 def check_store(url: str) -> list[str]:
-    """Look for damage in a store, and give a line for each kind that was found: none for a sound store.
+    """Look for damage in a store, and give a line for each place where it was found: none for a sound store.
 
-    Reads the whole file, and changes nothing. Raises `StoreError` when it cannot be opened or read at all.
+    Reads the whole file, and changes nothing. Raises `StoreError` when it cannot be opened at all.
     """
     with open_store(url) as store, store.read() as connection:
-        problems = [] if store.path is None else _sqlite_problems(connection)
-        return problems or _inconsistencies(connection)
+        if store.path is not None:
+            if damage := _damage(store, connection):
+                return damage
+            if orphans := _orphans(connection):
+                return orphans
+        return _inconsistencies(connection)
 
 
-def _sqlite_problems(connection: Connection) -> list[str]:
-    lines = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars()]
-    problems = [line for line in lines if line != "ok"]
-    for table, rowid, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
-        where = f"row {rowid}" if rowid is not None else "a row"
-        problems.append(f"{where} of {table} belongs to no row of {parent}")
-    return problems
+def _damage(store: Store, connection: Connection) -> list[str]:
+    lines: list[str] = []
+    try:
+        with translated(store.label):
+            lines.extend(map(str, connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars()))
+    except StoreError as error:  # some damage keeps even the check from going on
+        lines.append(str(error).splitlines()[0])
+    return [line for line in lines if line != "ok"]
+
+
+def _orphans(connection: Connection) -> list[str]:
+    rows = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    return sorted({f"rows of {table} belong to no row of {parent}" for table, _, parent, _ in rows})
 
 
 def _inconsistencies(connection: Connection) -> list[str]:

@@ -5,9 +5,9 @@ features. Once they have given the class means, the features are gone over a sec
 directions in which these means differ. `ncdiag.domain.moments` explains the two stages.
 
 Precision: features come in float32, and what matters near collapse is their distance from the class mean, a tiny
-part of their length. So a point near the class mean is subtracted first, which in float32 is exact for numbers that
-near, and squares are summed in float64. Against float64 throughout, the same features give every metric to 1e-8 of its
-value down to NC1 = 1e-12, sorted by label or not; one-pass sums in float32 come out negative at 1e-8.
+part of their length. So a point near the class mean is subtracted first, which float32 does exactly for numbers that
+are close, and squares are summed in float64. Every metric then agrees with float64 throughout to 1e-8 of its value,
+down to NC1 = 1e-12 and in any order of the samples; one-pass sums in float32 come out negative at 1e-8.
 
 Nothing here waits for the device before the pass is over, draws a random number, or changes the network.
 """
@@ -138,7 +138,7 @@ def _first_stage(
         for features, labels, _ in _chunks(*block):
             moments = _with_batch(moments, features, labels)
         if keep:
-            kept.append(block)
+            kept.append(block)  # by reference: a network gives a new tensor for every batch
     return _FirstStage(loss, correct, moments, kept)
 
 

@@ -24,8 +24,8 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     return call
 
 
-def collapsing(name: str, *, depth: int, seed: int, norm: float, epochs: int = 120) -> ImportedRun:
-    """Give a run whose NC1 is exp(-epoch / 20), so that it passes 0.01 at 20 ln 100 = 92.1, with a constant norm."""
+def collapsing(name: str, *, depth: int, seed: int, norm: float, time: float, epochs: int = 150) -> ImportedRun:
+    """Give a run with a constant norm and NC1 = exp(-(epoch / time)^1.5), which passes 0.01 at 2.7676 times `time`."""
     return ImportedRun(
         name=name,
         config={"arch": "mlp", "depth": depth, "width": 128.0, "dataset": "digits", "seed": seed, "weight_decay": 1e-4},
@@ -37,7 +37,7 @@ def collapsing(name: str, *, depth: int, seed: int, norm: float, epochs: int = 1
                 train_loss=math.exp(-epoch / 30),
                 train_accuracy=1.0,
                 feature_norm=norm,
-                nc1=math.exp(-epoch / 20),
+                nc1=math.exp(-((epoch / time) ** 1.5)),
             )
             for epoch in range(10, epochs + 1, 10)
         ),
@@ -47,11 +47,11 @@ def collapsing(name: str, *, depth: int, seed: int, norm: float, epochs: int = 1
 
 # Two conditions of two seeds, whose norms have the geometric mean 1; one run more ends before its onset.
 RUNS = (
-    collapsing("deep-0", depth=5, seed=0, norm=1.1),
-    collapsing("deep-1", depth=5, seed=1, norm=1 / 1.1),
-    collapsing("shallow-0", depth=3, seed=0, norm=1.2),
-    collapsing("shallow-1", depth=3, seed=1, norm=1 / 1.2),
-    collapsing("short", depth=3, seed=2, norm=1.5, epochs=80),
+    collapsing("deep-0", depth=5, seed=0, norm=1.1, time=33),
+    collapsing("deep-1", depth=5, seed=1, norm=1 / 1.1, time=36),
+    collapsing("shallow-0", depth=3, seed=0, norm=1.2, time=31),
+    collapsing("shallow-1", depth=3, seed=1, norm=1 / 1.2, time=35),
+    collapsing("short", depth=3, seed=2, norm=1.5, time=34, epochs=80),
 )
 
 

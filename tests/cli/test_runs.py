@@ -19,7 +19,7 @@ def names(cli: Cli, *arguments: str) -> list[str]:
 def test_ls_prints_a_line_per_run(cli: Cli, store: Path):
     lines = cli("runs", "ls").out.splitlines()
     assert lines[0].split() == "run status network dataset wd seed epochs fn nc1".split()
-    assert lines[1].split() == "deep-0 done mlp 5x128 digits 0.0001 0 120 1.1 0.002479".split()
+    assert lines[1].split() == "deep-0 done mlp 5x128 digits 0.0001 0 150 1.1 0.0005531".split()
     assert len(lines) == 6
     assert max(map(len, lines)) <= 80
 
@@ -89,7 +89,7 @@ def test_show_prints_what_is_known_and_nothing_else(cli: Cli, store: Path):
     page = cli("runs", "show", "deep-0").out
     assert page.startswith("deep-0\n  status  ")
     assert "\n  depth         5\n" in page
-    assert "newest epoch, 120" in page
+    assert "newest epoch, 150" in page
     assert "environment" not in page
     assert "None" not in page
 
@@ -97,8 +97,8 @@ def test_show_prints_what_is_known_and_nothing_else(cli: Cli, store: Path):
 def test_show_as_json_has_configuration_and_newest_metrics(cli: Cli, store: Path):
     shown = json.loads(cli("runs", "show", "deep-0", "--format", "json").out)
     assert (shown["run"], shown["status"], shown["config"]["depth"]) == ("deep-0", "done", 5)
-    assert shown["latest"]["epoch"] == 120
-    assert shown["latest"]["nc1"] == pytest.approx(0.0024787521766663585)  # exp(-6)
+    assert shown["latest"]["epoch"] == 150
+    assert shown["latest"]["nc1"] == pytest.approx(0.0005530843701478336)  # exp(-7.5)
 
 
 def test_show_as_csv_is_the_row_of_ls(cli: Cli, store: Path):

@@ -155,14 +155,14 @@ def test_there_are_at_most_as_many_directions_as_features(rng: np.random.Generat
     assert between_directions(class_moments(features, labels, 9)).vectors.shape == (3, 3)
 
 
-@pytest.mark.parametrize("size", [3e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("size", [3e-3, 1e-6, 1e-9, 1e-11])
 def test_a_small_direction_of_the_class_means_is_kept(size: float) -> None:
     # METRICS.md: a float32 pinv drops one at 0.3 % of the others; the Gram matrix in float64 one at 1e-9.
     means = np.diag([1.0, 1.0, 1.0, size]) + 5
     means = np.concatenate([means, 10 - means])  # so that the centre is exactly 5
     directions = between_directions(class_moments(means, np.arange(8), 8))
 
-    assert directions.eigenvalues == pytest.approx([1 / 4, 1 / 4, 1 / 4, size**2 / 4], rel=1e-6)
+    assert directions.eigenvalues == pytest.approx([1 / 4, 1 / 4, 1 / 4, size**2 / 4], rel=1e-3)
 
 
 def test_a_direction_within_rounding_of_the_class_means_is_dropped(rng: np.random.Generator) -> None:

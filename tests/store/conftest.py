@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,3 +98,41 @@ def record() -> Callable[..., EpochRecord]:
         return EpochRecord(**{**numbers, "epoch": epoch, "phase": 1, "loss": "ce", "seconds": 0.5, **changes})
 
     return make
+
+
+AT_ONCE = """
+import os, sys, traceback
+import alembic.command
+from sqlalchemy import text
+from ncdiag.store import migrate, schema
+from ncdiag.store.engine import open_store
+gate, opener = os.pipe()
+children = []
+for _ in range(int(sys.argv[2])):
+    if child := os.fork():
+        children.append(child)
+        continue
+    try:
+        os.close(opener)
+        os.read(gate, 1)
+{code}
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+os.close(opener)
+print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+@pytest.fixture
+def at_once(start_python: Callable[..., "subprocess.Popen[str]"]) -> Callable[[int, str, str], list[int]]:
+    """Run code in many processes that begin at the same moment, `sys.argv[1]` being the store; give exit codes."""
+
+    def run(processes: int, code: str, url: str) -> list[int]:
+        said, problems = start_python(AT_ONCE.format(code=textwrap.indent(code, " " * 8)), url, processes).communicate()
+        assert problems == ""
+        return [int(code) for code in said.split()]
+
+    return run

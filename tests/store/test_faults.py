@@ -1,6 +1,5 @@
 import sqlite3
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from sqlalchemy import text
 from ncdiag.errors import StoreError
 from ncdiag.store import faults, handle
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.epochs import append_epoch, append_epochs, list_epochs
 from ncdiag.store.faults import StoreBusyError, retried, translated
 from ncdiag.store.runs import list_runs
 
@@ -19,15 +18,11 @@ def test_a_lock_is_waited_for(url, running, owner, record):
     blocker.execute("BEGIN EXCLUSIVE")
     released = threading.Timer(0.5, blocker.rollback)
     released.start()
-    with open_store_when_free(url) as patient:
+    with open_store(url, write=True, busy_seconds=5) as patient:
         append_epoch(patient, running.id, record(1), owner=owner)
         assert list_epochs(patient, running.id) == [record(1)]
     released.join()
     blocker.close()
-
-
-def open_store_when_free(url):
-    return open_store(url, write=True, busy_seconds=5)
 
 
 def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record, monkeypatch):
@@ -98,12 +93,13 @@ def test_a_full_disk_is_named_and_loses_nothing(store, running, owner, record, m
 
     with monkeypatch.context() as patch:
         patch.setattr(handle, "connect_sqlite", small)
+        append_epoch(store, running.id, record(2), owner=owner)  # what fits on the last page
+        many = [(running.id, record(epoch)) for epoch in range(3, 100)]
         with pytest.raises(StoreError, match=r"disk full while writing.*\nFree some space"):
-            for epoch in range(2, 1000):
-                append_epoch(store, running.id, record(epoch), owner=owner)
-    stored = list_epochs(store, running.id)
-    assert stored == [record(epoch) for epoch in range(1, epoch)]
-    append_epoch(store, running.id, record(epoch), owner=owner)
+            append_epochs(store, many, owner=owner)
+        assert list_epochs(store, running.id) == [record(1), record(2)]
+    append_epochs(store, many, owner=owner)
+    assert len(list_epochs(store, running.id)) == 99
 
 
 def test_a_damaged_page_is_named(store, url, running, owner, record):
@@ -123,8 +119,6 @@ def test_messages_hold_no_statement_and_no_value(store):
 
 
 def test_a_message_of_another_driver_is_cut_to_a_line():
-    start = time.monotonic()
     with pytest.raises(StoreError) as caught, translated("here"):
         raise sqlite3.Error("first\nsecond")
     assert str(caught.value) == "the store here cannot be used: first"
-    assert time.monotonic() - start < 1

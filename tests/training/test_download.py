@@ -64,8 +64,8 @@ def server(mnist, monkeypatch):
         monkeypatch.setattr(mnist, "mirrors", [f"http://127.0.0.1:{running.server_port}/"])
         sums = [(name, hashlib.md5(content).hexdigest()) for name, content in PACKED.items()]
         monkeypatch.setattr(mnist, "resources", sums)
-        # torchvision opens the files once they are there; these hold no images
-        monkeypatch.setattr(mnist, "_load_data", lambda self: (None, None))
+        # torchvision opens the files once they are there; these hold no images. Older ones also print to stdout
+        monkeypatch.setattr(mnist, "_load_data", lambda self: (sys.stdout.write("Extracting"), None))
         yield running
         running.shutdown()
         thread.join()

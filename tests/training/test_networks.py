@@ -184,7 +184,9 @@ def test_scaling_the_last_hidden_layer_scales_the_features(arch, activation):
     network = make(arch, activation=activation)
     x = batch(DIGIT)
     with torch.no_grad():
-        network.last_hidden.bias.fill_(0.3)
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.bias.fill_(0.3)  # else scaling any layer would do
         before = network.features(x)
         network.last_hidden.weight.mul_(3)
         network.last_hidden.bias.mul_(3)
@@ -222,6 +224,14 @@ def test_resnet_takes_any_depth_and_width(depth, width):
     assert network.head.in_features == 64 * width
     weighted = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(weighted) - 2 == depth  # the two projections are not counted
+
+
+def test_resnet_convolutions_start_with_the_deviation_over_fan_out():
+    network = make("resnet20", depth=8, width=4, input_shape=COLOUR_32)
+    for convolution in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+        connections = convolution.out_channels * convolution.kernel_size[0] ** 2
+        tolerance = 5 / math.sqrt(2 * convolution.weight.numel())  # five standard errors
+        assert convolution.weight.std().item() == pytest.approx(math.sqrt(2 / connections), rel=tolerance)
 
 
 def test_resnet_halves_the_map_twice_and_averages_it():

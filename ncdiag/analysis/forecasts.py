@@ -1,0 +1,150 @@
+"""The forecast of one stored run, calibrated on the other runs of its pair."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.cautions import UNFINISHED
+from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.trajectories import trajectories
+from ncdiag.domain.forecast import Forecast, forecast_onset
+from ncdiag.domain.onset import OnsetRule, Trajectory
+from ncdiag.domain.predictor import CalibrationRun
+from ncdiag.domain.records import RunStatus
+from ncdiag.domain.words import nearest
+from ncdiag.errors import UnknownRunError
+
+# Every calibration run is forecast from all the others, so the work grows with the square of their number.
+_MOST_RUNS = 200
+_NOTHING = np.empty(0)
+
+
+def forecast_run(
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    run: str,
+    *,
+    rule: OnsetRule,
+    by: Sequence[str] = PAIR,
+    level: float = 0.95,
+) -> Forecast:
+    """Forecast the onset of a run from the other runs that agree with it in the columns `by`.
+
+    `runs` and `epochs` are the frames of the store; they need not hold more than the pair. `insufficient` and
+    `no_calibration` say in `message` what is missing.
+    """
+    check_grouping(by)
+    table = _pair_table(runs, epochs, run, rule, by)
+    seen = trajectories(epochs[epochs["run"].isin(table["run"])], rule.metric)
+    mine = (table["run"] == run).to_numpy(dtype=bool)
+    this, others = table[mine].iloc[0], table[~mine & (table["state"] != "no_data").to_numpy()]
+    target = seen.get(run, Trajectory(epoch=_NOTHING, metric=_NOTHING))
+    now = float(target.epoch[-1]) if len(target.epoch) else 0.0
+    common: dict[str, Any] = {"run": run, "epoch_now": now, "level": level}
+    if this["state"] in ("collapsed", "left_censored"):
+        return _collapsed(this, common)
+    if this["state"] in ("diverged", "dead"):
+        what = "diverged" if this["state"] == "diverged" else "has dead features"
+        return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
+    if others.empty:
+        pair = ", ".join(str(this[column]) for column in by)
+        return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
+    calibration = _nearest_runs(others[others["state"] == "collapsed"], int(this["condition"]))
+    found = forecast_onset(
+        run,
+        target,
+        int(this["condition"]),
+        [_calibration_run(row, seen) for row in calibration.to_dict("records")],
+        others.loc[_ended_without(others, rule), "censored_at"].tolist(),
+        now=now,
+        eps=rule.eps,
+        level=level,
+    )
+    return replace(found, warnings=(*_about_this(this, rule), *_about_others(others, rule, now), *found.warnings))
+
+
+def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetRule, by: Sequence[str]) -> pd.DataFrame:
+    """Give the onset table of the run's pair, with the number of each run's condition."""
+    here = np.flatnonzero(runs["run"] == run)
+    if not len(here):
+        raise UnknownRunError(f"no run is named {run!r}{nearest(run, runs['run'])}; see ncdiag runs ls")
+    numbers = group_numbers(runs, by)
+    pair = runs[numbers == numbers[here[0]]]
+    table = onset_table(pair, epochs[epochs["run"].isin(pair["run"])], rule)
+    return table.assign(condition=condition_numbers(table))
+
+
+def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
+    known = this["state"] == "collapsed"
+    return Forecast(
+        status="collapsed",
+        onset=float(this["onset"]),
+        lo=float(this["lo"]),
+        hi=float(this["hi"]),
+        method="observed",
+        warnings=() if known else ("below eps when first evaluated: the onset was before",),
+        **common,
+    )
+
+
+def _nearest_runs(collapsed: pd.DataFrame, condition: int) -> pd.DataFrame:
+    """Keep the runs of the same condition and the latest of the others, as many as can be worked through."""
+    order = np.lexsort((-np.arange(len(collapsed)), collapsed["condition"] != condition))
+    return collapsed.iloc[order[:_MOST_RUNS]]
+
+
+def _calibration_run(row: Mapping[Hashable, Any], seen: dict[str, Trajectory]) -> CalibrationRun:
+    return CalibrationRun(
+        trajectory=seen[row["run"]],
+        condition=int(row["condition"]),
+        onset=float(row["onset"]),
+        feature_norm=float(row["fn_star"]),
+    )
+
+
+def _ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
+    """Mark the runs that used up their budget without a collapse.
+
+    A run that is still training, or that stopped because another eps was reached, says nothing about that.
+    """
+    done, planned = (
+        others[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
+    )
+    stopped_early = others["stop_eps"].notna() & (others["stop_eps"] != rule.eps) & (done < planned)
+    return (others["state"] == "censored") & (others["status"] == RunStatus.DONE) & ~stopped_early
+
+
+def _about_this(this: pd.Series, rule: OnsetRule) -> list[str]:
+    if this["state"] == "unconfirmed":
+        return [
+            f"{rule.metric} has been below {rule.eps:g} since after epoch {this['censored_at']:g}, "
+            f"but not yet for {rule.patience} evaluations: if it stays there, that was the onset"
+        ]
+    if this["status"] not in UNFINISHED:
+        return ["the run has ended without a collapse: the forecast says when it might have come had it gone on"]
+    return []
+
+
+def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:
+    """Say which runs were left out, and whether those that calibrate are alike."""
+    found = []
+    left_out = {
+        "still unfinished": others["status"].isin(UNFINISHED) & (others["state"] == "censored"),
+        "below eps at the end but unconfirmed": others["state"] == "unconfirmed",
+        "below eps from the start": others["state"] == "left_censored",
+        "diverged or dead": others["state"].isin(["diverged", "dead"]),
+    }
+    counts = [f"{int(mask.sum())} {why}" for why, mask in left_out.items() if mask.any()]
+    if counts:
+        found.append(f"other runs left out: {', '.join(counts)}")
+    at_risk = others[(others["state"] == "collapsed") & (others["onset"] > now)]
+    losses = sorted(at_risk["onset_loss"].dropna().unique())
+    if len(losses) > 1:
+        found.append(f"the other runs collapsed under different losses ({', '.join(losses)}); choose with --phase")
+    if rule.rule == "sustained" and (others["state"] == "unconfirmed").all():
+        found.append("--patience 1 or --rule first counts runs that stop at the first evaluation below eps")
+    return found

@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+from clihelp import Cli
+from small import SMALL_OPTIONS, small_spec
+
+from ncdiag.domain.spec import RunSpec
+from ncdiag.store.engine import open_store
+from ncdiag.store.runs import get_run
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NCDIAG_STORE", raising=False)
+
+
+def stored_spec(name: str = "run-1") -> RunSpec:
+    with open_store("ncdiag.db") as store:
+        return RunSpec.from_dict(get_run(store, name).config)
+
+
+def test_stdout_is_the_name_and_nothing_else(cli: Cli) -> None:
+    answer = cli("train", *SMALL_OPTIONS)
+    assert (answer.code, answer.out) == (0, "run-1\n")
+    assert "epoch 1/6" in answer.err
+    assert "fn" in answer.err
+    assert "NC1" in answer.err
+    assert "\x1b" not in answer.err
+    assert stored_spec() == small_spec()
+
+
+def test_the_same_command_again_trains_nothing(cli: Cli) -> None:
+    cli("train", *SMALL_OPTIONS)
+    answer = cli("train", *SMALL_OPTIONS)
+    assert (answer.code, answer.out) == (0, "run-1\n")
+    assert "already holds" in answer.err
+    assert "epoch" not in answer.err.replace("6 epochs", "")
+
+
+def test_name_is_used(cli: Cli) -> None:
+    assert cli("train", *SMALL_OPTIONS, "--name", "first").out == "first\n"
+    answer = cli("train", *SMALL_OPTIONS, "--name", "second")
+    assert answer.out == "first\n"
+    assert "--name second was not used" in answer.err
+
+
+def test_configuration_file_gives_way_to_the_line(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text(
+        'depth = 2\nwidth = 16\ntrain-size = 200\nphase = ["ce:3", "mse:3"]\nweight_decay = 5e-4\nseed = 7\n'
+    )
+    assert cli("train", "--config", file, "--seed", "3").code == 0
+    assert stored_spec() == small_spec(weight_decay=5e-4, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("wieght_decay = 1", "did you mean weight-decay"),
+        ("depth = [", "not readable TOML"),
+        ("[optimizer]\nname = 'sgd'", "is a table"),
+    ],
+)
+def test_configuration_file_with_a_mistake_is_refused(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(content)
+    answer = cli("train", "--config", file)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not Path("ncdiag.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--depth", "0"], "depth"),
+        (["--width", "1e9"], "width"),
+        (["--phase", "ce:-1"], "epochs"),
+        (["--phase", "cx:5"], "expected one of ce, mse"),
+        (["--eps", "nan", "--stop-at-onset"], "eps"),
+        (["--lr", "fast"], "--lr: expected a number"),
+        (["--arch", "resnet"], "did you mean resnet20"),
+        (["--dataset", "minst"], "did you mean mnist"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--preset", "quikstart"], "did you mean quickstart"),
+        (["--resume", "run-1", "--depth", "3"], "leave the options"),
+        (["--depht", "3"], "--depth"),
+    ],
+)
+def test_mistake_is_named_and_nothing_is_trained(cli: Cli, options: list[str], message: str) -> None:
+    answer = cli("train", *options)
+    assert answer.code == 2, answer.err
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_divergence_has_its_own_exit_code(cli: Cli) -> None:
+    answer = cli("train", *SMALL_OPTIONS, "--optimizer", "sgd", "--lr", "1e20")
+    assert (answer.code, answer.out) == (8, "run-1\n")
+    assert "smaller --lr" in answer.err
+
+
+def test_unknown_run_cannot_be_resumed(cli: Cli) -> None:
+    cli("train", *SMALL_OPTIONS, "--name", "mine")
+    answer = cli("train", "--resume", "mime")
+    assert answer.code == 4
+    assert "did you mean mine" in answer.err
+
+
+def test_user_data_is_known_by_its_content(cli: Cli, tmp_path: Path) -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    arrays = {
+        "x_train": random.integers(0, 255, (60, 8, 8), dtype=np.uint8),
+        "y_train": np.arange(60) % 3,
+        "x_test": random.integers(0, 255, (12, 8, 8), dtype=np.uint8),
+        "y_test": np.arange(12) % 3,
+    }
+    options = ["--depth", "1", "--width", "4", "--phase", "ce:1"]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "mine.npz", **arrays)
+    assert cli("train", *options, "--dataset", "a/mine.npz").out == "run-1\n"
+    assert cli("train", *options, "--dataset", "b/mine.npz").out == "run-1\n"  # the same content elsewhere
+    arrays["x_train"][0, 0, 0] ^= 1
+    np.savez(tmp_path / "b" / "mine.npz", **arrays)
+    assert cli("train", *options, "--dataset", "b/mine.npz").out == "run-2\n"
+    shown = json.loads(cli("runs", "show", "run-2", "--format", "json").out)
+    assert "mine" in json.dumps(shown)
