@@ -28,13 +28,14 @@ Cli = Callable[..., Answer]
 
 
 def run_ncdiag(
-    *arguments: str, cwd: Path | None = None, program: str | None = None, **environment: str
+    *arguments: str, cwd: Path | None = None, program: str | None = None, stdin: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m ncdiag ARGUMENTS`, or another Python program with them, on this checkout."""
     start = ["-c", program] if program else ["-m", "ncdiag"]
     return subprocess.run(
         [PYTHON, *start, *arguments],
         cwd=cwd,
+        input=stdin,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,

@@ -1,12 +1,17 @@
 """The runs that a filter lets pass."""
 
+import numpy as np
 import pandas as pd
 
 from ncdiag.domain.filters import COLUMNS, parse_where
 
 
 def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Give the rows of the runs frame that fit a `--where` filter (see `ncdiag.domain.filters`); all for an empty one."""
+    """Give the rows of the runs frame that fit a `--where` filter; an empty one lets all pass.
+
+    `ncdiag.domain.filters` has the language; a mistake in it raises an `AnalysisError`.
+    """
     test = parse_where(where)
     known = runs[list(COLUMNS)].astype(object)
-    return runs[[test(row) for row in known.where(known.notna(), None).to_dict("records")]]  # type: ignore[arg-type]
+    rows = known.where(known.notna(), None).to_dict("records")
+    return runs[np.array([test(row) for row in rows], dtype=bool)]  # type: ignore[arg-type]

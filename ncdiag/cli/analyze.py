@@ -21,7 +21,6 @@ from ncdiag.cli.options import (
     StoreOption,
     WhereOption,
     onset_rule,
-    show_examples,
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, note
@@ -67,10 +66,11 @@ def analyze(
     form: FormatOption = Format.TABLE,
     store: StoreOption = "",
 ) -> None:
-    """Say what the stored runs show: threshold gives fn*, the feature norm at the onset of collapse.
+    """Say what the stored runs show, question by question.
 
-    Every figure comes with its interval and with what to keep in mind. The default counts an onset where NC1 stays
-    below 0.01; --rule first is the published reading.
+    threshold: fn*, the feature norm at the onset of collapse, for each pair of architecture and data set, with its
+    interval, how much it varies, and what to keep in mind. Onset is where NC1 stays below 0.01; --rule first is the
+    published reading.
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)

@@ -9,7 +9,7 @@ DEFAULT_STORE = "ncdiag.db"
 
 def find_location(context: typer.Context, given: str | None) -> str:
     """Give the store that was named after the command, else before it, else by NCDIAG_STORE, else ncdiag.db here."""
-    while not given and context.parent is not None:
-        context = context.parent
-        given = context.params.get("store")
+    above = context.parent
+    while not given and above is not None:
+        given, above = above.params.get("store"), above.parent
     return given or os.environ.get("NCDIAG_STORE") or DEFAULT_STORE

@@ -19,6 +19,7 @@ from ncdiag.errors import SpecError
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
 
+
 class Rule(StrEnum):
     """How long the metric must stay below eps."""
 
@@ -136,5 +137,5 @@ RunArgument = Annotated[
 ]
 RunsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", show_default=False, autocompletion=complete_run, help="The names of runs."),
+    typer.Argument(metavar="RUN", show_default=False, autocompletion=complete_run, help="The names of runs."),
 ]

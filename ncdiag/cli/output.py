@@ -217,7 +217,8 @@ def _emit_rich(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="" if os.environ.get("NO_COLOR") else "bold")
+    style = "" if os.environ.get("NO_COLOR") else "bold"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=style)
     for column in columns:
         align_right = right[column.key]
         table.add_column(column.heading, justify="right" if align_right else "left", no_wrap=align_right)

@@ -1,5 +1,6 @@
 """`ncdiag predict`: when a run will collapse, judged by the other runs of its pair."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,9 @@ from ncdiag.cli.options import (
     StoreOption,
     WhereOption,
     onset_rule,
-    show_examples,
     split_columns,
 )
-from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, frame_rows, layout, paragraph, printable
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -72,17 +72,16 @@ def predict(
 def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
     """Give the frames of the run and of those runs of its pair that fit the filter."""
     from ncdiag.analysis.conditions import check_grouping, group_numbers
-    from ncdiag.domain.filters import parse_where
+    from ncdiag.analysis.selection import select_runs
     from ncdiag.store.frames import epochs_frame, runs_frame
     from ncdiag.store.runs import get_run
 
     check_grouping(by)
-    fits = parse_where(where or "")
     get_run(store, run)  # says which name is nearest if there is no such run
     runs = runs_frame(store)
     numbers = group_numbers(runs, by)
     pair = runs[numbers == numbers[(runs["run"] == run).to_numpy(dtype=bool)][0]]
-    chosen = pair[[row["run"] == run or fits(row) for row in frame_rows(pair)]].reset_index(drop=True)
+    chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
     return chosen, epochs_frame(store, chosen["run_id"].tolist())
 
 
@@ -99,20 +98,20 @@ def _page(values: Mapping[str, Any]) -> str:
 
 
 def _sentence(values: Mapping[str, Any]) -> str:
-    run, now, onset = values["run"], values["epoch_now"], values["onset"]
+    run, now, onset, lo, hi = (values[name] for name in ("run", "epoch_now", "onset", "lo", "hi"))
     if values["status"] == "collapsed":
         if onset is None:
-            return f"{run} had collapsed before it was first evaluated, at epoch {values['hi']:g}."
-        return f"{run} collapsed at epoch {onset:.0f}, between its evaluations at {values['lo']:g} and {values['hi']:g}."
+            return f"{run} had collapsed before it was first evaluated, at epoch {hi:g}."
+        return f"{run} collapsed at epoch {onset:.0f}, between its evaluations at {lo:g} and {hi:g}."
     if values["status"] != "forecast":
         return f"There is no forecast for {run}, now at epoch {now:g}: {values['message']}."
     sure = f"{100 * values['level']:g}%"
-    if values["lo"] is None:
+    if lo is None:
         limits = "with no interval"
-    elif values["hi"] == float("inf"):
-        limits = f"with {sure} certainty not before epoch {values['lo']:.0f}, and perhaps never"
+    elif hi == math.inf:
+        limits = f"with {sure} certainty not before epoch {lo:.0f}, and perhaps never"
     else:
-        limits = f"with {sure} certainty between epochs {values['lo']:.0f} and {values['hi']:.0f}"
+        limits = f"with {sure} certainty between epochs {lo:.0f} and {hi:.0f}"
     return f"{run}, now at epoch {now:g}, is expected to collapse at epoch {onset:.0f}, {limits}."
 
 
@@ -129,5 +128,5 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("mean error of guessing their median", f"{values['baseline_mae']:.1f} epochs"),
         ("learned from", f"{values['n_calibration']} runs that collapsed after epoch {values['epoch_now']:g}"),
         ("runs that never collapsed", share),
-        ("interval by", interval),
+        ("interval", interval),
     ]

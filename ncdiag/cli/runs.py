@@ -15,6 +15,8 @@ from ncdiag.errors import UnsafeError
 if TYPE_CHECKING:
     from ncdiag.domain.records import EpochRecord, Run
 
+Facts = list[tuple[str, Any]]  # what is known of a run: the name of each thing, and the thing
+
 HELP = "List, show, remove and rename the runs of a store."
 
 app = typer.Typer(no_args_is_help=True, epilog=show_examples("ncdiag runs ls", "ncdiag runs show run-1"))
@@ -46,7 +48,7 @@ def runs(store: StoreOption = "") -> None:
 
 @app.command("ls", epilog=show_examples("ncdiag runs ls", "ncdiag runs ls --where 'status=done and depth>=5'"))
 def list_(store: StoreOption = "", where: WhereOption = None, form: FormatOption = Format.TABLE) -> None:
-    """List the runs, with the feature norm (fn) and NC1 of the newest epoch of each.
+    """List the runs, with their newest feature norm (fn) and NC1.
 
     A network is named by its architecture, depth and width, such as mlp 5x512.
     """
@@ -68,7 +70,10 @@ def list_(store: StoreOption = "", where: WhereOption = None, form: FormatOption
 
 @app.command("show", epilog=show_examples("ncdiag runs show run-1", "ncdiag runs show run-1 --format json"))
 def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.TABLE) -> None:
-    """Show a run: its configuration, where it stands, its newest metrics and where it was trained."""
+    """Show all that is known of a run.
+
+    That is where it stands, its configuration, its newest metrics, and the environment it was trained in.
+    """
     from ncdiag.store.engine import open_store
     from ncdiag.store.epochs import list_epochs
     from ncdiag.store.interventions import list_interventions
@@ -153,7 +158,7 @@ def _progress(row: Mapping[str, Any]) -> str:
 def _page(run: "Run", latest: "EpochRecord | None", changes: Sequence[Mapping[str, Any]]) -> str:
     """Give all that is known of a run, for reading."""
     row = _row(run, latest)
-    status = [("status", f"{run.status}" + (f": {run.reason}" if run.reason else ""))]
+    status: Facts = [("status", f"{run.status}" + (f": {run.reason}" if run.reason else ""))]
     status += [("epochs", _progress(row)), ("seconds", run.seconds), ("device", run.device)]
     status += [("created", run.created_at), ("started", run.started_at), ("finished", run.finished_at)]
     if run.source:
@@ -172,9 +177,9 @@ def _page(run: "Run", latest: "EpochRecord | None", changes: Sequence[Mapping[st
     return "\n\n".join("\n".join([title, *_facts(facts)]) for title, facts in parts if _facts(facts))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> "list[tuple[str, Any]]":
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Facts:
     """Give nested values by their dotted names."""
-    flat: list[tuple[str, Any]] = []
+    flat: Facts = []
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat += _flat(value, f"{prefix}{key}.")
@@ -185,7 +190,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> "list[tuple[str, Any]]
     return flat
 
 
-def _facts(facts: Sequence[tuple[str, Any]]) -> list[str]:
+def _facts(facts: Facts) -> list[str]:
     """Align what is known, and leave out what is not."""
     known = [[f"  {name}", table_cell(value)] for name, value in facts if value is not None]
     return layout(known, right=[False, False]) if known else []

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_run
-from ncdiag.cli.output import frame_rows
 from ncdiag.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -25,11 +24,10 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
 
     Raises `UnknownRunError` for a name without a run, `AnalysisError` when no run is left.
     """
-    from ncdiag.domain.filters import parse_where
+    from ncdiag.analysis.selection import select_runs
     from ncdiag.store.frames import runs_frame
     from ncdiag.store.runs import get_run
 
-    fits = parse_where(where or "")
     ids = [get_run(store, name).id for name in names] if names else None
     runs = runs_frame(store, ids)
     if runs.empty:
@@ -37,7 +35,7 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
             f"the store {store.label} holds no runs yet.\n"
             "`ncdiag sweep --preset quickstart` trains some; `ncdiag import` takes in trajectories from files"
         )
-    selected = runs[[fits(row) for row in frame_rows(runs)]].reset_index(drop=True)
+    selected = select_runs(runs, where or "").reset_index(drop=True)
     if selected.empty:
         raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
     return selected

@@ -21,7 +21,7 @@ def store_(store: StoreOption = "") -> None:
 
 @app.command("path", epilog=show_examples("ncdiag store path", "ncdiag store path --store ~/runs.db"))
 def path(store: StoreOption = "") -> None:
-    """Print where the store is, or would be made; a password in a URL is not shown."""
+    """Print where the store is, or would be made. A password in a URL is not shown."""
     from ncdiag.store.handle import make_store
 
     found = make_store(store, write=False)
@@ -30,7 +30,7 @@ def path(store: StoreOption = "") -> None:
 
 @app.command("check", epilog=show_examples("ncdiag store check", "ncdiag store check --store ~/runs.db"))
 def check(store: StoreOption = "") -> None:
-    """Look for damage; reads the whole store and changes nothing."""
+    """Look for damage; the whole store is read, and nothing changed."""
     from ncdiag.store.maintenance import check_store
 
     problems = check_store(store)
@@ -45,7 +45,7 @@ def check(store: StoreOption = "") -> None:
 
 @app.command("upgrade", epilog=show_examples("ncdiag store upgrade", "ncdiag store upgrade --store ~/runs.db"))
 def upgrade(store: StoreOption = "") -> None:
-    """Bring a store that an older ncdiag made up to date; a copy of it is kept."""
+    """Bring the store of an older ncdiag up to date; a copy is kept."""
     from ncdiag.store.maintenance import upgrade_store
 
     for change in upgrade_store(store) or ("the store is up to date",):
@@ -57,7 +57,10 @@ def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="The copy; must not exist yet.")],
     store: StoreOption = "",
 ) -> None:
-    """Copy the store as it is at this moment, safely even while runs are trained; checkpoints are not copied."""
+    """Copy the store, safely even while runs are trained.
+
+    The copy shows one moment. It has all runs and epochs, but not the checkpoints.
+    """
     from ncdiag.store.maintenance import backup_store
 
     emit_text(str(backup_store(store, target)))

@@ -15,7 +15,7 @@ _MAX_CONDITIONS = 12
 
 # What there is to say of a pair without an fn*, by the status of the result.
 _WITHOUT = {
-    "unconfirmed": "no onset is certain: some runs ended before --patience could confirm theirs. Train a little longer.",
+    "unconfirmed": "no onset is certain: some runs ended before --patience could confirm it. Train a little longer.",
     "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help.",
     "left_censored": "the runs were below eps when first evaluated, so their onset is unknown. Evaluate more often.",
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
@@ -105,6 +105,7 @@ def _reading(pair: Values, spread: Values) -> str:
         "supported": f"it varies by less than {claim} from run to run, and there are enough runs to say so.",
         "refuted": f"it varies by more than {claim} from run to run, so it is not one value.",
         "inconclusive": f"whether it varies by less than {claim} from run to run cannot be said yet.",
+        "not testable": "how much it varies from run to run cannot be said from so few runs.",
     }
     return f"{found} ({_range(pair, ' to ')}); {judged[spread['verdict']]}"
 
@@ -141,7 +142,8 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
         for row in conditions[:_MAX_CONDITIONS]
     ]
     more = len(conditions) - _MAX_CONDITIONS
-    return layout(rows, right=[False, True, True, True]) + ([f"    and {more} more (--format json)"] if more > 0 else [])
+    rest = [f"    and {more} more (--format json)"] if more > 0 else []
+    return layout(rows, right=[False, True, True, True]) + rest
 
 
 def _false_alarms(pair: Values) -> list[str]:

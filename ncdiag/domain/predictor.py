@@ -68,7 +68,6 @@ class Landmark:
     now: float
     log_eps: float
     onset: FloatArray
-    condition: IntArray
     unit: IntArray
     norm_logs: FloatArray
     norm_condition: IntArray
@@ -95,19 +94,18 @@ def see_landmark(
     target: Trajectory, runs: Sequence[CalibrationRun], *, now: float, eps: float, by_condition: bool
 ) -> Landmark:
     """Give what was known of the target and of the calibration runs at the epoch `now`."""
-    at_risk = [run for run in runs if run.onset > now]
-    seen = [trajectory.until(now) for trajectory in (*(run.trajectory for run in at_risk), target)]
-    unit_of = {id(run): run.condition if by_condition else number for number, run in enumerate(runs)}
-    with_norm = [run for run in runs if run.feature_norm > 0]
+    units = [run.condition if by_condition else number for number, run in enumerate(runs)]
+    at_risk = [(run, unit) for run, unit in zip(runs, units, strict=True) if run.onset > now]
+    with_norm = [(run, unit) for run, unit in zip(runs, units, strict=True) if run.feature_norm > 0]
+    seen = [trajectory.until(now) for trajectory in (*(run.trajectory for run, _ in at_risk), target)]
     return Landmark(
         now=now,
         log_eps=math.log(eps),
-        onset=np.array([run.onset for run in at_risk]),
-        condition=np.array([run.condition for run in at_risk], dtype=np.int64),
-        unit=np.array([unit_of[id(run)] for run in at_risk], dtype=np.int64),
-        norm_logs=np.log([run.feature_norm for run in with_norm]),
-        norm_condition=np.array([run.condition for run in with_norm], dtype=np.int64),
-        norm_unit=np.array([unit_of[id(run)] for run in with_norm], dtype=np.int64),
+        onset=np.array([run.onset for run, _ in at_risk]),
+        unit=np.array([unit for _, unit in at_risk], dtype=np.int64),
+        norm_logs=np.log([run.feature_norm for run, _ in with_norm]),
+        norm_condition=np.array([run.condition for run, _ in with_norm], dtype=np.int64),
+        norm_unit=np.array([unit for _, unit in with_norm], dtype=np.int64),
         metrics=tuple(see_descent(run.epoch, run.metric, run.phase) for run in seen),
         norms=tuple(_norm_descent(run) for run in seen),
     )

@@ -61,7 +61,8 @@ def phase_switches(table: pd.DataFrame) -> list[PhaseSwitch]:
 def rate_steps(table: pd.DataFrame) -> list[float]:
     """Give the epochs after which a learning rate that had been constant fell in one step, over all runs."""
     steps: set[float] = set()
-    for _, rows in table.dropna(subset=["lr"]).groupby(["run", table["phase"].fillna(0)], sort=False):
+    known = table.dropna(subset=["lr"])
+    for _, rows in known.groupby([known["run"], known["phase"].fillna(0)], sort=False):
         rate, epoch = rows["lr"].to_numpy(dtype=float), rows["epoch"].to_numpy(dtype=float)
         stepped = (rate[:-2] == rate[1:-1]) & (rate[1:-1] >= _STEP * rate[2:])
         steps.update(epoch[1:-1][stepped].tolist())

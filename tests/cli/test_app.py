@@ -118,11 +118,6 @@ def test_version(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == f"ncdiag {__version__}\n"
 
 
-def test_a_mistyped_command_is_guessed(capsys: pytest.CaptureFixture[str]):
-    assert app_module.run(["trian"]) == 2
-    assert "Did you mean 'train'?" in capsys.readouterr().err
-
-
 def test_python_dash_m_is_the_same_program():
     done = run_ncdiag("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"ncdiag {__version__}\n", "")

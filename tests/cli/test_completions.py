@@ -112,6 +112,6 @@ def test_the_bash_script_completes_in_bash(store: Path):
 
 
 if __name__ == "__main__":
-    for name in SCRIPTS:
-        (ROOT / "completions" / SCRIPTS[name]).write_text(generate(name))
-        sys.stderr.write(f"completions/{SCRIPTS[name]}\n")
+    for shell, script in SCRIPTS.items():
+        (ROOT / "completions" / script).write_text(generate(shell))
+        sys.stderr.write(f"completions/{script}\n")

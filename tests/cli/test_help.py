@@ -8,6 +8,12 @@ from typer.testing import CliRunner
 from ncdiag.cli.app import app
 
 COMMANDS = list_commands()
+# Every command, and what belongs to it.
+CONTRACT: dict[str, set[str]] = {
+    **{name: set() for name in ("train", "sweep", "analyze", "predict", "plot", "export", "import")},
+    "runs": {"ls", "show", "rm", "rename"},
+    "store": {"path", "check", "upgrade", "backup"},
+}
 
 
 def help_of(words: tuple[str, ...]) -> list[str]:
@@ -22,16 +28,9 @@ def examples_of(words: tuple[str, ...]) -> list[str]:
 
 
 def test_the_commands_are_those_of_the_contract():
-    assert {words[0] for words in COMMANDS if words} == set(
-        "train sweep analyze predict plot export import runs store".split()
-    )
-    assert {words[1] for words in COMMANDS if words[:1] == ("runs",) and len(words) > 1} == {"ls", "show", "rm", "rename"}
-    assert {words[1] for words in COMMANDS if words[:1] == ("store",) and len(words) > 1} == {
-        "path",
-        "check",
-        "upgrade",
-        "backup",
-    }
+    assert {words[0] for words in COMMANDS if words} == CONTRACT.keys()
+    for group, commands in CONTRACT.items():
+        assert {words[1] for words in COMMANDS if words[:1] == (group,) and len(words) > 1} == commands
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -1,7 +1,9 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from clihelp import ROOT, Cli, run_ncdiag
+from clihelp import PYTHON, ROOT, Cli
 
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame, runs_frame
@@ -56,8 +58,12 @@ def test_a_name_that_another_run_has_stores_nothing(store: Path, cli: Cli):
 
 
 def test_stdin_can_be_imported(folder: Path):
-    done = run_ncdiag("import", "-", "--name", "piped", cwd=folder, stdin="epoch,nc1\n1,0.5\n")
-    assert (done.returncode, done.stdout) == (0, "piped\n")
+    command = [PYTHON, "-m", "ncdiag", "import", "-", "--name", "piped"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, input=b"epoch,nc1\n1,0.5\n", capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"piped\n")
 
 
 @pytest.mark.parametrize(
@@ -85,14 +91,17 @@ def test_all_published_runs_are_imported(folder: Path, cli: Cli):
     assert "38 runs and 1,898 epochs imported" in answer.err  # 1,898: wc -l of the files, less their headers
     with open_store("ncdiag.db") as opened:
         runs, epochs = runs_frame(opened).set_index("run"), epochs_frame(opened)
-    rows = {
-        path.stem: path.read_text().splitlines() for path in PUBLISHED.parent.glob("*.csv") if path != PUBLISHED
-    }
+    rows = {path.stem: path.read_text().splitlines() for path in PUBLISHED.parent.glob("*.csv") if path != PUBLISHED}
     assert epochs.groupby("run").size().to_dict() == {name: len(lines) - 1 for name, lines in rows.items()}
     for name, lines in rows.items():
         columns = lines[0].split(",")
         mine = epochs[epochs["run"] == name]
-        for theirs, ours in (("feat_norm", "feature_norm"), ("nc1", "nc1"), ("nc3", "nc3"), ("train", "train_accuracy")):
+        for theirs, ours in (
+            ("feat_norm", "feature_norm"),
+            ("nc1", "nc1"),
+            ("nc3", "nc3"),
+            ("train", "train_accuracy"),
+        ):
             written = [line.split(",")[columns.index(theirs)] for line in lines[1:]]
             read = ["" if value != value else repr(value) for value in mine[ours].tolist()]  # noqa: PLR0124
             assert read == written

@@ -129,7 +129,16 @@ def test_frame_rows_are_plain_values():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (True, "yes"), (512, "512"), (512.0, "512"), (1e-5, "1e-05"), (1.05164, "1.052"), (65536.0, "65536"), (NAN, "nan")],
+    [
+        (None, "-"),
+        (True, "yes"),
+        (512, "512"),
+        (512.0, "512"),
+        (1e-5, "1e-05"),
+        (1.05164, "1.052"),
+        (65536.0, "65536"),
+        (NAN, "nan"),
+    ],
 )
 def test_table_cells_are_short(value: object, text: str):
     assert table_cell(value) == text
@@ -161,7 +170,8 @@ import sys
 from ncdiag.cli.output import Column, Format, emit, prepare_streams
 prepare_streams()
 columns = [Column(key="run", heading="run"), Column(key="dataset", heading="dataset", drop=1)]
-emit([{"run": "run-1", "dataset": sys.argv[1].encode().decode("unicode_escape")}], Format.TABLE, name="runs", columns=columns)
+dataset = sys.argv[1].encode().decode("unicode_escape")
+emit([{"run": "run-1", "dataset": dataset}], Format.TABLE, name="runs", columns=columns)
 """
 
 

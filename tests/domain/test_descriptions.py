@@ -5,7 +5,15 @@ from ncdiag.domain.records import IMPORT_FIELDS
 
 
 def test_known_fields_have_their_type_and_others_are_kept():
-    said = {"arch": "mlp", "depth": "5", "width": "512", "lr": "1e-3", "log_every": "10", "ratio": "0.5", "note": "none"}
+    said = {
+        "arch": "mlp",
+        "depth": "5",
+        "width": "512",
+        "lr": "1e-3",
+        "log_every": "10",
+        "ratio": "0.5",
+        "note": "-",
+    }
     assert read_description(said) == {
         "arch": "mlp",
         "depth": 5,
@@ -13,7 +21,7 @@ def test_known_fields_have_their_type_and_others_are_kept():
         "lr": 0.001,
         "log_every": 10,
         "ratio": 0.5,
-        "note": "none",
+        "note": "-",
     }
 
 
@@ -55,7 +63,7 @@ def test_misspelt_fields_are_found_and_columns_of_published_manifests_are_not():
         "optimiser": "optimizer",
         "batchsize": "batch_size",
     }
-    published = "file dataset arch phase1_loss phase1_epochs phase2_loss log_every note".split()
+    published = ["file", "dataset", "arch", "phase1_loss", "phase1_epochs", "phase2_loss", "log_every", "note"]
     assert find_misspelt(published, ["file"]) == {}
 
 

@@ -1,8 +1,8 @@
+import pytest
+
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.sweep import MAX_POINTS, expand, list_points
 from ncdiag.errors import SpecError
-
-import pytest
 
 
 def test_last_axis_varies_fastest() -> None:

@@ -104,7 +104,8 @@ def test_every_float_reads_back_to_the_bit(value: float):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1", 1.0), (".5", 0.5), ("5.", 5.0), ("+1e-3", 0.001), ("Infinity", math.inf), ("-INF", -math.inf)]
+    ("text", "value"),
+    [("1", 1.0), (".5", 0.5), ("5.", 5.0), ("+1e-3", 0.001), ("Infinity", math.inf), ("-INF", -math.inf)],
 )
 def test_numbers_are_read_as_other_tools_write_them(text: str, value: float):
     assert number(text) == value

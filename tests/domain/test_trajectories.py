@@ -5,7 +5,14 @@ import pytest
 from ncdiag.domain.phase_plan import PhasePlan
 from ncdiag.domain.records import EpochRecord
 from ncdiag.domain.textrows import read_csv
-from ncdiag.domain.trajectories import is_numbered_name, is_run_name, look_alike, match_columns, read_records, with_phases
+from ncdiag.domain.trajectories import (
+    is_numbered_name,
+    is_run_name,
+    look_alike,
+    match_columns,
+    read_records,
+    with_phases,
+)
 
 NO_PLAN = PhasePlan(phases=(), sure=False)
 
@@ -53,7 +60,9 @@ def test_a_mapped_column_that_is_not_there_leaves_the_fields_own_name():
     assert columns.sources == {"epoch": "epoch", "train_accuracy": "train_accuracy"}
 
 
-@pytest.mark.parametrize(("name", "field"), [("feat_norm", "feature_norm"), ("Epoch", "epoch"), ("train_acc", "train_accuracy")])
+@pytest.mark.parametrize(
+    ("name", "field"), [("feat_norm", "feature_norm"), ("Epoch", "epoch"), ("train_acc", "train_accuracy")]
+)
 def test_a_misspelt_field_is_recognised(name: str, field: str):
     assert look_alike(name, ("epoch", "feature_norm", "train_accuracy")) == field
 

@@ -6,10 +6,10 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.domain.spec import PhaseSpec
 from ncdiag.execution.local import train_all
 from ncdiag.execution.worker import TrainingOptions
 from ncdiag.store.engine import Store, open_store
@@ -17,8 +17,6 @@ from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import list_runs
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.loop import Ended, EpochDone, Event
-
-import pytest
 
 
 class Heard:

@@ -79,7 +79,7 @@ def test_a_name_is_given_for_a_file_whose_own_cannot_be_used():
 
 
 def test_one_name_is_not_for_several_runs():
-    with pytest.raises(SpecError, match="--name names one run, but log.csv holds 2"):
+    with pytest.raises(SpecError, match=r"--name names one run, but log\.csv holds 2"):
         read_file("log.csv", b"run,epoch,nc1\na,1,0.5\nb,1,0.6\n", asked(), name="mine")
 
 
@@ -100,7 +100,7 @@ def test_what_is_not_utf_8_is_named_with_its_line():
 
 
 def test_a_misspelt_column_is_an_error_that_says_the_map():
-    with pytest.raises(DataError, match="'feat_norm' looks like feature_norm.*\n.*--map feature_norm=feat_norm"):
+    with pytest.raises(DataError, match=r"'feat_norm' looks like feature_norm.*\n.*--map feature_norm=feat_norm"):
         read("epoch,nc1,feat_norm\n1,0.5,2\n")
     assert read("epoch,nc1,feat_norm\n1,0.5,2\n", ignore_extra=True)[0].epochs == (EpochRecord(epoch=1, nc1=0.5),)
 
@@ -234,7 +234,7 @@ def test_a_manifest_describes_the_runs_of_one_file(write):
     content = b"run,epoch,nc1\nb,1,0.5\na,1,0.6\n"
     runs, _ = read_file("epochs.csv", content, asked(), manifest=manifest)
     assert [(run.name, run.config["depth"]) for run in runs] == [("b", 7), ("a", 5)]
-    with pytest.raises(SpecError, match="runs.csv has no row for run 'd'"):
+    with pytest.raises(SpecError, match=r"runs\.csv has no row for run 'd'"):
         read_file("epochs.csv", b"run,epoch,nc1\nd,1,0.5\n", asked(), manifest=manifest)
 
 
@@ -250,15 +250,14 @@ def test_a_manifest_without_a_file_column_is_said(write):
 
 def check_answer(content: bytes, **asked_for: object) -> None:
     """A file is read, or refused by an error of ours in at most three lines; anything else is a crash."""
+    refused: NCDiagError | None = None
+    runs: list[ImportedRun] = []
     try:
-        runs, notes = read_file("log.csv", content, asked(**asked_for))  # type: ignore[arg-type]
+        runs, _ = read_file("log.csv", content, asked(**asked_for))  # type: ignore[arg-type]
     except NCDiagError as error:
-        assert error.exit_code == 2
-        assert len(str(error).splitlines()) <= 3
-    else:
-        assert runs
-        assert all(run.epochs for run in runs)
-        assert all("\n" not in note for note in notes)
+        refused = error
+    assert refused is None or (refused.exit_code == 2 and len(str(refused).splitlines()) <= 3)
+    assert (refused is None) == bool(runs)
 
 
 @given(st.binary(max_size=200))
@@ -271,7 +270,24 @@ spoilt = st.lists(
         st.integers(0, 60),
         st.integers(0, 6),
         st.sampled_from(
-            ["", ",", '"', "\r", "\n", "\0", "1e999", "nan", "-inf", ";", "é", "\ud800", "9" * 40, "x;--", "\u2028", "}"]
+            [
+                "",
+                ",",
+                '"',
+                "\r",
+                "\n",
+                "\0",
+                "1e999",
+                "nan",
+                "-inf",
+                ";",
+                "é",
+                "\ud800",
+                "9" * 40,
+                "x;--",
+                "\u2028",
+                "}",
+            ]
         ),
     ),
     min_size=1,

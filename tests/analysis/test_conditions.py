@@ -1,0 +1,38 @@
+import pandas as pd
+import pytest
+
+from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
+from ncdiag.errors import AnalysisError
+
+
+def test_seeds_of_one_setting_are_one_condition(make_frames):
+    runs, _ = make_frames({"a": {"depth": 5}, "b": {"depth": 7}, "c": {"depth": 5}, "d": {"depth": 5, "lr": 0.1}})
+    assert condition_numbers(runs).tolist() == [0, 1, 0, 2]
+
+
+def test_what_no_run_says_is_the_same_for_all(make_frames):
+    runs, _ = make_frames({"a": {"width": None, "depth": None}, "b": {"width": None, "depth": None}, "c": {}})
+    assert condition_numbers(runs).tolist() == [0, 0, 1]
+
+
+def test_groups_are_numbered_as_they_appear(make_frames):
+    runs, _ = make_frames({"a": {"dataset": "mnist"}, "b": {"dataset": "cifar10"}, "c": {"dataset": "mnist"}})
+    assert group_numbers(runs, ["arch", "dataset"]).tolist() == [0, 1, 0]
+    assert group_numbers(runs.iloc[:0], ["arch"]).tolist() == []
+
+
+def test_a_label_names_what_varies(make_frames):
+    runs, _ = make_frames({"a": {"depth": 5, "weight_decay": 1e-5}, "b": {"depth": 7, "weight_decay": None}})
+    assert condition_labels(runs) == ["depth=5, weight_decay=1e-05", "depth=7, weight_decay=?"]
+    assert condition_labels(runs.iloc[:1]) == ["all alike"]
+
+
+def test_a_column_that_does_not_exist_names_its_neighbour():
+    with pytest.raises(AnalysisError, match="did you mean dataset"):
+        check_grouping(["datset"])
+    check_grouping(["arch", "dataset", "seed"])
+
+
+@pytest.mark.parametrize(("cell", "plain"), [(5.0, 5), (0.5, 0.5), ("a", "a"), (None, None), (pd.NA, None)])
+def test_cells_become_plain_values(cell, plain):
+    assert plain_value(cell) == plain

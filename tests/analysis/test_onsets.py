@@ -1,0 +1,77 @@
+import math
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncdiag.analysis.onsets import ONSET_COLUMNS, onset_table
+from ncdiag.domain.onset import OnsetRule
+
+
+def test_one_row_per_run_beside_its_own_columns(make_frames, make_run):
+    runs, epochs = make_frames({"a": make_run(20.0, norm=1.5), "b": make_run(90.0), "c": {"status": "pending"}})
+    table = onset_table(runs, epochs, OnsetRule())
+    assert table["run"].tolist() == ["a", "b", "c"]
+    assert table["state"].tolist() == ["collapsed", "censored", "no_data"]
+    assert table["onset"][0] == pytest.approx(20 * math.log(100))
+    assert table["fn_star"][0] == pytest.approx(1.5)
+    assert table["censored_at"][1] == 200
+    assert table["evaluations"].tolist() == [200, 200, 0]
+    assert [name for name in (*runs.columns, *ONSET_COLUMNS) if name not in table.columns] == []
+
+
+def test_the_order_is_that_of_the_runs_and_other_epochs_do_not_matter(make_frames, make_run):
+    runs, epochs = make_frames({"a": make_run(20.0), "b": make_run(30.0), "c": make_run(10.0)})
+    table = onset_table(runs.iloc[[2, 0]], epochs, OnsetRule())
+    assert table["run"].tolist() == ["c", "a"]
+    assert table["onset"].tolist() == pytest.approx([10 * math.log(100), 20 * math.log(100)])
+
+
+@pytest.mark.parametrize(("status", "state"), [("diverged", "diverged"), ("dead", "dead"), ("done", "censored")])
+def test_the_end_of_the_training_decides_what_the_rows_leave_open(make_frames, make_run, status, state):
+    table = onset_table(*make_frames({"a": make_run(90.0, status=status)}), OnsetRule())
+    assert table["state"].tolist() == [state]
+
+
+def test_an_onset_outlives_a_later_divergence(make_frames, make_run):
+    table = onset_table(*make_frames({"a": make_run(20.0, status="diverged")}), OnsetRule())
+    assert table["state"].tolist() == ["collapsed"]
+
+
+def test_the_smallest_norm_and_the_stop_rule_stand_beside_the_onset(make_frames):
+    said = {"epoch": [1, 2], "nc1": [1.0, 1.0], "feature_norm": [3.0, 2.0], "config": {"stop": {"eps": 0.05}}}
+    table = onset_table(*make_frames({"a": said, "b": {}}), OnsetRule())
+    assert table["fn_min"][0] == 2
+    assert table["stop_eps"][0] == 0.05
+    assert math.isnan(table["fn_min"][1])
+    assert math.isnan(table["stop_eps"][1])
+
+
+def test_no_runs_give_an_empty_table(make_frames):
+    table = onset_table(*make_frames({}), OnsetRule())
+    assert len(table) == 0
+    assert "state" in table.columns
+
+
+def test_a_thousand_runs_take_a_fraction_of_a_second(make_frames, make_run):
+    """Ten thousand runs of 400 epochs should take seconds; this is a tenth of them, with time to spare."""
+    runs, _ = make_frames({f"run-{i}": {} for i in range(1000)})
+    rng = np.random.default_rng(0)
+    t = np.tile(np.arange(1, 401), 1000)
+    epochs = pd.DataFrame(
+        {
+            "run": np.repeat(runs["run"].to_numpy(), 400),
+            "epoch": pd.array(t, dtype="Int64"),
+            "phase": pd.array(1 + (t > 200), dtype="Int64"),
+            "loss": np.where(t > 200, "mse", "ce").astype(object),
+            "nc1": np.exp(-t / 50 + 0.1 * rng.normal(size=len(t))),
+            "feature_norm": 20 * np.exp(-t / 100),
+            "train_accuracy": 0.99,
+            "nonfinite": None,
+        }
+    )
+    started = time.perf_counter()
+    table = onset_table(runs, epochs, OnsetRule())
+    assert time.perf_counter() - started < 3
+    assert set(table["state"]) == {"collapsed"}

@@ -1,0 +1,184 @@
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clihelp import Cli
+from scipy import stats
+
+from ncdiag.cli.threshold_page import threshold_page
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py
+CONTRACT = (
+    *("question", "quantity", "group", "estimate", "lo", "hi", "level", "p", "n_runs", "n_conditions"),
+    *("n_censored", "method", "status", "warnings"),
+)
+
+
+def results(cli: Cli, *arguments: str) -> list[dict[str, Any]]:
+    answer = cli("analyze", "threshold", "--format", "json", *arguments)
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)["results"]  # type: ignore[no-any-return]
+
+
+def fn_star(cli: Cli, *arguments: str) -> dict[str, Any]:
+    return next(result for result in results(cli, *arguments) if result["quantity"] == "fn_star")
+
+
+def test_json_has_the_fields_of_the_contract(cli: Cli, store: Path):
+    for result in results(cli):
+        assert [key for key in CONTRACT if key not in result] == []
+    threshold = fn_star(cli)
+    assert threshold["group"] == {"arch": "mlp", "dataset": "digits"}
+    assert (threshold["n_runs"], threshold["n_conditions"], threshold["n_censored"]) == (5, 2, 1)
+    assert [key for key in ("mean", "sd", "cv", "cv_upper", "t_min", "t_max", "phase") if key not in threshold] == []
+
+
+def test_fn_star_is_the_geometric_mean_with_a_t_interval_on_logs(cli: Cli, store: Path):
+    threshold = fn_star(cli)
+    lo, hi = stats.t.interval(0.95, 3, loc=0, scale=stats.sem(np.log(NORMS)))
+    assert threshold["estimate"] == pytest.approx(1)
+    assert (threshold["lo"], threshold["hi"]) == pytest.approx((math.exp(lo), math.exp(hi)))
+    assert threshold["mean"] == pytest.approx(NORMS.mean())
+    assert threshold["sd"] == pytest.approx(NORMS.std(ddof=1))
+
+
+def test_the_level_reaches_the_interval(cli: Cli, store: Path):
+    threshold = fn_star(cli, "--level", "0.8")
+    lo, _ = stats.t.interval(0.8, 3, loc=0, scale=stats.sem(np.log(NORMS)))
+    assert (threshold["level"], threshold["lo"]) == (0.8, pytest.approx(math.exp(lo)))
+
+
+def test_the_onset_options_reach_the_rule(cli: Cli, store: Path):
+    # Evaluations are 10 epochs apart; NC1 = exp(-(epoch / time)^1.5) falls below eps at time * ln(1 / eps)^(2/3).
+    slowest, fastest = 36, 31
+    assert fn_star(cli, "--rule", "first")["t_max"] == 100
+    late = fn_star(cli, "--eps", "0.05", "--patience", "1")
+    assert late["t_min"] == pytest.approx(fastest * math.log(20) ** (2 / 3), abs=0.5)
+    assert late["t_max"] == pytest.approx(slowest * math.log(20) ** (2 / 3), abs=0.5)
+    assert late["n_censored"] == 0
+    assert fn_star(cli, "--phase", "1")["status"] == "all_censored"
+    assert fn_star(cli, "--patience", "99")["status"] == "all_censored"
+
+
+def test_where_and_by_choose_and_group_the_runs(cli: Cli, store: Path):
+    assert fn_star(cli, "--where", "depth=5")["n_runs"] == 2
+    groups = [result["group"] for result in results(cli, "--by", "depth") if result["quantity"] == "fn_star"]
+    assert groups == [{"depth": 5}, {"depth": 3}]
+
+
+def test_csv_is_a_row_per_result_with_everything_in_it(cli: Cli, store: Path):
+    rows = list(csv.DictReader(io.StringIO(cli("analyze", "--format", "csv").out)))
+    assert [row["quantity"] for row in rows] == ["fn_star", "cv"]
+    assert (rows[0]["group_arch"], rows[0]["group_dataset"]) == ("mlp", "digits")
+    assert float(rows[0]["estimate"]) == pytest.approx(1)
+    assert rows[0]["p"] == ""
+    assert json.loads(rows[0]["warnings"]) == fn_star(cli)["warnings"]
+
+
+def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
+    answer = cli("analyze", "threshold")
+    lines = answer.out.splitlines()
+    assert answer.code == 0
+    assert answer.err == ""
+    assert max(map(len, lines)) <= 80
+    assert lines[3].split() == ["pair", "runs", "fn*", "95%", "interval", "CV", "CV", "up", "to", "onset", "loss"]
+    assert lines[4].split()[:5] == ["mlp", "digits", "4/5", "1.000", "0.765-1.31"]
+    for said in ("In short: ", "4 of 5 collapsed, 1 ended before an onset", "in phase 2, under mse", "depth=3"):
+        assert said in answer.out
+
+
+def test_without_a_question_everything_that_can_be_is_answered(cli: Cli, store: Path):
+    answer = cli("analyze")
+    assert answer.out == cli("analyze", "threshold").out
+    assert "not available yet" in answer.err
+
+
+@pytest.mark.parametrize("question", ["lead", "additivity", "weight-decay", "claims"])
+def test_a_question_of_a_later_version_says_what_is_available(question: str, cli: Cli, store: Path):
+    answer = cli("analyze", question)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"ncdiag: error: {question} is not available yet; this version answers threshold\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["treshold"], "did you mean threshold?"),
+        (["--eps", "nan"], "--eps"),
+        (["--eps", "0"], "--eps"),
+        (["--eps", "-1"], "--eps"),
+        (["--eps", "inf"], "--eps"),
+        (["--eps", "small"], "--eps"),
+        (["--patience", "0"], "--patience"),
+        (["--level", "95"], "--level"),
+        (["--level", "nan"], "--level"),
+        (["--metric", "nc5"], "--metric"),
+        (["--rule", "last"], "--rule"),
+        (["--phase", "3"], "--phase"),
+        (["--format", "xml"], "--format"),
+        (["--by", "archh"], "did you mean arch?"),
+        (["--by", ","], "--by"),
+        (["--where", "depth >"], "--where"),
+        (["--where", "depth=99"], "none of the 5 runs"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_and_has_exit_code_2(arguments: list[str], said: str, cli: Cli, store: Path):
+    answer = cli("analyze", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+PAIR: dict[str, Any] = {"question": "threshold", "group": {"arch": "mlp", "dataset": "digits"}, "level": 0.95}
+COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censored", "diverged", "dead", "no_data")}
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "said"),
+    [
+        ("all_censored", {}, "no run collapsed"),
+        ("all_censored", {"n_unconfirmed": 1}, "--patience"),
+        ("left_censored", {"n_left_censored": 2}, "Evaluate more often"),
+        ("diverged", {"n_diverged": 2}, "2 diverged"),
+        ("dead", {"n_dead": 2}, "no collapse"),
+        ("not_testable", {"n_collapsed": 2}, "no feature norm"),
+        ("no_data", {"n_no_data": 2}, "not measured"),
+    ],
+)
+def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], said: str):
+    extra = {**COUNTS, **counts}
+    empty = [Result(quantity=quantity, status=status, n_runs=2, extra=extra, **PAIR) for quantity in ("fn_star", "cv")]
+    assert said in " ".join(threshold_page(empty, OnsetRule(), 0.95).split())
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "said"),
+    [
+        ("ok", "supported", "there are enough runs to say so"),
+        ("ok", "refuted", "it is not one value"),
+        ("ok", "inconclusive", "cannot be said yet"),
+        ("ok", "not testable", "cannot be said from so few runs"),
+        ("too_few", "not testable", "a second one would give an interval"),
+        ("zero_variance", "not testable", "copies of one"),
+    ],
+)
+def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
+    without_limits = status != "ok"
+    extra = {**COUNTS, "n_collapsed": 3, "mean": 1.0, "sd": 0.1, "cv": 0.1, "cv_upper": 0.2, "t_min": 10.0}
+    extra |= {"t_max": 30.0, "t_median": 20.0, "phases": {"1": 1, "2": 2}, "losses": {"ce": 1, "mse": 2}}
+    limits = {} if without_limits else {"lo": 0.9, "hi": 1.1}
+    pair = Result(
+        quantity="fn_star", estimate=1.0, status=status, n_runs=3, extra={**extra, "conditions": []}, **limits, **PAIR
+    )
+    spread = Result(
+        quantity="cv", estimate=0.1, status=status, n_runs=3, extra={"claim": 0.08, "verdict": verdict}, **PAIR
+    )
+    page = " ".join(threshold_page([pair, spread], OnsetRule(), 0.95).split())
+    assert said in page
+    assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, 1 under ce, 2 under mse" in page

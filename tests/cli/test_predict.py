@@ -1,0 +1,73 @@
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from clihelp import Cli
+
+CONTRACT = ["run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse"]
+TRUE_ONSET = 34 * math.log(100) ** (2 / 3)  # of the run `short`, had it gone on: tests/cli/conftest.py
+
+
+def test_json_has_the_fields_of_the_contract_first(cli: Cli, store: Path):
+    forecast = json.loads(cli("predict", "short", "--format", "json").out)
+    assert list(forecast)[: len(CONTRACT)] == CONTRACT
+    assert (forecast["run"], forecast["status"], forecast["epoch_now"]) == ("short", "forecast", 80)
+    assert forecast["onset"] == pytest.approx(TRUE_ONSET, abs=2)
+    assert forecast["lo"] < TRUE_ONSET < forecast["hi"]
+    assert forecast["n_calibration"] == 4
+
+
+def test_the_page_begins_with_a_sentence(cli: Cli, store: Path):
+    answer = cli("predict", "short")
+    assert answer.code == 0
+    assert answer.err == ""
+    assert answer.out.startswith("short, now at epoch 80, is expected to collapse at epoch 94, with 95%\ncertainty ")
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_csv_is_one_row_with_the_figures_of_json(cli: Cli, store: Path):
+    (row,) = csv.DictReader(io.StringIO(cli("predict", "short", "--format", "csv").out))
+    forecast = json.loads(cli("predict", "short", "--format", "json").out)
+    assert float(row["onset"]) == forecast["onset"]
+    assert row["status"] == "forecast"
+
+
+def test_a_run_that_has_collapsed_says_when(cli: Cli, store: Path):
+    assert cli("predict", "deep-0").out == "deep-0 collapsed at epoch 91, between its evaluations at 90 and 100.\n"
+
+
+def test_without_other_runs_there_is_no_forecast_but_a_reason(cli: Cli, store: Path):
+    answer = cli("predict", "short", "--where", "run=short")
+    assert answer.code == 0
+    assert answer.out.startswith("There is no forecast for short, now at epoch 80: ")
+    forecast = json.loads(cli("predict", "short", "--where", "run=short", "--format", "json").out)
+    assert (forecast["status"], forecast["onset"], forecast["n_calibration"]) == ("no_calibration", None, 0)
+
+
+def test_where_narrows_the_other_runs_and_never_the_run_itself(cli: Cli, store: Path):
+    forecast = json.loads(cli("predict", "short", "--where", "depth=5", "--format", "json").out)
+    assert (forecast["run"], forecast["n_calibration"]) == ("short", 2)
+
+
+def test_by_widens_or_narrows_the_pair(cli: Cli, store: Path):
+    forecast = json.loads(cli("predict", "short", "--by", "arch,depth", "--format", "json").out)
+    assert forecast["n_calibration"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["shrt"], 4, "did you mean short?"),
+        (["short", "--by", "depht"], 2, "did you mean depth?"),
+        (["short", "--where", "depth ="], 2, "--where"),
+        (["short", "--eps", "nan"], 2, "--eps"),
+        ([], 2, "RUN"),
+    ],
+)
+def test_mistakes_are_named(arguments: list[str], code: int, said: str, cli: Cli, store: Path):
+    answer = cli("predict", *arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert said in answer.err

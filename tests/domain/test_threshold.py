@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ncdiag.domain.threshold import estimate_threshold, largest_cv_for_claim
+
+ONE = np.zeros(3, dtype=int)
+
+
+def test_three_runs_with_a_spread_of_five_percent():
+    found = estimate_threshold(np.array([0.95, 1, 1.05]), ONE, 0.95)
+    assert found.fn_star.estimate == pytest.approx(0.9975 ** (1 / 3))
+    assert found.fn_star.estimate == pytest.approx(0.999165971, abs=1e-9)
+    assert (found.fn_star.lo, found.fn_star.hi) == pytest.approx((0.882357583, 1.131437705), abs=1e-9)
+    assert (found.mean, found.sd, found.sample_cv) == pytest.approx((1, 0.05, 0.05))
+    assert found.cv.estimate == pytest.approx(0.0500783, abs=1e-7)
+    assert (found.cv.lo, found.cv.hi) == pytest.approx((0.0260618, 0.3224737), abs=1e-7)
+    assert found.cv_upper == pytest.approx(0.2237024, abs=1e-7)
+    assert found.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("n", "percent"),
+    [(3, 1.8), (4, 2.7), (5, 3.4), (6, 3.8), (8, 4.4), (10, 4.9), (15, 5.5), (20, 5.8), (30, 6.2)],
+)
+def test_largest_sample_cv_that_shows_a_cv_below_eight_percent(n, percent):
+    assert 100 * largest_cv_for_claim(n) == pytest.approx(percent, abs=0.06)
+
+
+def test_needed_cv_of_one_condition_is_that_of_independent_runs():
+    norms = np.array([0.9, 1.0, 1.1, 1.05])
+    found = estimate_threshold(norms, np.zeros(4, dtype=int), 0.95)
+    assert found.cv_needed == pytest.approx(largest_cv_for_claim(4))
+
+
+def test_needed_cv_is_where_the_bound_meets_the_claim():
+    rng = np.random.default_rng(0)
+    logs, condition = 0.1 * rng.normal(size=12), np.repeat(np.arange(4), 3)
+    found = estimate_threshold(np.exp(logs), condition, 0.95)
+    shrink = math.sqrt(math.log1p(found.cv_needed**2) / math.log1p(found.cv.estimate**2))
+    again = estimate_threshold(np.exp(shrink * logs), condition, 0.95)
+    assert again.cv.estimate == pytest.approx(found.cv_needed)
+    assert again.cv_upper == pytest.approx(0.08)
+
+
+def test_a_factor_on_the_features_scales_fn_star_and_nothing_else():
+    norms, condition = np.array([0.9, 1.0, 1.2, 1.1, 0.8, 1.3]), np.array([0, 0, 1, 1, 2, 2])
+    small, large = (estimate_threshold(factor * norms, condition, 0.95) for factor in (1, 7))
+    assert large.fn_star.estimate == pytest.approx(7 * small.fn_star.estimate)
+    assert large.fn_star.hi == pytest.approx(7 * small.fn_star.hi)
+    assert (large.cv.estimate, large.cv_upper, large.sample_cv) == pytest.approx(
+        (small.cv.estimate, small.cv_upper, small.sample_cv)
+    )
+
+
+def test_conditions_weigh_the_same_whatever_their_seeds():
+    norms = np.array([1.0, 1.0, 1.0, 1.0, 4.0, 16.0])
+    found = estimate_threshold(norms, np.array([0, 0, 0, 0, 1, 2]), 0.95)
+    assert found.fn_star.estimate == pytest.approx(4)
+    expected = stats.ttest_1samp(np.log([1.0, 4.0, 16.0]), 0).confidence_interval(0.95)
+    assert (found.fn_star.lo, found.fn_star.hi) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    assert (found.over, found.n_conditions) == ("conditions", 3)
+
+
+def test_two_conditions_have_an_interval_over_their_runs():
+    found = estimate_threshold(np.array([1.0, 1.1, 1.2, 1.3]), np.array([0, 0, 1, 1]), 0.95)
+    logs = np.log([1.0, 1.1, 1.2, 1.3])
+    expected = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert (found.fn_star.lo, found.fn_star.hi) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    assert found.over == "runs"
+
+
+def test_one_run_has_an_estimate_and_no_interval():
+    found = estimate_threshold(np.array([1.3]), np.zeros(1, dtype=int), 0.95)
+    assert found.fn_star.estimate == pytest.approx(1.3)
+    assert found.status == "too_few"
+    assert all(map(math.isnan, (found.fn_star.lo, found.sd, found.cv.estimate, found.cv_upper)))
+
+
+def test_equal_norms_have_no_interval():
+    found = estimate_threshold(np.full(4, 1.3), np.array([0, 0, 1, 1]), 0.95)
+    assert found.status == "zero_variance"
+    assert found.cv.estimate == 0
+    assert all(map(math.isnan, (found.fn_star.lo, found.fn_star.hi, found.cv_upper)))
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_t_interval_on_logs_covers(n):
+    """The specification's figure is .943 to .955; a percentile bootstrap at n = 3 would cover about .75."""
+    rng = np.random.default_rng(n)
+    draws = np.exp(0.08 * rng.normal(size=(2000, n)))
+    condition = np.zeros(n, dtype=int)
+    found = [estimate_threshold(draw, condition, 0.95).fn_star for draw in draws]
+    assert np.mean([f.lo < 1 < f.hi for f in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_upper_bound_of_the_cv_covers():
+    rng = np.random.default_rng(9)
+    draws = np.exp(0.08 * rng.normal(size=(2000, 4)))
+    true_cv = math.sqrt(math.expm1(0.08**2))
+    bounds = [estimate_threshold(draw, np.zeros(4, dtype=int), 0.95).cv_upper for draw in draws]
+    assert np.mean(np.array(bounds) > true_cv) == pytest.approx(0.95, abs=0.015)

@@ -1,0 +1,185 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ncdiag.plotting.style import PAGES, Width, figure_bytes, line_style
+from ncdiag.plotting.trajectories import CURVES, draw_trajectories, trajectory_table
+
+EPS = 0.01
+
+
+def run(name: str, condition: str = "", *, state: str = "collapsed", n: int = 6, **curves: list[float]) -> pd.DataFrame:
+    """Give the rows of a run that is evaluated every ten epochs, with its onset at 45 in (40, 50]."""
+    epochs = 10 * np.arange(1, n + 1)
+    found = state == "collapsed"
+    values = {column: [math.nan] * n for column in CURVES}
+    values |= {"feature_norm": [20.0, 10, 5, 2, 1, 1][:n], "nc1": [1, 0.5, 0.2, 0.05, 0.005, 0.001][:n]}
+    return pd.DataFrame(
+        {
+            "run": name,
+            "condition": condition,
+            "epoch": pd.array(epochs, dtype="Int64"),
+            "phase": pd.array([1 if epoch <= 30 else 2 for epoch in epochs], dtype="Int64"),
+            "loss": ["ce" if epoch <= 30 else "mse" for epoch in epochs],
+            "lr": math.nan,
+            **values,
+            **curves,
+            "onset_state": state,
+            "onset_epoch": 45.0 if found else math.nan,
+            "onset_lo": 40.0 if found else math.nan,
+            "onset_hi": 50.0 if found else math.nan,
+            "fn_star": 1.2 if found else math.nan,
+            "nonfinite": None,
+        }
+    )
+
+
+def panels(figure: Figure) -> dict[str, Axes]:
+    return {axes.get_title(loc="left").split("  ")[0]: axes for axes in figure.axes if axes.axison}
+
+
+def marks(axes: Axes, marker: str) -> list[tuple[float, float]]:
+    """Give where a marker stands."""
+    lines = [line for line in axes.lines if line.get_marker() == marker]
+    return [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+
+
+def curves(axes: Axes) -> list[tuple[list[float], list[float], str]]:
+    """Give the curves: epochs, values and colour."""
+    lines = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) > 2]
+    return [(list(line.get_xdata()), list(line.get_ydata()), str(line.get_color())) for line in lines]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def test_only_what_was_measured_has_a_panel():
+    assert list(panels(draw_trajectories(run("a"), eps=EPS))) == ["Feature norm", "NC1"]
+    everything = {column: [0.5] * 6 for column in CURVES}
+    assert list(panels(draw_trajectories(run("a", **everything)))) == [
+        "Feature norm",
+        "NC1",
+        "NC2",
+        "NC3",
+        "NC4",
+        "Accuracy",
+    ]
+
+
+def test_every_run_is_a_curve_and_every_condition_a_colour():
+    table = pd.concat([run("a", "depth 5"), run("b", "depth 5"), run("c", "depth 7")])
+    found = curves(panels(draw_trajectories(table))["NC1"])
+    assert [color for _, _, color in found] == [line_style(0)[0], line_style(0)[0], line_style(1)[0]]
+    assert found[0][:2] == ([10, 20, 30, 40, 50, 60], [1, 0.5, 0.2, 0.05, 0.005, 0.001])
+
+
+def test_what_is_missing_or_not_finite_breaks_the_curve():
+    table = run("a", nc1=[1.0, math.nan, 0.2, math.inf, 0.005, 0.001])
+    axes = panels(draw_trajectories(table))["NC1"]
+    values = curves(axes)[0][1]
+    assert np.isnan([values[1], values[3]]).all()
+    assert marks(axes, ".") == [(10, 1.0), (30, 0.2)]  # alone between gaps, where no line would show them
+
+
+def test_the_onset_is_marked_with_its_interval():
+    found = panels(draw_trajectories(run("a"), eps=EPS))
+    assert marks(found["Feature norm"], "o") == [(45, 1.2)]
+    assert marks(found["NC1"], "o") == [(45, EPS)]
+    bars = [line for line in found["NC1"].lines if list(line.get_xdata()) == [40, 50]]
+    assert [list(bar.get_ydata()) for bar in bars] == [[EPS, EPS]]
+    assert "onset 45, fn* 1.2" in [text.get_text() for text in found["Feature norm"].texts]
+
+
+def test_a_run_without_onset_is_marked_where_it_ends():
+    figure = draw_trajectories(run("a", state="censored", n=4), eps=EPS)
+    assert marks(panels(figure)["NC1"], "x") == [(40, 0.05)]
+    assert marks(panels(figure)["NC1"], "o") == []
+    assert legend_of(figure) == ["no onset by the end"]
+
+
+def test_eps_has_a_line_only_where_it_is_on_nc1():
+    def levels(axes: Axes) -> list[float]:
+        return [float(line.get_ydata()[0]) for line in axes.lines if list(line.get_xdata()) == [0, 1]]
+
+    assert levels(panels(draw_trajectories(run("a", state="censored"), eps=EPS))["NC1"]) == [EPS]
+    assert levels(panels(draw_trajectories(run("a", state="censored")))["NC1"]) == []
+
+
+def test_the_legend_explains_every_condition_and_mark():
+    table = pd.concat([run("a", "depth 5", lr=[0.1, 0.1, 0.1, 0.1, 0.1, 0.01]), run("b", "depth 7", state="censored")])
+    assert legend_of(draw_trajectories(table, band=(1.0, 1.1, 1.234))) == [
+        "depth 5",
+        "depth 7",
+        "onset, with its interval",
+        "no onset by the end",
+        "learning rate steps down",
+        "fn* 1.1 [1, 1.23]",
+    ]
+
+
+def test_phases_are_named_once_above_the_top_panels():
+    figure = draw_trajectories(run("a", nc3=[0.5] * 6, nc4=[0.5] * 6))
+    named = {title: [text.get_text() for text in axes.texts] for title, axes in panels(figure).items()}
+    assert named["NC1"] == ["CE", "MSE"]
+    assert named["NC3"] == []
+
+
+def test_scales_follow_the_values():
+    table = run(
+        "a", nc2_equiangular=[0.1, 0.2, 0.3, 0.2, 0.2, 0.2], nc4=[0.5, 0.1, 0.01, 0, 0, 0], nc3=[1, 1, 1, 1, 1, 0.01]
+    )
+    scales = {title: axes.get_yscale() for title, axes in panels(draw_trajectories(table)).items()}
+    assert scales == {"Feature norm": "log", "NC1": "log", "NC2": "linear", "NC3": "log", "NC4": "linear"}
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        run("a", n=1, state="censored"),
+        run("a", n=2, state="censored"),
+        run("a", nc1=[math.nan] * 6, state="diverged"),
+        run("a", nc1=[0.0, -1e-9, 0, 0, 0, 0], state="censored"),
+        run("a", **{column: [math.nan] * 6 for column in CURVES}, state="no_data"),
+        run("a", n=1, state="censored").assign(epoch=pd.array([0], dtype="Int64"), phase=pd.NA),
+        pd.concat([run(f"r{place}", f"a condition with a long name, number {place}") for place in range(40)]),
+    ],
+    ids=["one row", "two rows", "all NaN", "zero and negative", "nothing", "epoch 0", "many"],
+)
+def test_odd_tables_are_drawn_without_a_warning(table: pd.DataFrame, width: Width):
+    """Warnings are errors here, and matplotlib warns where a layout comes to nothing."""
+    figure = draw_trajectories(table, eps=EPS, title="title", width=width)
+    assert len(figure_bytes(figure, "png", PAGES[width])) > 1000
+    assert figure.get_size_inches()[0] == PAGES[width].inches
+
+
+def test_the_table_keeps_the_order_of_the_runs_and_leaves_out_those_without_rows():
+    onsets = pd.DataFrame(
+        {
+            "run": ["b", "a", "empty"],
+            "depth": [7, 5, 5],
+            "state": ["collapsed", "censored", "no_data"],
+            "onset": [45.0, math.nan, math.nan],
+            "lo": [40.0, math.nan, math.nan],
+            "hi": [50.0, math.nan, math.nan],
+            "fn_star": [1.2, math.nan, math.nan],
+        }
+    )
+    measured = {column: [0.5, 0.25, 0.125] for column in CURVES}
+    epochs = pd.DataFrame(
+        {"run": ["a", "a", "b"], "epoch": [1, 2, 1], "phase": 1, "loss": "ce", "lr": 0.1, "nonfinite": None, **measured}
+    )
+    table = trajectory_table(onsets, epochs)
+    assert table[["run", "condition", "epoch"]].to_numpy().tolist() == [
+        ["b", "depth 7", 1],
+        ["a", "depth 5", 1],
+        ["a", "depth 5", 2],
+    ]
+    assert table["onset_epoch"].tolist()[0] == 45
+    assert table["nc1"].tolist() == [0.125, 0.5, 0.25]
