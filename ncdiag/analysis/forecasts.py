@@ -19,7 +19,7 @@ from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
 
 # Every calibration run is forecast from all the others, so the work grows with the square of their number.
-_MOST_RUNS = 200
+_MOST_RUNS = 100
 _NOTHING = np.empty(0)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
 from ncdiag.cli.output import Column, Format, emit, frame_rows, note
 from ncdiag.cli.train import (
@@ -50,14 +51,14 @@ def sweep(
     store: StoreOption = "",
     **given: Any,
 ) -> None:
-    """Train every combination of the options, each of which takes a list: 1e-5,1e-4 or 0:5 (0 to 4).
+    """Train every point of a grid.
 
-    The grid is stored before the first run. The same command again trains only what is missing.
+    Each option takes a list, 1e-5,1e-4 or 0:5 (0 to 4). The grid is stored before the first run. The same command
+    again trains only what is missing.
     """
     from ncdiag.execution.local import sigterm_as_exit
     from ncdiag.execution.planning import make_plan
     from ncdiag.execution.worker import TrainingOptions
-    from ncdiag.store.engine import open_store
     from ncdiag.store.sweeps import plan_sweep
 
     said = merge_sources(given, preset=preset, config=config)
@@ -70,7 +71,7 @@ def sweep(
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
-    with sigterm_as_exit(), open_store(store, write=True) as opened:
+    with sigterm_as_exit(), open_to_change(store, create=True) as opened:
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):

@@ -72,7 +72,7 @@ def _line(pair: Values) -> list[str]:
         _range(pair, "-"),
         _percent(pair["cv"]),
         _percent(pair["cv_upper"]),
-        f"{pair['t_min']:.0f}-{pair['t_max']:.0f}",
+        "-".join(dict.fromkeys(f"{pair[end]:.0f}" for end in ("t_min", "t_max"))),
         "/".join(pair["losses"]) or "-",
     ]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
+from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.cli.presets import PRESETS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ncdiag.store.engine import Store
 
 EXAMPLES = (
-    "ncdiag train --dataset digits --depth 3 --width 64 --phase ce:20 --phase mse:60",
+    "ncdiag train --depth 3 --width 64 --phase ce:20 --phase mse:60",
     "ncdiag train --arch resnet20 --dataset mnist --train-size 2000 --stop-at-onset",
 )
 
@@ -77,13 +78,13 @@ def train(
     store: StoreOption = "",
     **given: Any,
 ) -> None:
-    """Train one run, store a row of metrics for every evaluated epoch, and print the run's name.
+    """Train one run and store every epoch.
 
-    A configuration is trained once: typed again, the same command continues it, or says that it is done.
+    Prints the name of the run. A configuration is trained once: typed again, the same command continues it, or says
+    that it is done.
     """
     from ncdiag.execution.local import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
-    from ncdiag.store.engine import open_store
 
     said = merge_sources(given, preset=preset, config=config)
     if resume and (said or name):
@@ -91,7 +92,7 @@ def train(
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
-    with sigterm_as_exit(), open_store(store, write=True) as opened:
+    with sigterm_as_exit(), open_to_change(store, create=True) as opened:
         run = _resumed(opened, resume) if resume else _added(opened, read_values(said), name)
         emit_text(run.name)
         if run.status in FINAL:

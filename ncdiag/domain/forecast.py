@@ -175,7 +175,7 @@ def _distribution_free(logs: FloatArray, errors: FloatArray, n_censored: int, le
 def _warnings(limits: Interval, best: RuleScore, *, new: bool, conditions: int) -> tuple[str, ...]:
     found = []
     if math.isnan(limits.lo):
-        found.append("the calibration runs agree exactly: no interval can be computed from them")
+        found.append("the other runs are forecast without any error: no interval can be computed from them")
     if new and conditions < _MIN_CONDITIONS:
         found.append(
             f"no other run of this condition, and {conditions} other condition{'s' * (conditions > 1)}: the interval "

@@ -6,7 +6,7 @@ The first kind ends the import, with one message for all of it; the others are s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ncdiag.domain.textrows import Problem, shown
+from ncdiag.domain.textrows import Problem, bare, shown
 from ncdiag.domain.trajectories import Columns
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
@@ -44,7 +44,7 @@ class Findings:
         if self.unphased:
             notes.append(
                 f"rows without a phase in {_files(self.unphased)}; "
-                f"where it is known, say it: --set '{self.unphased[0]}:phases=ce:200,mse'"
+                f"where it is known, say it: --set '{bare(self.unphased[0])}:phases=ce:200,mse'"
             )
         return notes
 
@@ -53,17 +53,17 @@ class Findings:
         if misspelt:
             first = next(label for label, columns in self.columns.items() if columns.misspelt)
             pairs = ", ".join(f"{shown(name)} looks like {to}" for name, to in misspelt.items())
-            maps = ",".join(f"{to}={name}" for name, to in misspelt.items())
+            maps = ",".join(f"{to}={bare(name)}" for name, to in misspelt.items())
             raise DataError(
-                f"unknown columns in {first}: {pairs}; nothing was stored\n"
-                f"read them with --map {shown(maps)[1:-1]}, or leave them out with --ignore-extra"
+                f"unknown columns in {bare(first)}: {pairs}; nothing was stored\n"
+                f"read them with --map {maps}, or leave them out with --ignore-extra"
             )
 
     def _check_absent(self) -> None:
         absent = _by_column({label: columns.absent for label, columns in self.columns.items()})
         for name, labels in absent.items():
             if len(labels) == len(self.columns):
-                others = [column for columns in self.columns.values() for column in columns.extra]
+                others = [bare(column) for columns in self.columns.values() for column in columns.extra]
                 raise SpecError(f"--map: no column {shown(name)} in {_files(labels)}{nearest(name, others)}")
 
 
@@ -71,7 +71,7 @@ def _fault_message(faults: Sequence[tuple[str, Problem]]) -> str:
     labels = list(dict.fromkeys(label for label, _ in faults))
     in_one = len(labels) == 1
     lines = (
-        f"line {problem.line}: {problem.what}" if in_one else f"{label} line {problem.line}: {problem.what}"
+        f"line {problem.line}: {problem.what}" if in_one else f"{bare(label)} line {problem.line}: {problem.what}"
         for label, problem in faults[:_LINES_NAMED]
     )
     count = f"{len(faults)} line{'s' if len(faults) > 1 else ''}"
@@ -90,6 +90,6 @@ def _by_column(columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
 
 
 def _files(labels: Iterable[str]) -> str:
-    named = [shown(label)[1:-1] for label in labels]
+    named = [bare(label) for label in labels]
     more = f" and {len(named) - _FILES_NAMED} more files" if len(named) > _FILES_NAMED else ""
     return ", ".join(named[:_FILES_NAMED]) + more

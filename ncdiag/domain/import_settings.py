@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ncdiag.domain.textrows import shown
+from ncdiag.domain.textrows import bare, shown
 from ncdiag.domain.trajectories import COLUMNS
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
@@ -61,9 +61,8 @@ def check_all_fit(settings: Iterable[Setting], names: Sequence[str], option: str
     """Raise a `SpecError` for a pattern that fits none of the names: it was meant to do something."""
     for setting in settings:
         if setting.pattern is not None and not setting.fits(names):
-            raise SpecError(
-                f"{option}: no file or run here fits {shown(setting.pattern)}{nearest(setting.pattern, names)}"
-            )
+            hint = nearest(setting.pattern, map(bare, names))
+            raise SpecError(f"{option}: no file or run here fits {shown(setting.pattern)}{hint}")
 
 
 def _parse(text: str, option: str, example: str) -> Setting:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -70,7 +70,11 @@ class EpochRecord:
 
     def nonfinite(self) -> dict[str, str]:
         """Give the fields that are NaN or infinite as `nan`, `inf` or `-inf`, which no database keeps by itself."""
-        return nonfinite_fields(asdict(self))
+        return nonfinite_fields(self.values())
+
+    def values(self) -> dict[str, Any]:
+        """Give every field by its name; `dataclasses.asdict` does the same ten times slower."""
+        return {name: getattr(self, name) for name in EPOCH_COLUMNS}
 
 
 EPOCH_COLUMNS = tuple(f.name for f in fields(EpochRecord))
@@ -229,5 +233,5 @@ class ImportedRun:
     @property
     def key(self) -> str:
         """SHA-256 of the canonical JSON of configuration and epochs."""
-        rows = [{**asdict(record), **record.nonfinite()} for record in self.epochs]
+        rows = [{**record.values(), **record.nonfinite()} for record in self.epochs]
         return hashlib.sha256(canonical_json({"config": self.config, "epochs": rows}).encode()).hexdigest()

@@ -120,8 +120,14 @@ def whole(text: str, low: int, high: int) -> int:
 
 
 def shown(value: str) -> str:
-    """Quote a value for a message: control characters escaped, long text cut."""
-    return ascii(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!a}..."
+    """Quote a foreign text for a message, as `bare` writes it."""
+    return f"'{bare(value)}'"
+
+
+def bare(value: str) -> str:
+    """Write a foreign text for a message: what could drive a terminal or end the line is escaped, long text is cut."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value[: _SHOWN + 1])
+    return text if len(value) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _csv_lines(text: str) -> Iterator[tuple[int, list[str]] | Problem]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ncdiag.domain.phase_plan import PhasePlan, loss_name
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord
-from ncdiag.domain.textrows import Problem, Row, Table, number, shown, whole
+from ncdiag.domain.textrows import Problem, Row, Table, bare, number, shown, whole
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
@@ -154,4 +154,4 @@ def _order_problem(row: Row, epoch: int, before: list[EpochRecord], name: str | 
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(shown(name)[1:-1] for name in names[:12]) + (", ..." if len(names) > 12 else "")
+    return ", ".join(bare(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")

@@ -40,7 +40,8 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
         ]
         if rows:
             connection.execute(insert(schema.epochs), rows)
-    return [(known | made)[key] for key in keys]
+    stored = known | made
+    return [stored[key] for key in keys]
 
 
 def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, select
@@ -26,7 +26,7 @@ def chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def measured_columns(record: EpochRecord | InterventionRecord) -> dict[str, Any]:
     """Give the columns of a record: NULL where a value is NaN or infinite, and its name and kind in `nonfinite`."""
-    values = asdict(record)
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
     strange = nonfinite_fields(values)
     return {**values, **dict.fromkeys(strange), "nonfinite": strange or None}
 

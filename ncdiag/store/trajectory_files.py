@@ -13,7 +13,7 @@ from ncdiag.domain.import_findings import Findings
 from ncdiag.domain.import_settings import Setting, check_all_fit, general, specific
 from ncdiag.domain.phase_plan import phase_plan
 from ncdiag.domain.records import EpochRecord, ImportedRun
-from ncdiag.domain.textrows import Row, Table, read_table, shown
+from ncdiag.domain.textrows import Row, Table, bare, read_table, shown
 from ncdiag.domain.trajectories import (
     NAME_RULE,
     is_numbered_name,
@@ -66,7 +66,7 @@ def read_file(
     rows = {} if manifest is None else _rows_by_name(findings, settings, manifest)
     findings.check(ignore_extra=settings.ignore_extra)
     if name is not None and len(found) > 1:
-        raise SpecError(f"--name names one run, but {label} holds {len(found)}; leave --name out")
+        raise SpecError(f"--name names one run, but {bare(label)} holds {len(found)}; leave --name out")
     runs: dict[str, ImportedRun] = {}
     for in_file, records in found.items():
         own_name = name or in_file or Path(label).stem
@@ -74,7 +74,8 @@ def read_file(
             raise SpecError(f"{shown(own_name)} {NAME_RULE}\ngive the run a name with --name")
         row = rows.get(in_file or own_name)
         if manifest is not None and row is None:
-            raise SpecError(f"{manifest.name} has no row for run {shown(in_file or own_name)}{nearest(own_name, rows)}")
+            hint = nearest(own_name, map(bare, rows))
+            raise SpecError(f"{bare(manifest.name)} has no row for run {shown(in_file or own_name)}{hint}")
         said = _say(settings, {} if row is None else row.cells, [label, own_name])
         runs[own_name] = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
     _check_patterns(settings, [label, Path(label).stem], list(runs))

@@ -37,6 +37,7 @@ def test_the_commands_are_those_of_the_contract():
 def test_help_fits_80_columns_and_says_what_the_command_does(words: tuple[str, ...]):
     lines = help_of(words)
     assert max(map(len, lines)) <= 80
+    assert "\\b" not in "".join(lines)  # Typer's mark for lines to keep, misspelt
     assert lines[0].startswith(" ".join(["Usage: ncdiag", *words]))
     assert lines[2].strip().endswith((".", ",")) or len(lines[2]) > 60
 

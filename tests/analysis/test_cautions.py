@@ -1,0 +1,68 @@
+import pytest
+
+from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.onset import OnsetRule
+
+
+def cautions(frames, rule=None):
+    rule = rule or OnsetRule()
+    return list_cautions(onset_table(*frames, rule), rule)
+
+
+def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
+    assert cautions(make_frames({"a": make_run(20.0), "b": make_run(25.0)})) == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1)"),
+        ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1)"),
+        ({"intervention": "0.3@50"}, "1 of 2 collapsed runs had their features rescaled"),
+        ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
+        ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
+        ({"data_sha256": "b" * 64}, "contents differ"),
+        ({"config": {"stop": {"eps": 0.05}}}, "1 runs stopped by another rule (eps 0.05: 1)"),
+        ({"status": "running"}, "1 of 2 runs are not finished"),
+    ],
+)
+def test_a_mixture_is_named(make_frames, make_run, other, says):
+    runs = {"a": make_run(20.0, data_sha256="a" * 64), "b": make_run(25.0, **{"data_sha256": "a" * 64, **other})}
+    found = cautions(make_frames(runs))
+    assert len(found) == 1
+    assert says in found[0]
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"epochs": 100}, "1 of 2 runs did not collapse"),
+        ({"epochs": 117}, "1 of 2 runs end below eps before 3 evaluations confirm it"),
+        ({"rate": 0.1}, "1 of 2 runs were below eps when first evaluated"),
+        ({"rate": 90.0, "status": "diverged"}, "1 of 2 runs diverged"),
+        ({"rate": 90.0, "status": "dead"}, "dead features"),
+    ],
+)
+def test_what_is_left_out_is_named(make_frames, make_run, other, says):
+    found = cautions(make_frames({"a": make_run(20.0), "b": make_run(**{"rate": 25.0, **other})}))
+    assert len(found) == 1
+    assert says in found[0]
+
+
+def test_the_eps_of_the_stop_rule_is_no_caution_where_it_is_the_same(make_frames, make_run):
+    assert cautions(make_frames({"a": make_run(config={"stop": {"eps": 0.01}}), "b": make_run()})) == ()
+
+
+def test_small_nc1_without_learning_is_named(make_frames, make_run):
+    run = make_run(20.0)
+    run["train_accuracy"] = [0.1] * 150 + [0.9] * 50
+    assert any("nothing was learned" in text for text in cautions(make_frames({"a": run})))
+
+
+def test_a_noisy_metric_is_named_and_not_for_the_published_rule(make_frames, make_run):
+    run = make_run(60.0, epochs=600)
+    run["nc1"] = [value * (1.5 if i % 2 else 1 / 1.5) for i, value in enumerate(run["nc1"])]
+    frames = make_frames({"a": run})
+    assert any("noise of nc1 moves the onset" in text for text in cautions(frames))
+    assert cautions(frames, OnsetRule(rule="first")) == ()

@@ -1,0 +1,142 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.errors import UnknownRunError
+
+RATES = (16.0, 19.0, 21.0, 24.0, 27.0)
+
+
+@pytest.fixture
+def forecast(make_frames):
+    def ask(runs, run="mine", rule=None, **options):
+        return forecast_run(*make_frames(runs), run, rule=rule or OnsetRule(), **options)
+
+    return ask
+
+
+@pytest.fixture
+def pair(make_run):
+    return {f"run-{i}": make_run(rate, norm=1.0 + 0.05 * i) for i, rate in enumerate(RATES)}
+
+
+def test_a_run_in_training_is_forecast_from_its_pair(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60, status="running")})
+    assert (found.status, found.epoch_now, found.n_calibration) == ("forecast", 60, 5)
+    assert found.onset == pytest.approx(22 * math.log(100))  # NC1 falls without noise: its trend is exact
+    assert found.rule == "nc1"
+    assert found.mae == pytest.approx(0, abs=1e-6)
+    assert found.baseline_mae > 5
+    assert found.p_no_collapse == 0
+
+
+def test_other_pairs_do_not_count(forecast, pair, make_run):
+    elsewhere = {name: {**run, "dataset": "cifar10"} for name, run in pair.items()}
+    found = forecast({**elsewhere, "mine": make_run(22.0, epochs=60)})
+    assert found.status == "no_calibration"
+    assert "mlp, mnist" in found.message
+
+
+def test_runs_that_were_never_evaluated_are_no_calibration(forecast, make_run):
+    found = forecast({"other": {"status": "pending"}, "mine": make_run(22.0, epochs=60)})
+    assert found.status == "no_calibration"
+
+
+def test_a_collapsed_run_has_its_onset(forecast, pair):
+    found = forecast(pair, "run-2")
+    assert found.status == "collapsed"
+    assert found.onset == pytest.approx(21 * math.log(100))
+    assert (found.lo, found.hi) == (96, 97)
+
+
+def test_the_run_itself_does_not_calibrate_itself(forecast, pair, make_run):
+    alone = forecast({"run-0": pair["run-0"], "mine": make_run(22.0, epochs=60)})
+    assert alone.status == "insufficient"
+    assert "1 other run of the pair collapsed after epoch 60" in alone.message
+
+
+def test_a_run_that_has_not_begun_is_guessed_at_the_median(forecast, pair):
+    found = forecast({**pair, "mine": {"status": "pending"}})
+    assert (found.status, found.epoch_now, found.rule) == ("forecast", 0, "median")
+    assert found.onset == pytest.approx(21 * math.log(100))
+
+
+@pytest.mark.parametrize("status", ["diverged", "dead"])
+def test_a_run_that_ended_badly_is_not_forecast(forecast, pair, make_run, status):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60, status=status)})
+    assert found.status == "insufficient"
+    assert "no onset can be expected" in found.message
+
+
+def test_a_budget_used_up_without_a_collapse_counts(forecast, pair, make_run):
+    found = forecast({**pair, "never": make_run(500.0), "mine": make_run(22.0, epochs=60)})
+    assert found.p_no_collapse == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"status": "running"},
+        {"config": {"stop": {"eps": 0.5}}, "epochs_planned": 600},
+        {"status": "diverged"},
+    ],
+)
+def test_a_run_that_is_unfinished_or_ended_otherwise_says_nothing_about_the_budget(forecast, pair, make_run, other):
+    found = forecast({**pair, "other": make_run(500.0, **other), "mine": make_run(22.0, epochs=60)})
+    assert found.p_no_collapse == 0
+
+
+def test_runs_left_out_are_named(forecast, pair, make_run):
+    others = {"slow": make_run(500.0, status="running"), "late": make_run(20.0, epochs=93)}
+    found = forecast({**pair, **others, "mine": make_run(22.0, epochs=60, status="running")})
+    assert "other runs left out: 1 still unfinished, 1 below eps at the end but unconfirmed" in found.warnings
+
+
+def test_a_streak_not_yet_confirmed_is_said(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=102, status="running")})
+    assert found.status == "forecast"
+    assert any("nc1 has been below 0.01 since after epoch 101" in text for text in found.warnings)
+
+
+def test_a_finished_run_is_said_to_have_ended(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60)})
+    assert any("the run has ended without a collapse" in text for text in found.warnings)
+
+
+def test_calibration_under_two_losses_is_warned_about(forecast, pair, make_run):
+    mixed = {name: {**run, "loss": ["ce" if name < "run-2" else "mse"] * 200} for name, run in pair.items()}
+    found = forecast({**mixed, "mine": make_run(22.0, epochs=60)})
+    assert any("different losses (ce, mse)" in text for text in found.warnings)
+
+
+def test_below_from_the_start_is_collapsed_with_an_unknown_onset(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(0.1)})
+    assert (found.status, found.lo, found.hi) == ("collapsed", 0, 1)
+    assert math.isnan(found.onset)
+
+
+def test_an_unknown_run_names_its_neighbour(forecast, pair):
+    with pytest.raises(UnknownRunError, match="did you mean run-1"):
+        forecast(pair, "run-11")
+
+
+def test_the_answer_is_one_json_document(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60)}, level=0.8).to_dict()
+    assert json.loads(json.dumps(found))["level"] == 0.8
+    fields = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
+    assert [name for name in fields if name not in found] == []
+
+
+def test_calibration_keeps_to_the_runs_it_can_work_through(forecast, make_run):
+    rng = np.random.default_rng(0)
+    many = {
+        f"run-{i}": make_run(rate, epochs=200, step=10)
+        for i, rate in enumerate(20 * np.exp(0.1 * rng.normal(size=130)))
+    }
+    found = forecast({**many, "mine": make_run(22.0, epochs=60, step=10)}, level=0.8)
+    assert found.n_calibration == 100
+    assert found.onset == pytest.approx(22 * math.log(100))

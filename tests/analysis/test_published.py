@@ -1,0 +1,124 @@
+"""The known answers of the released logs: shared/data/published-trajectories/README.md and PAPER.md."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.selection import select_runs
+from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.onset import OnsetRule
+
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "published-trajectories"
+TWELVE = (
+    *("mnist_twophase", "depth5_s1", "depth5_s2", "depth7_s0", "depth7_s1", "depth7_s2"),
+    *("wd1e-05_s0", "wd1e-05_s1", "wd1e-05_s2", "wd5e-05_s0", "wd5e-05_s1", "wd5e-05_s2"),
+)
+UNKNOWN = (
+    *("train_size", "batch_size", "momentum", "schedule", "intervention", "device", "data_sha256"),
+    *("started_at", "epochs_planned", "seconds"),
+)
+PUBLISHED = OnsetRule(rule="first")
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the released logs are not in {FOLDER}")
+
+
+@pytest.fixture(scope="module")
+def released():
+    """The logs as the frames that the store would give."""
+    runs = pd.read_csv(FOLDER / "runs.csv")
+    tables = []
+    for file in runs["file"]:
+        table = pd.read_csv(FOLDER / file)
+        if "phase" not in table:  # the README beside the data: epoch > 200 is phase 2, but not in the ablation
+            table["phase"] = np.where((table["epoch"] > 200) & (file != "ce_only_ablation.csv"), 2, 1)
+        tables.append(table.assign(run=file.removesuffix(".csv")))
+    epochs = pd.concat(tables, ignore_index=True)
+    epochs = epochs.rename(columns={"feat_norm": "feature_norm", "train": "train_accuracy"})
+    epochs = epochs.assign(loss=np.where(epochs["phase"] == 1, "ce", "mse"), nonfinite=None)
+    names = runs["file"].str.removesuffix(".csv")
+    runs = runs.assign(run=names, status="done", origin="imported", phases="ce:200,mse", config=[{}] * len(runs))
+    runs = runs.assign(epochs_done=names.map(epochs.groupby("run")["epoch"].max()), **dict.fromkeys(UNKNOWN))
+    return runs, epochs
+
+
+def fn_star_of(runs, epochs, rule):
+    return threshold_results(onset_table(runs, epochs, rule), rule=rule)[0]
+
+
+def test_the_twelve_runs_give_the_published_figures(released):
+    runs, epochs = released
+    found = fn_star_of(runs[runs["run"].isin(TWELVE)], epochs, PUBLISHED)
+    assert (round(found.extra["mean"], 4), round(found.extra["sd"], 4)) == (1.0516, 0.0655)
+    assert round(100 * found.extra["cv"], 2) == 6.23
+    assert (found.extra["t_min"], found.extra["t_max"]) == (280, 430)
+    assert (found.n_runs, found.n_conditions, found.n_censored) == (12, 4, 0)
+    assert (found.extra["phase"], found.extra["loss"]) == (2, "mse")
+
+
+def test_a_filter_finds_the_twelve_among_all(released):
+    runs, _ = released
+    where = (
+        "arch=mlp and dataset=mnist and activation=relu and (depth in (5,7)) and wd<=1e-4 and not run=ce_only_ablation"
+    )
+    assert sorted(select_runs(runs, where)["run"]) == sorted(TWELVE)
+
+
+def test_the_published_cv_is_not_shown_to_be_below_eight_percent(released):
+    runs, epochs = released
+    table = onset_table(runs[runs["run"].isin(TWELVE)], epochs, PUBLISHED)
+    spread = threshold_results(table, rule=PUBLISHED)[1]
+    assert spread.extra["verdict"] == "inconclusive"
+    assert spread.extra["cv_upper"] > 0.08
+
+
+@pytest.mark.parametrize(
+    ("where", "onset", "fn_star"),
+    [
+        ("arch=resnet20 and dataset=cifar10", 660, 1.515),
+        ("depth=7", 340, 1.112),
+        ("wd=1e-5", 380, 1.035),
+        ("wd=5e-5", 290, 0.983),
+    ],
+)
+def test_the_published_rows(released, where, onset, fn_star):
+    runs, epochs = released
+    found = fn_star_of(select_runs(runs, where), epochs, PUBLISHED)
+    assert found.extra["mean"] == pytest.approx(fn_star, abs=0.0006)
+    assert found.extra["conditions"][0]["onset"] == pytest.approx(onset, abs=0.5)
+
+
+def test_the_strong_weight_decay_is_censored(released):
+    runs, epochs = released
+    found = fn_star_of(select_runs(runs, "wd=5e-4"), epochs, PUBLISHED)
+    assert (found.status, found.n_censored) == ("all_censored", 3)
+
+
+def test_resnet_on_mnist_collapses_under_cross_entropy(released):
+    runs, epochs = released
+    found = fn_star_of(select_runs(runs, "arch=resnet20 and dataset=mnist"), epochs, PUBLISHED)
+    assert (found.extra["phase"], found.extra["loss"], found.extra["t_min"]) == (1, "ce", 110)
+
+
+def test_runs_that_stop_at_the_first_epoch_below_are_never_confirmed(released):
+    runs, epochs = released
+    found = fn_star_of(runs[runs["run"].isin(TWELVE)], epochs, OnsetRule())
+    assert (found.status, found.extra["n_unconfirmed"]) == ("all_censored", 12)
+    assert any("--rule first" in warning for warning in found.warnings)
+
+
+def test_out_of_sample_nothing_beats_the_median_twenty_epochs_into_the_second_phase(released):
+    """PAPER.md: out of sample the rule hardly beats guessing the mean onset."""
+    runs, epochs = released
+    twelve = runs[runs["run"].isin(TWELVE)]
+    cut = epochs[(epochs["run"] != "depth7_s1") | (epochs["epoch"] <= 220)]
+    found = forecast_run(twelve, cut, "depth7_s1", rule=PUBLISHED, level=0.8)
+    assert (found.status, found.rule, found.n_calibration) == ("forecast", "median", 11)
+    others = onset_table(twelve[twelve["run"] != "depth7_s1"], epochs, PUBLISHED)["onset"]
+    assert found.onset == np.median(others)
+    assert found.lo < 340 < found.hi
+    assert math.isfinite(found.hi)

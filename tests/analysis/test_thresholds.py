@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.errors import AnalysisError
+
+
+def results_of(frames, rule=None, **options):
+    rule = rule or OnsetRule()
+    return threshold_results(onset_table(*frames, rule), rule=rule, **options)
+
+
+def conditions(make_run, norms):
+    """Runs whose fn at onset is known: one row of `norms` per condition, told apart by the weight decay."""
+    return {
+        f"{row}-{seed}": make_run(20.0 + seed, norm=norm, weight_decay=10.0**-row)
+        for row, seeds in enumerate(norms)
+        for seed, norm in enumerate(seeds)
+    }
+
+
+def test_each_pair_has_a_threshold_and_a_spread(make_frames, make_run):
+    runs = {"a": make_run(), "b": make_run(dataset="cifar10"), "c": make_run(25.0)}
+    found = results_of(make_frames(runs))
+    assert [(r.quantity, r.group["dataset"], r.n_runs) for r in found] == [
+        ("fn_star", "mnist", 2),
+        ("cv", "mnist", 2),
+        ("fn_star", "cifar10", 1),
+        ("cv", "cifar10", 1),
+    ]
+
+
+def test_fn_star_is_the_mean_over_conditions_with_their_interval(make_frames, make_run):
+    norms = np.array([[1.0, 1.1], [1.3, 1.2], [0.9, 1.0]])
+    fn_star, cv = results_of(make_frames(conditions(make_run, norms)), level=0.9)
+    means = np.log(norms).mean(1)
+    expected = stats.ttest_1samp(means, 0).confidence_interval(0.9)
+    assert fn_star.estimate == pytest.approx(math.exp(means.mean()))
+    assert (fn_star.lo, fn_star.hi) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    assert (fn_star.n_runs, fn_star.n_conditions, fn_star.level, fn_star.status) == (6, 3, 0.9, "ok")
+    assert fn_star.extra["sd"] == pytest.approx(norms.std(ddof=1))
+    assert fn_star.extra["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
+    assert fn_star.extra["cv_upper"] == cv.extra["cv_upper"] > cv.hi * 0.5
+    each = fn_star.extra["conditions"]
+    assert [entry["fn_star"] for entry in each] == pytest.approx(np.exp(means).tolist())
+    assert each[0]["condition"] == "weight_decay=1"
+    assert fn_star.extra["t_min"] == pytest.approx(20 * math.log(100))
+    assert fn_star.extra["t_max"] == pytest.approx(21 * math.log(100))
+    assert (fn_star.extra["phase"], fn_star.extra["loss"]) == (1, "mse")
+
+
+@pytest.mark.parametrize(
+    ("norms", "says"),
+    [([[1.0]], "one run collapsed"), ([[1.0, 1.1, 1.2]], "one condition"), ([[1.0, 1.1], [1.2, 1.0]], "2 conditions")],
+)
+def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, norms, says):
+    fn_star = results_of(make_frames(conditions(make_run, norms)))[0]
+    assert any(says in warning for warning in fn_star.warnings)
+
+
+def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
+    cv = results_of(make_frames(conditions(make_run, [[0.95, 1.0, 1.05]])))[1]
+    assert cv.extra["verdict"] == "inconclusive"
+    assert any("cannot be claimed with 3 runs of 1 condition (upper bound 22.4%" in text for text in cv.warnings)
+    assert any("needs a sample CV below 1.8%" in text for text in cv.warnings)
+
+
+@pytest.mark.parametrize(
+    ("norms", "verdict"),
+    [
+        ([[1.0, 1.001, 1.002]], "supported"),
+        ([[1.0, 2.0, 3.0, 5.0, 0.5]], "refuted"),
+        ([[1.0, 1.001]], "not testable"),
+        ([[1.0, 1.0, 1.0]], "not testable"),
+    ],
+)
+def test_the_bounds_of_the_cv_decide(make_frames, make_run, norms, verdict):
+    runs = {f"{i}": make_run(20.0, norm=norm) for i, norm in enumerate(norms[0])}
+    assert results_of(make_frames(runs))[1].extra["verdict"] == verdict
+
+
+def test_equal_norms_are_zero_variance(make_frames, make_run):
+    fn_star, cv = results_of(make_frames({str(i): make_run() for i in range(3)}))
+    assert (fn_star.status, cv.estimate) == ("zero_variance", 0)
+    assert math.isnan(fn_star.lo)
+    assert math.isnan(cv.extra["cv_upper"])
+
+
+def test_every_run_is_counted_where_it_belongs(make_frames, make_run):
+    short = make_run(20.0, epochs=93)  # the onset is at 92.1: one evaluation below eps, and the end
+    runs = {
+        "collapsed": make_run(norm=2.0),
+        "censored": make_run(90.0),
+        "crossed": make_run(90.0, norm=2.0),
+        "unconfirmed": short,
+        "left": make_run(0.1),
+        "diverged": make_run(90.0, status="diverged"),
+        "dead": make_run(90.0, status="dead"),
+        "pending": {"status": "pending"},
+    }
+    fn_star = results_of(make_frames(runs))[0]
+    assert (fn_star.n_runs, fn_star.n_censored, fn_star.estimate) == (7, 3, pytest.approx(2))
+    names = ("collapsed", "unconfirmed", "left_censored", "diverged", "dead", "no_data")
+    assert [fn_star.extra[f"n_{name}"] for name in names] == [1, 1, 1, 1, 1, 1]
+    assert fn_star.extra["n_censored_crossed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rate", "about", "status"),
+    [
+        (90.0, {}, "all_censored"),
+        (0.1, {}, "left_censored"),
+        (90.0, {"status": "diverged"}, "diverged"),
+        (90.0, {"status": "dead"}, "dead"),
+    ],
+)
+def test_without_an_onset_there_is_no_threshold(make_frames, make_run, rate, about, status):
+    for result in results_of(make_frames({"a": make_run(rate, **about), "b": make_run(rate, **about)})):
+        assert result.status == status
+        assert math.isnan(result.estimate)
+        assert result.n_runs == 2
+
+
+def test_a_pair_without_evaluations_is_listed_as_such(make_frames):
+    assert [result.status for result in results_of(make_frames({"a": {}}))] == ["no_data", "no_data"]
+
+
+def test_an_onset_without_a_norm_is_counted_apart(make_frames, make_run):
+    bare = {key: value for key, value in make_run().items() if key != "feature_norm"}
+    fn_star = results_of(make_frames({"a": bare, "b": make_run(norm=3.0)}))[0]
+    assert fn_star.extra["n_without_norm"] == 1
+    assert fn_star.estimate == pytest.approx(3)
+    assert results_of(make_frames({"a": bare}))[0].status == "not_testable"
+
+
+def test_other_columns_make_other_pairs(make_frames, make_run):
+    frames = make_frames({"a": make_run(depth=5), "b": make_run(depth=7), "c": make_run(depth=None)})
+    assert [r.group for r in results_of(frames, by=("depth",))[::2]] == [{"depth": 5}, {"depth": 7}, {"depth": None}]
+    with pytest.raises(AnalysisError):
+        results_of(frames, by=("colour",))
+
+
+def test_no_runs_give_no_results(make_frames):
+    assert results_of(make_frames({})) == []
+
+
+def test_mixed_phases_have_no_single_phase(make_frames, make_run):
+    early, late = make_run(loss=["ce"] * 200), make_run(phase=[2] * 200)
+    fn_star = results_of(make_frames({"a": early, "b": late}))[0]
+    assert fn_star.extra["phase"] is None
+    assert fn_star.extra["phases"] == {"1": 1, "2": 1}
+    assert fn_star.extra["losses"] == {"ce": 1, "mse": 1}
+    assert any("onsets under different losses (ce: 1, mse: 1)" in warning for warning in fn_star.warnings)
