@@ -14,4 +14,4 @@ def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     test = parse_where(where)
     known = runs[list(COLUMNS)].astype(object)
     rows = known.where(known.notna(), None).to_dict("records")
-    return runs[np.array([test(row) for row in rows], dtype=np.bool_)]
+    return runs[np.array([test(row) for row in rows], dtype=np.bool_)]  # type: ignore[arg-type]  # the keys are texts

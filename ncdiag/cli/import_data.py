@@ -59,7 +59,7 @@ def import_(
     ] = False,
     store: StoreOption = "",
 ) -> None:
-    r"""Import trajectories from CSV or JSON lines, all of them or none.
+    """Import trajectories from CSV or JSON lines, all of them or none.
 
     Columns are those of `ncdiag export`; `epoch` and one metric are needed.
     An empty cell is missing; nan and inf were measured. A file with a column
@@ -75,7 +75,7 @@ def import_(
     Without a column `phase`, epochs get their phase from `phases`. The columns
     phase1_loss, phase1_epochs, phase2_loss of a manifest do not prove that a
     run ever switched: there, only the first phase is filled in.
-    """
+    """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
     from ncdiag.domain.import_settings import parse_maps, parse_sets
     from ncdiag.store.imports import find_known_keys, import_runs
     from ncdiag.store.trajectory_files import Settings

@@ -93,7 +93,7 @@ def forecast_onset(
     at_risk = [other for other in calibration if other.onset > now]
     n_censored = sum(last > now for last in censored_at)
     share = clopper_pearson(n_censored, len(at_risk) + n_censored, level)
-    common = {
+    common: dict[str, Any] = {
         "run": run,
         "epoch_now": now,
         "level": level,
@@ -104,7 +104,7 @@ def forecast_onset(
         "p_no_collapse_hi": share.hi,
     }
     if len(at_risk) < MIN_RUNS:
-        return Forecast(status="insufficient", message=_shortage(calibration, len(at_risk), n_censored, now), **common)  # type: ignore[arg-type]
+        return Forecast(status="insufficient", message=_shortage(calibration, len(at_risk), n_censored, now), **common)
     conditions = {other.condition for other in at_risk}
     new = condition not in conditions
     by_condition = new and len(conditions) >= _MIN_CONDITIONS
@@ -123,7 +123,7 @@ def forecast_onset(
         baseline_mae=next(score.mae for score in scores if score.rule == BASELINE),
         rules=tuple(scores),
         warnings=_warnings(limits, best, new=new, conditions=len(conditions)),
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 
 

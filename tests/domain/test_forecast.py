@@ -169,6 +169,6 @@ def test_the_interval_of_six_runs_covers_what_it_says(world):
 )
 @pytest.mark.parametrize("now", [40, 150])
 def test_intervals_cover_in_every_world(world, level, conditions, now):
-    """Short of the level by at most 10 points (3 runs), above it only where few conditions make it cautious."""
+    """Short of the level by at most 10 points (3 runs), above it where few conditions make the interval cautious."""
     covers, _, _ = coverage(world, conditions, now=now, level=level, pairs=400, seed=2)
-    assert level - 0.1 < covers < level + 0.6 * (1 - level)
+    assert level - 0.1 < covers < level + 0.8 * (1 - level)

@@ -1,0 +1,46 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from clihelp import ROOT
+from typer.main import get_command
+
+from ncdiag.cli.app import app
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Give the words of every `ncdiag` command in the shell blocks of a page; a prompt before it is no part of it."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    parts = [part for line in lines for part in re.split(r"&&|\||>|;|\$\(", line)]
+    words = [shlex.split(part.split(" #")[0].rstrip(") ")) for part in parts if re.match(r"\s*(\.venv/bin/)?ncdiag ", part)]
+    return [found[1:] for found in words]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_shown_is_accepted(page: Path) -> None:
+    for words in commands(page.read_text(encoding="utf-8")):
+        command = get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command, words = command.commands[words[0]], words[1:]  # type: ignore[attr-defined]
+        if words not in (["--help"], ["--version"]):
+            command.make_context("ncdiag", list(words), resilient_parsing=False)
+
+
+def test_commands_are_found_in_the_readme() -> None:
+    assert ["sweep", "--preset", "quickstart"] in commands(README)
+    assert len(commands(README)) >= 5
+
+
+def test_first_commands_are_a_line_each() -> None:
+    assert len(re.findall(r"```sh\npython3 -m venv [^\n]*\n```", README)) == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
