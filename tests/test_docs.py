@@ -17,7 +17,9 @@ def commands(text: str) -> list[list[str]]:
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
     parts = [part for line in lines for part in re.split(r"&&|\||>|;|\$\(", line)]
-    words = [shlex.split(part.split(" #")[0].rstrip(") ")) for part in parts if re.match(r"\s*(\.venv/bin/)?ncdiag ", part)]
+    words = [
+        shlex.split(part.split(" #")[0].rstrip(") ")) for part in parts if re.match(r"\s*(\.venv/bin/)?ncdiag ", part)
+    ]
     return [found[1:] for found in words]
 
 

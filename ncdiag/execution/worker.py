@@ -23,7 +23,7 @@ from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
 from ncdiag.training.datasets import load_dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
-from ncdiag.training.reproducibility import environment, numeric_fingerprint
+from ncdiag.training.reproducibility import environment, flush_denormals, numeric_fingerprint
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
@@ -60,6 +60,7 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     A run that another process holds is left alone; its status is `running`. An error of the run is stored as
     `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
     """
+    flush_denormals()
     device = pick_device(options.device)
     owner = new_owner()
     with hold_lease(store, run.id, owner) as held:

@@ -30,6 +30,15 @@ def batch_order(seed: int, epoch: int, num_samples: int) -> torch.Tensor:
     return torch.randperm(num_samples, generator=generator(seed, "order", epoch))
 
 
+def flush_denormals() -> None:
+    """Let this process take numbers below 1e-38 for zero, before torch starts its threads, which inherit it.
+
+    Weight decay drives the weights of dead units there, and a processor multiplies them in microcode: an epoch of the
+    published MLP on MNIST, 80 epochs into training, took 35 s with them and 4.2 s without (one thread).
+    """
+    torch.set_flush_denormal(True)
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Keep products in float32 on a GPU and its convolutions repeatable; the caller's flags come back afterwards."""
@@ -62,8 +71,13 @@ def numeric_fingerprint(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "cpu_capability": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "onednn": bool(torch.backends.mkldnn.enabled) if device.type == "cpu" else None,
+        "flush_denormals": _denormals_are_flushed() if device.type == "cpu" else None,
         "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
     }
+
+
+def _denormals_are_flushed() -> bool:
+    return float(torch.tensor(1e-39) * 1.0) == 0.0
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -103,7 +103,19 @@ def test_quickstart_preset_is_three_conditions_of_three_seeds(cli: Cli) -> None:
 
 
 def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ncdiag", "sweep", *SMALL_OPTIONS[:6], "--phase", "ce:400", "--seed", "0", "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "ncdiag",
+        "sweep",
+        *SMALL_OPTIONS[:6],
+        "--phase",
+        "ce:400",
+        "--seed",
+        "0",
+        "--jobs",
+        "1",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None

@@ -44,7 +44,14 @@ def test_key_ignores_how_a_number_was_written() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"depth": 4}, {"weight_decay": 2e-4}, {"train_size": 100}, {"eval_every": 2}, {"stop_at_onset": True}],
+    [
+        {"seed": 1},
+        {"depth": 4},
+        {"weight_decay": 2e-4},
+        {"train_size": 100},
+        {"eval_every": 2},
+        {"stop_at_onset": True},
+    ],
 )
 def test_key_changes_with_everything_that_decides_the_numbers(change: dict[str, object]) -> None:
     assert complete_spec(change).key != complete_spec({}).key

@@ -36,9 +36,7 @@ class Heard:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, jobs: int, tmp_path: Path) -> None:
     good = [small_spec(seed=seed) for seed in range(2)]
-    runs = plan_sweep(
-        store, specs=[good[0], small_spec(optimizer="sgd", lr=1e20), small_spec(batch_size=16), good[1]]
-    )
+    runs = plan_sweep(store, specs=[good[0], small_spec(optimizer="sgd", lr=1e20), small_spec(batch_size=16), good[1]])
     (store.run_folder(runs[2].id)).mkdir(parents=True)
     (store.run_folder(runs[2].id) / "epoch-000003.pt").mkdir()  # in the way of its checkpoint
     heard = Heard()
@@ -125,7 +123,9 @@ def wait_until_gone(pids: list[int], seconds: float = 60.0) -> bool:
         (signal.SIGKILL, -9, None),  # the workers end by themselves; how far they come with the store is their luck
     ],
 )
-def test_no_worker_outlives_the_sweep(tmp_path: Path, sent: signal.Signals, code: int, status: RunStatus | None) -> None:
+def test_no_worker_outlives_the_sweep(
+    tmp_path: Path, sent: signal.Signals, code: int, status: RunStatus | None
+) -> None:
     process, workers = start(tmp_path)
     process.send_signal(sent)
     process.communicate(timeout=120)

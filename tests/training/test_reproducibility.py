@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import torch
 
 from ncdiag.training.reproducibility import batch_order, full_precision, generator, numeric_fingerprint
@@ -40,3 +43,21 @@ def test_fingerprint_tells_threads_apart() -> None:
         assert numeric_fingerprint(torch.device("cpu")) != one
     finally:
         torch.set_num_threads(before)
+
+
+def test_denormals_are_flushed_in_every_thread() -> None:
+    program = """
+import subprocess
+import sys
+
+import torch
+from ncdiag.training.reproducibility import flush_denormals, numeric_fingerprint
+assert not numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
+flush_denormals()
+assert numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
+torch.set_num_threads(2)
+small = torch.full((1000, 1000), 1e-39) * torch.ones(1000, 1000)
+print(int((small != 0).sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
