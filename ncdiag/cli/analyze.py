@@ -1,8 +1,8 @@
 """`ncdiag analyze`: what the stored runs show, question by question."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -29,9 +29,7 @@ from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.asked import Asked
     from ncdiag.domain.result import Result
 
 EXAMPLES = (
@@ -42,7 +40,6 @@ QUESTIONS = (
     *("threshold", "lead", "additivity", "attractor"),
     *("depth", "width", "activation", "weight-decay", "claims"),
 )
-AVAILABLE = ("threshold",)
 
 
 def analyze(
@@ -52,7 +49,7 @@ def analyze(
             metavar="QUESTION",
             show_default=False,
             autocompletion=complete_choices(*QUESTIONS),
-            help=f"One of {', '.join(AVAILABLE)}; all that can be answered if left out.",
+            help="One of the questions below; all that can be answered if left out.",
         ),
     ] = None,
     eps: EpsOption = 0.01,
@@ -74,36 +71,46 @@ def analyze(
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)
-        if question not in AVAILABLE:
-            raise AnalysisError(f"{question} is not available yet; this version answers {', '.join(AVAILABLE)}")
+        if question not in ANSWERS:
+            raise AnalysisError(f"{question} is not available yet; this version answers {', '.join(ANSWERS)}")
+    from ncdiag.analysis.asked import Asked
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
-    columns = split_columns(by)
     with open_store(store) as opened:
         runs = selected_runs(opened, None, where)
         epochs = epochs_frame(opened, runs["run_id"].tolist())
-    results = _threshold(runs, epochs, wanted, columns, level)
+    asked = Asked(runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level)
+    answers = [ANSWERS[name](asked) for name in ([question] if question else ANSWERS)]
+    results = [result for answer in answers for result in answer.results]
     if form is Format.JSON:
         emit_json({"results": [result.to_dict() for result in results], "rule": asdict(wanted)})
     elif form is Format.CSV:
         _emit_csv(results)
     else:
-        from ncdiag.cli.threshold_page import threshold_page
-
-        emit_text(threshold_page(results, wanted, level))
-        if question is None:
-            note(f"this version answers {', '.join(AVAILABLE)}; the other questions are not available yet")
+        emit_text("\n\n\n".join(answer.page for answer in answers))
+        if question is None and len(ANSWERS) < len(QUESTIONS):
+            note(f"this version answers {', '.join(ANSWERS)}; the other questions are not available yet")
 
 
-def _threshold(
-    runs: "DataFrame", epochs: "DataFrame", rule: "OnsetRule", by: Iterable[str], level: float
-) -> "list[Result]":
-    from ncdiag.analysis.onsets import onset_table
+class Answer(NamedTuple):
+    """The results of a question, and the page that says them in words."""
+
+    results: "list[Result]"
+    page: str
+
+
+def _threshold(asked: "Asked") -> Answer:
     from ncdiag.analysis.thresholds import threshold_results
+    from ncdiag.cli.threshold_page import threshold_page
 
-    return threshold_results(onset_table(runs, epochs, rule), rule=rule, by=tuple(by), level=level)
+    results = threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level)
+    return Answer(results, threshold_page(results, asked.rule, asked.level))
+
+
+# In the order in which a summary of everything shows them.
+ANSWERS: "dict[str, Callable[[Asked], Answer]]" = {"threshold": _threshold}
 
 
 def _emit_csv(results: "list[Result]") -> None:

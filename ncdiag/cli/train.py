@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "ncdiag train --depth 3 --width 64 --phase ce:20 --phase mse:60",
-    "ncdiag train --arch resnet20 --dataset mnist --train-size 2000 --stop-at-onset",
+    "ncdiag train --arch resnet20 --dataset mnist --train-size 2000",
 )
 
 PresetOption = Annotated[

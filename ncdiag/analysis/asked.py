@@ -1,0 +1,26 @@
+"""What a question is asked of: the runs and their epochs, the rule that says what onset is, and how sure to be."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from ncdiag.analysis.conditions import PAIR
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.onset import OnsetRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Runs and epochs as the store's frames give them, and the options that every question of `analyze` shares."""
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    rule: OnsetRule
+    by: tuple[str, ...] = PAIR
+    level: float = 0.95
+
+    @cached_property
+    def onsets(self) -> pd.DataFrame:
+        """The onset of each run, which most questions start from; see `onset_table`."""
+        return onset_table(self.runs, self.epochs, self.rule)
