@@ -38,27 +38,26 @@ def show_progress(points: int) -> "Iterator[Listener]":
 
 
 def describe_record(record: EpochRecord) -> str:
-    """Give the figures of an epoch that a person watches, in a fixed width."""
+    """Give the figures of an epoch that a person watches, 44 characters wide so that a bar fits beside them in 80."""
     figures = (
-        ("loss", record.train_loss, ".3g"),
-        ("acc", record.train_accuracy, ".2%"),
-        ("fn", record.feature_norm, ".4g"),
-        ("NC1", record.nc1, ".3g"),
+        ("loss", record.train_loss, "8.3g"),
+        ("acc", record.train_accuracy, "7.1%"),
+        ("fn", record.feature_norm, "6.4g"),
+        ("NC1", record.nc1, "8.3g"),
     )
-    return "  ".join(
-        f"{name} {value:<{8 if name != 'acc' else 7}{form}}" for name, value, form in figures if value is not None
-    )
+    return "  ".join(f"{name} {value:<{form}}" for name, value, form in figures if value is not None)
 
 
 @contextmanager
 def _terminal(points: int) -> "Iterator[_Display]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=8),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(compact=True),
     )

@@ -161,10 +161,10 @@ def _find_known(location: str) -> dict[str, str]:
 _SUMMARY_COLUMNS = (
     Column(key="run", heading="run"),
     Column(key="status", heading="status"),
-    Column(key="weight_decay", heading="wd", drop=3),
+    Column(key="weight_decay", heading="wd", drop=1),
     Column(key="seed", heading="seed", drop=2),
     Column(key="epochs_done", heading="epochs"),
-    Column(key="train_accuracy", heading="accuracy", drop=1),
+    Column(key="train_accuracy", heading="accuracy", drop=3),
     Column(key="feature_norm", heading="fn at end"),
     Column(key="nc1", heading="NC1 at end"),
     Column(key="onset", heading="onset"),

@@ -59,7 +59,7 @@ def train_all(
     store_url: str, todo: Sequence[Run], options: TrainingOptions, *, jobs: int, listen: Listener
 ) -> list[Outcome]:
     """Train these runs, `jobs` at a time, and give how each ended; one that fails does not stop the others."""
-    if jobs > 1 and len(todo) > 1:
+    if jobs > 1:  # for a single run too: the last one of a sweep gets no more threads than the others had
         return _Pool(store_url, options, listen, jobs=min(jobs, len(todo)), threads=usable_cores() // jobs).train(todo)
     with open_store(store_url, write=True) as store:
         outcomes = []

@@ -7,7 +7,7 @@ was stopped for long and another took over, cannot write a thing.
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,9 +63,11 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     flush_denormals()
     device = pick_device(options.device)
     owner = new_owner()
-    with hold_lease(store, run.id, owner) as held:
-        if not held:
+    with ExitStack() as stack:
+        if not stack.enter_context(hold_lease(store, run.id, owner)):
             return RunStatus.RUNNING
+        run = runs.get_run(store, run.name)  # another process may have trained it since it was listed
+        stack.enter_context(_threads(run.fingerprint.get("threads") if run.epochs_done else None))
         start = _find_start(run, store.run_folder(run.id), device, allow_inexact=options.allow_inexact)
         claimed = runs.claim_run(
             store,
@@ -104,6 +106,7 @@ def _train(
     folder = store.run_folder(run.id)
     if start.discard:
         epochs.discard_after(store, run.id, start.epoch, owner=owner)
+    remove_checkpoints(folder, [epoch for epoch in list_checkpoints(folder) if epoch > start.epoch])
     path = run.data.get("path")
     data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=Path(path) if path else None)
     if run.data_sha256 not in (None, data.sha256):
@@ -123,6 +126,17 @@ def _train(
             keep = {*_phase_ends(spec), event.epoch}
             remove_checkpoints(folder, [epoch for epoch in list_checkpoints(folder) if epoch not in keep])
         yield event
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with as many threads as a run began with, since their number decides the bits; None leaves it open."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -159,7 +173,8 @@ def _find_start(run: Run, folder: Path, device: torch.device, *, allow_inexact: 
 
     In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
     """
-    checkpoints = list_checkpoints(folder)
+    # a folder may outlive its store: what lies there beyond the stored epochs is of another run
+    checkpoints = [epoch for epoch in list_checkpoints(folder) if epoch <= run.epochs_done]
     if not run.epochs_done:
         return _Start()
     now = numeric_fingerprint(device)

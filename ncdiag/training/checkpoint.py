@@ -77,6 +77,10 @@ def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
 
 
 def remove_checkpoints(folder: Path, epochs: list[int]) -> None:
-    """Delete the checkpoints of these epochs."""
+    """Delete the checkpoints of these epochs. Raises `StoreError` for one that cannot be deleted."""
     for epoch in epochs:
-        checkpoint_path(folder, epoch).unlink(missing_ok=True)
+        path = checkpoint_path(folder, epoch)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove the outdated checkpoint {path}: {error}\nRemove it by hand") from error

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,31 @@ def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkey
     )
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert not get_run(store, run.name).inexact
+
+
+def test_run_continues_with_the_threads_it_began_with(store: Store) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    try:
+        run = _interrupt(store, small_spec(), 4)
+        began_with = run.fingerprint["threads"]
+    finally:
+        torch.set_num_threads(before)
+    assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
+    assert get_run(store, run.name).fingerprint["threads"] == began_with != before
+    assert torch.get_num_threads() == before
+
+
+def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store, tmp_path: Path) -> None:
+    spec = small_spec()
+    whole = train(store, spec)
+    folder = store.run_folder(whole.id)
+    with open_store(str(tmp_path / "new.db"), write=True) as new:
+        run, _ = add_run(new, spec)
+        shutil.copytree(folder, new.run_folder(run.id))
+        run = _interrupt(new, spec, 1)  # before its own first checkpoint
+        assert train_run(new, run, TrainingOptions(), ignore) is RunStatus.DONE
+        assert rows(new, run) == rows(store, whole)
 
 
 def test_unknown_device_is_named() -> None:
