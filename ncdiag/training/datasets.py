@@ -168,11 +168,6 @@ def load_dataset(spec: DataSpec, *, arch: Arch, data_dir: Path | None = None, pa
                 f"data set {spec.dataset!r} is the user's own, and is not at {path or 'any place known'}.\n"
                 "Say where it lies: --dataset DIR or --dataset FILE.npz"
             )
-        if not path.exists():
-            raise UnavailableError(
-                f"data set {spec.dataset!r} is no longer at {path}.\n"
-                "Put it back, or give the same command with --dataset and its new place: data is known by its content"
-            )
         arrays = _read_own(path)
         constants = None
         if arrays.sha256 != spec.sha256:

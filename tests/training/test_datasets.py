@@ -341,9 +341,3 @@ def test_real_colour_images_in_class_folders(tmp_path):
     assert len(data.test_labels) == 10_000
     # CIFAR-10's published means; a JPEG copy keeps the mean of a channel to within about a grey level
     np.testing.assert_allclose(data.mean.flatten(), [0.4914, 0.4822, 0.4465], atol=0.004)
-
-
-def test_data_that_was_moved_away_is_named(tmp_path: Path) -> None:
-    spec = DataSpec(dataset="mine", sha256="0" * 64)
-    with pytest.raises(UnavailableError, match="no longer at"):
-        load_dataset(spec, arch="mlp", path=tmp_path / "mine.npz")
