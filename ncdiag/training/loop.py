@@ -112,7 +112,7 @@ class _Member:
             num_classes=data.num_classes,
             generator=generator(spec.seed, "weights"),
         ).to(data.device)
-        if data.device.type == "cpu":  # convolutions run 1.4 times as fast (ResNet-20, one thread, AVX-512)
+        if data.device.type == "cpu":  # ResNet-20 runs 1.4 times as fast (benchmarks/kernels.py)
             self.network.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(spec.optimizer, self.network.parameters())
         if state is None:

@@ -33,8 +33,8 @@ def batch_order(seed: int, epoch: int, num_samples: int) -> torch.Tensor:
 def flush_denormals() -> None:
     """Let this process take numbers below 1e-38 for zero, before torch starts its threads, which inherit it.
 
-    Weight decay drives the weights of dead units there, and a processor multiplies them in microcode: an epoch of the
-    published MLP on MNIST, 80 epochs into training, took 35 s with them and 4.2 s without (one thread).
+    Weight decay drives the weights of dead units there, and a processor may multiply such numbers a hundred times
+    slower: a training step with a third of the units dead takes nine times as long (benchmarks/kernels.py).
     """
     torch.set_flush_denormal(True)
 
