@@ -76,7 +76,7 @@ def import_(
     phase1_loss, phase1_epochs, phase2_loss of a manifest do not prove that a
     run ever switched: there, only the first phase is filled in.
     """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
-    from ncdiag.domain.import_settings import parse_maps, parse_sets
+    from ncdiag.domain.importing.settings import parse_maps, parse_sets
     from ncdiag.store.imports import find_known_keys, import_runs
     from ncdiag.store.trajectory_files import Settings
 

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncdiag.domain.descriptions import find_misspelt, own_export, read_description
-from ncdiag.domain.import_findings import Findings
-from ncdiag.domain.import_settings import Setting, check_all_fit, general, specific
-from ncdiag.domain.phase_plan import phase_plan
-from ncdiag.domain.records import EpochRecord, ImportedRun
-from ncdiag.domain.textrows import Row, Table, bare, read_table, shown
-from ncdiag.domain.trajectories import (
+from ncdiag.domain.importing.descriptions import find_misspelt, own_export, read_description
+from ncdiag.domain.importing.findings import Findings
+from ncdiag.domain.importing.phases import phase_plan
+from ncdiag.domain.importing.records import (
     NAME_RULE,
     is_numbered_name,
     is_run_name,
@@ -22,6 +19,9 @@ from ncdiag.domain.trajectories import (
     read_records,
     with_phases,
 )
+from ncdiag.domain.importing.rows import Row, Table, bare, read_table, shown
+from ncdiag.domain.importing.settings import Setting, check_all_fit, general, specific
+from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 

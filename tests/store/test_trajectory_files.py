@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncdiag.domain.import_settings import parse_maps, parse_sets
+from ncdiag.domain.importing.settings import parse_maps, parse_sets
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.errors import DataError, NCDiagError, SpecError
 from ncdiag.store.trajectory_files import Settings, read_file, read_manifest

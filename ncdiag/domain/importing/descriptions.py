@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ncdiag.domain.phase_plan import loss_name, parse_phases
+from ncdiag.domain.importing.phases import loss_name, parse_phases
+from ncdiag.domain.importing.records import look_alike
+from ncdiag.domain.importing.rows import number, shown, whole
 from ncdiag.domain.records import LARGEST
-from ncdiag.domain.textrows import number, shown, whole
-from ncdiag.domain.trajectories import look_alike
 
 _WHOLE = {"depth": 1, "train_size": 1, "batch_size": 1, "epochs_planned": 1, "seed": 0}  # and the least they can be
 _REAL = ("width", "lr", "momentum", "weight_decay")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ncdiag.domain.importing.rows import shown, whole
 from ncdiag.domain.records import LARGEST
-from ncdiag.domain.textrows import shown, whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 import pytest
 
-from ncdiag.domain.phase_plan import PhasePlan, parse_phases, phase_plan
+from ncdiag.domain.importing.phases import PhasePlan, parse_phases, phase_plan
 from ncdiag.domain.spec import PhaseSpec
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ncdiag.domain.descriptions import FIELDS, find_misspelt, own_export, read_description
+from ncdiag.domain.importing.descriptions import FIELDS, find_misspelt, own_export, read_description
 from ncdiag.domain.records import IMPORT_FIELDS
 
 

@@ -2,10 +2,8 @@ import math
 
 import pytest
 
-from ncdiag.domain.phase_plan import PhasePlan
-from ncdiag.domain.records import EpochRecord
-from ncdiag.domain.textrows import read_csv
-from ncdiag.domain.trajectories import (
+from ncdiag.domain.importing.phases import PhasePlan
+from ncdiag.domain.importing.records import (
     is_numbered_name,
     is_run_name,
     look_alike,
@@ -13,6 +11,8 @@ from ncdiag.domain.trajectories import (
     read_records,
     with_phases,
 )
+from ncdiag.domain.importing.rows import read_csv
+from ncdiag.domain.records import EpochRecord
 
 NO_PLAN = PhasePlan(phases=(), sure=False)
 

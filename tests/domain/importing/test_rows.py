@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.textrows import Problem, Row, number, read_csv, read_json_lines, read_table, shown, whole
+from ncdiag.domain.importing.rows import Problem, Row, number, read_csv, read_json_lines, read_table, shown, whole
 
 
 def problems_of(text: str) -> list[tuple[int, str]]:

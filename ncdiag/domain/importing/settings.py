@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ncdiag.domain.textrows import bare, shown
-from ncdiag.domain.trajectories import COLUMNS
+from ncdiag.domain.importing.records import COLUMNS
+from ncdiag.domain.importing.rows import bare, shown
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 

@@ -1,6 +1,6 @@
 """Rows of a file that somebody else wrote, as epoch records: columns renamed, numbers read, phases filled in.
 
-A file says what was measured; what the run was is said beside it (`ncdiag.domain.descriptions`). The two meet in the
+A file says what was measured; what the run was is said beside it (`ncdiag.domain.importing.descriptions`). The two meet in the
 phase: a file without a phase column does not say whether the run ever switched its loss.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ncdiag.domain.phase_plan import PhasePlan, loss_name
+from ncdiag.domain.importing.phases import PhasePlan, loss_name
+from ncdiag.domain.importing.rows import Problem, Row, Table, bare, number, shown, whole
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord
-from ncdiag.domain.textrows import Problem, Row, Table, bare, number, shown, whole
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)

@@ -1,6 +1,6 @@
 import pytest
 
-from ncdiag.domain.import_settings import Setting, check_all_fit, general, parse_maps, parse_sets, specific
+from ncdiag.domain.importing.settings import Setting, check_all_fit, general, parse_maps, parse_sets, specific
 from ncdiag.errors import SpecError
 
 

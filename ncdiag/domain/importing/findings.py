@@ -6,8 +6,8 @@ The first kind ends the import, with one message for all of it; the others are s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ncdiag.domain.textrows import Problem, bare, shown
-from ncdiag.domain.trajectories import Columns
+from ncdiag.domain.importing.records import Columns
+from ncdiag.domain.importing.rows import Problem, bare, shown
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 
