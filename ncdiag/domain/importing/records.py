@@ -1,7 +1,7 @@
 """Rows of a file that somebody else wrote, as epoch records: columns renamed, numbers read, phases filled in.
 
-A file says what was measured; what the run was is said beside it (`ncdiag.domain.importing.descriptions`). The two meet in the
-phase: a file without a phase column does not say whether the run ever switched its loss.
+A file says what was measured; what the run was is said beside it (`ncdiag.domain.importing.descriptions`). The two
+meet in the phase: a file without a phase column does not say whether the run ever switched its loss.
 """
 
 import difflib
