@@ -7,7 +7,9 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import PAIR
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.regularities import regularity_results
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +21,14 @@ class Asked:
     rule: OnsetRule
     by: tuple[str, ...] = PAIR
     level: float = 0.95
+    mix_phases: bool = False
 
     @cached_property
     def onsets(self) -> pd.DataFrame:
         """The onset of each run, which most questions start from; see `onset_table`."""
         return onset_table(self.runs, self.epochs, self.rule)
+
+    @cached_property
+    def regularities(self) -> list[Result]:
+        """What depth, width, activation and weight decay do: one family, so all are tested together."""
+        return regularity_results(self.onsets, rule=self.rule, level=self.level)

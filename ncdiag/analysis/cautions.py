@@ -5,6 +5,7 @@ from collections import Counter
 import pandas as pd
 
 from ncdiag.analysis.conditions import show
+from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.records import RunStatus
 
@@ -17,6 +18,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
     collapsed = pair[pair["state"] == "collapsed"]
     found = [
         *_mixed_onsets(collapsed),
+        *_scheduled(collapsed),
         *_stopped_early(pair, rule),
         *_excluded(pair, rule),
         *_mixed_runs(collapsed),
@@ -31,6 +33,23 @@ def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
         counts = Counter(show(value) for value in collapsed[column])
         if len(counts) > 1:
             return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
+    return []
+
+
+def _scheduled(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of onsets that a drop of the learning rate may have set, seen in the rate or in their all being one."""
+    dropped = int((collapsed["after_drop"] == 1).sum())
+    if dropped:
+        return [
+            f"{dropped} of {len(collapsed)} onsets are the first evaluations after a drop of the learning rate "
+            f"(or within {WINDOW} epochs of one): the schedule may have set their epoch"
+        ]
+    unknown = collapsed[collapsed["after_drop"].isna()]
+    if len(unknown) > 1 and len(unknown) == len(collapsed) and unknown["hi"].nunique() == 1:
+        return [
+            f"all {len(unknown)} onsets are at the same evaluation, epoch {unknown['hi'].iloc[0]:g}, and the learning "
+            "rate was not logged: a drop of it may have set their epoch"
+        ]
     return []
 
 

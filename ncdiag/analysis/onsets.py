@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import Onset, OnsetRule, Trajectory, find_onset
 from ncdiag.domain.records import RunStatus
@@ -29,8 +30,9 @@ def onset_table(runs: pd.DataFrame, epochs: pd.DataFrame, rule: OnsetRule) -> pd
 
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
     with `onset` its epoch and `fn_star` the feature norm there; `fn_min` is the smallest feature norm of the run,
-    `evaluations` and `last_epoch` count what was looked at, and `stop_eps` is the eps at which the run was told to
-    stop. A run whose training ended as diverged or dead before an onset has that state.
+    `evaluations` and `last_epoch` count what was looked at, `stop_eps` is the eps at which the run was told to stop,
+    and `after_drop` is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run
+    whose training ended as diverged or dead before an onset has that state.
     """
     found = trajectories(epochs, rule.metric)
     names = [str(name) for name in runs["run"]]
@@ -45,7 +47,8 @@ def onset_table(runs: pd.DataFrame, epochs: pd.DataFrame, rule: OnsetRule) -> pd
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
     columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
-    return pd.concat([runs.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+    table = pd.concat([runs.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+    return table.assign(after_drop=after_drop(table, epochs))
 
 
 def _ended_as(onset: Onset, status: str) -> Onset:

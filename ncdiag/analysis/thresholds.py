@@ -73,6 +73,7 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
             **_published(found),
             **_when(usable),
             **_crossed(pair, found),
+            "after_drop": int((usable["after_drop"] == 1).sum()),
             "onset_rule": str(rule),
             "conditions": _each(usable),
         },
@@ -85,7 +86,14 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
         hi=found.cv.hi,
         method=_cv_method(found),
         warnings=_cv_caution(found),
-        extra={"cv_upper": found.cv_upper, "cv_needed": found.cv_needed, "claim": CV_CLAIM, "verdict": _verdict(found)},
+        extra={
+            "cv_upper": found.cv_upper,
+            "cv_needed": found.cv_needed,
+            "cv_conditions": found.cv_conditions,
+            "icc": found.icc,
+            "claim": CV_CLAIM,
+            "verdict": _verdict(found),
+        },
         **base,
     )
     return [fn_star, spread]

@@ -72,6 +72,7 @@ def predict(
 def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
     """Give the frames of the run and of those runs of its pair that fit the filter."""
     from ncdiag.analysis.conditions import check_grouping, group_numbers
+    from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.selection import select_runs
     from ncdiag.store.frames import epochs_frame, runs_frame
     from ncdiag.store.runs import get_run
@@ -82,6 +83,7 @@ def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -
     numbers = group_numbers(runs, by)
     pair = runs[numbers == numbers[(runs["run"] == run).to_numpy(dtype=bool)][0]]
     chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
+    chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
     return chosen, epochs_frame(store, chosen["run_id"].tolist())
 
 
@@ -109,9 +111,9 @@ def _sentence(values: Mapping[str, Any]) -> str:
     if lo is None:
         limits = "with no interval"
     elif hi == math.inf:
-        limits = f"with {sure} certainty not before epoch {lo:.0f}, and perhaps never"
+        limits = f"{sure} interval: not before epoch {lo:.0f}, and perhaps never"
     else:
-        limits = f"with {sure} certainty between epochs {lo:.0f} and {hi:.0f}"
+        limits = f"{sure} interval: epochs {lo:.0f} to {hi:.0f}"
     return f"{run}, now at epoch {now:g}, is expected to collapse at epoch {onset:.0f}, {limits}."
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ncdiag.domain.records import EpochRecord, Run
@@ -29,10 +29,12 @@ def show_progress(points: int) -> "Iterator[Listener]":
     with _terminal(points) if sys.stderr.isatty() else _plain(points) as display:
 
         def listen(run: Run, event: "Event") -> None:
-            if isinstance(event, EpochDone):
-                display.show(run, event.record)
-            elif isinstance(event, Ended):
-                display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
+            # whoever read stderr may have left; that is no reason to stop training
+            with suppress(BrokenPipeError):
+                if isinstance(event, EpochDone):
+                    display.show(run, event.record)
+                elif isinstance(event, Ended):
+                    display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
 
         yield listen
 

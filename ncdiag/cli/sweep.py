@@ -17,10 +17,11 @@ from ncdiag.cli.train import (
     PresetOption,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
-from ncdiag.domain.records import Run
+from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.spec import RunSpec
     from ncdiag.execution.local import Outcome
     from ncdiag.execution.worker import TrainingOptions
@@ -56,28 +57,31 @@ def sweep(
     Each option takes a list, 1e-5,1e-4 or 0:5 (0 to 4). The grid is stored before the first run. The same command
     again trains only what is missing.
     """
+    from ncdiag.domain.onset import OnsetRule
     from ncdiag.execution.local import sigterm_as_exit
-    from ncdiag.execution.planning import make_plan
+    from ncdiag.execution.planning import check_plan, make_plan
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.sweeps import plan_sweep
 
     said = merge_sources(given, preset=preset, config=config)
     if not said:
         raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")
-    plan = make_plan(read_axes(said))
+    plan = make_plan(read_axes(said), data_dir=data_dir)
     if dry_run:
         _list_points(plan.specs, store, form)
         return
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
+    check_plan(plan, options)
     with sigterm_as_exit(), open_to_change(store, create=True) as opened:
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):
             note(f"{len(runs) - len(todo)} of {len(runs)} points are trained already.")
         outcomes = _train(store, todo, options, jobs)
-        _print_summary(opened, runs, form)
+        rule = _shared_rule(plan.specs)
+        _print_summary(opened, runs, rule, form)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         listed = "\n".join(f"  {o.run.name}: {o.error.splitlines()[0]}" for o in failed[:5] if o.error)
@@ -85,7 +89,20 @@ def sweep(
             f"{len(failed)} of {len(runs)} points failed:\n{listed}\n"
             "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
         )
-    note("`ncdiag analyze threshold` reads fn* from these runs.")
+    held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
+    if held:
+        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
+    options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
+    note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+
+
+def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
+    """Give the onset rule at which all of these runs stop; the usual one if they differ or do not stop."""
+    from ncdiag.domain.onset import OnsetRule
+
+    stops = {spec.stop for spec in specs}
+    stop = stops.pop() if len(stops) == 1 else None
+    return OnsetRule(eps=stop.eps, patience=stop.patience) if stop else OnsetRule()
 
 
 def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int | None) -> "list[Outcome]":
@@ -147,14 +164,14 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
 
 def _find_known(location: str) -> dict[str, str]:
     """Give the status of the runs that the store holds, by key; a store that is not there yet holds none."""
-    from ncdiag.errors import StoreError
     from ncdiag.store.engine import open_store
+    from ncdiag.store.faults import MissingStoreError
     from ncdiag.store.runs import list_runs
 
     try:
         with open_store(location) as opened:
             return {run.key: str(run.status) for run in list_runs(opened)}
-    except StoreError:
+    except MissingStoreError:
         return {}
 
 
@@ -172,15 +189,14 @@ _SUMMARY_COLUMNS = (
 )
 
 
-def _print_summary(store: "Store", runs: list[Run], form: Format) -> None:
+def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: Format) -> None:
     """Print a row for each point: how it ended, and when and at what feature norm it collapsed."""
     from ncdiag.analysis.onsets import onset_table
-    from ncdiag.domain.onset import OnsetRule
     from ncdiag.store.frames import epochs_frame, runs_frame
 
     ids = [run.id for run in runs]
     epochs = epochs_frame(store, ids)
-    onsets = onset_table(runs_frame(store, ids), epochs, OnsetRule())
+    onsets = onset_table(runs_frame(store, ids), epochs, rule)
     last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
     table = onsets.merge(last, on="run", how="left")[[column.key for column in _SUMMARY_COLUMNS]]
     emit(frame_rows(table), form, name="runs", columns=_SUMMARY_COLUMNS)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, pair_label, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -37,13 +38,13 @@ _ENDS = (
 def threshold_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
     """Give the page: a table with a line per pair, then what each pair shows, in words."""
     pairs = [result.to_dict() for result in results if result.quantity == "fn_star"]
-    spreads = {_label(result.group): result.to_dict() for result in results if result.quantity == "cv"}
-    sure = _percent(level)
+    others = {(result.quantity, pair_label(result.group)): result.to_dict() for result in results}
+    sure = percent(level)
     heading = ("pair", "runs", "fn*", f"{sure} interval", "CV", "CV up to", "onset", "loss")
     table = layout([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
     legend = (
-        "runs: collapsed of evaluated. fn*: geometric mean, and where it lies with the certainty given. CV: how much "
-        f"fn* varies from run to run; with a certainty of {sure} the true CV is at most the figure after it. "
+        "runs: collapsed of evaluated. fn*: geometric mean, with its confidence interval. CV: how much "
+        f"fn* varies from run to run; the figure after it is the upper {sure} bound. "
         "onset: epochs from the first run's to the last run's. loss: the one trained with at onset."
     )
     return "\n\n".join(
@@ -51,40 +52,40 @@ def threshold_page(results: "Sequence[Result]", rule: "OnsetRule", level: float)
             paragraph(f"fn*, the mean feature norm at the onset of collapse ({rule})"),
             "\n".join(table),
             paragraph(legend),
-            *(_block(pair, spreads[_label(pair["group"])]) for pair in pairs),
+            *(_block(pair, others) for pair in pairs),
         ]
     )
 
 
-def _label(group: Values) -> str:
-    """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
-    parts = [value if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
-    return printable(" ".join(parts))
-
-
 def _line(pair: Values) -> list[str]:
-    start = [_label(pair["group"]), f"{pair['n_collapsed']}/{pair['n_runs']}"]
+    start = [pair_label(pair["group"]), f"{pair['n_collapsed']}/{pair['n_runs']}"]
     if pair["estimate"] is None:
         return [*start, *["-"] * 6]
     return [
         *start,
-        _norm(pair["estimate"]),
+        norm_text(pair["estimate"]),
         _range(pair, "-"),
-        _percent(pair["cv"]),
-        _percent(pair["cv_upper"]),
+        percent(pair["cv"]),
+        percent(pair["cv_upper"]),
         "-".join(dict.fromkeys(f"{pair[end]:.0f}" for end in ("t_min", "t_max"))),
         "/".join(pair["losses"]) or "-",
     ]
 
 
-def _block(pair: Values, spread: Values) -> str:
-    lines = [_label(pair["group"]), paragraph(f"In short: {_reading(pair, spread)}", indent="  ")]
+def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
+    label = pair_label(pair["group"])
+    spread = others["cv", label]
+    checks = [others[key, label] for key in ("placebo_cv", "eps_sensitivity") if (key, label) in others]
+    lines = [pair_label(pair["group"]), paragraph(f"In short: {_reading(pair, spread)}", indent="  ")]
     lines.append(paragraph(f"Runs: {_endings(pair)}.", indent="  "))
     if pair["estimate"] is not None:
         lines.append(paragraph(f"Onset: {_onset(pair)}.", indent="  "))
         lines.append(paragraph(f"Plain figures, as the paper gives them: {_plain_figures(pair)}.", indent="  "))
         lines += _conditions(pair["conditions"])
-    cautions = dict.fromkeys([*pair["warnings"], *spread["warnings"], *_false_alarms(pair)])
+        lines += [paragraph(f"Conditions: {said}.", indent="  ") for said in condition_effect(spread)]
+        lines += check_lines(checks)
+    checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]
+    cautions = dict.fromkeys([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
     if cautions:
         lines.append("  Keep in mind:")
     lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
@@ -95,12 +96,12 @@ def _reading(pair: Values, spread: Values) -> str:
     """Say in one sentence what the pair shows."""
     if pair["estimate"] is None:
         return _WITHOUT["unconfirmed" if pair["n_unconfirmed"] else pair["status"]]
-    found = f"at onset the feature norm is {_norm(pair['estimate'])}"
+    found = f"at onset the feature norm is {norm_text(pair['estimate'])}"
     if pair["status"] == "too_few":
         return f"{found}, in one run; a second one would give an interval."
     if pair["status"] == "zero_variance":
         return f"{found} in every run, to the last digit. Are these runs copies of one?"
-    claim = _percent(spread["claim"])
+    claim = percent(spread["claim"])
     judged = {
         "supported": f"it varies by less than {claim} from run to run, and there are enough runs to say so.",
         "refuted": f"it varies by more than {claim} from run to run, so it is not one value.",
@@ -138,7 +139,7 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
         return []
     rows = [["    condition", "runs", "fn*", "onset"]]
     rows += [
-        [f"    {printable(row['condition'])}", str(row["n_runs"]), _norm(row["fn_star"]), f"{row['onset']:.0f}"]
+        [f"    {printable(row['condition'])}", str(row["n_runs"]), norm_text(row["fn_star"]), f"{row['onset']:.0f}"]
         for row in conditions[:_MAX_CONDITIONS]
     ]
     more = len(conditions) - _MAX_CONDITIONS
@@ -151,19 +152,5 @@ def _false_alarms(pair: Values) -> list[str]:
     return [f"{crossed} of the runs without an onset had a feature norm below fn*"] if crossed else []
 
 
-def _norm(value: float) -> str:
-    return f"{value:#.4g}".rstrip(".")
-
-
 def _range(pair: Values, between: str) -> str:
     return "-" if pair["lo"] is None else between.join(f"{pair[end]:#.3g}".rstrip(".") for end in ("lo", "hi"))
-
-
-def _percent(share: float | None) -> str:
-    if share is None:
-        return "-"
-    return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
-
-
-def _known(value: Any) -> str:
-    return "?" if value is None else table_cell(value)

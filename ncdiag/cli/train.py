@@ -93,8 +93,10 @@ def train(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
     with sigterm_as_exit(), open_to_change(store, create=True) as opened:
-        run = _resumed(opened, resume) if resume else _added(opened, read_values(said), name)
+        run = _resumed(opened, resume) if resume else _added(opened, read_values(said, given=given), name, options)
         emit_text(run.name)
+        if run.status is RunStatus.DIVERGED:
+            raise _diverged(run)
         if run.status in FINAL:
             note(f"{run.name} already holds this configuration ({run.status}, {run.epochs_done} epochs).")
             note(f"for a replicate give another --seed; to train it afresh, `ncdiag runs rm {run.name}` first.")
@@ -105,11 +107,12 @@ def train(
 FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
 
 
-def _added(store: "Store", values: dict[str, Any], name: str | None) -> Run:
-    from ncdiag.execution.planning import make_plan
+def _added(store: "Store", values: dict[str, Any], name: str | None, options: "TrainingOptions") -> Run:
+    from ncdiag.execution.planning import check_plan, make_plan
     from ncdiag.store.runs import add_run
 
-    plan = make_plan({key: [value] for key, value in values.items()})
+    plan = make_plan({key: [value] for key, value in values.items()}, data_dir=options.data_dir)
+    check_plan(plan, options)
     spec = plan.specs[0]
     run, created = add_run(store, spec, name=name, data=plan.data[0])
     if name and run.name != name:
@@ -141,9 +144,13 @@ def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
     if status is RunStatus.RUNNING:
         raise UnsafeError(f"{run.name} is being trained by another process. `ncdiag runs show {run.name}` shows it")
     if status is RunStatus.DIVERGED:
-        raise DivergedError(
-            f"{run.name} diverged: the loss or the weights became NaN or infinite.\n"
-            "Its epochs so far are stored. Try a smaller --lr"
-        )
+        raise _diverged(run)
     if status is RunStatus.DEAD:
         warn(f"the features of {run.name} died: their norm is near 0 and nothing is learned. This is no collapse.")
+
+
+def _diverged(run: Run) -> DivergedError:
+    return DivergedError(
+        f"{run.name} diverged: the loss or the weights became NaN or infinite.\n"
+        "Its epochs so far are stored. Try a smaller --lr"
+    )

@@ -196,18 +196,17 @@ def _annotation(option: TrainingOption) -> Any:
     return Annotated[value, info]
 
 
-def read_values(said: Given) -> dict[str, Any]:
-    """Read one value of every option that was said. Raises `SpecError` that names the option."""
-    values: dict[str, Any] = {}
-    for name, text in said.items():
-        option = _BY_NAME[name]
-        if text is None:
-            continue
-        if isinstance(text, list):
-            values[name] = tuple(_read(option, item) for item in text)
-        else:
-            values[name] = text if isinstance(text, bool) else _read(option, text)
-    return values
+def read_values(said: Given, *, given: Given) -> dict[str, Any]:
+    """Read one value of every option that was said: of a list that a preset or a file brings, the first.
+
+    Raises `SpecError` that names the option, also for a list that was `given` on the line.
+    """
+    axes = read_axes(said)
+    for name, values in axes.items():
+        if len(values) > 1 and given.get(name) not in (None, []):
+            flag = _BY_NAME[name].flag
+            raise SpecError(f"{flag} takes one value here, and got {len(values)}; `ncdiag sweep` takes lists")
+    return {name: values[0] for name, values in axes.items()}
 
 
 def read_axes(said: Given) -> dict[str, list[Any]]:
@@ -270,6 +269,9 @@ def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
             raise SpecError(f"{path}: {key!r} is no option of a run{nearest(key, known)}; known are {', '.join(known)}")
         if isinstance(value, dict):
             raise SpecError(f"{path}: {key!r} is a table; expected a value or a list of values")
+        if isinstance(value, bool) != (_BY_NAME[name].kind is bool):
+            kind = "true or false" if _BY_NAME[name].kind is bool else "a value or a list of values"
+            raise SpecError(f"{path}: expected {kind} for {key!r}, not {value!r}")
         if isinstance(value, bool):
             said[name] = value
         elif _BY_NAME[name].kind is list:

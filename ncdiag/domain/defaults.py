@@ -16,6 +16,7 @@ from ncdiag.domain.spec import (
     RunSpec,
     StopRule,
 )
+from ncdiag.errors import SpecError
 
 _TWO_PHASES = (PhaseSpec(loss="ce", epochs=200), PhaseSpec(loss="mse", epochs=400))
 _RESNET_PHASES = (PhaseSpec(loss="ce", epochs=200), PhaseSpec(loss="mse", epochs=600))
@@ -30,6 +31,15 @@ _BY_OPTIMIZER: dict[str, dict[str, Any]] = {
     "adamw": {"lr": 1e-3, "momentum": 0.0, "schedule": "cosine"},
     "sgd": {"lr": 0.1, "momentum": 0.9, "schedule": "multistep"},
 }
+
+
+# Options that say nothing without another.
+_COMPANIONS = {"eps": "stop_at_onset", "patience": "stop_at_onset", "compensate_head": "scale_features"}
+
+
+def find_default(arch: str | None, setting: str) -> Any:
+    """Give what a run of this architecture has where the user said nothing, None for what has no such default."""
+    return _BY_ARCH.get(arch or "", {}).get(setting)
 
 
 def _default_batch_size(arch: str, dataset: str) -> int:
@@ -47,6 +57,7 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
     Raises `SpecError` where the result cannot be run.
     """
     said = {name: value for name, value in given.items() if value is not None}
+    _check_companions(given)
     arch = said.get("arch", "mlp")
     dataset = said.get("dataset", "digits")
     by_arch = _BY_ARCH.get(arch, _BY_ARCH["mlp"])  # NetworkSpec refuses an unknown name
@@ -80,6 +91,14 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
         if value.get("stop_at_onset")
         else None,
     )
+
+
+def _check_companions(given: Mapping[str, Any]) -> None:
+    """Refuse options that would be ignored without the one they belong to."""
+    for name, needed in _COMPANIONS.items():
+        if given.get(name) and needed not in given:  # the control of a grid is there, as None
+            flags = [f"--{word.replace('_', '-')}" for word in (name, needed)]
+            raise SpecError(f"{flags[0]} means something only with {flags[1]}; give that too, or leave it out")
 
 
 def _intervention(value: Mapping[str, Any]) -> Intervention | None:

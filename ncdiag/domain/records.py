@@ -81,7 +81,7 @@ EPOCH_COLUMNS = tuple(f.name for f in fields(EpochRecord))
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. The first three can be continued; the others are final.
+    """Where a run stands. `done`, `diverged` and `dead` are final; training can go on from every other.
 
     `lost` is never stored: a run that says `running` is shown as lost when the process that trained it is gone.
     """

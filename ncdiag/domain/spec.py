@@ -185,7 +185,10 @@ class Intervention:
 
 @dataclass(frozen=True, kw_only=True)
 class StopRule:
-    """End the run once NC1 has been below `eps` for `patience` evaluations in a row."""
+    """End the run once NC1 has been below `eps` for `patience` evaluations in a row, all in the last phase.
+
+    A run that collapses under cross-entropy goes on, so that it can be compared to the others under squared error.
+    """
 
     eps: float = 0.01
     patience: int = 3

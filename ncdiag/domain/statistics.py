@@ -50,6 +50,17 @@ class Components:
         return self.of_means + self.within_part
 
     @property
+    def between(self) -> float:
+        """The variance between groups, what the group means vary beyond chance; 0 at least."""
+        return max(self.of_means - self.within / self.size, 0.0) if self.df_within else math.nan
+
+    @property
+    def icc(self) -> float:
+        """The share of the variance that lies between groups (intraclass correlation); NaN where it is not known."""
+        total = self.between + self.within if self.df_within else 0.0
+        return self.between / total if total > 0 else math.nan
+
+    @property
     def within_part(self) -> float:
         """The part of `within` that `of_means` does not hold already."""
         return (1 - 1 / self.size) * self.within if self.df_within else 0.0
@@ -77,7 +88,7 @@ def t_interval(values: FloatArray, level: float) -> Interval:
 
 def log_cv(log_sd: float) -> float:
     """Give the coefficient of variation of a lognormal variable from the sd of its logarithm."""
-    return math.sqrt(math.expm1(log_sd**2)) if log_sd < 25 else math.inf
+    return math.inf if log_sd >= 25 else math.sqrt(math.expm1(log_sd**2))
 
 
 def log_sd(cv: float) -> float:

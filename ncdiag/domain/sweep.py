@@ -1,8 +1,8 @@
 """A grid of runs: every combination of the values that each option was given.
 
 The axes keep the order in which they were written, and the last one varies fastest, so the list of points is the
-same every time the same command is typed. Points that come out equal, such as the width that only one of two
-architectures uses, are one point.
+same every time the same command is typed. Points that come out equal, such as a default said and left unsaid, are one
+point.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -40,8 +40,10 @@ class Threshold:
     `fn_star` is the geometric mean over conditions of the conditions' geometric means, with a t interval on logs.
     `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval and `cv_upper`, the one-sided bound;
     `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv` whose
-    bound would stay below 8 % in a sample like this one. `over` says what the interval of fn* was computed over,
-    `conditions` or `runs`; `status` is ok, too_few or zero_variance. Undefined figures are NaN.
+    bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect, what
+    their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to a condition.
+    `over` says what the interval of fn* was computed over, `conditions` or `runs`; `status` is ok, too_few or
+    zero_variance. Undefined figures are NaN.
     """
 
     fn_star: Interval
@@ -55,6 +57,8 @@ class Threshold:
     n_conditions: int
     over: str
     status: str
+    cv_conditions: float = math.nan
+    icc: float = math.nan
 
 
 def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: float) -> Threshold:
@@ -77,6 +81,7 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         n_runs=len(logs),
         n_conditions=conditions,
         over=over,
+        **_between(logs, condition, conditions),
         status="too_few" if len(logs) < 2 else "zero_variance" if math.isnan(fn_star.lo) else "ok",
     )
 
@@ -117,6 +122,13 @@ def _spread(logs: FloatArray, condition: IntArray, conditions: int, level: float
     needed = log_cv(log_sd(CV_CLAIM) * math.sqrt(variance.estimate / upper))
     estimate, lo, hi = map(_cv_of_variance, (variance.estimate, variance.lo, variance.hi))
     return Interval(estimate=estimate, lo=lo, hi=hi), _cv_of_variance(upper), needed
+
+
+def _between(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str, float]:
+    if conditions < 2 or is_constant(logs):
+        return {}
+    components = variance_components(logs, condition)
+    return {"cv_conditions": _cv_of_variance(components.between), "icc": components.icc}
 
 
 def _cv_of_variance(variance: float) -> float:

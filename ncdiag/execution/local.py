@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -100,7 +100,8 @@ class _Pool:
                         idle, process = self._start_worker()
                         workers[idle] = process
                     current[idle] = waiting.pop()
-                    idle.send(current[idle])
+                    with suppress(BrokenPipeError):  # it died while idle; its end of the pipe says so below
+                        idle.send(current[idle])
                 for pipe in wait(list(current)):
                     assert isinstance(pipe, Connection)
                     try:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.domain.spec import RunSpec
+from ncdiag.domain.spec import Arch, DataSpec, RunSpec
 from ncdiag.domain.sweep import expand
-from ncdiag.training.datasets import identify_dataset
+from ncdiag.execution.worker import TrainingOptions, pick_device
+from ncdiag.training.datasets import identify_dataset, load_dataset
+from ncdiag.training.networks import check_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +19,16 @@ class Plan:
 
     specs: list[RunSpec]
     paths: dict[str, Path]  # content SHA-256 -> folder or file
+    data_dir: Path | None = None
 
     @property
     def data(self) -> list[dict[str, str]]:
         """Give, for each run, what the store should remember of where its data lies."""
-        return [{"path": str(self.paths[s.data.sha256])} if s.data.sha256 else {} for s in self.specs]
+        downloaded = {"data_dir": str(self.data_dir.absolute())} if self.data_dir else {}
+        return [{"path": str(self.paths[s.data.sha256])} if s.data.sha256 else downloaded for s in self.specs]
 
 
-def make_plan(axes: Mapping[str, Sequence[Any]]) -> Plan:
+def make_plan(axes: Mapping[str, Sequence[Any]], *, data_dir: Path | None = None) -> Plan:
     """Give the runs of a grid. Raises `SpecError` for one that cannot be run, `DataError` for unusable data."""
     names = {name: identify_dataset(name) for name in axes.get("dataset", ())}
 
@@ -35,4 +39,20 @@ def make_plan(axes: Mapping[str, Sequence[Any]]) -> Plan:
         return complete_spec(point)
 
     paths = {source.sha256: source.path for source in names.values() if source.sha256 and source.path}
-    return Plan(specs=expand(axes, make_spec), paths=paths)
+    return Plan(specs=expand(axes, make_spec), paths=paths, data_dir=data_dir)
+
+
+def check_plan(plan: Plan, options: TrainingOptions) -> None:
+    """Raise what would keep a run from beginning, before anything of the plan is stored.
+
+    That is an unknown device, data that is not there or cannot be used, and a network that does not fit the data.
+    """
+    pick_device(options.device)
+    shapes: dict[tuple[DataSpec, Arch], tuple[tuple[int, int, int], int]] = {}
+    for spec in plan.specs:
+        key = spec.data, spec.network.arch
+        if key not in shapes:
+            path = plan.paths.get(spec.data.sha256 or "")
+            data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
+            shapes[key] = data.input_shape, data.num_classes
+        check_fit(spec.network, input_shape=shapes[key][0])

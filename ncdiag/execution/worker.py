@@ -4,23 +4,24 @@ A run belongs to the owner that claimed it. Every write names the owner, so a pr
 was stopped for long and another took over, cannot write a thing.
 """
 
-import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, SpecError, StoreError, UnsafeError
+from ncdiag.execution.keeper import Keeper, find_state
 from ncdiag.store import epochs, interventions, runs
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import hold_lease, new_owner
-from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
 from ncdiag.training.datasets import load_dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
 from ncdiag.training.reproducibility import environment, flush_denormals, numeric_fingerprint
@@ -32,7 +33,7 @@ Listener = Callable[[Run, Event], None]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How to train, as opposed to what: nothing here changes the numbers of a run on a given device."""
+    """How to train, as opposed to what: on one device, nothing here changes the numbers of a run."""
 
     device: str = "auto"
     data_dir: Path | None = None
@@ -44,10 +45,9 @@ def pick_device(name: str) -> torch.device:
     """Give the device of a name; `auto` is the first CUDA device, or the CPU where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SpecError(f"device {name!r} is not known; expected auto, cpu, cuda or cuda:N") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise SpecError(f"device {name!r} is not known; expected auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA device"
         raise SpecError(f"device {name!r} is not here; torch {torch.__version__} sees {found}. Use --device auto")
@@ -66,8 +66,8 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     with ExitStack() as stack:
         if not stack.enter_context(hold_lease(store, run.id, owner)):
             return RunStatus.RUNNING
-        run = runs.get_run(store, run.name)  # another process may have trained it since it was listed
-        stack.enter_context(_threads(run.fingerprint.get("threads") if run.epochs_done else None))
+        run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
+        stack.enter_context(_threads(run.fingerprint.get("threads")))
         start = _find_start(run, store.run_folder(run.id), device, allow_inexact=options.allow_inexact)
         claimed = runs.claim_run(
             store,
@@ -77,19 +77,23 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
             environment=environment(device),
             fingerprint=numeric_fingerprint(device),
             inexact=start.inexact,
+            discard_after=start.epoch if start.discard else None,
         )
         if not claimed:
             return RunStatus.RUNNING
+        stack.enter_context(_beating(store, run.id, owner))
         finish = partial(runs.finish_run, store, run.id, owner=owner)
+        keeper = Keeper(store.run_folder(run.id), run, every=options.checkpoint_every)
         try:
-            with _beating(store, run.id, owner):
-                for event in _train(store, run, start, options, owner, device):
-                    listen(run, event)
-                    if isinstance(event, Ended):
-                        finish(status=event.status, reason=event.reason)
-                        return event.status
+            for event in _train(store, run, start, options, owner, device, keeper):
+                listen(run, event)
+                if isinstance(event, Ended):
+                    finish(status=event.status, reason=event.reason)
+                    return event.status
             raise AssertionError("the loop ends every run with an Ended event")
         except (KeyboardInterrupt, SystemExit):
+            with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
+                keeper.save_latest()
             finish(status=RunStatus.INTERRUPTED, reason="stopped by a signal")
             raise
         except Exception as error:
@@ -99,33 +103,73 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
 
 
 def _train(
-    store: Store, run: Run, start: "_Start", options: TrainingOptions, owner: str, device: torch.device
+    store: Store,
+    run: Run,
+    start: "_Start",
+    options: TrainingOptions,
+    owner: str,
+    device: torch.device,
+    keeper: Keeper,
 ) -> Iterator[Event]:
     """Train a run that is ours, store what happens, and pass it on."""
     spec = RunSpec.from_dict(run.config)
-    folder = store.run_folder(run.id)
-    if start.discard:
-        epochs.discard_after(store, run.id, start.epoch, owner=owner)
-    remove_checkpoints(folder, [epoch for epoch in list_checkpoints(folder) if epoch > start.epoch])
-    path = run.data.get("path")
-    data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=Path(path) if path else None)
+    path, data_dir = run.data.get("path"), run.data.get("data_dir")
+    data = load_dataset(
+        spec.data,
+        arch=spec.network.arch,
+        data_dir=options.data_dir or (Path(data_dir) if data_dir else None),
+        path=Path(path) if path else None,
+    )
     if run.data_sha256 not in (None, data.sha256):
         raise UnsafeError(
             f"{run.name} was begun on data with SHA-256 {run.data_sha256}, and finds {data.sha256} now.\n"
             "Put the old data back, or remove the run and train it afresh"
         )
     runs.describe_data(store, run.id, owner=owner, sha256=data.sha256, sizes=data.sizes)
-    states = {0: load_checkpoint(folder, start.epoch)} if start.epoch else None
-    for event in train([spec], data.to(device), checkpoint_every=options.checkpoint_every, states=states):
+    states = {0: start.state} if start.state else None
+    for event in train([spec], data.to(device), states=states):
         if isinstance(event, EpochDone):
             epochs.append_epoch(store, run.id, event.record, owner=owner)
         elif isinstance(event, Intervened):
             interventions.add_intervention(store, run.id, owner=owner, **asdict(event.record))
         elif isinstance(event, Checkpoint):
-            save_checkpoint(folder, event.epoch, event.state)
-            keep = {*_phase_ends(spec), event.epoch}
-            remove_checkpoints(folder, [epoch for epoch in list_checkpoints(folder) if epoch not in keep])
+            keeper.keep(event)
         yield event
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Where a run begins: from `state`, with the stored rows that came after it thrown away if `discard`."""
+
+    state: dict[str, Any] | None = None
+    discard: bool = False
+    inexact: bool = False
+
+    @property
+    def epoch(self) -> int:
+        return self.state["epoch"] if self.state else 0
+
+
+def _find_start(run: Run, folder: Path, device: torch.device, *, allow_inexact: bool) -> _Start:
+    """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
+
+    In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
+    """
+    state = find_state(folder, run)
+    now = numeric_fingerprint(device)
+    changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
+    if not changed or not (state or run.epochs_done):
+        return _Start(state=state)
+    if state is None:
+        return _Start(discard=True)
+    if allow_inexact:
+        return _Start(state=state, discard=True, inexact=True)
+    differences = ", ".join(f"{name} {run.fingerprint.get(name)!r} -> {now[name]!r}" for name in changed)
+    raise UnsafeError(
+        f"{run.name} was trained in another numeric environment: {differences}\n"
+        "Continued here, it would not be the run it was. Restore that environment, or pass --allow-inexact,\n"
+        "which continues from the last checkpoint and marks the run as inexact"
+    )
 
 
 @contextmanager
@@ -157,41 +201,3 @@ def _beating(store: Store, run_id: int, owner: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Start:
-    """Where a run begins: after `epoch`, with what is stored of later epochs thrown away if `discard`."""
-
-    epoch: int = 0
-    discard: bool = False
-    inexact: bool = False
-
-
-def _find_start(run: Run, folder: Path, device: torch.device, *, allow_inexact: bool) -> _Start:
-    """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
-
-    In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
-    """
-    # a folder may outlive its store: what lies there beyond the stored epochs is of another run
-    checkpoints = [epoch for epoch in list_checkpoints(folder) if epoch <= run.epochs_done]
-    if not run.epochs_done:
-        return _Start()
-    now = numeric_fingerprint(device)
-    changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
-    if not checkpoints:
-        return _Start(discard=bool(changed))
-    if not changed:
-        return _Start(epoch=checkpoints[-1])
-    if allow_inexact:
-        return _Start(epoch=checkpoints[-1], discard=True, inexact=True)
-    differences = ", ".join(f"{name} {run.fingerprint.get(name)!r} -> {now[name]!r}" for name in changed)
-    raise UnsafeError(
-        f"{run.name} was trained in another numeric environment: {differences}\n"
-        "Continued here, it would not be the run it was. Restore that environment, or pass --allow-inexact,\n"
-        "which continues from the last checkpoint and marks the run as inexact"
-    )
-
-
-def _phase_ends(spec: RunSpec) -> list[int]:
-    return list(itertools.accumulate(phase.epochs for phase in spec.phases))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ncdiag.errors import StoreError
 from ncdiag.store import migrate, schema
+from ncdiag.store.faults import MissingStoreError
 from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
 
 __all__ = ["Store", "open_store"]
@@ -44,7 +45,7 @@ def _check_place(store: Store, *, create: bool) -> None:
     if path.exists():
         return
     if not create:
-        raise StoreError(
+        raise MissingStoreError(
             f"no store at {store.label}.\n"
             "`ncdiag train` and `ncdiag sweep` make one; an existing one elsewhere is given with --store PATH"
         )

@@ -60,18 +60,13 @@ def list_epochs(store: Store, run_id: int) -> list[EpochRecord]:
         return [to_epoch(row) for row in connection.execute(query).mappings().all()]
 
 
-@retried
-def discard_after(store: Store, run_id: int, epoch: int, *, owner: str) -> None:
-    """Delete the records and interventions of a run that came after an epoch, since it resumes from there.
-
-    Raises `TakenOverError` when the run is no longer trained by `owner`.
-    """
+def discard_epochs(connection: Connection, run_id: int, after: int) -> None:
+    """Delete, inside a write, the records and interventions of a run that came after an epoch."""
     epochs, interventions, runs = schema.epochs, schema.interventions, schema.runs
-    with store.write() as connection:
-        fence(connection, run_id, owner)
-        connection.execute(delete(epochs).where(epochs.c.run_id == run_id, epochs.c.epoch > epoch))
-        connection.execute(delete(interventions).where(interventions.c.run_id == run_id, interventions.c.epoch > epoch))
-        kept = epochs.c.run_id == run_id
-        seconds = select(func.coalesce(func.sum(epochs.c.seconds), literal(0.0))).where(kept).scalar_subquery()
-        last = select(func.coalesce(func.max(epochs.c.epoch), 0)).where(kept).scalar_subquery()
-        connection.execute(update(runs).where(runs.c.id == run_id).values(seconds=seconds, epochs_done=last))
+    connection.execute(delete(epochs).where(epochs.c.run_id == run_id, epochs.c.epoch > after))
+    # an intervention after epoch e is carried out again before epoch e + 1
+    connection.execute(delete(interventions).where(interventions.c.run_id == run_id, interventions.c.epoch >= after))
+    kept = epochs.c.run_id == run_id
+    seconds = select(func.coalesce(func.sum(epochs.c.seconds), literal(0.0))).where(kept).scalar_subquery()
+    last = select(func.coalesce(func.max(epochs.c.epoch), 0)).where(kept).scalar_subquery()
+    connection.execute(update(runs).where(runs.c.id == run_id).values(seconds=seconds, epochs_done=last))

@@ -21,6 +21,10 @@ T = TypeVar("T")
 TRIES = 5
 
 
+class MissingStoreError(StoreError):
+    """There is no store at the place that was named."""
+
+
 class StoreBusyError(StoreError):
     """Another process held the store for longer than the busy timeout; the same call may succeed later."""
 

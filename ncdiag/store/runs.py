@@ -19,6 +19,7 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
 from ncdiag.store import schema
+from ncdiag.store.epochs import discard_epochs
 from ncdiag.store.faults import TakenOverError, retried
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import fence, this_host
@@ -100,6 +101,14 @@ def get_run(store: Store, name: str) -> Run:
         return _named(store, connection, [name])[0]
 
 
+def get_run_by_id(store: Store, run_id: int) -> Run:
+    """Give the run of that id, whatever it is called by now; raises `UnknownRunError` if it was removed."""
+    found = list_runs(store, [run_id])
+    if not found:
+        raise UnknownRunError(f"run {run_id} is no longer in the store {store.label}; it was removed meanwhile")
+    return found[0]
+
+
 def _named(store: Store, connection: Connection, names: Sequence[str]) -> list[Run]:
     found = {
         run.name: run for some in chunked(names) for run in select_runs(store, connection, schema.runs.c.name.in_(some))
@@ -137,12 +146,14 @@ def claim_run(
     environment: Mapping[str, Any],
     fingerprint: Mapping[str, Any] | None = None,
     inexact: bool = False,
+    discard_after: int | None = None,
 ) -> bool:
     """Make `owner` the one who trains a run, and tell whether it won: False when another has it, or it is final.
 
     Takes a run that is pending, interrupted, lost or failed. Call it while holding `leases.hold_lease` for the same
     owner, else the run is lost from the start. `environment`, and `fingerprint` if given, replace what is stored of
-    them; `inexact` marks the run for good, in the same transaction.
+    them. In the same transaction `inexact` marks the run for good, and the epochs after `discard_after` are deleted:
+    rows of one environment never stand under the fingerprint of another.
     """
     runs = schema.runs
     changes: dict[str, Any] = {"environment": dict(environment)}
@@ -173,6 +184,8 @@ def claim_run(
                 **changes,
             )
         )
+        if claimed.rowcount == 1 and discard_after is not None:
+            discard_epochs(connection, run_id, discard_after)
         return claimed.rowcount == 1
 
 

@@ -49,9 +49,9 @@ class Intervened:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The state after an epoch, by reference: use it before asking for the next event.
+    """The state after an epoch, by reference: save or copy it before asking for the next event.
 
-    `milestone` marks the end of a phase, where other runs may branch off.
+    `milestone` marks the end of a phase, where other runs may branch off, and the end of the run.
     """
 
     member: int
@@ -76,7 +76,6 @@ def train(
     specs: Sequence[RunSpec],
     data: Dataset,
     *,
-    checkpoint_every: int = 50,
     states: Mapping[int, dict[str, Any]] | None = None,
 ) -> Iterator[Event]:
     """Train a group of runs on one data set, on the device where the data lies.
@@ -89,7 +88,7 @@ def train(
         for epoch in range(1, max(spec.epochs for spec in specs) + 1):
             for member in members:
                 if member.live and member.epoch == epoch - 1:
-                    yield from member.run_epoch(checkpoint_every)
+                    yield from member.run_epoch()
 
 
 class _Member:
@@ -120,7 +119,7 @@ class _Member:
         else:
             self._restore(state)
 
-    def run_epoch(self, checkpoint_every: int) -> Iterator[Event]:
+    def run_epoch(self) -> Iterator[Event]:
         started = time.perf_counter()
         phase_number, phase_epoch = self.spec.phase_of(self.epoch + 1)
         phase = self.spec.phases[phase_number - 1]
@@ -152,8 +151,8 @@ class _Member:
         else:
             self.seconds += time.perf_counter() - started
         ended = self._ending(total_loss)
-        milestone = phase_epoch == phase.epochs
-        if (ended and ended.status is RunStatus.DONE) or milestone or self.epoch % checkpoint_every == 0:
+        if ended is None or ended.status is RunStatus.DONE:
+            milestone = ended is not None or phase_epoch == phase.epochs
             yield Checkpoint(member=self.index, epoch=self.epoch, milestone=milestone, state=self._state())
         if ended:
             self.live = False
@@ -212,7 +211,8 @@ class _Member:
         self.largest_norm = max(self.largest_norm, norm if math.isfinite(norm) else 0.0)
         dead = norm <= DEAD_NORM * self.largest_norm and accuracy < self.near_chance
         self.dying = self.dying + 1 if dead else 0
-        collapsed = self.spec.stop is not None and nc1 < self.spec.stop.eps and accuracy >= MIN_ACCURACY
+        last_phase = record.phase == len(self.spec.phases)
+        collapsed = self.spec.stop is not None and last_phase and nc1 < self.spec.stop.eps and accuracy >= MIN_ACCURACY
         self.below = self.below + 1 if collapsed else 0
 
     def _ending(self, total_loss: float) -> Ended | None:

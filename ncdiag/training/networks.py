@@ -19,7 +19,9 @@ _NETWORKS: dict[Arch, Callable[..., Network]] = {
     "resnet20": ResNet,
 }
 
-SMALLEST_IMAGE = 4  # pixels; a narrower image leaves the convolutions nothing to slide over
+# Pixels. A narrower image leaves the convolutions nothing to slide over; a ResNet halves it twice, and from 4 pixels
+# a batch of one image would leave BatchNorm a single value to normalise.
+SMALLEST_IMAGE: dict[Arch, int] = {"mlp": 1, "cnn": 4, "resnet20": 5}
 
 
 def build_network(
@@ -29,10 +31,16 @@ def build_network(
 
     Raises `SpecError` if a convolutional network is asked for vectors or for images too small for it.
     """
-    if spec.arch != "mlp" and min(input_shape[1:]) < SMALLEST_IMAGE:
-        _, height, width = input_shape
+    check_fit(spec, input_shape=input_shape)
+    return _NETWORKS[spec.arch](spec, input_shape=input_shape, num_classes=num_classes, generator=generator)
+
+
+def check_fit(spec: NetworkSpec, *, input_shape: tuple[int, int, int]) -> None:
+    """Raise `SpecError` if a network cannot take inputs [C, H, W]."""
+    smallest = SMALLEST_IMAGE[spec.arch]
+    _, height, width = input_shape
+    if min(height, width) < smallest:
         raise SpecError(
-            f"{spec.arch} needs images of at least {SMALLEST_IMAGE} x {SMALLEST_IMAGE} pixels; "
+            f"{spec.arch} needs images of at least {smallest} x {smallest} pixels; "
             f"this data set holds {height} x {width}. Use --arch mlp"
         )
-    return _NETWORKS[spec.arch](spec, input_shape=input_shape, num_classes=num_classes, generator=generator)

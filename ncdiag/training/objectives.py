@@ -59,5 +59,5 @@ def learning_rate(spec: OptimizerSpec, phase: PhaseSpec, epoch: int) -> float:
         return spec.lr * (1 + math.cos(math.pi * (epoch - 1) / phase.epochs)) / 2
     if spec.schedule == "multistep":
         milestones = phase.milestones or (phase.epochs // 2, 3 * phase.epochs // 4)
-        return spec.lr * 0.1 ** sum(epoch > milestone for milestone in milestones)
+        return spec.lr * 0.1 ** sum(epoch > milestone > 0 for milestone in milestones)
     return spec.lr

@@ -7,7 +7,7 @@ a generator that something else shares, so measuring, resuming and grouping cann
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +55,10 @@ def device_name(device: torch.device) -> str:
     """Give the name of the accelerator, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 

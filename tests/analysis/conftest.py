@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "cpu",
     "config": {},
 }
-MEASURED = ("feature_norm", "train_accuracy", "nc1")
+MEASURED = ("feature_norm", "train_accuracy", "nc1", "lr", "weight_norm", "train_loss")
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -51,11 +51,15 @@ def build(runs: Mapping[str, Mapping[str, Any]]) -> Frames:
     """Give the frames of runs: per name its hyperparameters, and `epoch` with lists of what was measured there."""
     described, measured = [], []
     for seed, (name, said) in enumerate(runs.items()):
-        about = {key: value for key, value in said.items() if key in (*WHOLE, *REAL, *TEXT)}
+        known = {key: value for key, value in said.items() if key in (*WHOLE, *REAL, *TEXT)}
+        about = {
+            key: value for key, value in known.items() if not isinstance(value, list)
+        }  # lr is also a column of epochs
         epochs = said.get("epoch", [])
         described.append({"seed": seed, "epochs_done": max(epochs, default=0), **DEFAULTS, **about, "run": name})
         for row, epoch in enumerate(epochs):
-            cells = {key: said[key][row] for key in ("phase", "loss", "nonfinite", *MEASURED) if key in said}
+            told = ("phase", "loss", "nonfinite", *MEASURED)
+            cells = {key: said[key][row] for key in told if isinstance(said.get(key), list)}
             measured.append({"run": name, "epoch": epoch, "phase": 1, "loss": "mse", **cells})
     epochs_frame = typed(
         measured,

@@ -51,7 +51,7 @@ def test_what_is_left_out_is_named(make_frames, make_run, other, says):
 
 
 def test_the_eps_of_the_stop_rule_is_no_caution_where_it_is_the_same(make_frames, make_run):
-    assert cautions(make_frames({"a": make_run(config={"stop": {"eps": 0.01}}), "b": make_run()})) == ()
+    assert cautions(make_frames({"a": make_run(config={"stop": {"eps": 0.01}}), "b": make_run(21.0)})) == ()
 
 
 def test_small_nc1_without_learning_is_named(make_frames, make_run):

@@ -68,6 +68,7 @@ def test_a_thousand_runs_take_a_fraction_of_a_second(make_frames, make_run):
             "nc1": np.exp(-t / 50 + 0.1 * rng.normal(size=len(t))),
             "feature_norm": 20 * np.exp(-t / 100),
             "train_accuracy": 0.99,
+            "lr": 1e-3,
             "nonfinite": None,
         }
     )

@@ -7,9 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ncdiag.analysis.additivity import additivity_results
+from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.leads import lead_results
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.selection import select_runs
+from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.onset import OnsetRule
 
@@ -39,7 +44,7 @@ def released():
         tables.append(table.assign(run=file.removesuffix(".csv")))
     epochs = pd.concat(tables, ignore_index=True)
     epochs = epochs.rename(columns={"feat_norm": "feature_norm", "train": "train_accuracy"})
-    epochs = epochs.assign(loss=np.where(epochs["phase"] == 1, "ce", "mse"), nonfinite=None)
+    epochs = epochs.assign(loss=np.where(epochs["phase"] == 1, "ce", "mse"), nonfinite=None, lr=np.nan)
     names = runs["file"].str.removesuffix(".csv")
     runs = runs.assign(run=names, status="done", origin="imported", phases="ce:200,mse", config=[{}] * len(runs))
     runs = runs.assign(epochs_done=names.map(epochs.groupby("run")["epoch"].max()), **dict.fromkeys(UNKNOWN))
@@ -122,3 +127,79 @@ def test_out_of_sample_nothing_beats_the_median_twenty_epochs_into_the_second_ph
     assert found.onset == np.median(others)
     assert found.lo < 340 < found.hi
     assert math.isfinite(found.hi)
+
+
+def of_the_twelve(released, question):
+    runs, epochs = released
+    twelve = runs[runs["run"].isin(TWELVE)]
+    return question(Asked(runs=twelve, epochs=epochs, rule=PUBLISHED))
+
+
+def test_a_low_cv_partly_says_that_the_norm_is_flat_by_then(released):
+    """PAPER.md, what the logs show, 3: the CV at other eps, and that of fn at the fixed epoch 280."""
+    placebo, sensitivity = of_the_twelve(released, threshold_check_results)
+    assert placebo.extra["epoch"] == 280
+    assert round(100 * placebo.extra["cv"], 1) == 10.7
+    assert round(100 * placebo.extra["cv_at_onset"], 1) == 6.2
+    assert placebo.p > 0.05
+    cv = {round(row["eps"], 3): row["cv"] for row in sensitivity.extra["curve"]}
+    assert [round(100 * cv[eps]) for eps in (0.05, 0.03, 0.02, 0.01)] == [69, 62, 14, 6]
+
+
+@pytest.mark.parametrize(("where", "epoch"), [("dataset=cifar10", 660), ("dataset=mnist", 110)])
+def test_onsets_of_the_resnet_are_those_of_its_schedule(released, where, epoch):
+    """PAPER.md, 2: the first evaluation after a drop of the learning rate, in every seed; the logs have no rate."""
+    runs, epochs = released
+    found = fn_star_of(select_runs(runs, f"arch=resnet20 and {where}"), epochs, PUBLISHED)
+    assert any(f"same evaluation, epoch {epoch}, and the learning rate was not logged" in w for w in found.warnings)
+
+
+def test_the_published_lead_drops_runs_and_out_of_sample_it_hardly_beats_guessing(released):
+    found = of_the_twelve(released, lead_results)
+    published = next(r for r in found if r.quantity == "lead" and r.extra["held_out"] == "none")
+    assert (published.extra["n_crossed"], published.extra["n_never"]) == (10, 2)
+    assert published.estimate == pytest.approx(78)  # by hand from the logs: first logged epoch with fn <= 1.0516
+    skills = [r for r in found if r.extra.get("primary")]
+    assert [r.extra["held_out"] for r in skills] == ["run", "condition"]
+    assert all(r.estimate < 0.1 and r.p > 0.05 for r in skills)
+    error = {r.extra["baseline"]: r.estimate for r in found if r.quantity == "mae" and r.extra["held_out"] == "run"}
+    assert error["nc1<1.5eps"] < error["median"]
+
+
+def test_the_published_grid_compares_two_losses_and_is_refused(released):
+    runs, epochs = released
+    found = additivity_results(onset_table(runs, epochs, PUBLISHED))
+    assert {result.status for result in found} == {"not_testable"}
+    assert "resnet20 mnist: ce" in found[0].warnings[0]
+
+
+def regularity(released, quantity, rule=PUBLISHED):
+    runs, epochs = released
+    runs = runs[runs["run"] != "ce_only_ablation"]  # another experiment: it has no second phase
+    found = regularity_results(onset_table(runs, epochs, rule), rule=rule)
+    return next(result for result in found if result.quantity == quantity and result.n_runs > 3)
+
+
+def test_the_turn_in_depth_hangs_on_eps(released):
+    """PAPER.md, 6: the published curve compares eps 0.05 (depth 2 and 3) with 0.01 (depth 5 and 7)."""
+    at_one_percent = regularity(released, "non_monotone")
+    assert [level["n_collapsed"] for level in at_one_percent.extra["levels"]] == [0, 0, 3, 3]
+    assert (at_one_percent.extra["turn"], at_one_percent.extra["verdict"]) == (5, "supported")
+    at_five_percent = regularity(released, "non_monotone", OnsetRule(rule="first", eps=0.05))
+    assert [level["n_collapsed"] for level in at_five_percent.extra["levels"]] == [3, 3, 3, 3]
+    assert at_five_percent.extra["verdict"] == "inconclusive"
+
+
+def test_the_regimes_of_weight_decay(released):
+    levels = regularity(released, "slow_when_low").extra["levels"]
+    assert [round(level["rmst"]) for level in levels] == [380, 290, 297, 800]
+    assert [level["n_collapsed"] for level in levels] == [3, 3, 3, 0]
+    high = regularity(released, "fails_when_high")
+    assert high.p == pytest.approx(1 / 64)
+    assert high.extra["edge"] == [1e-4, 5e-4]
+
+
+def test_no_width_was_released(released):
+    runs, epochs = released
+    found = regularity_results(onset_table(runs, epochs, PUBLISHED), rule=PUBLISHED)
+    assert next(result for result in found if result.quantity == "trend").status == "not_testable"

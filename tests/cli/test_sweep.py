@@ -70,7 +70,7 @@ def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) ->
     assert "1 of 3 points failed" in answer.err
     assert "run-1" in answer.err
     with open_store("ncdiag.db") as store:
-        assert [run.status for run in list_runs(store)] == [RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
+        assert [run.status for run in list_runs(store)] == [RunStatus.PENDING, RunStatus.DONE, RunStatus.DONE]
     (tmp_path / "ncdiag.db.runs" / "1" / "epoch-000003.pt").rmdir()
     assert cli("sweep", *SMALL_OPTIONS, "--seed", "0:3", "--jobs", "1").code == 0
     with open_store("ncdiag.db") as store:
@@ -100,6 +100,16 @@ def test_quickstart_preset_is_three_conditions_of_three_seeds(cli: Cli) -> None:
     assert {row["dataset"] for row in rows} == {"digits"}
     assert len({row["weight_decay"] for row in rows}) == 3
     assert [row["seed"] for row in rows] == [0, 1, 2] * 3
+
+
+@pytest.mark.parametrize(("preset", "points"), [("intervention", 15), ("intervention-compensated", 15)])
+def test_intervention_presets_branch_five_seeds_three_ways(cli: Cli, preset: str, points: int) -> None:
+    answer = cli("sweep", "--preset", preset, "--dry-run", "--format", "json")
+    assert answer.code == 0, answer.err
+    rows = json.loads(answer.out)["points"]
+    assert len(rows) == points
+    assert {row["seed"] for row in rows} == set(range(5))
+    assert {row["phases"] for row in rows} == {"ce:10,mse:110"}
 
 
 def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_path: Path) -> None:

@@ -102,3 +102,24 @@ def test_the_upper_bound_of_the_cv_covers():
     true_cv = math.sqrt(math.expm1(0.08**2))
     bounds = [estimate_threshold(draw, np.zeros(4, dtype=int), 0.95).cv_upper for draw in draws]
     assert np.mean(np.array(bounds) > true_cv) == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_effect_of_conditions_is_what_their_means_vary_beyond_the_seeds():
+    logs = np.array([[0.0, 0.02], [0.1, 0.12], [-0.1, -0.06]])
+    found = estimate_threshold(np.exp(logs.ravel()), np.repeat(np.arange(3), 2), 0.95)
+    within = logs.var(axis=1, ddof=1).mean()
+    between = logs.mean(1).var(ddof=1) - within / 2
+    assert found.cv_conditions == pytest.approx(math.sqrt(math.expm1(between)))
+    assert found.icc == pytest.approx(between / (between + within))
+
+
+def test_conditions_that_vary_less_than_their_seeds_have_no_effect_of_their_own():
+    found = estimate_threshold(np.array([0.9, 1.1, 0.9, 1.1]), np.array([0, 0, 1, 1]), 0.95)
+    assert (found.cv_conditions, found.icc) == (0, 0)
+
+
+def test_without_several_seeds_or_conditions_the_effect_is_not_known():
+    for condition in (np.arange(3), ONE):
+        found = estimate_threshold(np.array([0.9, 1.0, 1.2]), condition, 0.95)
+        assert math.isnan(found.cv_conditions)
+        assert math.isnan(found.icc)

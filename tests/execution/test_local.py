@@ -36,9 +36,9 @@ class Heard:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, jobs: int, tmp_path: Path) -> None:
     good = [small_spec(seed=seed) for seed in range(2)]
-    runs = plan_sweep(store, specs=[good[0], small_spec(optimizer="sgd", lr=1e20), small_spec(batch_size=16), good[1]])
-    (store.run_folder(runs[2].id)).mkdir(parents=True)
-    (store.run_folder(runs[2].id) / "epoch-000003.pt").mkdir()  # in the way of its checkpoint
+    gone = small_spec(dataset="gone", sha256="0" * 64)
+    specs = [good[0], small_spec(optimizer="sgd", lr=1e20), gone, good[1]]
+    runs = plan_sweep(store, specs=specs, data=[{}, {}, {"path": str(tmp_path / "gone.npz")}, {}])
     heard = Heard()
     outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=heard)
     assert [outcome.status for outcome in outcomes] == [
@@ -47,7 +47,7 @@ def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, 
         RunStatus.FAILED,
         RunStatus.DONE,
     ]
-    assert "checkpoint" in str(outcomes[2].error)
+    assert "gone" in str(outcomes[2].error)
     assert [run.status for run in list_runs(store)] == [outcome.status for outcome in outcomes]
     assert heard.epochs[runs[0].id] == [1, 2, 3, 4, 5, 6]
     assert heard.ended == {runs[0].id: "done", runs[1].id: "diverged", runs[3].id: "done"}

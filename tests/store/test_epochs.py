@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from ncdiag.domain.records import METRICS, EpochRecord, RunStatus
-from ncdiag.store.epochs import append_epoch, append_epochs, discard_after, list_epochs
+from ncdiag.store.epochs import append_epoch, append_epochs, discard_epochs, list_epochs
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.interventions import add_intervention, list_interventions
 from ncdiag.store.leases import hold_lease
@@ -72,8 +72,6 @@ def test_a_process_that_lost_its_run_stores_nothing(store, running, owner, recor
     with pytest.raises(TakenOverError, match="no longer trained by this process") as caught:
         append_epoch(store, running.id, record(2), owner=owner)
     with pytest.raises(TakenOverError):
-        discard_after(store, running.id, 0, owner=owner)
-    with pytest.raises(TakenOverError):
         add_intervention(store, running.id, owner=owner, epoch=1, alpha=0.5, compensate_head=False)
 
     assert caught.value.exit_code == 3
@@ -109,14 +107,16 @@ def test_discarding_keeps_what_came_before(store, running, owner, record):
     for epoch in (2, 4):
         add_intervention(store, running.id, owner=owner, epoch=epoch, alpha=0.5, compensate_head=False)
 
-    discard_after(store, running.id, 3, owner=owner)
+    with store.write() as connection:
+        discard_epochs(connection, running.id, 3)
 
     assert list_epochs(store, running.id) == [record(1), record(2), record(3)]
     assert [done.epoch for done in list_interventions(store, running.id)] == [2]
     run = get_run(store, running.name)
     assert (run.epochs_done, run.seconds) == (3, 1.5)
 
-    discard_after(store, running.id, 0, owner=owner)
+    with store.write() as connection:
+        discard_epochs(connection, running.id, 0)
     run = get_run(store, running.name)
     assert (run.epochs_done, run.seconds) == (0, 0.0)
 

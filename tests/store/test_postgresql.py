@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import StoreError
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epochs, discard_after, list_epochs
+from ncdiag.store.epochs import append_epochs, discard_epochs, list_epochs
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.imports import import_runs
 from ncdiag.store.leases import hold_lease
@@ -42,7 +42,8 @@ def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
         assert not claim_run(store, 1, owner="other", device="cpu", environment={})
         rows = [(1, record(1)), (1, record(2)), (1, strange), (1, record(4)), (1, record(2))]
         append_epochs(store, rows, owner=owner)
-        discard_after(store, 1, 3, owner=owner)
+        with store.write() as connection:
+            discard_epochs(connection, 1, 3)
         assert get_run(store, "run-1").status is RunStatus.RUNNING
         assert finish_run(store, 1, owner=owner, status=RunStatus.DONE)
     assert list_epochs(store, 1) == [record(1), record(2), strange]

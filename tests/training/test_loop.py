@@ -116,9 +116,9 @@ def test_continued_run_has_the_same_weights_and_records(digits: Dataset, optimiz
     spec = make_spec(
         optimizer=optimizer, schedule=schedule, lr=0.01, scale_features=Intervention.parse("3@3"), stop_at_onset=True
     )
-    events, states = run([spec], digits, checkpoint_every=1)
+    events, states = run([spec], digits)
     for epoch in (1, 3, 4):  # in either phase, and at the switch where the intervention comes
-        continued, again = run([spec], digits, checkpoint_every=1, states={0: states[0, epoch]})
+        continued, again = run([spec], digits, states={0: states[0, epoch]})
         assert same(again[0, 6]["weights"], states[0, 6]["weights"])
         assert records(continued) == records(events)[epoch:]
 
@@ -151,7 +151,7 @@ def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
     assert end.status is RunStatus.DIVERGED
     assert f"epoch {last.record.epoch}" in str(end.reason)
     assert not math.isfinite(last.record.train_loss or 0.0)
-    assert not states
+    assert (0, last.record.epoch) not in states
 
 
 def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
@@ -223,17 +223,17 @@ def test_evaluations_come_every_n_epochs_and_at_the_end_of_a_phase(digits: Datas
 
 
 def test_checkpoint_comes_after_the_record_of_its_epoch(digits: Dataset) -> None:
-    events, _ = run([make_spec()], digits, checkpoint_every=2)
+    events, _ = run([make_spec(eval_every=2)], digits)
     order = [(type(e).__name__, e.record.epoch if isinstance(e, EpochDone) else e.epoch) for e in events[:-1]]  # type: ignore[union-attr]
     assert order == [
-        ("EpochDone", 1),
+        ("Checkpoint", 1),
         ("EpochDone", 2),
         ("Checkpoint", 2),
         ("EpochDone", 3),
         ("Checkpoint", 3),
         ("EpochDone", 4),
         ("Checkpoint", 4),
-        ("EpochDone", 5),
+        ("Checkpoint", 5),
         ("EpochDone", 6),
         ("Checkpoint", 6),
     ]

@@ -271,7 +271,13 @@ def test_resnet_in_eval_mode_is_deterministic_and_treats_samples_apart():
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("arch", ["cnn", "resnet20"])
-def test_convolutions_refuse_vectors(arch):
-    with pytest.raises(SpecError, match=r"at least 4 x 4 pixels; this data set holds 1 x 64. Use --arch mlp"):
+@pytest.mark.parametrize(("arch", "smallest"), [("cnn", 4), ("resnet20", 5)])
+def test_convolutions_refuse_vectors(arch, smallest):
+    message = f"at least {smallest} x {smallest} pixels; this data set holds 1 x 64. Use --arch mlp"
+    with pytest.raises(SpecError, match=message):
         make(arch, input_shape=(1, 1, 64))
+
+
+def test_smallest_resnet_trains_on_a_batch_of_one():
+    network = make("resnet20", depth=8, width=0.25, input_shape=(1, 5, 5))
+    network.train()(torch.zeros(1, 1, 5, 5)).sum().backward()

@@ -1,0 +1,230 @@
+"""Whether fn* of a grid, such as architectures by data sets, is made of one factor per row and one per column."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers
+from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
+from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
+from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of
+from ncdiag.domain.permutations import generator_of
+from ncdiag.domain.result import Result, Status
+from ncdiag.domain.statistics import FloatArray
+
+QUESTION = "additivity"
+_NOT_ONE_QUANTITY = (
+    "the feature norm there is not one quantity, which is how the published +458 % came about. "
+    "Choose a phase with --phase, or accept the mixture with --mix-phases"
+)
+_QUANTITIES = ("interaction_raw", "interaction_log", "ratio_of_ratios", "verdict")
+
+
+def additivity_results(
+    onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95, mix_phases: bool = False
+) -> list[Result]:
+    """Give the results `interaction_raw`, `interaction_log`, one `ratio_of_ratios` per 2 x 2 part, and `verdict`.
+
+    `onsets` is the table of `onset_table`; the two columns `by` make the rows and the columns of the grid. The sample
+    is the conditions where a cell has several, else the runs. A grid whose onsets lie in different phases or under
+    different losses is not tested, unless `mix_phases`: fn under cross-entropy and under squared error are two things.
+    """
+    check_grouping(by)
+    collapsed = onsets[(onsets["state"] == "collapsed") & (onsets["fn_star"] > 0)]
+    base: dict[str, Any] = {
+        "question": QUESTION,
+        "group": {"rows": by[0], "columns": by[1] if len(by) > 1 else None},
+        "level": level,
+        "n_runs": int((onsets["state"] != "no_data").sum()),
+        "n_conditions": int(condition_numbers(collapsed).max(initial=-1)) + 1,
+        "n_censored": int(onsets["state"].isin(["censored", "unconfirmed"]).sum()),
+    }
+    if len(by) != 2:
+        reason = f"a grid has two factors; --by names {len(by)} ({', '.join(by)})"
+        return _refused(base, "not_testable", reason, {"cells": []})
+    about = {"cells": list_cells(onsets, collapsed, by)}
+    mixed = mixed_onsets(collapsed, by)
+    if mixed and not mix_phases:
+        return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
+    cells = sample_cells(collapsed, by)
+    missing = missing_cells(onsets, cells, by)
+    if missing:
+        status: Status = "all_censored" if collapsed.empty and base["n_censored"] else "not_testable"
+        return _refused(base, status, missing, about)
+    cautions = _cautions(cells, collapsed, mixed)
+    raw, log = (_interaction(cells, values) for values in (cells.raw, cells.logs))
+    judged = judge(np.exp(cells.logs), cells.row, cells.column, raw, log, 1 - level)
+    common = {**about, "unit": cells.unit, "n_units": len(cells.raw)}
+    return [
+        _interaction_result("interaction_raw", raw, cells, base, common, cautions),
+        _interaction_result("interaction_log", log, cells, base, common, cautions),
+        *_ratios(cells, base, level),
+        _verdict_result(judged, raw, log, cells, base, common, cautions),
+    ]
+
+
+def _interaction(cells: Cells, values: FloatArray) -> Interaction | Tukey:
+    """Test a scale: with the variance within cells, or by Tukey's one degree of freedom where there is none."""
+    if not cells.single:
+        return estimate_interaction(values, cells.row, cells.column, generator_of(values))
+    order = np.lexsort((cells.column, cells.row))
+    return tukey_one_df(values[order].reshape(len(cells.rows), -1))
+
+
+def _interaction_result(
+    quantity: str,
+    found: Interaction | Tukey,
+    cells: Cells,
+    base: Mapping[str, Any],
+    common: Mapping[str, Any],
+    cautions: tuple[str, ...],
+) -> Result:
+    method: str
+    extra: dict[str, Any]
+    if isinstance(found, Tukey):
+        method = "Tukey's one degree of freedom (one value per cell)"
+        extra = {"statistic": found.statistic, "df1": 1, "df2": found.df2, "p_permutation": math.nan, "eta2p": math.nan}
+        extra |= {"d": found.d, "power": found.power}
+        if found.status == "not_testable":
+            cautions = ("one value per cell: two runs in each cell make it testable", *cautions)
+    else:
+        method = "nested least squares"
+        if found.permutations:
+            method += f"; {found.permutations} permutations of the residuals of the additive model"
+        extra = {
+            "statistic": found.statistic,
+            "df1": found.df1,
+            "df2": found.df2,
+            "p_permutation": found.p_permutation,
+            "p_robust": found.p_robust,
+            "n_permutations": found.permutations,
+            "eta2p": found.eta2p.estimate,
+            "eta2p_lo": found.eta2p.lo,
+            "eta2p_hi": found.eta2p.hi,
+            "eta2p_level": EFFECT_LEVEL,
+            "omega2p": found.omega2p,
+        }
+    if quantity == "interaction_raw" and isinstance(found, Interaction) and not math.isnan(found.p_robust):
+        extra["decided_by"] = "p_robust"
+    else:
+        extra["decided_by"] = "p"
+    status: Status = found.status  # type: ignore[assignment]  # the statuses of a test are statuses of a result
+    estimate = extra["eta2p"] if isinstance(found, Interaction) else math.nan
+    return Result(
+        quantity=quantity,
+        **{**base, "level": EFFECT_LEVEL if isinstance(found, Interaction) else base["level"]},
+        estimate=estimate,
+        lo=extra.get("eta2p_lo", math.nan),
+        hi=extra.get("eta2p_hi", math.nan),
+        p=found.p,
+        method=method,
+        status=status,
+        warnings=cautions,
+        extra={**extra, **common},
+    )
+
+
+def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]:
+    """Give the ratio of ratios of every other row and column against the first ones: as many as degrees of freedom."""
+    grid = grid_of(cells.row, cells.column)
+    found = []
+    for r, c in product(range(1, len(cells.rows)), range(1, len(cells.columns))):
+        ratio = ratio_of_ratios(cells.logs, grid, (0, r), (0, c), level)
+        status: Status = "ok"
+        if math.isnan(ratio.estimate):
+            status = "not_testable"
+        elif math.isnan(ratio.lo):
+            status = "too_few" if cells.single else "zero_variance"
+        found.append(
+            Result(
+                quantity="ratio_of_ratios",
+                **base,
+                estimate=ratio.estimate,
+                lo=ratio.lo,
+                hi=ratio.hi,
+                method=f"t interval on logs over {cells.unit}, variance pooled over the cells",
+                status=status,
+                extra={"of_rows": [cells.rows[r], cells.rows[0]], "of_columns": [cells.columns[0], cells.columns[c]]},
+            )
+        )
+    return found
+
+
+def _verdict_result(
+    judged: Judgement,
+    raw: Interaction | Tukey,
+    log: Interaction | Tukey,
+    cells: Cells,
+    base: Mapping[str, Any],
+    common: Mapping[str, Any],
+    cautions: tuple[str, ...],
+) -> Result:
+    crossings = [
+        {
+            "rows": [cells.rows[place] for place in rows],
+            "columns": [cells.columns[place] for place in columns],
+            "changes_sign": kind,
+        }
+        for rows, columns, kind in judged.crossings
+    ]
+    return Result(
+        quantity="verdict",
+        **base,
+        method="raw first, logs only if raw is rejected: a fixed order, which needs no correction",
+        status="not_testable" if judged.verdict == "not_testable" else "ok",
+        warnings=cautions,
+        extra={
+            "verdict": judged.verdict,
+            "alpha": 1 - base["level"],
+            "p_raw": deciding_p(raw),
+            "p_log": log.p,
+            "power": judged.power,
+            "p_power": judged.p_power,
+            "crossings": crossings,
+            **common,
+        },
+    )
+
+
+def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mapping[str, Any]) -> list[Result]:
+    """Give the results of a grid that is not tested, each with the reason."""
+    empty = {"statistic": math.nan, "df1": None, "df2": None, "p_permutation": math.nan, "eta2p": math.nan}
+    return [
+        Result(
+            quantity=quantity,
+            **base,
+            status=status,
+            warnings=(reason,),
+            extra={
+                **(empty if quantity.startswith("interaction") else {}),
+                **({"verdict": "not_testable"} if quantity == "verdict" else {}),
+                **extra,
+            },
+        )
+        for quantity in _QUANTITIES
+    ]
+
+
+def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple[str, ...]:
+    found = []
+    if mixed:
+        found.append(f"{mixed}; cells may differ by the loss alone")
+    sizes = np.bincount(cells.row * len(cells.columns) + cells.column)
+    sizes = sizes[sizes > 0]
+    if cells.unit == "runs" and not cells.single:
+        found.append("one condition per cell: the figures are over seeds, and speak of these conditions only")
+    if cells.unit == "conditions" and sizes.min() < 2:
+        found.append(
+            f"the conditions of {int((sizes > 1).sum())} of {len(sizes)} cells measure the noise of all of them; "
+            "the others have one condition"
+        )
+    if 1 in sizes and not cells.single:
+        found.append(f"{int((sizes == 1).sum())} of {len(sizes)} cells have a single value")
+    labels = sorted(set(condition_labels(collapsed)) if cells.unit == "conditions" else [])
+    if len(labels) > len(sizes):
+        found.append(f"{len(labels)} conditions in {len(sizes)} cells: choose comparable ones with --where")
+    return tuple(found)

@@ -1,0 +1,337 @@
+"""Whether rescaled features come back to where they would have been: equality is tested, not the absence of a proof."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.branches import Branches, list_branches
+from ncdiag.analysis.conditions import check_grouping
+from ncdiag.analysis.curves import observable_curves
+from ncdiag.domain.crossing import Curve
+from ncdiag.domain.equivalence import ALPHA, MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.relaxation import Relaxation, fit_relaxation
+from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import FloatArray, IntArray, group_means, t_interval
+from ncdiag.domain.threshold import MIN_CONDITIONS
+
+QUESTION = "attractor"
+ARMS = ("up_control", "down_control", "up_down")
+_LAST = 5  # evaluations whose mean is fn at the end
+_MIN_AFTER = 6  # evaluations after onset of which the last third still has a slope
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """A set of branches with the curves of ln fn; `base` are the fields that its results share."""
+
+    branches: Branches
+    onsets: pd.DataFrame
+    curves: dict[str, Curve]
+    base: dict[str, Any]
+
+    def rows(self, arm: str) -> IntArray:
+        found: IntArray = getattr(self.branches, arm)
+        return found
+
+    def curve(self, row: int) -> Curve:
+        return self.curves[str(self.onsets["run"].iloc[row])]
+
+    def column(self, name: str, rows: IntArray) -> FloatArray:
+        found: FloatArray = self.onsets[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows]
+        return found
+
+
+def attractor_results(asked: Asked) -> list[Result]:
+    """Give the results of each set of branches; none where no run had its features rescaled.
+
+    Quantities: `log_ratio` and `log_ratio_at_onset` per `arm` (`up_control`, `down_control`, `up_down`), the mean
+    difference of ln fn with the equivalence test against ln 1.08; `half_life` of the difference per arm, in epochs;
+    `drift` and `settled`, whether fn of the controls stands still after onset, and at fn*; and `verdict`.
+    """
+    check_grouping(asked.by)
+    sets = list_branches(asked.onsets, tuple(asked.by))
+    if not sets:
+        return []
+    rows = np.unique(np.concatenate([np.concatenate([b.control, b.up, b.down]) for b in sets]))
+    names = asked.onsets["run"].iloc[rows[rows >= 0]]
+    curves = observable_curves(asked.epochs[asked.epochs["run"].isin(names)], ["feature_norm"])["feature_norm"]
+    found = []
+    for branches in sets:
+        found += _judge(_Set(branches=branches, onsets=asked.onsets, curves=curves, base=_base(branches, asked)), asked)
+    return _corrected(found)
+
+
+def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
+    used = np.concatenate([branches.control, branches.up, branches.down])
+    states = asked.onsets["state"].iloc[used[used >= 0]]
+    return {
+        "question": QUESTION,
+        "group": branches.group,
+        "n_runs": len(states),
+        "n_conditions": len(np.unique(branches.condition)),
+        "n_censored": int(states.isin(["censored", "unconfirmed"]).sum()),
+    }
+
+
+def _judge(this: _Set, asked: Asked) -> list[Result]:
+    arms = {arm: _log_ratio(this, arm) for arm in ARMS}
+    halves = [_half_life(this, arm, asked.level) for arm in ARMS[:2]]
+    still = [_still(this, "drift"), _still(this, "settled")]
+    return [
+        *arms.values(),
+        *(_log_ratio(this, arm, at_onset=True) for arm in ARMS),
+        *halves,
+        *still,
+        _verdict(this, list(arms.values()), halves, still),
+    ]
+
+
+def _paired(this: _Set, arm: str) -> tuple[IntArray, IntArray, IntArray]:
+    """Give the rows of both runs of each pair, and the pairs' conditions."""
+    first, second = (this.rows(name) for name in arm.split("_"))
+    both = (first >= 0) & (second >= 0)
+    return first[both], second[both], this.branches.condition[both]
+
+
+def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
+    first, second, condition = _paired(this, arm)
+    if at_onset:
+        norms = [np.log(this.column("fn_star", rows)) for rows in (first, second)]
+        what = "onset"
+    else:
+        ends = [_at_end(this.curve(a), this.curve(b)) for a, b in zip(first, second, strict=True)]
+        norms = [np.array([end[side] for end in ends]) for side in (0, 1)]
+        what = f"the end (mean of {_LAST} evaluations)"
+    known = np.isfinite(norms[0]) & np.isfinite(norms[1])
+    differences = (norms[0] - norms[1])[known]
+    extra: dict[str, Any] = {
+        "arm": arm,
+        "margin": MARGIN,
+        "n_pairs": len(differences),
+        "n_left_out": int((~known).sum()),
+    }
+    quantity = "log_ratio_at_onset" if at_onset else "log_ratio"
+    if not len(differences):
+        why = f"no seed has both arms of {arm} with a feature norm at {what}"
+        return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
+    test, over = _tested(differences, condition[known])
+    onset = [this.column("onset", rows) for rows in (first, second)]
+    extra |= {
+        **_said(test),
+        "ratio": float(np.exp(test.estimate)),
+        "sd": test.sd,
+        "pairs_needed": pairs_needed(test.sd) if test.sd > 0 else None,
+        "over": over,
+        "values": differences.tolist(),
+        "p_published_fn": pooled_t_test(norms[0][known], norms[1][known]),
+        "p_published_onset": pooled_t_test(*(t[np.isfinite(t)] for t in onset)),
+    }
+    return Result(
+        quantity=quantity,
+        estimate=test.estimate,
+        lo=test.lo,
+        hi=test.hi,
+        level=0.9,
+        p=test.p,
+        method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
+        status=test.status,
+        warnings=_few(test, over, this.base["n_conditions"]),
+        extra=extra,
+        **this.base,
+    )
+
+
+def _said(test: Equivalence) -> dict[str, Any]:
+    return {
+        "p_equivalence": test.p,
+        "p_difference": test.p_difference,
+        "difference_lo": test.difference_lo,
+        "difference_hi": test.difference_hi,
+        "outcome": test.outcome,
+    }
+
+
+def _few(test: Equivalence, over: str, conditions: int) -> tuple[str, ...]:
+    if test.status == "too_few":
+        return ("one pair: a description, no test",)
+    if test.status == "zero_variance":
+        return ("the differences are equal to the last digit: nothing to test against",)
+    return (f"the pairs of {conditions} conditions count as independent",) if over == "pairs" and conditions > 1 else ()
+
+
+def _tested(values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
+    if len(np.unique(condition)) >= MIN_CONDITIONS:
+        return paired_equivalence(group_means(values, condition)), "conditions"
+    return paired_equivalence(values), "pairs"
+
+
+def _at_end(first: Curve, second: Curve) -> tuple[float, float]:
+    """Give the mean ln fn of both runs over the last evaluations that both have."""
+    common = np.intersect1d(first.epoch, second.epoch)[-_LAST:]
+    if not len(common):
+        return np.nan, np.nan
+    means = [float(curve.log[np.searchsorted(curve.epoch, common)].mean()) for curve in (first, second)]
+    return means[0], means[1]
+
+
+def _half_life(this: _Set, arm: str, level: float) -> Result:
+    first, second, _ = _paired(this, arm)
+    fits = [_relaxation(this.curve(a), this.curve(b), this.branches.epoch) for a, b in zip(first, second, strict=True)]
+    logs = np.array([np.log(fit.half_life) for fit in fits if np.isfinite(fit.half_life)])
+    flags = Counter(flag for fit in fits for flag in fit.flags)
+    extra: dict[str, Any] = {
+        "arm": arm,
+        "n_pairs": len(fits),
+        "n_seen": len(logs),
+        "flags": dict(flags),
+        "half_lives": [fit.half_life for fit in fits],
+    }
+    if not len(logs):
+        why = "no return was seen in any pair" if fits else f"no seed has both arms of {arm}"
+        return Result(quantity="half_life", status="not_testable", warnings=(why,), extra=extra, **this.base)
+    offset = paired_equivalence(np.array([fit.offset for fit in fits if np.isfinite(fit.half_life)]))
+    extra |= {
+        "offset": offset.estimate,
+        "p_offset": offset.p,
+        "contraction": float(np.exp(np.mean([np.log(max(fit.contraction, 1e-12)) for fit in fits]))),
+    }
+    interval = t_interval(logs, level)
+    hidden = flags["no_relaxation_seen"]
+    return Result(
+        quantity="half_life",
+        estimate=float(np.exp(interval.estimate)),
+        lo=float(np.exp(interval.lo)),
+        hi=float(np.exp(interval.hi)),
+        level=level,
+        method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
+        status="ok" if len(logs) > 1 else "too_few",
+        warnings=(f"no return was seen in {hidden} of {len(fits)} pairs",) if hidden else (),
+        extra=extra,
+        **this.base,
+    )
+
+
+def _relaxation(first: Curve, second: Curve, start: int) -> Relaxation:
+    common = np.intersect1d(first.epoch, second.epoch)
+    common = common[common > start]
+    logs = [curve.log[np.searchsorted(curve.epoch, common)] for curve in (first, second)]
+    return fit_relaxation(common - start, logs[0] - logs[1])
+
+
+def _still(this: _Set, quantity: str) -> Result:
+    """Test whether fn of the controls stands still in the last third after onset, or has ended at its own fn*."""
+    rows = this.branches.control[this.branches.control >= 0]
+    condition = this.branches.condition[this.branches.control >= 0]
+    onset, norms = this.column("onset", rows), np.log(this.column("fn_star", rows))
+    measure = _drift if quantity == "drift" else _distance
+    values = np.array([measure(this.curve(r), t, n) for r, t, n in zip(rows, onset, norms, strict=True)])
+    known = np.isfinite(values)
+    extra: dict[str, Any] = {"n_used": int(known.sum()), "n_left_out": int((~known).sum()), "margin": MARGIN}
+    if not known.any():
+        why = f"no control went on for {_MIN_AFTER} evaluations after its onset"
+        return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
+    test, over = _tested(values[known], condition[known])
+    return Result(
+        quantity=quantity,
+        estimate=test.estimate,
+        lo=test.lo,
+        hi=test.hi,
+        level=0.9,
+        p=test.p,
+        method="slope of ln fn over the last third after onset, times its length"
+        if quantity == "drift"
+        else f"ln fn at the end (mean of {_LAST} evaluations) minus ln fn at onset",
+        status=test.status,
+        warnings=_frozen(this, rows) if quantity == "drift" else (),
+        extra={**extra, **_said(test), "ratio": float(np.exp(test.estimate)), "over": over},
+        **this.base,
+    )
+
+
+def _frozen(this: _Set, rows: IntArray) -> tuple[str, ...]:
+    if not _is_cosine(this, rows):
+        return ()
+    return ("a cosine schedule ends at a learning rate of 0, where fn stands still whatever attracts it",)
+
+
+def _cut_short(this: _Set) -> tuple[str, ...]:
+    if not _is_cosine(this, this.branches.control[this.branches.control >= 0]):
+        return ()
+    return (
+        "a return that was still under way when the learning rate reached 0 looks like none; more epochs or "
+        "--schedule constant tell them apart",
+    )
+
+
+def _is_cosine(this: _Set, rows: IntArray) -> bool:
+    return bool((this.onsets["schedule"].iloc[rows] == "cosine").any())
+
+
+def _after(curve: Curve, onset: float) -> Curve | None:
+    kept = curve.epoch >= onset
+    if np.count_nonzero(kept) < _MIN_AFTER:
+        return None
+    return Curve(epoch=curve.epoch[kept], log=curve.log[kept], switched=curve.switched[kept])
+
+
+def _drift(curve: Curve, onset: float, _: float) -> float:
+    after = _after(curve, onset)
+    if after is None:
+        return np.nan
+    last = max(len(after.epoch) // 3, 2)
+    t, y = after.epoch[-last:], after.log[-last:]
+    centred = t - t.mean()
+    return float(centred @ y) / float(centred @ centred) * float(t[-1] - t[0])
+
+
+def _distance(curve: Curve, onset: float, log_norm: float) -> float:
+    after = _after(curve, onset)
+    return np.nan if after is None else float(after.log[-_LAST:].mean()) - log_norm
+
+
+def _verdict(this: _Set, arms: list[Result], halves: list[Result], still: list[Result]) -> Result:
+    """Put it together: an attractor is reached from both sides, in a finite time, and not left again."""
+    tests = [*arms, *still]
+    p = max(test.p for test in tests) if all(test.p == test.p for test in tests) else np.nan
+    apart = holm(np.array([test.extra.get("p_difference", np.nan) for test in tests]))  # any of them would refute it
+    moved = [
+        _name(test)
+        for test, p_apart in zip(tests, apart, strict=True)
+        if test.extra.get("outcome") == "different" and p_apart < ALPHA
+    ]
+    open_ = [_name(test) for test in tests if not str(test.extra.get("outcome", "")).startswith("equivalent")]
+    returned = all(half.extra.get("n_seen", 0) >= max(2, half.extra["n_pairs"] // 2 + 1) for half in halves)
+    if any(arm.extra.get("outcome", "not testable") == "not testable" for arm in arms):
+        verdict = "not testable"
+    elif moved:
+        verdict = "refuted"
+    else:
+        verdict = "inconclusive" if open_ or not returned else "supported"
+    extra = {"verdict": verdict, "different": moved, "not_shown": open_, "returned": returned}
+    return Result(
+        quantity="verdict",
+        p=p,
+        method="equivalence in all arms, a finite half-life from both sides, fn still after onset and at fn*",
+        status="ok" if verdict != "not testable" else "not_testable",
+        warnings=_cut_short(this) if verdict == "refuted" else (),
+        extra=extra,
+        **this.base,
+    )
+
+
+def _name(test: Result) -> str:
+    return str(test.extra.get("arm", test.quantity))
+
+
+def _corrected(results: list[Result]) -> list[Result]:
+    """Add Holm's p over the sets of branches; within a set all tests must pass, which needs no correction."""
+    places = [place for place, result in enumerate(results) if result.quantity == "verdict"]
+    adjusted = holm(np.array([results[place].p for place in places]))
+    for place, p in zip(places, adjusted.tolist(), strict=True):
+        results[place] = replace(results[place], extra={**results[place].extra, "p_holm": p, "family": len(places)})
+    return results

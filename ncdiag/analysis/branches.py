@@ -1,0 +1,105 @@
+"""Runs that are alike but for a rescaling of their features: for each seed a control, one up and one down."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
+from ncdiag.domain.statistics import IntArray
+
+_TEXT = re.compile(r"(?P<alpha>[0-9.eE+-]+?)@(?P<epoch>\d+)(?P<compensated>\+compensate-head)?")
+_ALIKE = (*(column for column in CONDITION_COLUMNS if column != "intervention"), "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescaling:
+    """A rescaling as the column `intervention` writes it: `0.3@200` or `0.3@200+compensate-head`."""
+
+    alpha: float
+    epoch: int
+    compensated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branches:
+    """The runs branched at one epoch by one factor up and one down, from the same seeds.
+
+    `control`, `up` and `down` hold a row of the onset table for each unit (a seed of a condition), -1 where that run is
+    missing; `condition` numbers the units' conditions. `alphas` are the factors, None for an arm that nobody ran.
+    """
+
+    group: Mapping[str, Any]
+    epoch: int
+    alphas: tuple[float | None, float | None]
+    control: IntArray
+    up: IntArray
+    down: IntArray
+    condition: IntArray
+
+
+def find_rescaling(text: object) -> Rescaling | None:
+    """Read a cell of the column `intervention`; None for anything that is not a rescaling by a factor > 0."""
+    match = _TEXT.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    try:
+        alpha = float(match["alpha"])
+    except ValueError:
+        return None
+    usable = np.isfinite(alpha) and alpha > 0
+    return Rescaling(alpha=alpha, epoch=int(match["epoch"]), compensated=bool(match["compensated"])) if usable else None
+
+
+def list_branches(onsets: pd.DataFrame, by: tuple[str, ...]) -> list[Branches]:
+    """Give the sets of branches in an onset table, pair by pair: each epoch, head and matching factors apart."""
+    numbers = group_numbers(onsets, by)
+    found = []
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        rows = np.flatnonzero((numbers == number) & (onsets["state"] != "no_data").to_numpy())
+        group = {column: plain_value(onsets[column].iloc[np.flatnonzero(numbers == number)[0]]) for column in by}
+        found += list(_pair_branches(onsets, rows, group))
+    return found
+
+
+def _pair_branches(onsets: pd.DataFrame, rows: IntArray, group: dict[str, Any]) -> Iterator[Branches]:
+    pair = onsets.iloc[rows]
+    unit, condition = group_numbers(pair, _ALIKE), group_numbers(pair, _ALIKE[:-1])
+    scalings = [find_rescaling(text) for text in pair["intervention"]]
+    plain = np.array([_is_control(text, s) for text, s in zip(pair["intervention"], scalings, strict=True)], dtype=bool)
+    for epoch, compensated in sorted({(s.epoch, s.compensated) for s in scalings if s and s.alpha != 1}):
+        alphas = [s.alpha if s and (s.epoch, s.compensated) == (epoch, compensated) else np.nan for s in scalings]
+        ups = sorted({a for a in alphas if a > 1})
+        downs = sorted({a for a in alphas if a < 1}, reverse=True)
+        for place in range(max(len(ups), len(downs))):
+            up, down = (some[place] if place < len(some) else None for some in (ups, downs))
+            arms = [np.array([a == wanted for a in alphas], dtype=bool) for wanted in (up, down)]
+            units = np.unique(unit[arms[0] | arms[1]])
+            yield Branches(
+                group={
+                    **group,
+                    "epoch": epoch,
+                    "head": "compensated" if compensated else "kept",
+                    "up": up,
+                    "down": down,
+                },
+                epoch=epoch,
+                alphas=(up, down),
+                control=_rows(rows, unit, plain, units),
+                up=_rows(rows, unit, arms[0], units),
+                down=_rows(rows, unit, arms[1], units),
+                condition=np.array([condition[unit == one][0] for one in units], dtype=np.int64),
+            )
+
+
+def _is_control(text: Any, scaling: Rescaling | None) -> bool:
+    return bool(pd.isna(text)) or (scaling is not None and scaling.alpha == 1)
+
+
+def _rows(rows: IntArray, unit: IntArray, arm: "np.ndarray[Any, np.dtype[np.bool_]]", units: IntArray) -> IntArray:
+    """Give the first run of an arm for each unit, as a row of the onset table; -1 where there is none."""
+    first = {int(unit[place]): int(rows[place]) for place in np.flatnonzero(arm)[::-1].tolist()}
+    return np.array([first.get(int(one), -1) for one in units], dtype=np.int64)

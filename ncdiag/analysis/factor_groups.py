@@ -1,0 +1,175 @@
+"""Runs that differ in one hyperparameter alone: the sample of the questions about depth, width and the like.
+
+A factor is tested within groups of runs in which everything else but the seed is the same. Runs that never collapsed
+stay in: within the common budget, the shortest training among them, they are later than every run that did.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.cautions import UNFINISHED, list_cautions
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
+from ncdiag.domain.group_tests import geometric_mean
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.statistics import FloatArray, IntArray, clopper_pearson
+from ncdiag.domain.survival import BoolArray, median_interval, restricted_mean
+
+_OPEN = ("censored", "unconfirmed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorGroup:
+    """The runs of one group, by run: the number of the level, the onset (infinite if never), and fn* (NaN if never).
+
+    `levels` are the values of the factor in their order. `budget` is the common budget in epochs; an onset after it
+    counts as none (`event` is False). `restricted` is the onset, or the budget where there is none within it.
+    """
+
+    factor: str
+    fixed: Mapping[str, Any]
+    levels: list[Any]
+    level: IntArray
+    time: FloatArray
+    event: BoolArray
+    fn_star: FloatArray
+    budget: float
+    n_censored: int
+    cautions: tuple[str, ...]
+
+    @property
+    def restricted(self) -> FloatArray:
+        """The onset of each run, or the budget where there is none within it."""
+        return np.minimum(self.time, self.budget)
+
+    @property
+    def ranked(self) -> FloatArray:
+        """The onset of each run, infinite where there is none within the budget."""
+        return np.where(self.event, self.time, math.inf)
+
+    @property
+    def capped(self) -> IntArray:
+        """The numbers of the levels at which no run collapsed within the budget."""
+        return np.setdiff1d(self.level, self.level[self.event])
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of runs at each level."""
+        return [int(size) for size in np.bincount(self.level, minlength=len(self.levels))]
+
+    def describe_levels(self, confidence: float) -> list[dict[str, Any]]:
+        """Describe each level: its runs, the share that collapsed, when, and fn* there."""
+        return [self._describe(number, value, confidence) for number, value in enumerate(self.levels)]
+
+    def _describe(self, number: int, value: Any, confidence: float) -> dict[str, Any]:
+        own = self.level == number
+        onsets, norms = self.restricted[own], self.fn_star[own & self.event]
+        share = clopper_pearson(int(self.event[own].sum()), int(own.sum()), confidence)
+        mean = geometric_mean(np.log(onsets), confidence)
+        median, sure = median_interval(self.ranked[own], confidence)
+        norms = norms[norms > 0]
+        norm = geometric_mean(np.log(norms), confidence)
+        return {
+            "level": value,
+            "n_runs": int(own.sum()),
+            "n_collapsed": int(self.event[own].sum()),
+            "share": share.estimate,
+            "share_lo": share.lo,
+            "share_hi": share.hi,
+            "median": median.estimate,
+            "median_lo": median.lo,
+            "median_hi": median.hi,
+            "median_level": sure,
+            "rmst": restricted_mean(onsets, self.budget),
+            "onset": mean.estimate,
+            "onset_lo": mean.lo,
+            "onset_hi": mean.hi,
+            "fn_star": norm.estimate,
+            "fn_star_lo": norm.lo,
+            "fn_star_hi": norm.hi,
+        }
+
+
+def list_factor_groups(onsets: pd.DataFrame, factor: str, rule: OnsetRule) -> list[FactorGroup]:
+    """Give the groups of runs that differ in `factor` alone, those with at least two of its values.
+
+    `onsets` is the table of `onset_table`, made with `rule`. Runs that are not finished are left out, whatever they
+    have shown: those that happen to be finished first would be the fast ones.
+    """
+    known = onsets[onsets[factor].notna() & (onsets["state"] != "no_data")]
+    numbers = group_numbers(known, [column for column in CONDITION_COLUMNS if column != factor])
+    groups = [known[numbers == number] for number in range(int(numbers.max(initial=-1)) + 1)]
+    return [_group(runs, factor, rule) for runs in groups if _finished(runs)[factor].nunique() > 1]
+
+
+def _finished(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[~runs["status"].isin(UNFINISHED)]
+
+
+def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
+    runs = _finished(every)
+    levels = sorted(runs[factor].unique().tolist())
+    level = np.array([levels.index(value) for value in runs[factor].tolist()], dtype=np.int64)
+    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
+    time = np.where(runs["state"].isin(["collapsed", "left_censored"]), onset, math.inf)
+    is_open = runs["state"].isin(_OPEN).to_numpy()
+    followed = runs["censored_at"].to_numpy(dtype=np.float64)
+    budget = float(followed[is_open].min()) if is_open.any() else _last(time, runs)
+    return FactorGroup(
+        factor=factor,
+        fixed=_fixed(runs, factor),
+        levels=[plain_value(value) for value in levels],
+        level=level,
+        time=time,
+        event=time <= budget,
+        fn_star=runs["fn_star"].to_numpy(dtype=np.float64),
+        budget=budget,
+        n_censored=int(is_open.sum()),
+        cautions=(
+            *_limited(runs, is_open, followed, budget, time),
+            *_left_out(every, runs),
+            *list_cautions(runs, rule),
+        ),
+    )
+
+
+def _last(time: FloatArray, runs: pd.DataFrame) -> float:
+    """Give the budget where no run ended undecided: the last onset, or the last epoch where none collapsed."""
+    finite = time[np.isfinite(time)]
+    return float(finite.max()) if len(finite) else float(runs["last_epoch"].max())
+
+
+def _fixed(runs: pd.DataFrame, factor: str) -> dict[str, Any]:
+    values = {column: plain_value(runs[column].iloc[0]) for column in CONDITION_COLUMNS if column != factor}
+    return {column: value for column, value in values.items() if value is not None}
+
+
+def _limited(
+    runs: pd.DataFrame, is_open: BoolArray, followed: FloatArray, budget: float, time: FloatArray
+) -> tuple[str, ...]:
+    """Say which runs shorten the budget, where others were followed for longer and onsets are lost to it."""
+    lost = int(np.count_nonzero(np.isfinite(time) & (time > budget)))
+    if not lost:
+        return ()
+    short = runs["run"].to_numpy()[is_open & (followed == budget)]
+    return (
+        f"the common budget is {budget:g} epochs, where {short[0]} ends"
+        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {lost} later onsets count as none. "
+        f"Train it for longer, or leave it out with --where 'not run={short[0]}'",
+    )
+
+
+def _left_out(every: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
+    states = Counter(runs["state"])
+    found = []
+    if len(every) > len(runs):
+        found.append(f"{len(every) - len(runs)} runs are not finished and are left out")
+    never = states["diverged"] + states["dead"]
+    if never:
+        found.append(f"{never} runs diverged or died; they count as never collapsed")
+    return tuple(found)

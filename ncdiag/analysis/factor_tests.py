@@ -1,0 +1,275 @@
+"""Depth, width and activation: whether the onset turns, falls, or differs at all.
+
+Onsets enter as ln min(T, budget) where means are compared, and by rank, never = last, where order is enough.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ncdiag.analysis.factor_groups import FactorGroup
+from ncdiag.domain.defaults import find_default
+from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
+from ncdiag.domain.permutations import generator_of
+from ncdiag.domain.result import Result, Status
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval
+from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
+
+SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at most 13 %
+_MIN_LEVELS = 3
+
+
+def depth_results(group: FactorGroup, level: float) -> list[Result]:
+    """Give `non_monotone`: whether the onset turns at some depth inside the range (two lines, either way)."""
+    return [turn_result(group, level, "non_monotone")]
+
+
+def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool = False) -> Result:
+    """Give the test for a turn; `valley` declares beforehand that the onset falls first and rises then.
+
+    `estimate` is the smaller of the two changes about the turn, a ratio above 1 where the turn is as tested for. `left`
+    is the onset at the turn over that at the first value, `right` that at the last value over that at the turn.
+    """
+    base = base_of(group, level)
+    if not group.event.any():
+        return Result(quantity=quantity, **base, **censored(group, level))
+    replicated = sum(size > 1 for size in group.sizes)
+    if replicated < _MIN_LEVELS:
+        return Result(quantity=quantity, **base, **too_few(group, level, f"{_MIN_LEVELS} values with two runs each"))
+    values = np.log(group.restricted)
+    found = two_lines(values, group.level, level, "valley" if valley else None, group.capped)
+    if found.status != "ok":
+        return Result(quantity=quantity, **base, **no_variance(group, level))
+    distance, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
+    sign = 1 if found.shape == "valley" else -1
+    smaller = min((_ratio(found.left, -sign), _ratio(found.right, sign)), key=lambda ratio: ratio.estimate)
+    return Result(
+        quantity=quantity,
+        **base,
+        estimate=smaller.estimate,
+        lo=smaller.lo,
+        hi=smaller.hi,
+        p=found.p,
+        method="two lines (intersection-union) on ln min(T, budget), pooled variance",
+        warnings=(*_understated(group), *group.cautions),
+        extra={
+            **_levels(group, level),
+            "shape": found.shape,
+            "turn": group.levels[found.turn],
+            "left": _as_dict(_ratio(found.left, 1)),
+            "right": _as_dict(_ratio(found.right, 1)),
+            "df": found.df,
+            "p_min": 0.0,
+            "isotonic_distance": distance,
+            "p_isotonic": p_isotonic,
+            "fastest": _fastest(values, group, level),
+        },
+    )
+
+
+def width_results(group: FactorGroup, level: float) -> list[Result]:
+    """Give `trend`, whether wider collapses earlier, and `fn_shift`, a bound of how far width moves fn*."""
+    return [_trend(group, level), _fn_shift(group, level)]
+
+
+def activation_results(group: FactorGroup, level: float) -> list[Result]:
+    """Give `speed`, `fn_star` and `joint`: whether the activation decides when, at which norm, and both."""
+    speed = _one_way("speed", np.log(group.restricted), group.level, group, level)
+    usable = group.event & (group.fn_star > 0)
+    norms = _one_way("fn_star", np.log(group.fn_star[usable]), group.level[usable], group, level)
+    testable = not (math.isnan(speed.p) or math.isnan(norms.p))
+    first, second = (speed, norms) if math.isnan(speed.p) else (norms, speed)  # what cannot be tested says why first
+    joint = Result(
+        quantity="joint",
+        **base_of(group, level),
+        p=max(speed.p, norms.p) if testable else math.nan,
+        method="the larger p of speed and fn_star (intersection-union: both must differ)",
+        status=first.status,
+        warnings=tuple(dict.fromkeys([*first.warnings, *second.warnings])),
+        extra={
+            **_levels(group, level),
+            "p_min": max(speed.extra["p_min"], norms.extra["p_min"]) if testable else math.nan,
+        },
+    )
+    return [speed, norms, joint]
+
+
+def base_of(group: FactorGroup, level: float) -> dict[str, Any]:
+    """Give what every result of a group shares."""
+    return {
+        "question": group.factor.replace("_", "-"),
+        "group": dict(group.fixed),
+        "level": level,
+        "n_runs": len(group.level),
+        "n_conditions": len(group.levels),
+        "n_censored": group.n_censored,
+    }
+
+
+def too_few(group: FactorGroup, level: float, needed: str, *, onsets: bool = False) -> dict[str, Any]:
+    """Say what a test needs that the group has not: runs, or runs with an onset, at its values."""
+    counted = group.level[group.event] if onsets else group.level
+    sizes = np.bincount(counted, minlength=len(group.levels)).tolist()
+    have = ", ".join(f"{value}: {size}" for value, size in zip(group.levels, sizes, strict=True))
+    reason = f"needs {needed}; {'onsets' if onsets else 'runs'} by {group.factor.replace('_', ' ')}: {have}"
+    return _without_test("not_testable", reason, group, level)
+
+
+def censored(group: FactorGroup, level: float) -> dict[str, Any]:
+    """Say that no run collapsed, so that there is nothing to compare."""
+    return _without_test(
+        "all_censored", f"no run collapsed within the common budget of {group.budget:g} epochs", group, level
+    )
+
+
+def no_variance(group: FactorGroup, level: float) -> dict[str, Any]:
+    """Say that the runs of every level agree to the last digit, so that no difference can be judged."""
+    reason = "the runs of each value agree exactly: there is no noise to compare with"
+    return _without_test("zero_variance", reason, group, level)
+
+
+def _without_test(status: Status, reason: str, group: FactorGroup, level: float) -> dict[str, Any]:
+    return {"status": status, "warnings": (reason, *group.cautions), "extra": _levels(group, level)}
+
+
+def _levels(group: FactorGroup, level: float) -> dict[str, Any]:
+    return {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels(level)}
+
+
+def _understated(group: FactorGroup) -> tuple[str, ...]:
+    if group.event.all():
+        return ()
+    return ("runs without an onset enter with the budget, so changes of the onset are understated",)
+
+
+def _trend(group: FactorGroup, level: float) -> Result:
+    base = base_of(group, level)
+    if not group.event.any():
+        return Result(quantity="trend", **base, **censored(group, level))
+    if len(group.levels) < _MIN_LEVELS:
+        return Result(quantity="trend", **base, **too_few(group, level, f"{_MIN_LEVELS} values"))
+    values = np.log(group.restricted)
+    found = jonckheere(group.ranked, group.level, "decreasing", generator_of(values))
+    if found.status != "ok":
+        return Result(quantity="trend", **base, **no_variance(group, level))
+    doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]
+    slope = line_slope(doublings, values, level)
+    faster = Interval(estimate=-math.expm1(slope.estimate), lo=-math.expm1(slope.hi), hi=-math.expm1(slope.lo))
+    _, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
+    return Result(
+        quantity="trend",
+        **base,
+        estimate=faster.estimate,
+        lo=faster.lo,
+        hi=faster.hi,
+        p=found.p,
+        method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
+        warnings=(*_understated(group), *group.cautions),
+        extra={**_levels(group, level), "j": found.j, "z": found.z, "p_min": found.p_min, "p_isotonic": p_isotonic},
+    )
+
+
+def _fn_shift(group: FactorGroup, level: float) -> Result:
+    base = base_of(group, level)
+    usable = group.event & (group.fn_star > 0)
+    present = np.unique(group.level[usable])
+    if len(present) < 2:
+        return Result(quantity="fn_shift", **base, **too_few(group, level, "onsets at two values", onsets=True))
+    number = _base_level(group, present)
+    found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, level)
+    bounded = not math.isnan(found.hi)
+    shift, bound = math.expm1(found.estimate), math.expm1(found.hi)
+    claimed = "not testable" if not bounded else "supported" if bound < SHIFT_CLAIM else "inconclusive"
+    return Result(
+        quantity="fn_shift",
+        **base,
+        estimate=shift,
+        hi=bound,
+        lo=0.0 if bounded else math.nan,
+        method="largest shift of fn*, with Dunnett's simultaneous bound on logs",
+        status="ok" if bounded else "not_testable",
+        warnings=() if bounded else ("a bound needs two onsets at every value",),
+        extra={
+            "base": group.levels[number],
+            "largest": group.levels[largest],
+            "claim": SHIFT_CLAIM,
+            "verdict": claimed,
+        },
+    )
+
+
+def _base_level(group: FactorGroup, present: IntArray) -> int:
+    """Choose what the others are compared with: the default of the architecture, else the middle value."""
+    default = find_default(group.fixed.get("arch"), group.factor)
+    numbers = present.tolist()
+    if default in group.levels and group.levels.index(default) in numbers:
+        return group.levels.index(default)
+    return int(numbers[len(numbers) // 2])
+
+
+def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGroup, confidence: float) -> Result:
+    base = base_of(group, confidence)
+    if not group.event.any():
+        return Result(quantity=quantity, **base, **censored(group, confidence))
+    found = one_way(values, level, generator_of(values))
+    extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence)}
+    if found.status != "ok":
+        why = (
+            no_variance(group, confidence)
+            if found.status == "zero_variance"
+            else too_few(group, confidence, "two values, one of them with two", onsets=quantity == "fn_star")
+        )
+        return Result(quantity=quantity, **base, **{**why, "extra": {**extra, "p_min": math.nan}})
+    means = [float(values[level == number].mean()) for number in np.unique(level)]
+    return Result(
+        quantity=quantity,
+        **base,
+        estimate=math.exp(max(means) - min(means)),
+        p=found.p,
+        method=f"F on logs, p from {found.relabellings} relabellings; pairs by Welch's t with Holm's correction",
+        warnings=group.cautions,
+        extra=extra,
+    )
+
+
+def _one_way_figures(found: OneWay) -> dict[str, Any]:
+    return {
+        "statistic": found.statistic,
+        "df1": found.df1,
+        "df2": found.df2,
+        "p_normal": found.p_normal,
+        "p_min": found.p_min,
+    }
+
+
+def _pairs(values: FloatArray, level: IntArray, group: FactorGroup, confidence: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "of": [group.levels[pair.second], group.levels[pair.first]],
+            "ratio": math.exp(pair.difference.estimate),
+            "lo": math.exp(pair.difference.lo),
+            "hi": math.exp(pair.difference.hi),
+            "p": pair.p,
+            "p_holm": pair.p_holm,
+        }
+        for pair in pairwise_welch(values, level, confidence)
+    ]
+
+
+def _fastest(values: FloatArray, group: FactorGroup, level: float) -> list[Any]:
+    """Give the values that no other one beats for certain: where the extremum may lie, by Welch and Holm."""
+    beaten = set()
+    for pair in pairwise_welch(values, group.level, level):
+        if pair.p_holm <= 1 - level:
+            beaten.add(pair.second if pair.difference.estimate > 0 else pair.first)
+    return [value for number, value in enumerate(group.levels) if number not in beaten]
+
+
+def _ratio(difference: Interval, sign: int) -> Interval:
+    lo, hi = sorted((sign * difference.lo, sign * difference.hi))
+    return Interval(estimate=math.exp(sign * difference.estimate), lo=math.exp(lo), hi=math.exp(hi))
+
+
+def _as_dict(interval: Interval) -> dict[str, float]:
+    return {"ratio": interval.estimate, "lo": interval.lo, "hi": interval.hi}

@@ -1,0 +1,106 @@
+"""A grid of two hyperparameters, such as architectures by data sets: its cells, and the sample that they hold."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.conditions import condition_numbers, show
+from ncdiag.domain.interaction import estimate_interaction, grid_of
+from ncdiag.domain.statistics import FloatArray, IntArray, group_means
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The sample of a grid: a value per unit on both scales, the cell of each, and the names of rows and columns.
+
+    A unit is a condition where any cell has several, else a run; `raw` is its mean norm, `logs` its mean log norm.
+    """
+
+    raw: FloatArray
+    logs: FloatArray
+    row: IntArray
+    column: IntArray
+    rows: list[str]
+    columns: list[str]
+    unit: str
+
+    @property
+    def single(self) -> bool:
+        """Whether no cell has two values."""
+        return len(grid_of(self.row, self.column).sizes) == len(self.raw)
+
+
+def sample_cells(collapsed: pd.DataFrame, by: Sequence[str]) -> Cells:
+    """Reduce the runs to the units of replication: conditions if any cell has two, else runs."""
+    row, rows = pd.factorize(collapsed[by[0]], use_na_sentinel=False)
+    column, columns = pd.factorize(collapsed[by[1]], use_na_sentinel=False)
+    norm = collapsed["fn_star"].to_numpy(dtype=np.float64)
+    row, column = row.astype(np.int64), column.astype(np.int64)
+    named: dict[str, Any] = {"rows": [show(value) for value in rows], "columns": [show(value) for value in columns]}
+    conditions = condition_numbers(collapsed)
+    of_condition = np.unique(np.stack([row * len(columns) + column, conditions], 1), axis=0)
+    if not len(norm) or np.bincount(of_condition[:, 0]).max() < 2:
+        return Cells(raw=norm, logs=np.log(norm), row=row, column=column, unit="runs", **named)
+    first = np.unique(conditions, return_index=True)[1]
+    return Cells(
+        raw=group_means(norm, conditions),
+        logs=group_means(np.log(norm), conditions),
+        row=row[first],
+        column=column[first],
+        unit="conditions",
+        **named,
+    )
+
+
+def list_cells(onsets: pd.DataFrame, collapsed: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe each cell that has runs: fn* (geometric mean over runs), when and under which loss the onsets were."""
+    cells = []
+    for keys, runs in onsets.groupby(list(by), sort=False, dropna=False):
+        own = collapsed.loc[collapsed.index.intersection(runs.index)]
+        logs = np.log(own["fn_star"].astype(float))
+        cells.append(
+            {
+                "row": show(keys[0]),
+                "column": show(keys[1]),
+                "n_runs": int((runs["state"] != "no_data").sum()),
+                "n_collapsed": len(own),
+                "n_conditions": int(condition_numbers(own).max(initial=-1)) + 1,
+                "fn_star": float(np.exp(logs.mean())) if len(own) else math.nan,
+                "t_median": float(own["onset"].median()) if len(own) else math.nan,
+                "phases": dict(Counter(show(value) for value in own["onset_phase"])),
+                "losses": dict(Counter(show(value) for value in own["onset_loss"])),
+            }
+        )
+    return cells
+
+
+def mixed_onsets(collapsed: pd.DataFrame, by: Sequence[str]) -> str | None:
+    """Say that the cells are not comparable, where their onsets lie under different losses or in different phases."""
+    for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
+        if collapsed[column].map(show).nunique() > 1:
+            where = collapsed.groupby(list(by), sort=False, dropna=False)[column]
+            listed = "; ".join(
+                f"{' '.join(map(show, keys))}: {', '.join(dict.fromkeys(map(show, values)))}" for keys, values in where
+            )
+            return f"onsets {what} ({listed})"
+    return None
+
+
+def missing_cells(onsets: pd.DataFrame, cells: Cells, by: Sequence[str]) -> str | None:
+    """Say what a grid lacks to have an interaction at all: two rows, two columns, and enough cells with onsets."""
+    lines = [list(dict.fromkeys(onsets[column].map(show))) for column in by]
+    if min(map(len, lines)) < 2:
+        return f"a grid needs two values of {by[0]} and two of {by[1]}; there are {len(lines[0])} and {len(lines[1])}"
+    known = {(cells.rows[r], cells.columns[c]) for r, c in zip(cells.row, cells.column, strict=True)}
+    without = [" ".join(cell) for cell in product(*lines) if cell not in known]
+    if not without:
+        return None
+    if known and not cells.single and estimate_interaction(cells.logs, cells.row, cells.column).df1:
+        return None
+    return f"no onset in {', '.join(without)}: without {'it' if len(without) == 1 else 'them'} nothing can be compared"

@@ -1,0 +1,46 @@
+"""Onsets that come with a drop of the learning rate: then the schedule, not the network, may have set the epoch."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+WINDOW = 5  # epochs after a drop in which an onset is put down to it, or up to the first evaluation, if that is later
+_DROP = 0.5  # multistep schedules divide by 2 to 10; a cosine falls smoothly, and is at no time level
+
+
+def after_drop(onsets: pd.DataFrame, epochs: pd.DataFrame) -> NDArray[np.float64]:
+    """Give 1 for each onset that follows a drop of the learning rate within `WINDOW` epochs, 0 for the others.
+
+    An onset is also put down to a drop between the last evaluation above eps (`lo`) and the first one below (`hi`). NaN
+    where there is no onset, or where the learning rate was not logged.
+    """
+    drops = _list_drops(epochs)
+    logged = set(epochs.loc[epochs["lr"].notna(), "run"].unique())
+    found = np.full(len(onsets), np.nan)
+    known = (onsets["state"] == "collapsed") & onsets["run"].isin(logged)
+    for row in np.flatnonzero(known).tolist():
+        at = drops.get(str(onsets["run"].iloc[row]), [])
+        lo, hi = float(onsets["lo"].iloc[row]), float(onsets["hi"].iloc[row])
+        found[row] = any(drop < hi and (lo <= drop or hi - drop <= WINDOW) for drop in at)
+    return found
+
+
+def _list_drops(epochs: pd.DataFrame) -> dict[str, list[float]]:
+    """Give for each run the last epochs at a higher rate: where a level rate falls to half or less within a phase."""
+    rows = epochs[epochs["lr"].notna()]
+    if rows.empty:
+        return {}
+    codes, names = pd.factorize(rows["run"])
+    epoch = rows["epoch"].to_numpy(dtype=np.float64)
+    order = np.lexsort((epoch, codes))
+    codes, epoch = codes[order], epoch[order]
+    rate = rows["lr"].to_numpy(dtype=np.float64)[order]
+    phase = np.nan_to_num(rows["phase"].to_numpy(dtype=np.float64, na_value=np.nan)[order])
+    same = (np.diff(codes) == 0) & (np.diff(phase) == 0)
+    level = same & (np.diff(rate) == 0)
+    around = np.concatenate(([False], level[:-1])) | np.concatenate((level[1:], [False]))
+    fell = np.flatnonzero(same & (rate[1:] <= _DROP * rate[:-1]) & around)
+    found: dict[str, list[float]] = {}
+    for row in fell.tolist():
+        found.setdefault(str(names[codes[row]]), []).append(float(epoch[row]))
+    return found

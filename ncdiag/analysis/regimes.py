@@ -1,0 +1,114 @@
+"""Weight decay: too little slows, a middle range is fastest, too much prevents collapse. Three claims, three tests."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ncdiag.analysis.factor_groups import FactorGroup
+from ncdiag.analysis.factor_tests import base_of, censored, too_few, turn_result
+from ncdiag.domain.defaults import find_default
+from ncdiag.domain.group_tests import fewer_collapse, largest_gain, many_to_one
+from ncdiag.domain.permutations import generator_of
+from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import clopper_pearson
+from ncdiag.domain.survival import logrank_scores
+
+
+def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
+    """Give `slow_when_low` (a), `fails_when_high` (b) and `valley` (c).
+
+    The best weight decay is never picked from the data and then tested as if it had been named before: (a) takes the
+    largest gain over the smallest value and pays for the choice, (b) compares with the default of the architecture.
+    """
+    valley = turn_result(group, level, "valley", valley=True)
+    return [_slow_when_low(group, level), _fails_when_high(group, level), valley]
+
+
+def _slow_when_low(group: FactorGroup, level: float) -> Result:
+    """Compare the smallest value with the others but the largest, which is the matter of (b)."""
+    base = base_of(group, level)
+    if not group.event.any():
+        return Result(quantity="slow_when_low", **base, **censored(group, level))
+    count = max(len(group.levels) - 1, 2)
+    own = group.level < count
+    times, numbers = group.restricted[own], group.level[own]
+    if len(times) < count + 2:
+        return Result(quantity="slow_when_low", **base, **too_few(group, level, "two runs at the smallest values"))
+    scores = logrank_scores(times, group.event[own])
+    p, best, p_min, looked_at = largest_gain(scores, numbers, 0, generator_of(times))
+    later = many_to_one(-np.log(times), numbers, 0, level)[best]
+    return Result(
+        quantity="slow_when_low",
+        **base,
+        estimate=math.exp(later.estimate),
+        lo=math.exp(later.lo),
+        hi=math.exp(later.hi),
+        p=p,
+        method=f"largest gain in logrank scores over the smallest value, {looked_at} relabellings repeat the choice; "
+        "Dunnett's interval on ln min(T, budget)",
+        warnings=group.cautions,
+        extra={
+            "factor": group.factor,
+            "budget": group.budget,
+            "levels": group.describe_levels(level),
+            "low": group.levels[0],
+            "fastest": group.levels[best],
+            "p_min": p_min,
+        },
+    )
+
+
+def _fails_when_high(group: FactorGroup, level: float) -> Result:
+    base = base_of(group, level)
+    if not group.event.any():
+        return Result(quantity="fails_when_high", **base, **censored(group, level))
+    high = len(group.levels) - 1
+    candidates, why = _candidates(group)
+    tested = []
+    for candidate in candidates:
+        collapsed = tuple(int(group.event[group.level == number].sum()) for number in (high, candidate))
+        runs = (group.sizes[high], group.sizes[candidate])
+        tested.append((*fewer_collapse((collapsed[0], collapsed[1]), runs), candidate, collapsed, runs))
+    p, p_min, candidate, collapsed, runs = min(tested, key=lambda test: test[0])
+    count = len(candidates)
+    shares = [clopper_pearson(k, n, level) for k, n in zip(collapsed, runs, strict=True)]
+    difference = shares[0].estimate - shares[1].estimate
+    return Result(
+        quantity="fails_when_high",
+        **base,
+        estimate=difference,
+        lo=difference - math.hypot(shares[0].estimate - shares[0].lo, shares[1].hi - shares[1].estimate),
+        hi=difference + math.hypot(shares[0].hi - shares[0].estimate, shares[1].estimate - shares[1].lo),
+        p=min(1.0, count * p),
+        method=f"Boschloo, one-sided, against {why}; interval of Newcombe's kind",
+        warnings=group.cautions,
+        extra={
+            "high": group.levels[high],
+            "reference": group.levels[candidate],
+            "collapsed_high": [collapsed[0], runs[0]],
+            "collapsed_reference": [collapsed[1], runs[1]],
+            "budget": group.budget,
+            "p_min": min(1.0, count * p_min),
+            **_edge(group),
+        },
+    )
+
+
+def _candidates(group: FactorGroup) -> tuple[list[int], str]:
+    """Choose what the largest value is compared with: the default, which was named beforehand, or every other."""
+    default = find_default(group.fixed.get("arch"), group.factor)
+    if default in group.levels[:-1]:
+        return [group.levels.index(default)], f"the default, {default:g}, which was named beforehand"
+    others = list(range(len(group.levels) - 1))
+    return others, f"each other value, times their number ({len(others)})"
+
+
+def _edge(group: FactorGroup) -> dict[str, Any]:
+    """Give the last value at which more than half of the runs collapsed before the first at which fewer did."""
+    shares = [float(group.event[group.level == number].mean()) for number in range(len(group.levels))]
+    most = [number for number, share in enumerate(shares) if share > 0.5]
+    if not most:
+        return {"edge": [None, None]}
+    beyond = [number for number in range(most[-1] + 1, len(shares)) if shares[number] < 0.5]
+    return {"edge": [group.levels[most[-1]], group.levels[beyond[0]] if beyond else None]}

@@ -1,0 +1,106 @@
+"""Depth, width, activation and weight decay: each tested where it alone varies, corrected as one family."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, plain_value
+from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
+from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
+from ncdiag.analysis.regimes import weight_decay_results
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+REGULARITIES: dict[str, Callable[[FactorGroup, float], list[Result]]] = {
+    "depth": depth_results,
+    "width": width_results,
+    "activation": activation_results,
+    "weight-decay": weight_decay_results,
+}
+# The tests that make a claim; what else is computed is an interval, or a part of such a test.
+CLAIMS = ("non_monotone", "trend", "joint", "slow_when_low", "fails_when_high", "valley")
+_NEEDED = {
+    "depth": ("non_monotone", "three depths with two runs each"),
+    "width": ("trend", "three widths, better with two runs each"),
+    "activation": ("joint", "two activations, with four runs each to reach p < 0.05"),
+    "weight-decay": ("slow_when_low", "three weight decays with three runs each"),
+}
+
+
+def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 0.95) -> list[Result]:
+    """Give the results of all four questions, with Holm's correction over their claims.
+
+    `onsets` is the table of `onset_table`, made with `rule`. Every claim has, in `extra`, `p_min` (the smallest p that
+    runs like these can give), `p_holm`, `family` (how many claims were tested) and a `verdict`.
+    """
+    found: list[Result] = []
+    for question, test in REGULARITIES.items():
+        groups = list_factor_groups(onsets, question.replace("-", "_"), rule)
+        found += [result for group in groups for result in test(group, level)] or [_untested(onsets, question, level)]
+    return _corrected(found, 1 - level)
+
+
+def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
+    """Say that no two runs differ in this factor alone, and what they differ in besides."""
+    factor = question.replace("-", "_")
+    quantity, needed = _NEEDED[question]
+    values = onsets[factor].dropna().unique()
+    seen = ", ".join(f"{plain_value(value)}" for value in values[:8])
+    reason = (
+        f"all runs have one {factor.replace('_', ' ')} ({seen})"
+        if len(values) == 1
+        else f"no two runs differ in their {factor.replace('_', ' ')} alone"
+        if len(values)
+        else f"no run says its {factor.replace('_', ' ')}"
+    )
+    others = [name for name in CONDITION_COLUMNS if name != factor and onsets[name].nunique(dropna=False) > 1]
+    if len(values) > 1 and others:
+        reason += f"; they also differ in {', '.join(others)}"
+    return Result(
+        question=question,
+        quantity=quantity,
+        group={},
+        level=level,
+        n_runs=int((onsets["state"] != "no_data").sum()),
+        status="not_testable",
+        warnings=(f"{reason}. It takes {needed}, alike in everything else but the seed",),
+    )
+
+
+def _corrected(results: Sequence[Result], alpha: float) -> list[Result]:
+    claims = [number for number, result in enumerate(results) if result.quantity in CLAIMS]
+    adjusted = holm(np.array([results[number].p for number in claims], dtype=np.float64))
+    family = int(np.count_nonzero(~np.isnan(adjusted)))
+    corrected = list(results)
+    for number, p_holm in zip(claims, adjusted.tolist(), strict=True):
+        corrected[number] = _judged(results[number], p_holm, family, alpha)
+    return corrected
+
+
+def _judged(result: Result, p_holm: float, family: int, alpha: float) -> Result:
+    p_min = result.extra.get("p_min", math.nan)
+    extra: dict[str, Any] = {**result.extra, "p_min": p_min, "p_holm": p_holm, "family": family, "alpha": alpha}
+    if math.isnan(p_holm):
+        return replace(result, extra={**extra, "verdict": "not testable"})
+    warnings = result.warnings
+    if p_min > alpha:
+        warnings = (f"cannot be shown by design: with so few runs p is at least {p_min:.2g}", *warnings)
+    elif p_min * family > alpha:
+        warnings = (
+            f"with so few runs p is at least {p_min:.2g}: as the first of {family} tests it would need "
+            f"{alpha / family:.2g}, so it can only be shown after others",
+            *warnings,
+        )
+    return replace(result, warnings=warnings, extra={**extra, "verdict": _verdict(result, p_holm, alpha)})
+
+
+def _verdict(result: Result, p_holm: float, alpha: float) -> str:
+    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise."""
+    if result.quantity == "trend" and (result.hi < 0 or result.extra["p_isotonic"] <= alpha):
+        return "refuted"
+    return "supported" if p_holm <= alpha else "inconclusive"

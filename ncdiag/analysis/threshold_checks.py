@@ -1,0 +1,186 @@
+"""What a low spread of fn* is worth: the spread at an arbitrary epoch, and how fn* moves with eps."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import check_grouping, condition_numbers, group_numbers, plain_value
+from ncdiag.analysis.curves import observable_curves
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
+from ncdiag.domain.crossing import Curve
+from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
+from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import FloatArray, IntArray, group_means
+from ncdiag.domain.threshold import MIN_CONDITIONS, estimate_threshold
+
+QUESTION = "threshold"
+FACTORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # of eps: the ends of the sensitivity, and the thresholds used in publications
+
+
+def threshold_check_results(asked: Asked) -> list[Result]:
+    """Give two results per pair, in the order of the runs: `placebo_cv` and `eps_sensitivity`.
+
+    `placebo_cv` is the CV of fn at one epoch, the median onset, or the last that every collapsed run reached, with the
+    Pitman-Morgan test that fn varies less at onset (`p`, and `p_min` that its units could reach). `eps_sensitivity` is
+    ln fn*(eps / 2) - ln fn*(2 eps) over the runs that reach both (`p` of the equivalence test against ln 1.08); its
+    `curve` has fn at the first epoch below several eps, over the runs with an onset.
+    """
+    check_grouping(asked.by)
+    onsets = asked.onsets
+    numbers = group_numbers(onsets, asked.by)
+    curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
+    tables = {factor: _onsets_at(asked, factor) for factor in FACTORS}
+    found = []
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        mine = numbers == number
+        pair = onsets[mine]
+        usable = pair[(pair["state"] == "collapsed") & (pair["fn_star"] > 0)]
+        base: dict[str, Any] = {
+            "question": QUESTION,
+            "group": {column: plain_value(pair[column].iloc[0]) for column in asked.by},
+            "n_runs": len(pair) - int((pair["state"] == "no_data").sum()),
+            "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
+            "n_conditions": int(condition_numbers(usable).max(initial=-1)) + 1,
+        }
+        found.append(_placebo(usable, curves, asked.level, base))
+        found.append(_sensitivity({factor: table[mine] for factor, table in tables.items()}, asked, usable, base))
+    return found
+
+
+def _onsets_at(asked: Asked, factor: float) -> pd.DataFrame:
+    if factor == 1:
+        return asked.onsets
+    return onset_table(asked.runs, asked.epochs, replace(asked.rule, eps=factor * asked.rule.eps))
+
+
+def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base: dict[str, Any]) -> Result:
+    onset = usable["onset"].to_numpy(dtype=np.float64)
+    mine = [curves[str(run)] for run in usable["run"]]
+    ends = [curve.epoch[-1] for curve in mine if len(curve.epoch)]
+    if not ends:
+        return Result(quantity="placebo_cv", status="not_testable", warnings=("no onset with a norm",), **base)
+    median = float(np.median(onset))
+    epoch = min(median, float(min(ends)))
+    logs = np.array([curve.at(epoch) for curve in mine])
+    known = np.isfinite(logs)
+    conditions = condition_numbers(usable)[known]
+    at_onset = np.log(usable["fn_star"].to_numpy(dtype=np.float64))[known]
+    extra: dict[str, Any] = {
+        "epoch": epoch,
+        "t_median": median,
+        "n_used": int(known.sum()),
+        "n_left_out": int((~known).sum()),
+    }
+    if known.sum() < 2:
+        return Result(quantity="placebo_cv", status="too_few", extra=extra, **base)
+    fixed, there = (estimate_threshold(np.exp(values), conditions, level) for values in (logs[known], at_onset))
+    test, over = _compare(at_onset, logs[known], conditions)
+    extra |= {
+        "cv": fixed.sample_cv,
+        "cv_at_onset": there.sample_cv,
+        "log_cv_at_onset": there.cv.estimate,
+        "feature_norm": fixed.fn_star.estimate,
+        "r": test.r,
+        "p_min": test.p_min,
+        "over": over,
+        "n_tested": test.n,
+    }
+    return Result(
+        quantity="placebo_cv",
+        estimate=fixed.cv.estimate,
+        lo=fixed.cv.lo,
+        hi=fixed.cv.hi,
+        level=level,
+        p=test.p,
+        method=f"CV of fn at epoch {epoch:g}; Pitman-Morgan test over {test.n} {over} that fn varies less at onset",
+        status=test.status,
+        warnings=_placebo_cautions(test, over, extra, base["n_conditions"]),
+        extra=extra,
+        **base,
+    )
+
+
+def _compare(at_onset: FloatArray, at_epoch: FloatArray, conditions: IntArray) -> tuple[Comparison, str]:
+    """Test over condition means where there are enough of them: runs of one condition are not independent."""
+    if len(np.unique(conditions)) >= MIN_UNITS:
+        return less_variable(group_means(at_onset, conditions), group_means(at_epoch, conditions)), "conditions"
+    return less_variable(at_onset, at_epoch), "runs"
+
+
+def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], conditions: int) -> tuple[str, ...]:
+    found = []
+    if test.status == "too_few":
+        found.append(
+            f"whether fn varies less at onset than at a fixed epoch needs {MIN_UNITS} runs to be tested, "
+            f"not {test.n} (smallest p: {smallest_p(max(test.n, 1)):.3g})"
+        )
+    elif over == "runs" and conditions > 1:
+        found.append(f"the comparison with a fixed epoch takes the runs of {conditions} conditions as independent")
+    if extra["n_left_out"]:
+        found.append(f"{extra['n_left_out']} runs have no feature norm around epoch {extra['epoch']:g}")
+    return tuple(found)
+
+
+def _sensitivity(tables: dict[float, pd.DataFrame], asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Result:
+    runs = usable["run"]
+    norms = {factor: _norms(table, runs) for factor, table in tables.items()}
+    low, high = norms[FACTORS[0]], norms[2.0]
+    both = np.isfinite(low) & np.isfinite(high)
+    curve = [_at_eps(factor * asked.rule.eps, values, tables[factor], runs) for factor, values in norms.items()]
+    extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
+    if not both.any():
+        why = f"no run has onsets at both eps {asked.rule.eps / 2:g} and {asked.rule.eps * 2:g}"
+        return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
+    differences, conditions = np.log(low[both]) - np.log(high[both]), condition_numbers(usable[both])
+    over = "conditions" if len(np.unique(conditions)) >= MIN_CONDITIONS else "runs"
+    test = paired_equivalence(group_means(differences, conditions) if over == "conditions" else differences)
+    extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "over": over}
+    return Result(
+        quantity="eps_sensitivity",
+        estimate=test.estimate,
+        lo=test.lo,
+        hi=test.hi,
+        level=0.9,
+        p=test.p,
+        method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
+        status=test.status,
+        warnings=_sensitivity_cautions(test, both, over, base["n_conditions"]),
+        extra=extra,
+        **base,
+    )
+
+
+def _norms(table: pd.DataFrame, runs: Sequence[str] | pd.Series) -> FloatArray:
+    """Give fn at the onset of another eps for some runs, NaN where there is none."""
+    values = table.set_index("run")["fn_star"].where((table["state"] == "collapsed").to_numpy())
+    found = values.reindex(list(runs)).to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(found > 0, found, np.nan)
+
+
+def _at_eps(eps: float, values: FloatArray, table: pd.DataFrame, runs: pd.Series) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    onset = table.set_index("run")["onset"].reindex(list(runs))[np.isfinite(values)]
+    several = len(known) > 1
+    return {
+        "eps": eps,
+        "n_runs": len(known),
+        "fn_star": float(np.exp(np.log(known).mean())) if len(known) else None,
+        "cv": float(known.std(ddof=1) / known.mean()) if several else None,
+        "onset": float(onset.median()) if len(known) else None,
+    }
+
+
+def _sensitivity_cautions(
+    test: Equivalence, both: "np.ndarray[Any, Any]", over: str, conditions: int
+) -> tuple[str, ...]:
+    found = []
+    if not both.all():
+        found.append(f"how fn* moves with eps is known of {both.sum()} of {len(both)} collapsed runs")
+    if over == "runs" and conditions > 1 and test.status == "ok":
+        found.append(f"the test of eps takes the runs of {conditions} conditions as independent")
+    return tuple(found)

@@ -1,0 +1,168 @@
+"""The printed answer to `ncdiag analyze additivity`, for readers who know neural collapse but not statistics."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.output import layout, paragraph, printable
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.result import Result
+
+Values = Mapping[str, Any]
+
+_MAX_RATIOS = 8
+_SCALES = {"interaction_raw": "adding", "interaction_log": "multiplying"}
+
+
+def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
+    """Give the page: the cells of the grid, then what they show, in words."""
+    named = {result.quantity: result.to_dict() for result in results}
+    ratios = [result.to_dict() for result in results if result.quantity == "ratio_of_ratios"]
+    verdict = named["verdict"]
+    group = verdict["group"]
+    parts = [paragraph(f"Is fn* made of one part per {group['rows']} and one per {group['columns']}? ({rule})")]
+    if verdict["cells"]:
+        parts += ["\n".join(_table(verdict["cells"])), paragraph(_legend())]
+    lines = [paragraph(f"In short: {_reading(verdict, ratios)}", indent="  ")]
+    if "p_raw" in verdict:
+        lines += _tests(named)
+        lines += _ratio_lines(ratios, level)
+        lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
+    if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:
+        lines.append("  Keep in mind:")
+        cautions = dict.fromkeys([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
+        lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+    return "\n\n".join([*parts, "\n".join(lines)])
+
+
+def _table(cells: Sequence[Values]) -> list[str]:
+    rows = [["cell", "runs", "conditions", "fn*", "onset", "phase", "loss"]]
+    for cell in cells:
+        found = cell["fn_star"] is not None
+        rows.append(
+            [
+                printable(f"{cell['row']} {cell['column']}"),
+                f"{cell['n_collapsed']}/{cell['n_runs']}",
+                str(cell["n_conditions"]),
+                f"{cell['fn_star']:#.4g}" if found else "-",
+                f"{cell['t_median']:.0f}" if found else "-",
+                "/".join(cell["phases"]) or "-",
+                "/".join(cell["losses"]) or "-",
+            ]
+        )
+    return layout(rows, right=[place > 0 for place in range(len(rows[0]))])
+
+
+def _legend() -> str:
+    return (
+        "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset. onset: median epoch; phase "
+        "and loss: those of the training at onset."
+    )
+
+
+def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
+    """Say in a sentence or two what the grid shows."""
+    if verdict["status"] != "ok" and "p_raw" not in verdict:
+        return printable(f"not tested: {verdict['warnings'][0]}.")
+    rows, columns = verdict["group"]["rows"], verdict["group"]["columns"]
+    judged = {
+        "additive": f"nothing here speaks against fn* being a part per {rows} plus a part per {columns}. "
+        f"{_what_remains(ratios)}",
+        "multiplicative": f"the parts of {rows} and {columns} do not add, but nothing speaks against their "
+        f"multiplying: a factor per {rows} times a factor per {columns}. {_what_remains(ratios)}",
+        "removable": f"the parts of {rows} and {columns} neither add nor multiply. On another scale, fn* to the power "
+        f"{_number(verdict['power'])}, they would add: the order of the cells does not rule that out.",
+        "crossover": f"the parts of {rows} and {columns} neither add nor multiply, and no other scale would help: "
+        f"which {rows} or {columns} has the larger fn* depends on the other ({_crossings(verdict)}).",
+        "neither": f"the parts of {rows} and {columns} neither add nor multiply, nor do they add on any power of "
+        "fn*; that one reverses the order of another is not shown.",
+        "not_testable": "not testable: there is no variation within the cells to compare with. "
+        "Two runs in every cell, with different seeds, make it testable.",
+    }
+    return judged[verdict["verdict"]]
+
+
+def _what_remains(ratios: Sequence[Values]) -> str:
+    """Say how large an interaction could still be: not finding one is not its absence."""
+    limits = [max(ratio["hi"], 1 / ratio["lo"]) for ratio in ratios if ratio["lo"]]
+    if not limits:
+        return "That is no proof."
+    return f"That is no proof: a departure by a factor of {max(limits):.3g} would still fit."
+
+
+def _crossings(verdict: Values) -> str:
+    if not verdict["crossings"]:
+        return ""
+    first = verdict["crossings"][0]
+    lines, others = ("rows", "columns") if first["changes_sign"] == "rows" else ("columns", "rows")
+    return printable(f"{' against '.join(first[lines])} changes sign between {' and '.join(first[others])}")
+
+
+def _tests(named: Mapping[str, Values]) -> list[str]:
+    rows = [["    if the parts were", "F", "df", "p", "p robust", "p permuted", "share"]]
+    for quantity, word in _SCALES.items():
+        test = named[quantity]
+        degrees = f"{test['df1']}, {test['df2']}" if test["statistic"] is not None else "-"
+        shown = [_number(test["statistic"]), degrees, *(_p(test.get(key)) for key in ("p", "p_robust"))]
+        rows.append([f"    {word}", *shown, _p(test["p_permutation"]), _share(test)])
+    legend = (
+        "p: how often cells that do add (or multiply) would look at least as far from it as these. robust: cells may "
+        f"differ in spread. {_permuted(named['interaction_raw'])}"
+        "share: of the variation that is not rows or columns, the part due to the interaction, with its 90% interval."
+    )
+    return [*layout(rows, right=[place > 0 for place in range(len(rows[0]))]), paragraph(legend, indent="    ")]
+
+
+def _permuted(test: Values) -> str:
+    rounds = test.get("n_permutations")
+    return f"permuted: from {rounds} random permutations of what the additive model leaves. " if rounds else ""
+
+
+def _ratio_lines(ratios: Sequence[Values], level: float) -> list[str]:
+    lines = []
+    for ratio in ratios[:_MAX_RATIOS]:
+        if ratio["estimate"] is None:
+            continue
+        rows, columns = " / ".join(ratio["of_rows"]), ratio["of_columns"]
+        limits = "" if ratio["lo"] is None else f" ({100 * level:.3g}% interval {_limits(ratio)})"
+        lines.append(
+            paragraph(
+                printable(
+                    f"Ratio of ratios: {rows} on {columns[0]} is {_number(ratio['estimate'])} times that on "
+                    f"{columns[1]}{limits}; 1 would be multiplying."
+                ),
+                indent="  ",
+            )
+        )
+    if len(ratios) > _MAX_RATIOS:
+        lines.append(f"  and {len(ratios) - _MAX_RATIOS} more (--format json)")
+    return lines
+
+
+def _decision(verdict: Values) -> str:
+    unit = "each condition is one value" if verdict["unit"] == "conditions" else "each run is one value"
+    return (
+        f"{unit}; adding is tested first (p {_p(verdict['p_raw'])}), multiplying only if adding is rejected "
+        f"(p {_p(verdict['p_log'])}), each at {verdict['alpha']:.2g}. This fixed order needs no correction."
+    )
+
+
+def _limits(ratio: Values) -> str:
+    return f"{_number(ratio['lo'])} to {_number(ratio['hi'])}"
+
+
+def _share(test: Values) -> str:
+    if test["eta2p"] is None:
+        return "-"
+    return f"{100 * test['eta2p']:.0f}% ({100 * test['eta2p_lo']:.0f}-{100 * test['eta2p_hi']:.0f}%)"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,149 @@
+"""The printed answer to `ncdiag analyze attractor`: whether rescaled features come back to where they were."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.threshold_words import p_text, pair_label
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.result import Result
+
+Values = Mapping[str, Any]
+
+_ARMS = {"up_control": "up / control", "down_control": "down / control", "up_down": "up / down"}
+_INTRODUCTION = (
+    "Runs of one seed are the same to the last bit until the features of one of them are multiplied by a factor. "
+    "If fn* attracts, the feature norm comes back to that of the untouched run, from above and from below, within 8%; "
+    "and once there it stays. Not finding a difference does not show this: with 3 runs and a spread of 8% a true "
+    "difference of 8% goes unnoticed 62% of the time. So equality itself is tested."
+)
+_LEGEND = (
+    "ratio: fn of the first over fn of the second, at the end of training, mean over the pairs. within 8%: p of the "
+    "test that it is; below .05 it is shown. differs: p of the test that it is not 1. published: p of the published "
+    "test, a t-test on the onset epochs, read as no difference above .2, which shows nothing."
+)
+_NOTHING = (
+    "No run had its features rescaled, or none of them has a sibling without. "
+    "This trains them: ncdiag sweep --preset intervention"
+)
+_READINGS = {
+    "supported": "the feature norm comes back to that of the untouched run from both sides, within 8%, and stays.",
+    "refuted": "this is no attractor",
+    "inconclusive": "whether it comes back cannot be said yet",
+    "not testable": "too few pairs for a test; two seeds with every arm are the least, five are recommended.",
+}
+_WHAT = {
+    **_ARMS,
+    "drift": "fn after onset (it goes on moving)",
+    "settled": "fn at the end against fn at onset",
+}
+
+
+def attractor_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+    """Give the page: what is asked, then a block for each set of branches."""
+    sets: dict[str, list[Values]] = {}
+    for result in results:
+        sets.setdefault(_label(result.group), []).append(result.to_dict())
+    title = paragraph(f"Attractor: whether rescaled features come back (onset: {rule})")
+    if not sets:
+        return "\n\n".join([title, paragraph(_NOTHING)])
+    blocks = (_block(label, values) for label, values in sets.items())
+    return "\n\n".join([title, paragraph(_INTRODUCTION), paragraph(_LEGEND), *blocks])
+
+
+def _label(group: Values) -> str:
+    arms = ("epoch", "head", "up", "down")
+    factors = " and ".join(f"x {group[arm]:g}" for arm in ("down", "up") if group[arm] is not None)
+    head = "head divided by the factor" if group["head"] == "compensated" else "head as it was"
+    pair = pair_label({key: value for key, value in group.items() if key not in arms})
+    return f"{pair}, {factors} after epoch {group['epoch']}, {head}"
+
+
+def _block(label: str, values: Sequence[Values]) -> str:
+    verdict = next(value for value in values if value["quantity"] == "verdict")
+    at_end = [value for value in values if value["quantity"] == "log_ratio"]
+    lines = [paragraph(printable(label)), paragraph(f"In short: {_reading(verdict)}", indent="  ")]
+    lines += _table(at_end)
+    lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value))]
+    lines += [paragraph(text, indent="  ") for text in _more_pairs(at_end, verdict["verdict"])]
+    shown = [value for value in values if value["quantity"] != "log_ratio_at_onset"]
+    cautions = dict.fromkeys(caution for value in shown for caution in value["warnings"])
+    if cautions:
+        lines.append("  Keep in mind:")
+    return "\n".join([*lines, *(paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions)])
+
+
+def _reading(verdict: Values) -> str:
+    found = _READINGS[verdict["verdict"]]
+    if verdict["verdict"] == "refuted":
+        return f"{found}: more than chance separates {_listed(verdict['different'])}."
+    if verdict["verdict"] == "inconclusive":
+        missing = [f"not shown within 8%: {_listed(verdict['not_shown'])}"] if verdict["not_shown"] else []
+        missing += [] if verdict["returned"] else ["the return itself was not seen in most pairs"]
+        return f"{found}; {', and '.join(missing)}."
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_WHAT[name] for name in names)
+
+
+def _table(at_end: Sequence[Values]) -> list[str]:
+    rows = [["    arms", "pairs", "ratio", "90% interval", "within 8%", "differs", "published"]]
+    for value in at_end:
+        start = [f"    {_ARMS[value['arm']]}", str(value["n_pairs"])]
+        if value["estimate"] is None:
+            rows.append([*start, *["-"] * 5])
+            continue
+        limits = "-" if value["lo"] is None else f"{_ratio(value['lo'])}-{_ratio(value['hi'])}"
+        ps = (value[key] for key in ("p_equivalence", "p_difference", "p_published_onset"))
+        rows.append([*start, f"{value['ratio']:.3f}", limits, *map(p_text, ps)])
+    return layout(rows, right=[False, *[True] * 6])
+
+
+def _ratio(log: float) -> str:
+    return f"{math.exp(log):.3f}"
+
+
+def _sentence(value: Values) -> str:
+    """Say what a half-life, the drift or the distance from fn* shows."""
+    quantity = value["quantity"]
+    if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):
+        return ""
+    if quantity == "half_life":
+        limits = "" if value["lo"] is None else f" ({value['lo']:.3g} to {value['hi']:.3g})"
+        fast = value["flags"].get("faster_than_sampling", 0)
+        rest = f", in {fast} of them faster than evaluations can show" if fast else ""
+        return (
+            f"Half of the difference {_ARMS[value['arm']]} is gone after {value['estimate']:.3g} epochs{limits}, "
+            f"seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}."
+        )
+    change = f"{100 * (value['ratio'] - 1):+.1f}%"
+    judged = {
+        "equivalent": "within 8%, so it stands still",
+        "equivalent but different": "a small change, within 8%",
+        "different": "more than chance, and not shown to be within 8%",
+        "inconclusive": "not shown to be within 8%",
+        "not testable": "too few runs to test",
+    }[value["outcome"]]
+    what = (
+        "Over the last third after onset fn of the controls changes"
+        if quantity == "drift"
+        else ("From onset to the end fn of the controls changes")
+    )
+    return f"{what} by {change}: {judged}."
+
+
+def _more_pairs(at_end: Sequence[Values], verdict: str) -> list[str]:
+    """Say how many seeds would show equality if there is any."""
+    needed = [value["pairs_needed"] for value in at_end if value.get("pairs_needed")]
+    have = min((value["n_pairs"] for value in at_end), default=0)
+    if verdict != "inconclusive" or not needed or max(needed) <= have:
+        return []
+    return [
+        f"With this spread between pairs, {max(needed)} pairs would show equality four times out of five, "
+        "if there is no difference."
+    ]

@@ -1,0 +1,302 @@
+"""The printed answers to `ncdiag analyze depth`, `width`, `activation` and `weight-decay`, in plain words."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.output import layout, paragraph, printable, table_cell
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.result import Result
+
+Values = Mapping[str, Any]
+
+_MAX_GROUPS = 6
+_MAX_PAIRS = 10
+_TITLES = {
+    "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
+    "width": "Do wider networks collapse earlier, and how far does width move fn*?",
+    "activation": "Does the activation decide when a network collapses, and at which norm?",
+    "weight-decay": "Does too little weight decay slow collapse, and too much prevent it?",
+}
+
+
+def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule", level: float) -> str:
+    """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
+    own = [result.to_dict() for result in results if result.question == question]
+    groups: dict[str, list[Values]] = {}
+    for result in own:
+        groups.setdefault(str(result["group"]), []).append(result)
+    shown = list(groups.values())[:_MAX_GROUPS]
+    varying = _varying([group[0]["group"] for group in shown])
+    parts = [paragraph(f"{_TITLES[question]} ({rule})")]
+    parts += [_block(group, question, varying, level) for group in shown]
+    if len(groups) > _MAX_GROUPS:
+        parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
+    return "\n\n".join([*parts, paragraph(_family(own))])
+
+
+def _block(group: Sequence[Values], question: str, varying: Sequence[str], level: float) -> str:
+    named = {result["quantity"]: result for result in group}
+    first = group[0]
+    lines = [_label(first["group"], varying)] if first["group"] else []
+    described = next((result for result in group if result.get("levels")), None)
+    if described:
+        lines += _table(described, level)
+    lines += [paragraph(text, indent="  ") for text in _says(question, named)]
+    told = {result["warnings"][0] for result in group if not _is_tested(result) and result["warnings"]}
+    said = dict.fromkeys(caution for result in group for caution in result["warnings"])
+    cautions = [caution for caution in said if caution not in told]
+    if cautions:
+        lines.append("  Keep in mind:")
+    lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+    return "\n".join(lines)
+
+
+def _varying(groups: Sequence[Values]) -> list[str]:
+    """Name what the groups differ in, besides architecture and data set, which are always shown."""
+    columns = list(dict.fromkeys(column for group in groups for column in group))
+    differing = [name for name in columns if len({str(group.get(name)) for group in groups}) > 1]
+    return [name for name in differing if name not in ("arch", "dataset")]
+
+
+def _label(group: Values, varying: Sequence[str]) -> str:
+    pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
+    rest = [f"{name}={table_cell(group[name]) if name in group else '?'}" for name in varying]
+    return printable(" ".join([*pair, *rest]) or "all runs")
+
+
+def _table(described: Values, level: float) -> list[str]:
+    sure = f"{100 * level:.3g}%"
+    name = described["factor"].replace("_", " ")
+    rows = [[f"  {name}", "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
+    for entry in described["levels"]:
+        onset = _epochs(entry["onset"]) if entry["n_collapsed"] else "-"
+        onset = f">={onset}" if 0 < entry["n_collapsed"] < entry["n_runs"] else onset
+        rows.append(
+            [
+                f"  {table_cell(entry['level'])}",
+                f"{entry['n_collapsed']}/{entry['n_runs']}",
+                onset if entry["n_collapsed"] else f">{_epochs(described['budget'])}",
+                _span(entry["onset_lo"], entry["onset_hi"], _epochs),
+                "-" if entry["fn_star"] is None else f"{entry['fn_star']:#.4g}",
+                _span(entry["fn_star_lo"], entry["fn_star_hi"], _number),
+            ]
+        )
+    censored = any(entry["n_collapsed"] < entry["n_runs"] for entry in described["levels"])
+    until = (
+        f" within {_epochs(described['budget'])} epochs, the budget that all runs had; the others enter with it"
+        if censored
+        else ""
+    )
+    legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means."
+    return [*layout(rows, right=[place > 0 for place in range(6)]), paragraph(legend, indent="  ")]
+
+
+def _says(question: str, named: Mapping[str, Values]) -> list[str]:
+    """Say what the tests of one group show, the short reading first."""
+    if question == "depth":
+        return _turn_says(named["non_monotone"], "depth")
+    if question == "width":
+        return _width_says(named)
+    return _activation_says(named) if question == "activation" else _decay_says(named)
+
+
+def _turn_says(result: Values, what: str) -> list[str]:
+    if result["p"] is None:
+        return [f"In short: {_not_tested(result)}"]
+    ways = ("earlier", "later") if result["shape"] == "valley" else ("later", "earlier")
+    turn = f"up to {what} {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
+    judged = {
+        "supported": f"{turn}: more than noise on both sides.",
+        "inconclusive": f"no turn is shown: from {what} to {what}, what goes against a steady rise or fall "
+        "may be noise.",
+    }
+    first, last = (table_cell(result["levels"][end]["level"]) for end in (0, -1))
+    turn_at = table_cell(result["turn"])
+    changes = "; ".join(
+        f"from {what} {start} to {end} the onset is multiplied by {_number(result[side]['ratio'])} "
+        f"({_span(result[side]['lo'], result[side]['hi'], _number)})"
+        for side, start, end in (("left", first, turn_at), ("right", turn_at, last))
+    )
+    return [
+        f"In short: {judged[result['verdict']]}",
+        f"Size: {changes}.",
+        f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
+        f"would bend a steady curve as much as this with p {_p(result['p_isotonic'])}.",
+        f"Where the fastest may be: {_listed(result['fastest'])}. All values are compared at one eps; at another one "
+        "the order may differ (--eps).",
+    ]
+
+
+def _width_says(named: Mapping[str, Values]) -> list[str]:
+    trend, shift = named["trend"], named.get("fn_shift")
+    lines = []
+    if trend["p"] is None:
+        lines.append(f"In short: {_not_tested(trend)}")
+    else:
+        judged = {
+            "supported": "wider networks collapse earlier, and nothing speaks against every step doing so.",
+            "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
+            "inconclusive": "that wider networks collapse earlier is not shown.",
+        }
+        limits = _span(trend["lo"], trend["hi"], _percent)
+        lines.append(f"In short: {judged[trend['verdict']]}")
+        lines.append(f"Each doubling of the width: {_percent(trend['estimate'])} earlier ({limits}).")
+        lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
+    if shift and shift["estimate"] is not None:
+        bound = (
+            f"; with the certainty given, at most {_percent(shift['hi'])}"
+            if shift["hi"] is not None
+            else "; how much more it could be takes two onsets at every width"
+        )
+        claim = _percent(shift["claim"])
+        judged_shift = {
+            "supported": f" The claim of at most {claim} holds.",
+            "inconclusive": f" The claim of at most {claim} is not shown.",
+        }
+        lines.append(
+            f"fn*: the largest shift from width {table_cell(shift['base'])} is {_percent(shift['estimate'])}, at width "
+            f"{table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
+        )
+    return lines
+
+
+def _activation_says(named: Mapping[str, Values]) -> list[str]:
+    joint, parts = named["joint"], {"speed": "onset", "fn_star": "fn*"}
+    if joint["p"] is None:
+        lines = [f"In short: {_not_tested(joint)}"]
+    else:
+        judged = {
+            "supported": "the activation makes a difference both to the onset and to fn*.",
+            "inconclusive": "that the activation makes a difference to both the onset and fn* is not shown.",
+        }
+        lines = [f"In short: {judged[joint['verdict']]}", f"Both together: {_p_text(joint)}."]
+    for quantity, what in parts.items():
+        part = named.get(quantity)
+        if part is None or part["p"] is None:
+            continue
+        lines.append(
+            f"{what}: the largest over the smallest is {_number(part['estimate'])}; p {_p(part['p'])} "
+            f"(at least {_p(part['p_min'])} with so few runs)."
+        )
+        pairs = [pair for pair in part["pairs"] if pair["p"] is not None][:_MAX_PAIRS]
+        lines += [
+            f"  {pair['of'][0]} / {pair['of'][1]}: {_number(pair['ratio'])} "
+            f"({_span(pair['lo'], pair['hi'], _number)}), p {_p(pair['p_holm'])} for {len(part['pairs'])} pairs"
+            for pair in pairs
+        ]
+    return lines
+
+
+def _decay_says(named: Mapping[str, Values]) -> list[str]:
+    if "fails_when_high" not in named:
+        return [f"In short: {_not_tested(named['slow_when_low'])}"]
+    low, high, valley = (named[quantity] for quantity in ("slow_when_low", "fails_when_high", "valley"))
+    if not any(map(_is_tested, (low, high, valley))):
+        return [f"In short: {_not_tested(low)}"]
+    lines = [f"In short: {_regimes(low, high, valley)}"]
+    if low["p"] is None:
+        lines.append(f"(a) too little slows: {_not_tested(low)}")
+    else:
+        lines.append(
+            f"(a) too little slows: {_shown(low)}. At {table_cell(low['low'])} the onset comes "
+            f"{_number(low['estimate'])} times ({_span(low['lo'], low['hi'], _number)}) as late as at "
+            f"{table_cell(low['fastest'])}, the fastest; {_p_text(low)}, which allows for having picked the fastest."
+        )
+    if high["p"] is None:
+        lines.append(f"(b) too much prevents: {_not_tested(high)}")
+    else:
+        (few, of_high), (many, of_reference) = high["collapsed_high"], high["collapsed_reference"]
+        lines.append(
+            f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {few} of {of_high} runs collapsed "
+            f"within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} {many} of {of_reference}; "
+            f"{_p_text(high)}.{_edge(high['edge'])}"
+        )
+    if valley["p"] is None:
+        lines.append(f"(c) a fastest range between: {_not_tested(valley)}")
+    else:
+        lines.append(
+            f"(c) a fastest range between: {_shown(valley)}, with the turn near {table_cell(valley['turn'])}; "
+            f"{_p_text(valley)}. Where the fastest may be: {_listed(valley['fastest'])}."
+        )
+    return lines
+
+
+def _regimes(low: Values, high: Values, valley: Values) -> str:
+    shown = [result["verdict"] == "supported" for result in (low, high, valley)]
+    if all(shown):
+        return "three regimes: too little weight decay slows collapse, too much prevents it."
+    if not any(shown):
+        return "none of the three regimes is shown."
+    parts = ("too little slows", "too much prevents", "there is a fastest range between")
+    done, missing = (
+        [part for part, is_shown in zip(parts, shown, strict=True) if is_shown is want] for want in (True, False)
+    )
+    return f"shown: {', '.join(done)}. Not shown: {', '.join(missing)}."
+
+
+def _edge(edge: Sequence[Any]) -> str:
+    last, first = edge
+    if last is None or first is None:
+        return ""
+    return f" The edge lies between {table_cell(last)} and {table_cell(first)}: the grid says no more."
+
+
+def _shown(result: Values) -> str:
+    return "shown" if result["verdict"] == "supported" else "not shown"
+
+
+def _not_tested(result: Values) -> str:
+    return printable(f"not tested: {result['warnings'][0]}.") if result["warnings"] else "not tested."
+
+
+def _is_tested(result: Values) -> bool:
+    return result["p"] is not None or result["quantity"] == "fn_shift"
+
+
+def _p_text(result: Values) -> str:
+    """Say the p, corrected, and how small it could have been."""
+    least = f", at best {_p(result['p_min'])}" if result["p_min"] else ""
+    return f"p {_p(result['p'])}{least}, corrected {_p(result['p_holm'])}"
+
+
+def _family(results: Sequence[Values]) -> str:
+    claims = [result for result in results if "family" in result]
+    family = claims[0]["family"] if claims else 0
+    if not family:
+        return (
+            "Tests of depth, width, activation and weight decay form one family (Holm's correction); with these runs "
+            "none of them can be made."
+        )
+    return (
+        f"p: how often chance alone would show as much. Depth, width, activation and weight decay (a, b, c) are one "
+        f"family: {family} of its tests could be made, and 'corrected' is Holm's p for {family}. A claim is shown "
+        f"where that is at most {claims[0]['alpha']:.2g}; not shown is not the same as not so."
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(table_cell(value) for value in values)
+
+
+def _span(lo: float | None, hi: float | None, show: Any) -> str:
+    return "-" if lo is None or hi is None else f"{show(lo)} to {show(hi)}"
+
+
+def _epochs(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g}%"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"

@@ -1,0 +1,107 @@
+"""How pages name a pair and write its figures, and what the checks of fn* say in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ncdiag.cli.output import layout, paragraph, printable, table_cell
+
+Values = Mapping[str, Any]
+
+
+def pair_label(group: Values) -> str:
+    """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
+    parts = [value if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
+    return printable(" ".join(parts))
+
+
+def norm_text(value: float) -> str:
+    """Write a norm with four significant digits."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def percent(share: float | None) -> str:
+    """Write a share in percent with three significant digits, `-` where there is none."""
+    if share is None:
+        return "-"
+    return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
+
+
+def condition_effect(spread: Values) -> list[str]:
+    """Say how much of the spread lies between conditions, in a sentence without its full stop."""
+    effect, share = spread.get("cv_conditions"), spread.get("icc")
+    if effect is None or share is None:
+        return []
+    return [
+        f"beyond what seeds differ, fn* differs by {percent(effect)} from condition to condition "
+        f"({percent(share)} of the variance)"
+    ]
+
+
+def check_lines(checks: Sequence[Values]) -> list[str]:
+    """Give the lines on the spread at one fixed epoch and on how fn* moves with eps."""
+    lines = []
+    for check in checks:
+        said = _placebo(check) if check["quantity"] == "placebo_cv" else _sensitivity(check)
+        lines += [paragraph(text, indent="  ") for text in said]
+        if check["quantity"] == "eps_sensitivity":
+            lines += _eps_table(check["curve"])
+    return lines
+
+
+def _placebo(check: Values) -> list[str]:
+    if check.get("cv") is None:
+        return []
+    fixed, there = percent(check["cv"]), percent(check["cv_at_onset"])
+    start = f"Any epoch would do? fn at one fixed epoch ({check['epoch']:.0f}) varies by {fixed}, at onset by {there}"
+    if math.isclose(check["cv"], check["cv_at_onset"], rel_tol=1e-9):
+        return [f"{start}: the runs collapsed at that epoch, so both are one reading."]
+    if check["status"] == "zero_variance":
+        return [f"{start}: the two readings do not differ, so this says nothing."]
+    if check["p"] is None:
+        return [f"{start}. Too few runs to say which is less."]
+    if check["p"] < 0.05:
+        return [f"{start}: it varies less at onset than at that epoch (p = {p_text(check['p'])})."]
+    flat = f"{start}. That it varies less at onset is not shown (p = {p_text(check['p'])}, smallest possible "
+    return [f"{flat}{p_text(check['p_min'])}): a low CV partly says that fn is flat by then."]
+
+
+def _sensitivity(check: Values) -> list[str]:
+    eps = next((row["eps"] for row in check["curve"] if row["n_runs"]), None)
+    if check["estimate"] is None or eps is None:
+        return []
+    change = f"{100 * (math.exp(check['estimate']) - 1):+.1f}%"
+    judged = {
+        "equivalent": "fn* hardly depends on eps (within 8%)",
+        "equivalent but different": "fn* depends on eps, but by less than 8%",
+        "different": "fn* depends on eps: it is the norm at an epoch, not at an event",
+        "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
+        "not testable": "too few runs to say whether that is more than 8%",
+    }[check["outcome"]]
+    p = "" if check["p"] is None else f" (p = {p_text(check['p'])} that it is within 8%)"
+    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{p}."]
+
+
+def _eps_table(curve: Sequence[Values]) -> list[str]:
+    rows = [["    below eps", "runs", "fn there", "CV", "epoch"]]
+    rows += [
+        [
+            f"    {row['eps']:g}",
+            str(row["n_runs"]),
+            norm_text(row["fn_star"]),
+            percent(row["cv"]),
+            f"{row['onset']:.0f}",
+        ]
+        for row in curve
+        if row["n_runs"]
+    ]
+    return layout(rows, right=[False, True, True, True, True]) if len(rows) > 2 else []
+
+
+def p_text(p: float | None) -> str:
+    """Write a p-value: two digits, and never as 0."""
+    return "-" if p is None else "< .0001" if p < 1e-4 else f"{p:.2g}".removeprefix("0") if p < 0.9995 else "1"
+
+
+def _known(value: Any) -> str:
+    return "?" if value is None else table_cell(value)

@@ -1,0 +1,107 @@
+"""Which of two readings of the same runs varies less, and whether two readings go together: tests for small samples."""
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from ncdiag.domain.statistics import FloatArray, is_constant
+
+MIN_UNITS = 4  # below, no p-value can fall below .05: 1 / 3! = .167
+_RANKS_FROM = 6  # from here on ranks, which an odd run cannot rule; below they have too few values
+_ENUMERATED = 8  # 8! = 40,320 pairings are enumerated, of more units a sample is drawn
+_DRAWS = 20_000
+_SAME = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A correlation `r` over `n` units with its one-sided p; `p_min` is the smallest p that n units can reach.
+
+    `p` and `r` are NaN with a `status` other than ok: too_few units, or zero_variance.
+    """
+
+    n: int
+    p_min: float
+    r: float = math.nan
+    p: float = math.nan
+    status: Literal["ok", "too_few", "zero_variance"] = "ok"
+
+
+def smallest_p(n: int) -> float:
+    """Give the smallest one-sided p of a test that pairs n units, 1 / n!."""
+    return 1 / math.factorial(n) if n < 100 else 0.0
+
+
+def less_variable(first: FloatArray, second: FloatArray) -> Comparison:
+    """Test whether `first` varies less than `second` over the same units (Pitman 1939, Morgan 1939), one-sided.
+
+    The correlation of sum and difference has the sign of the difference of the variances: -1 where `first` is `second`
+    without its spread. Pearson's correlation below 6 units, Spearman's from 6 on, each with Student's t; p is never
+    below 1 / n!, which is what a permutation test could reach.
+    """
+    n = len(first)
+    p_min = smallest_p(n)
+    if n < MIN_UNITS:
+        return Comparison(n=n, p_min=p_min, status="too_few")
+    both = np.stack([first - first.mean(), second - second.mean()])
+    total, difference = both[0] + both[1], both[0] - both[1]
+    scale = float(first @ first + second @ second)
+    if any(float(part @ part) <= 1e-20 * scale for part in (total, difference)):
+        return Comparison(n=n, p_min=p_min, status="zero_variance")
+    if n >= _RANKS_FROM:
+        total, difference = ranks(total), ranks(difference)
+    r = correlation(total, difference)
+    if math.isnan(r):
+        return Comparison(n=n, p_min=p_min, status="zero_variance")
+    t = r * math.sqrt((n - 2) / max(1 - r * r, 1e-300))
+    return Comparison(n=n, p_min=p_min, r=r, p=max(float(special.stdtr(n - 2, t)), p_min))
+
+
+def associated(first: FloatArray, second: FloatArray) -> Comparison:
+    """Test whether two readings rise together over the same units: Spearman's r against all pairings, one-sided.
+
+    Up to 8 units every pairing is counted; beyond that 20,000 are drawn from a fixed seed, and p counts the observed
+    one with them.
+    """
+    n = len(first)
+    p_min = smallest_p(n)
+    if n < MIN_UNITS:
+        return Comparison(n=n, p_min=p_min, status="too_few")
+    if is_constant(first) or is_constant(second):
+        return Comparison(n=n, p_min=p_min, status="zero_variance")
+    a, b = ranks(first), ranks(second)
+    r = correlation(a, b)
+    centred = a - a.mean()
+    observed = float(centred @ b)
+    if n <= _ENUMERATED:
+        orders = np.array(list(permutations(range(n))))
+        p = float(np.mean(b[orders] @ centred >= observed - _SAME * abs(observed)))
+    else:
+        draws = np.random.default_rng(0).permuted(np.tile(b, (_DRAWS, 1)), axis=1)
+        as_large = int(np.count_nonzero(draws @ centred >= observed - _SAME * abs(observed)))
+        p, p_min = (as_large + 1) / (_DRAWS + 1), 1 / (_DRAWS + 1)
+    return Comparison(n=n, p_min=p_min, r=r, p=p)
+
+
+def sign_test(positive: int, n: int) -> float:
+    """Give the one-sided p of `positive` of n signs, P(X >= positive) at one half; NaN without signs."""
+    return float(special.bdtrc(positive - 1, n, 0.5)) if positive and n else (1.0 if n else math.nan)
+
+
+def correlation(first: FloatArray, second: FloatArray) -> float:
+    """Give Pearson's correlation, NaN where one side does not vary."""
+    a, b = first - first.mean(), second - second.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return min(max(float(a @ b) / scale, -1.0), 1.0) if scale > 0 else math.nan
+
+
+def ranks(values: FloatArray) -> FloatArray:
+    """Give the ranks from 1, the mean rank to equals."""
+    _, member, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    result: FloatArray = (last - (counts - 1) / 2)[member]
+    return result

@@ -1,0 +1,129 @@
+"""Is a difference of logarithms small enough to call it none? Two one-sided tests, and what they cannot say.
+
+A large p of a t-test does not show that two things are equal: it also comes from having looked at too few. Equality
+has to be shown: a difference counts as none if both one-sided tests put it within a margin fixed beforehand.
+Distribution functions come from `scipy.special`, which loads in a fraction of the time of `scipy.stats`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from ncdiag.domain.statistics import FloatArray, is_constant, t_quantile
+
+MARGIN = math.log(1.08)  # the 8 % of the abstract of arXiv 2604.00230, symmetric on logs
+ALPHA = 0.05
+_GOOD_POWER = 0.8
+_ROUNDING = 1e-9  # logs of measured norms are known to 7 digits; differences that vary less are equal
+_MOST_PAIRS = 1000
+
+Outcome = Literal["equivalent", "equivalent but different", "different", "inconclusive", "not testable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalence:
+    """A mean difference of logs, the test that it lies within +-`margin`, and the test that it is not 0.
+
+    `p` is the larger of the two one-sided p-values (Schuirmann 1987); `lo` and `hi` limit the difference at 1 - 2 alpha
+    = 90 %, so that they lie within the margin exactly when p < .05. `p_difference` is the two-sided p of Student's t,
+    and `difference_lo`, `difference_hi` its 95 % interval. What is not defined is NaN. `status` is ok, too_few or
+    zero_variance.
+    """
+
+    estimate: float
+    margin: float
+    n: int
+    sd: float = math.nan
+    p: float = math.nan
+    lo: float = math.nan
+    hi: float = math.nan
+    p_difference: float = math.nan
+    difference_lo: float = math.nan
+    difference_hi: float = math.nan
+    status: Literal["ok", "too_few", "zero_variance"] = "ok"
+
+    @property
+    def outcome(self) -> Outcome:
+        """Say what was shown at 5 %; a small difference can be both real and within the margin."""
+        if self.status != "ok":
+            return "not testable"
+        equivalent, different = self.p < ALPHA, self.p_difference < ALPHA
+        if equivalent:
+            return "equivalent but different" if different else "equivalent"
+        return "different" if different else "inconclusive"
+
+
+def paired_equivalence(differences: FloatArray, margin: float = MARGIN) -> Equivalence:
+    """Test whether the mean of paired differences lies within +-`margin`; at least one difference."""
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return Equivalence(estimate=mean, margin=margin, n=n, status="too_few")
+    if is_constant(differences) or float(differences.std()) < _ROUNDING:
+        return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
+    sd = float(differences.std(ddof=1))
+    return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd)
+
+
+def welch_equivalence(first: FloatArray, second: FloatArray, margin: float = MARGIN) -> Equivalence:
+    """Test whether two independent samples have means within +-`margin` of each other, with unequal variances."""
+    n, mean = min(len(first), len(second)), float(first.mean() - second.mean())
+    if n < 2:
+        return Equivalence(estimate=mean, margin=margin, n=n, status="too_few")
+    if is_constant(first) and is_constant(second):
+        return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
+    parts = [float(sample.var(ddof=1)) / len(sample) for sample in (first, second)]
+    df = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (first, second), strict=True))
+    return _tested(mean, math.sqrt(sum(parts)), df, margin, n, math.nan)
+
+
+def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
+    """Give the two-sided p of Student's t-test with equal variances, the published test; NaN where it is undefined."""
+    n = len(first) + len(second)
+    if min(len(first), len(second)) < 2:
+        return math.nan
+    residuals = np.concatenate([first - first.mean(), second - second.mean()])
+    squares = float(residuals @ residuals)
+    if squares <= 1e-20 * float(first @ first + second @ second):
+        return math.nan
+    se = math.sqrt(squares / (n - 2) * (1 / len(first) + 1 / len(second)))
+    return 2 * float(special.stdtr(n - 2, -abs(float(first.mean() - second.mean())) / se))
+
+
+@lru_cache(maxsize=256)
+def pairs_needed(sd: float, margin: float = MARGIN) -> int | None:
+    """Give how many pairs whose differences have an sd > 0 show equivalence with 80 % power if there is none.
+
+    None beyond 1000 pairs.
+    """
+    return next((n for n in range(2, _MOST_PAIRS + 1) if _power(n, sd, margin) >= _GOOD_POWER), None)
+
+
+def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float) -> Equivalence:
+    p = max(float(special.stdtr(df, -(mean + margin) / se)), float(special.stdtr(df, (mean - margin) / se)))
+    half = float(special.stdtrit(df, 1 - ALPHA)) * se
+    wide = float(special.stdtrit(df, 1 - ALPHA / 2)) * se
+    return Equivalence(
+        estimate=mean,
+        margin=margin,
+        n=n,
+        sd=sd,
+        p=p,
+        lo=mean - half,
+        hi=mean + half,
+        p_difference=2 * float(special.stdtr(df, -abs(mean) / se)),
+        difference_lo=mean - wide,
+        difference_hi=mean + wide,
+    )
+
+
+def _power(n: int, sd: float, margin: float) -> float:
+    """Integrate the chance that |mean| < margin - t s / sqrt(n) over the distribution of the sample sd s."""
+    shares = (np.arange(400) + 0.5) / 400
+    s = sd * np.sqrt(special.chdtri(n - 1, 1 - shares) / (n - 1))
+    room = margin - t_quantile(1 - 2 * ALPHA, n - 1) * s / math.sqrt(n)
+    z = np.maximum(room, 0.0) / (sd / math.sqrt(n))
+    return float(np.mean(2 * special.ndtr(z) - 1))

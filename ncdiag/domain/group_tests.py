@@ -1,0 +1,202 @@
+"""Groups without an order, and shares: whether they differ, by how much, and how many runs it takes to show it."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, smallest_p
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, is_constant, t_quantile
+
+_FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneWay:
+    """A one-way comparison: F with its p from the F distribution (`p_normal`) and from relabelling (`p`)."""
+
+    statistic: float = math.nan
+    df1: int = 0
+    df2: int = 0
+    p_normal: float = math.nan
+    p: float = math.nan
+    p_min: float = math.nan
+    relabellings: int = 0
+    status: str = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Welch's comparison of two groups: the mean of `second` less that of `first`, its interval, p and Holm's p."""
+
+    first: int
+    second: int
+    difference: Interval
+    p: float
+    p_holm: float
+
+
+def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator) -> OneWay:
+    """Compare groups, numbered from 0; without variance within them or with one run in each there is no test."""
+    _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    k, n = len(sizes), len(values)
+    p_min = smallest_p(sizes.tolist(), ordered=False) if n else math.nan
+    if k < 2 or n <= k:
+        return OneWay(df1=max(k - 1, 0), df2=max(n - k, 0), p_min=p_min, status="not_testable")
+    centred = values - values.mean()
+    total = float(centred @ centred)
+    between = float(np.sum(np.bincount(group, weights=centred) ** 2 / sizes))
+    within = total - between
+    if within <= 1e-14 * total or is_constant(values):
+        return OneWay(df1=k - 1, df2=n - k, p_min=p_min, status="zero_variance")
+
+    def between_of(labels: Labels) -> FloatArray:
+        explained: FloatArray = np.sum([((labels == g) @ centred) ** 2 / sizes[g] for g in range(k)], axis=0)
+        return explained / total
+
+    statistic = (between / (k - 1)) / (within / (n - k))
+    p, looked_at = permutation_p(between_of, group.astype(np.int64), generator)
+    return OneWay(
+        statistic=statistic,
+        df1=k - 1,
+        df2=n - k,
+        p_normal=float(special.fdtrc(k - 1, n - k, statistic)),
+        p=p,
+        p_min=p_min,
+        relabellings=looked_at,
+    )
+
+
+def pairwise_welch(values: FloatArray, group: IntArray, level: float) -> list[Difference]:
+    """Compare every two groups by Welch's t, with Holm's correction over the pairs; NaN where there is no test."""
+    found = []
+    for first, second in combinations(np.unique(group).tolist(), 2):
+        found.append((first, second, *_welch(values[group == first], values[group == second], level)))
+    adjusted = holm(np.array([p for *_, p in found]))
+    return [
+        Difference(first=first, second=second, difference=difference, p=p, p_holm=float(corrected))
+        for (first, second, difference, p), corrected in zip(found, adjusted, strict=True)
+    ]
+
+
+def many_to_one(values: FloatArray, group: IntArray, base: int, level: float) -> dict[int, Interval]:
+    """Give the difference of each group's mean from that of `base`, with simultaneous limits (Dunnett 1955).
+
+    There are no limits where any group has a single value or where nothing varies within groups.
+    """
+    others = [g for g in np.unique(group).tolist() if g != base]
+    samples = [values[group == g] for g in (base, *others)]
+    shifts = np.array([float(sample.mean() - samples[0].mean()) for sample in samples[1:]])
+    error = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples)
+    half = np.full(len(others), np.nan)
+    if min(map(len, samples)) > 1 and error > 1e-20 * float(values @ values):
+        sizes = np.array([len(sample) for sample in samples], dtype=np.float64)
+        df = int(sizes.sum()) - len(samples)
+        half = dunnett_quantile(tuple(map(len, samples)), df, level) * np.sqrt(
+            error / df * (1 / sizes[0] + 1 / sizes[1:])
+        )
+    return {
+        g: Interval(estimate=float(shift), lo=float(shift - width), hi=float(shift + width))
+        for g, shift, width in zip(others, shifts, half, strict=True)
+    }
+
+
+def largest_shift(values: FloatArray, group: IntArray, base: int, level: float) -> tuple[Interval, int]:
+    """Give the largest absolute difference of a group mean from that of `base`, and the group that has it.
+
+    With the confidence given, no group differs by more than `hi`, which is NaN where `many_to_one` has no limits.
+    """
+    shifts = many_to_one(values, group, base, level)
+    largest = max(shifts, key=lambda g: abs(shifts[g].estimate))
+    bound = max(max(-shift.lo, shift.hi) for shift in shifts.values())
+    return Interval(estimate=abs(shifts[largest].estimate), lo=0 * bound, hi=bound), largest
+
+
+@lru_cache(maxsize=256)
+def dunnett_quantile(sizes: tuple[int, ...], df: int, level: float) -> float:
+    """Give the value that all |t| of comparisons with the first group stay below with probability `level`.
+
+    Given the mean of the first group and the pooled sd, the comparisons are independent: two integrals remain.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(80)
+    shares, weights = (nodes + 1) / 2, weights / 2
+    z = special.ndtri(shares)[:, None, None]
+    s = np.sqrt(special.chdtri(df, 1 - shares) / df)[None, :, None]
+    others = np.array(sizes[1:], dtype=np.float64)
+    common = np.sqrt(others / (others + sizes[0]))
+    rest = np.sqrt(1 - common**2)
+
+    def excess(limit: float) -> float:
+        inside = special.ndtr((common * z + limit * s) / rest) - special.ndtr((common * z - limit * s) / rest)
+        return float(weights @ inside.prod(axis=2) @ weights) - level
+
+    return float(optimize.brentq(excess, 0.0, 1000.0))
+
+
+def fewer_collapse(collapsed: tuple[int, int], runs: tuple[int, int]) -> tuple[float, float]:
+    """Give Boschloo's (1970) one-sided p that the first share is smaller, and the smallest p of such samples.
+
+    Beyond 100 runs it is Fisher's exact p, which is a little larger and takes no search.
+    """
+    return _boschloo(collapsed, runs), _boschloo((0, runs[1]), runs)
+
+
+def largest_gain(
+    scores: FloatArray, level: IntArray, base: int, generator: np.random.Generator
+) -> tuple[float, int, float, int]:
+    """Test whether any level has larger scores than `base`: the best level counts, and the p allows for the choice.
+
+    The statistic is the largest standardised difference of mean scores; relabelling all runs repeats the choice.
+    Gives the p, that level, the smallest possible p and the number of relabellings.
+    """
+    levels, member, sizes = np.unique(level, return_inverse=True, return_counts=True)
+    at = int(np.flatnonzero(levels == base)[0])
+    others = [g for g in range(len(levels)) if g != at]
+
+    def gains(labels: Labels) -> FloatArray:
+        means = np.stack([(labels == g) @ scores / sizes[g] for g in range(len(levels))])
+        scale = np.sqrt(1 / sizes[others] + 1 / sizes[at])
+        best: FloatArray = (means[others] - means[at]) / scale[:, None]
+        return best
+
+    best = int(np.argmax(gains(member[None, :])[:, 0]))
+    p, looked_at = permutation_p(lambda labels: gains(labels).max(axis=0), member.astype(np.int64), generator)
+    p_min = len(others) / count_labellings(sizes.tolist())
+    return p, int(levels[others[best]]), p_min, looked_at
+
+
+def geometric_mean(values: FloatArray, level: float) -> Interval:
+    """Give exp of the mean of logarithms with its t interval, for ratios."""
+    if len(values) < 2 or is_constant(values):
+        return Interval(estimate=math.exp(float(values.mean()))) if len(values) else Interval()
+    half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return Interval(estimate=math.exp(mean), lo=math.exp(mean - half), hi=math.exp(min(mean + half, 700.0)))
+
+
+def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interval, float]:
+    estimate = float(second.mean() - first.mean())
+    if min(len(first), len(second)) < 2:
+        return Interval(estimate=estimate), math.nan
+    parts = [float(sample.var(ddof=1)) / len(sample) for sample in (first, second)]
+    if is_constant(first) and is_constant(second):
+        return Interval(estimate=estimate), math.nan
+    variance = sum(parts)
+    df = variance**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
+    half = float(special.stdtrit(df, (1 + level) / 2)) * math.sqrt(variance)
+    p = float(2 * special.stdtr(df, -abs(estimate) / math.sqrt(variance)))
+    return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half), p
+
+
+@lru_cache(maxsize=256)
+def _boschloo(collapsed: tuple[int, int], runs: tuple[int, int]) -> float:
+    if sum(collapsed) in (0, sum(runs)):  # none collapsed, or all: nothing to compare
+        return 1.0
+    if sum(runs) > _FISHER_RUNS:
+        return float(stats.hypergeom.cdf(collapsed[0], sum(runs), sum(collapsed), runs[0]))
+    table = [collapsed, (runs[0] - collapsed[0], runs[1] - collapsed[1])]
+    return float(stats.boschloo_exact(table, alternative="less").pvalue)

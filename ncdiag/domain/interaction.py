@@ -1,0 +1,206 @@
+"""Whether two factors add up: the interaction in a grid of cells, by nested least squares.
+
+The additive model gives every row and every column a number; the full model gives every cell one. What the full model
+explains beyond the additive one is the interaction. Sizes of cells may differ and cells may be empty: degrees of
+freedom come from ranks. On logarithms additive means multiplicative.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize, special, stats
+
+from ncdiag.domain.permutations import permutations_for
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, t_quantile
+
+EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
+_ROUNDING = 1e-20  # a sum of squares this small beside the sum of the squared values is what rounding leaves
+_CELLS = 4_000_000  # numbers held at once
+_LARGEST_NONCENTRALITY = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cells that hold values: `member` gives each value's cell, `row` and `column` say where each cell lies."""
+
+    member: IntArray
+    row: IntArray
+    column: IntArray
+    sizes: IntArray
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row meets every column."""
+        return len(self.sizes) == len(np.unique(self.row)) * len(np.unique(self.column))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """The interaction of two factors: F = (`ss` / df1) / (`ss_error` / df2), with its p and its size.
+
+    `eta2p` is ss / (ss + ss_error), with the 90 % interval of the noncentral F; `omega2p` the same without the share
+    that chance explains. `p_robust` lets every cell have its own variance: Welch and Satterthwaite's contrast in a
+    2 x 2 grid, HC3 in a larger one. `p_permutation` is from `permutations` permutations of the residuals of the
+    additive model. Undefined figures are NaN; `status` is ok, not_testable, zero_variance or exactly_additive.
+    """
+
+    statistic: float = math.nan
+    df1: int = 0
+    df2: int = 0
+    p: float = math.nan
+    p_robust: float = math.nan
+    p_permutation: float = math.nan
+    permutations: int = 0
+    ss: float = math.nan
+    ss_error: float = math.nan
+    eta2p: Interval = field(default_factory=Interval)
+    omega2p: float = math.nan
+    status: str = "ok"
+
+
+def grid_of(row: IntArray, column: IntArray) -> Grid:
+    """Find the cells that the rows and columns of the values make."""
+    cells, member, sizes = np.unique(np.stack([row, column], 1), axis=0, return_inverse=True, return_counts=True)
+    return Grid(member=member.reshape(-1), row=cells[:, 0], column=cells[:, 1], sizes=sizes)
+
+
+def cell_means(values: FloatArray, grid: Grid) -> FloatArray:
+    """Give the mean of each cell."""
+    return np.bincount(grid.member, weights=values) / grid.sizes
+
+
+def estimate_interaction(
+    values: FloatArray, row: IntArray, column: IntArray, generator: np.random.Generator | None = None
+) -> Interaction:
+    """Give the interaction of two factors; with a generator, its permutation p as well."""
+    grid = grid_of(row, column)
+    additive = _orthonormal(_design(grid)[grid.member])
+    residual = values - additive @ (additive.T @ values)
+    within = values - cell_means(values, grid)[grid.member]
+    ss_error = float(within @ within)
+    ss = max(float(residual @ residual) - ss_error, 0.0)
+    df1, df2 = len(grid.sizes) - additive.shape[1], len(values) - len(grid.sizes)
+    found = Interaction(df1=df1, df2=df2, ss=ss, ss_error=ss_error)
+    rounding = _ROUNDING * float(values @ values)
+    if df1 < 1 or df2 < 1:
+        return replace(found, status="not_testable")
+    if ss_error <= rounding:
+        return replace(found, status="exactly_additive" if ss <= rounding else "zero_variance")
+    statistic = (ss / df1) / (ss_error / df2)
+    n = len(values)
+    found = replace(
+        found,
+        statistic=statistic,
+        p=float(special.fdtrc(df1, df2, statistic)),
+        p_robust=_robust_p(values, grid, df1, df2),
+        eta2p=eta_squared(statistic, df1, df2, n),
+        omega2p=max(0.0, df1 * (statistic - 1) / (df1 * (statistic - 1) + n)),
+    )
+    if generator is None:
+        return found
+    rounds = permutations_for(n)
+    p_permutation = _permutation_p(residual, additive, grid, statistic, rounds, generator)
+    return replace(found, p_permutation=p_permutation, permutations=rounds)
+
+
+def eta_squared(statistic: float, df1: int, df2: int, n: int, level: float = EFFECT_LEVEL) -> Interval:
+    """Give partial eta squared with its limits, lambda / (lambda + n) for the limits lambda of the noncentral F."""
+    tail = (1 - level) / 2
+    lo, hi = (_noncentrality(statistic, df1, df2, share) for share in (1 - tail, tail))
+    ratio = df1 * statistic
+    return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=hi / (hi + n))
+
+
+def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) -> tuple[Interval, float]:
+    """Give a weighted sum of cell means with the t interval of the pooled variance, and its two-sided p.
+
+    Both are NaN where there is no variance within cells, or only one value in each.
+    """
+    means = cell_means(values, grid)
+    within = values - means[grid.member]
+    df, error = len(values) - len(means), float(within @ within)
+    estimate = float(weights @ means)
+    if df < 1 or error <= _ROUNDING * float(values @ values):
+        return Interval(estimate=estimate), math.nan
+    se = math.sqrt(error / df * float(np.sum(weights**2 / grid.sizes)))
+    half = t_quantile(level, df) * se
+    return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half), t_test_p(estimate / se, df)
+
+
+def t_test_p(statistic: float, df: float) -> float:
+    """Give the two-sided p of a t statistic."""
+    return float(2 * special.stdtr(df, -abs(statistic)))
+
+
+def _design(grid: Grid) -> FloatArray:
+    """Give the additive model of the cells, a column per row and per column of the grid."""
+    parts = [np.equal.outer(places, np.unique(places)) for places in (grid.row, grid.column)]
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _orthonormal(design: FloatArray) -> FloatArray:
+    """Give an orthonormal basis of the columns: as many as the rank."""
+    basis: FloatArray = linalg.orth(design, rcond=1e-10)
+    return basis
+
+
+def _robust_p(values: FloatArray, grid: Grid, df1: int, df2: int) -> float:
+    """Give the p of the interaction when cells may differ in variance; needs two values in each cell."""
+    if grid.sizes.min() < 2:
+        return math.nan
+    means = cell_means(values, grid)
+    squares = np.bincount(grid.member, weights=(values - means[grid.member]) ** 2)
+    if df1 == 1 and len(means) == 4:
+        variance = squares / (grid.sizes - 1) / grid.sizes
+        signs = np.where(grid.row == grid.row[0], 1, -1) * np.where(grid.column == grid.column[0], 1, -1)
+        df = float(variance.sum() ** 2 / np.sum(variance**2 / (grid.sizes - 1)))
+        return t_test_p(float(signs @ means) / math.sqrt(variance.sum()), df)
+    contrasts = linalg.null_space(_design(grid).T)
+    spread = contrasts.T @ ((squares / (grid.sizes - 1) ** 2)[:, None] * contrasts)
+    if np.linalg.cond(spread) > 1e12:
+        return math.nan
+    observed = contrasts.T @ means
+    return float(special.fdtrc(df1, df2, observed @ np.linalg.solve(spread, observed) / df1))
+
+
+def _permutation_p(
+    residual: FloatArray,
+    additive: FloatArray,
+    grid: Grid,
+    statistic: float,
+    rounds: int,
+    generator: np.random.Generator,
+) -> float:
+    """Permute the residuals of the additive model (ter Braak 1992), which keeps rows and columns as they are.
+
+    The fitted values lie in both models, so only the permuted residuals decide.
+    """
+    n, df1 = len(residual), len(grid.sizes) - additive.shape[1]
+    full: NDArray[np.float64] = np.equal.outer(grid.member, np.arange(len(grid.sizes))) / np.sqrt(grid.sizes)
+    total, df2 = float(residual @ residual), n - len(grid.sizes)
+    chunk = max(1, _CELLS // n)
+    reached = 0
+    for at in range(0, rounds, chunk):
+        shuffled = generator.permuted(np.tile(residual, (min(chunk, rounds - at), 1)), axis=1)
+        of_cells, of_lines = (np.sum((shuffled @ basis) ** 2, axis=1) for basis in (full, additive))
+        error = np.maximum(total - of_cells, 0.0)
+        reached += int(np.sum((of_cells - of_lines) * df2 >= statistic * (1 - 1e-9) * df1 * error))
+    return (1 + reached) / (1 + rounds)
+
+
+def _noncentrality(statistic: float, df1: int, df2: int, share: float) -> float:
+    """Give the noncentrality at which a share of all F lies below the observed one, 0 where no noncentrality does."""
+
+    def excess(noncentrality: float) -> float:
+        return float(stats.ncf.cdf(statistic, df1, df2, noncentrality)) - share
+
+    if special.fdtr(df1, df2, statistic) <= share:
+        return 0.0
+    high = 2 * (df1 * statistic + 10)
+    while excess(high) > 0:
+        high *= 2
+        if high > _LARGEST_NONCENTRALITY:
+            return math.inf
+    return float(optimize.brentq(excess, 0.0, high))

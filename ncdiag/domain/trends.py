@@ -1,0 +1,257 @@
+"""Trends over ordered levels: always one way (Jonckheere and Terpstra), or first down and then up (two lines).
+
+Levels are numbered in their order, from 0; only the order counts for the tests. A value may be infinite where a rank
+test takes it: a run that never collapsed is later than every one that did.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special, stats
+
+from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, is_constant, t_quantile
+
+Shape = Literal["valley", "peak"]
+Direction = Literal["decreasing", "increasing"]
+
+_EXACT_RUNS = 60  # up to here the exact distribution of J is a matter of milliseconds
+_NULL_WORLDS = 9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Jonckheere and Terpstra's J: pairs of runs from two levels in rising order, ties as halves.
+
+    `z` is J standardised, with the variance for ties; `p` is one-sided, by `method`; `p_min` the smallest possible.
+    """
+
+    j: float = math.nan
+    z: float = math.nan
+    p: float = math.nan
+    p_min: float = math.nan
+    method: str = ""
+    status: str = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoLines:
+    """The two-lines test: a slope down to a level `turn` and a slope up from it, or the reverse for a peak.
+
+    `p` covers every interior level, and both shapes unless one was declared. `left` and `right` are the differences of
+    the means of the turn from the first level and of the last level from the turn, with their t intervals.
+    """
+
+    p: float = math.nan
+    turn: int = -1
+    shape: Shape = "valley"
+    left: Interval
+    right: Interval
+    df: int = 0
+    status: str = "ok"
+
+
+def jonckheere(values: FloatArray, level: IntArray, direction: Direction, generator: np.random.Generator) -> Trend:
+    """Test for a trend in one direction: exactly without ties, by relabelling with ties or runs without onset."""
+    ordered = values if direction == "increasing" else -values
+    sizes = np.unique(level, return_counts=True)[1].tolist()
+    if len(sizes) < 2:
+        return Trend(status="not_testable")
+    j = _observed_pairs(ordered, level)
+    p_min = 1 / count_labellings(sizes)
+    if len(np.unique(values)) == 1:
+        return Trend(j=j, p_min=p_min, status="zero_variance")
+    z = _standardised(j, values, sizes)
+    if len(np.unique(values)) == len(values) and len(values) <= _EXACT_RUNS:
+        pmf = jonckheere_distribution(sizes)
+        return Trend(j=j, z=z, p=float(pmf[round(j) :].sum()), p_min=p_min, method="exact")
+    if len(values) > _EXACT_RUNS:
+        return Trend(j=j, z=z, p=float(special.ndtr(-z)), p_min=p_min, method="normal approximation")
+    order = _order(ordered)
+    p, looked_at = permutation_p(lambda labels: _count_pairs(labels, order), level, generator)
+    return Trend(j=j, z=z, p=p, p_min=p_min, method=f"{looked_at} relabellings")
+
+
+def jonckheere_distribution(sizes: list[int]) -> FloatArray:
+    """Give the probabilities of J = 0, 1, ... without ties, by convolution of Mann and Whitney's distributions."""
+    total = np.ones(1)
+    before = sizes[0]
+    for size in sizes[1:]:
+        total = np.convolve(total, _mann_whitney(before, size))
+        before += size
+    return total
+
+
+def two_lines(
+    values: FloatArray,
+    level: IntArray,
+    interval_level: float,
+    declared: Shape | None = None,
+    capped: IntArray | None = None,
+) -> TwoLines:
+    """Test for a turn inside the range: both slopes must show (intersection-union), with the pooled variance.
+
+    `level` runs from 0 without gaps. The p is the smallest over the interior levels (and the shapes), times their
+    number. Levels in `capped` hold nothing but the budget: their means count, their lack of variance does not. Needs
+    three levels and a run to spare; values that are equal within every other level are zero_variance.
+    """
+    count = int(level.max(initial=-1)) + 1
+    sizes = np.bincount(level, minlength=count)
+    none = Interval()
+    means = np.bincount(level, weights=values) / sizes
+    s2, df = _pooled(values - means[level], level, capped)
+    if count < 3 or df < 1:
+        return TwoLines(left=none, right=none, df=df, status="not_testable")
+    if s2 * df <= 1e-20 * float(values @ values):
+        return TwoLines(left=none, right=none, df=df, status="zero_variance")
+    s = math.sqrt(s2)
+    shapes: tuple[Shape, ...] = (declared,) if declared else ("valley", "peak")
+    best, turn, shape = math.inf, 1, shapes[0]
+    for b in range(1, count - 1):
+        arms = [_slope_t(values, level, level <= b, s), _slope_t(values, level, level >= b, s)]
+        for candidate in shapes:
+            sign = 1 if candidate == "valley" else -1
+            p = max(float(special.stdtr(df, sign * arms[0])), float(special.stdtr(df, -sign * arms[1])))
+            if p < best:
+                best, turn, shape = p, b, candidate
+    left, right = (_difference(means, sizes, pair, s, df, interval_level) for pair in ((0, turn), (turn, count - 1)))
+    p = min(1.0, len(shapes) * (count - 2) * best)
+    return TwoLines(p=p, turn=turn, shape=shape, left=left, right=right, df=df)
+
+
+def isotonic_p(
+    values: FloatArray, level: IntArray, generator: np.random.Generator, capped: IntArray | None = None
+) -> tuple[float, float]:
+    """Give how far the level means are from the nearest monotone curve, over s^2, and the p of that distance.
+
+    The null distribution is simulated with equal means and one direction, the least favourable one. `capped` is that
+    of `two_lines`.
+    """
+    count = int(level.max(initial=-1)) + 1
+    sizes = np.bincount(level, minlength=count).astype(np.float64)
+    means = np.bincount(level, weights=values) / sizes
+    s2, df = _pooled(values - means[level], level, capped)
+    if df < 1 or s2 * df <= 1e-20 * float(values @ values):
+        return math.nan, math.nan
+    distance = min(float(monotone_distance(sign * means[None, :], sizes)[0]) for sign in (1, -1)) / s2
+    worlds = generator.standard_normal((_NULL_WORLDS, count)) / np.sqrt(sizes)
+    null = monotone_distance(worlds, sizes) / (generator.chisquare(df, _NULL_WORLDS) / df)
+    return distance, float((1 + np.count_nonzero(null >= distance - 1e-12)) / (1 + _NULL_WORLDS))
+
+
+def monotone_distance(means: FloatArray, weights: FloatArray) -> FloatArray:
+    """Give the weighted sum of squares between each row of means [m, k] and its best increasing curve."""
+    distance: FloatArray = np.sum(weights * (means - isotonic(means, weights)) ** 2, axis=1)
+    return distance
+
+
+def isotonic(means: FloatArray, weights: FloatArray) -> FloatArray:
+    """Give the best increasing curve of each row [m, k]: the largest over starts of the smallest mean to an end."""
+    k = means.shape[1]
+    sums = np.concatenate([np.zeros((len(means), 1)), np.cumsum(means * weights, axis=1)], axis=1)
+    total = np.concatenate([[0.0], np.cumsum(weights)])
+    fitted = np.full(means.shape, -np.inf)
+    for start in range(k):
+        smallest = np.full(len(means), np.inf)
+        for end in range(k - 1, start - 1, -1):
+            smallest = np.minimum(smallest, (sums[:, end + 1] - sums[:, start]) / (total[end + 1] - total[start]))
+            fitted[:, end] = np.maximum(fitted[:, end], smallest)
+    return fitted
+
+
+def line_slope(x: FloatArray, y: FloatArray, level: float) -> Interval:
+    """Give the slope of a least-squares line with its t interval; without limits for two points or an exact line."""
+    centred = x - x.mean()
+    size = float(centred @ centred)
+    if size == 0:
+        return Interval()
+    slope = float(centred @ y) / size
+    residual = y - y.mean() - slope * centred
+    df = len(x) - 2
+    if df < 1 or float(residual @ residual) <= 1e-20 * float(y @ y):
+        return Interval(estimate=slope)
+    half = t_quantile(level, df) * math.sqrt(float(residual @ residual) / df / size)
+    return Interval(estimate=slope, lo=slope - half, hi=slope + half)
+
+
+def page_trend(blocks: FloatArray) -> tuple[float, float]:
+    """Give Page's L and its exact p for a rise over the columns of blocks [b, k]; NaN for one block or two columns."""
+    if blocks.shape[0] < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any() or is_constant(blocks.reshape(-1)):
+        return math.nan, math.nan
+    found = stats.page_trend_test(blocks, method="exact")
+    return float(found.statistic), float(found.pvalue)
+
+
+def _order(values: FloatArray) -> FloatArray:
+    """Give [n, n]: 1 where the column's value is larger than the row's, a half where they are equal."""
+    larger = values[None, :] > values[:, None]
+    equal = values[None, :] == values[:, None]
+    order: FloatArray = larger + 0.5 * equal
+    return order
+
+
+def _observed_pairs(values: FloatArray, level: IntArray) -> float:
+    """Count the pairs in rising order: per level, how many of the runs at lower levels are smaller, ties as halves."""
+    total = 0.0
+    for label in np.unique(level)[1:]:
+        lower, own = np.sort(values[level < label]), values[level == label]
+        total += 0.5 * float(np.sum(np.searchsorted(lower, own, "left") + np.searchsorted(lower, own, "right")))
+    return total
+
+
+def _count_pairs(labels: Labels, order: FloatArray) -> FloatArray:
+    """Count the pairs in rising order of each labelling [m, n]: sum over levels a < b of 1_a' order 1_b."""
+    total = np.zeros(len(labels))
+    for label in np.unique(labels[0])[:-1]:
+        lower = (labels == label).astype(np.float64)
+        higher = labels > label
+        total += np.sum((lower @ order) * higher, axis=1)
+    return total
+
+
+def _standardised(j: float, values: FloatArray, sizes: list[int]) -> float:
+    """Give (J - mean) / sd under the null, with the variance for ties (Hollander and Wolfe 1999, 6.19)."""
+    n = len(values)
+    tied = np.unique(values, return_counts=True)[1].astype(np.float64)
+    g = np.array(sizes, dtype=np.float64)
+    first = n * (n - 1) * (2 * n + 5) - np.sum(g * (g - 1) * (2 * g + 5)) - np.sum(tied * (tied - 1) * (2 * tied + 5))
+    second = np.sum(g * (g - 1) * (g - 2)) * np.sum(tied * (tied - 1) * (tied - 2)) / (36 * n * (n - 1) * max(n - 2, 1))
+    third = np.sum(g * (g - 1)) * np.sum(tied * (tied - 1)) / (8 * n * (n - 1))
+    variance = first / 72 + second + third
+    return float((j - (n * n - np.sum(g * g)) / 4) / math.sqrt(variance))
+
+
+def _pooled(residual: FloatArray, level: IntArray, capped: IntArray | None) -> tuple[float, int]:
+    """Give the variance within levels and its degrees of freedom, without the levels that hold only the budget."""
+    counted = np.ones(len(level), dtype=bool) if capped is None else ~np.isin(level, capped)
+    df = int(counted.sum()) - len(np.unique(level[counted]))
+    return (float(residual[counted] @ residual[counted]) / df if df else 0.0), df
+
+
+def _mann_whitney(m: int, n: int) -> FloatArray:
+    """Give the probabilities of U = 0 ... mn for groups of m and n, by the generating function of its counts."""
+    counts = np.zeros(m * n + 1)
+    counts[0] = 1.0
+    for i in range(1, min(m, n) + 1):
+        for place in range(m * n, max(m, n) + i - 1, -1):
+            counts[place] -= counts[place - max(m, n) - i]
+        for place in range(i, m * n + 1):
+            counts[place] += counts[place - i]
+    probabilities: FloatArray = counts / counts.sum()
+    return probabilities
+
+
+def _slope_t(values: FloatArray, level: IntArray, arm: np.ndarray[tuple[int], np.dtype[np.bool_]], s: float) -> float:
+    """Give the t statistic of the least-squares slope over the levels of one arm, with a given sd of single runs."""
+    x, y = level[arm].astype(np.float64), values[arm]
+    centred = x - x.mean()
+    return float(centred @ y) / math.sqrt(float(centred @ centred)) / s
+
+
+def _difference(means: FloatArray, sizes: IntArray, pair: tuple[int, int], s: float, df: int, level: float) -> Interval:
+    first, second = pair
+    estimate = float(means[second] - means[first])
+    half = t_quantile(level, df) * s * math.sqrt(1 / sizes[first] + 1 / sizes[second])
+    return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half)

@@ -1,0 +1,82 @@
+"""Which states of a run are kept on disk: the ends of its phases, and its latest.
+
+A state goes to disk every so many epochs, at the end of a phase, and when minutes have passed since the last one. In
+between it is copied in memory, so that a run that is asked to stop loses no finished epoch.
+
+A folder may outlive its store, or hold what another store left. So each checkpoint names the run that it is of, by
+when the run was made and what it is, and one of another run is never continued.
+"""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncdiag.domain.records import Run
+from ncdiag.domain.spec import RunSpec
+from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
+from ncdiag.training.loop import Checkpoint
+
+MINUTES_APART = 5.0  # what a kill without warning may cost at most, in time; writing a state takes well under a second
+
+
+def _token(run: Run) -> str:
+    """Give what no run of another store has: the moment at which the run was made, and its key."""
+    return f"{run.created_at.isoformat()} {run.key}"
+
+
+def find_state(folder: Path, run: Run) -> dict[str, Any] | None:
+    """Give the latest state of the run, if the folder has one; those of other runs are removed."""
+    for epoch in reversed(list_checkpoints(folder)):
+        state = load_checkpoint(folder, epoch)
+        if state.get("run") == _token(run):
+            return state
+        remove_checkpoints(folder, [epoch])
+    return None
+
+
+class Keeper:
+    """Keeps the states of one run as they come."""
+
+    def __init__(self, folder: Path, run: Run, *, every: int) -> None:
+        self.folder = folder
+        self.token = _token(run)
+        phases = RunSpec.from_dict(run.config).phases
+        self.phase_ends = list(itertools.accumulate(phase.epochs for phase in phases))
+        self.every = every
+        self.saved_at = time.monotonic()
+        self.unsaved: tuple[int, dict[str, Any]] | None = None
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Save a state, or remember a copy of it until the next."""
+        epoch, state = checkpoint.epoch, {**checkpoint.state, "run": self.token}
+        overdue = time.monotonic() - self.saved_at > 60 * MINUTES_APART
+        if checkpoint.milestone or overdue or epoch % self.every == 0:
+            self._save(epoch, state)
+        else:
+            self.unsaved = epoch, _copied(state)
+
+    def save_latest(self) -> None:
+        """Save the state that is only remembered, if there is one."""
+        if self.unsaved:
+            self._save(*self.unsaved)
+
+    def _save(self, epoch: int, state: dict[str, Any]) -> None:
+        save_checkpoint(self.folder, epoch, state)
+        keep = {*self.phase_ends, epoch}
+        remove_checkpoints(self.folder, [old for old in list_checkpoints(self.folder) if old not in keep])
+        self.unsaved = None
+        self.saved_at = time.monotonic()
+
+
+def _copied(value: Any) -> Any:
+    """Copy a state on its device, since training goes on to change the tensors in place."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(item) for item in value)
+    return value

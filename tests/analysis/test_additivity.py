@@ -1,0 +1,160 @@
+import math
+
+import numpy as np
+import pytest
+
+from ncdiag.analysis.additivity import additivity_results
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.additivity import tukey_one_df
+from ncdiag.domain.interaction import estimate_interaction
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.errors import AnalysisError
+
+ARCHS, DATASETS = ("mlp", "resnet20", "cnn"), ("mnist", "cifar10", "digits")
+
+
+def grid(make_run, norms, **about):
+    """Runs of a grid [row][column] of norms per run; `about` may map a cell to what is special there."""
+    return {
+        f"{r}{c}{i}": make_run(
+            20.0,
+            **{"norm": norm, "arch": ARCHS[r], "dataset": DATASETS[c], **about.get(f"cell{r}{c}", {})},
+        )
+        for r, line in enumerate(norms)
+        for c, cell in enumerate(line)
+        for i, norm in enumerate(cell)
+    }
+
+
+def answers(frames, **options):
+    found = additivity_results(onset_table(*frames, OnsetRule()), **options)
+    return {result.quantity: result for result in found}, found
+
+
+PUBLISHED = [[(1.0, 1.05, 0.95), (1.0, 1.04, 0.96)], [(5.58, 5.3, 5.9), (1.68, 1.6, 1.75)]]
+
+
+def test_the_figures_are_those_of_the_domain(make_frames, make_run):
+    named, _ = answers(make_frames(grid(make_run, PUBLISHED)))
+    values = np.array(PUBLISHED).reshape(-1)
+    row, column = (np.repeat(places, 3) for places in np.divmod(np.arange(4), 2))
+    for quantity, scale in (("interaction_raw", values), ("interaction_log", np.log(values))):
+        expected = estimate_interaction(scale, row, column)
+        found = named[quantity]
+        assert found.p == pytest.approx(expected.p)
+        assert (found.extra["df1"], found.extra["df2"]) == (1, 8)
+        assert found.extra["statistic"] == pytest.approx(expected.statistic)
+        assert found.extra["eta2p"] == found.estimate == pytest.approx(expected.eta2p.estimate)
+        assert found.extra["p_permutation"] < 0.05
+        assert found.extra["n_permutations"] == 9999
+    means = np.log(np.array(PUBLISHED)).mean(2)
+    ratio = named["ratio_of_ratios"]
+    assert ratio.estimate == pytest.approx(math.exp(means[1, 0] - means[0, 0] - means[1, 1] + means[0, 1]))
+    assert 1 < ratio.lo < ratio.estimate < ratio.hi
+    assert ratio.extra["of_rows"] == ["resnet20", "mlp"]
+    assert ratio.extra["of_columns"] == ["mnist", "cifar10"]
+    assert named["verdict"].extra["verdict"] == "removable"
+    assert (named["verdict"].n_runs, named["verdict"].n_conditions) == (12, 4)
+
+
+def test_the_answer_is_the_same_every_time(make_frames, make_run):
+    frames = make_frames(grid(make_run, PUBLISHED))
+    first, second = (answers(frames)[0]["interaction_log"].extra["p_permutation"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("special", "says"),
+    [
+        ({"loss": ["ce"] * 200}, "under different losses (mlp mnist: mse; mlp cifar10: mse; resnet20 mnist: ce"),
+        ({"phase": [2] * 200}, "in different phases"),
+    ],
+)
+def test_cells_of_different_phases_are_refused_unless_asked_for(make_frames, make_run, special, says):
+    frames = make_frames(grid(make_run, PUBLISHED, cell10=special))
+    named, found = answers(frames)
+    for result in found:
+        assert result.status == "not_testable"
+        assert says in result.warnings[0]
+        assert "--mix-phases" in result.warnings[0]
+        assert math.isnan(result.p)
+        assert math.isnan(result.estimate)
+        assert result.extra["refused"] == "mixed_phases"
+    assert named["verdict"].extra["verdict"] == "not_testable"
+    mixed, _ = answers(frames, mix_phases=True)
+    assert mixed["interaction_log"].p < 0.05
+    assert any("the loss alone" in warning for warning in mixed["verdict"].warnings)
+
+
+def test_conditions_are_the_sample_where_cells_have_several(make_frames, make_run):
+    runs = grid(make_run, PUBLISHED)
+    for name, run in runs.items():
+        run["weight_decay"] = 1e-4 if name.endswith(("0", "1")) else 1e-3
+    named, _ = answers(make_frames(runs))
+    logs = np.log(np.array(PUBLISHED))
+    units = np.stack([logs[..., :2].mean(-1), logs[..., 2]], -1).reshape(-1)
+    row, column = (np.repeat(places, 2) for places in np.divmod(np.arange(4), 2))
+    assert named["interaction_log"].p == pytest.approx(estimate_interaction(units, row, column).p)
+    assert (named["interaction_log"].extra["unit"], named["interaction_log"].extra["n_units"]) == ("conditions", 8)
+
+
+def test_one_condition_per_cell_speaks_of_these_conditions_only(make_frames, make_run):
+    named, _ = answers(make_frames(grid(make_run, PUBLISHED)))
+    assert any("one condition per cell" in warning for warning in named["verdict"].warnings)
+
+
+def test_single_values_are_tested_by_tukey_from_two_by_three_on(make_frames, make_run):
+    table = np.array([[1.7, 1.9, 2.0], [4.4, 4.5, 5.7], [6.6, 7.4, 10.5]])
+    named, found = answers(make_frames(grid(make_run, table[..., None])))
+    assert named["interaction_raw"].p == pytest.approx(0.00400457, abs=1e-7)
+    assert named["interaction_log"].p == pytest.approx(tukey_one_df(np.log(table)).p)
+    assert (named["interaction_raw"].extra["df1"], named["interaction_raw"].extra["df2"]) == (1, 3)
+    assert len([result for result in found if result.quantity == "ratio_of_ratios"]) == 4
+
+
+def test_a_single_two_by_two_table_tests_nothing(make_frames, make_run):
+    named, _ = answers(make_frames(grid(make_run, np.array([[1.0, 1.0], [5.0, 2.0]])[..., None])))
+    assert {named[name].status for name in ("interaction_raw", "interaction_log", "verdict")} == {"not_testable"}
+    assert math.isnan(named["interaction_log"].p)
+    assert named["ratio_of_ratios"].estimate == pytest.approx(2.5)
+    assert math.isnan(named["ratio_of_ratios"].lo)
+    assert any("two runs in each cell" in warning for warning in named["interaction_log"].warnings)
+
+
+def test_a_product_of_factors_is_exactly_additive_on_logs(make_frames, make_run):
+    table = np.outer((1.0, 2.0, 4.0), (1.0, 3.0, 9.0))[..., None]
+    named, _ = answers(make_frames(grid(make_run, table)))
+    assert named["interaction_log"].status == "exactly_additive"
+    assert named["verdict"].extra["verdict"] == "multiplicative"
+
+
+def test_an_empty_cell_is_named(make_frames, make_run):
+    runs = grid(make_run, PUBLISHED)
+    for name in ("010", "011", "012"):
+        runs[name] |= make_run(90.0)
+    named, _ = answers(make_frames(runs))
+    assert named["verdict"].status == "not_testable"
+    assert "no onset in mlp cifar10" in named["verdict"].warnings[0]
+    assert named["verdict"].n_censored == 3
+
+
+def test_a_larger_grid_without_a_cell_still_has_an_interaction(make_frames, make_run):
+    rng = np.random.default_rng(1)
+    runs = grid(make_run, rng.lognormal(0, 0.3, (3, 3, 3)))
+    for name in ("000", "001", "002"):
+        del runs[name]
+    assert answers(make_frames(runs))[0]["interaction_log"].extra["df1"] == 3
+
+
+def test_what_is_no_grid_says_so(make_frames, make_run):
+    frames = make_frames({"a": make_run(), "b": make_run(dataset="cifar10")})
+    assert "two values of arch" in answers(frames)[0]["verdict"].warnings[0]
+    assert "--by names 1" in answers(frames, by=("arch",))[0]["verdict"].warnings[0]
+    with pytest.raises(AnalysisError):
+        answers(frames, by=("colour", "arch"))
+
+
+def test_without_an_onset_all_is_censored(make_frames, make_run):
+    runs = {f"{a}{d}": make_run(90.0, arch=a, dataset=d) for a in ("mlp", "cnn") for d in ("mnist", "digits")}
+    assert {result.status for result in answers(make_frames(runs))[1]} == {"all_censored"}
+    assert {result.status for result in answers(make_frames({}))[1]} == {"not_testable"}

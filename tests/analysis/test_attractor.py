@@ -1,0 +1,172 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.attractor import attractor_results
+from ncdiag.domain.equivalence import MARGIN
+from ncdiag.domain.onset import OnsetRule
+
+START, HALF_LIFE = 20, 8.0
+
+
+def attractor(frames):
+    return attractor_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()))
+
+
+def pick(results, quantity, arm=None):
+    (found,) = [r for r in results if r.quantity == quantity and (arm is None or r.extra["arm"] == arm)]
+    return found
+
+
+def branch(make_run, seed, log_alpha, *, offset=0.0, level=1.0, suffix="", half_life=HALF_LIFE, **about):
+    """A run whose ln fn was shifted by ln alpha after epoch 20, and decays to `offset` above its undisturbed curve."""
+    run = make_run(15.0 + seed / 10, epochs=300, seed=seed, **about)
+    t = np.array(run["epoch"])
+    log = math.log(level) + 0.5 * np.exp(-t / 15)
+    after = t > START
+    log[after] += offset + (log_alpha - offset) * 2.0 ** (-(t[after] - START) / half_life)
+    run["feature_norm"] = np.exp(log).tolist()
+    if log_alpha:
+        run["intervention"] = f"{math.exp(log_alpha):.6g}@{START}{suffix}"
+    return run
+
+
+def experiment(make_run, offsets, *, back=True, **about):
+    """Controls and both arms for each seed; `offsets[seed]` are the shifts that stay in up and down."""
+    runs = {}
+    for seed, (up, down) in enumerate(offsets):
+        half_life = HALF_LIFE * (0.9 + 0.05 * seed) if back else 1e9
+        for name, shift, stays in (("c", 0.0, 0.0), ("u", math.log(3), up), ("d", -math.log(3), down)):
+            level = 1 + 0.02 * seed + (0 if back or name == "c" else 0.01 * seed**2)
+            runs[f"{name}{seed}"] = branch(
+                make_run, seed, shift, offset=stays, level=level, half_life=half_life, **about
+            )
+    return runs
+
+
+BACK = [(0.01, -0.01), (-0.01, 0.015), (0.012, 0.004), (-0.004, -0.012), (0.003, 0.008)]
+
+
+def test_features_that_come_back_from_both_sides_are_attracted(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, BACK)))
+    verdict = pick(found, "verdict")
+    assert verdict.extra["verdict"] == "supported"
+    assert verdict.p == max(r.p for r in found if r.quantity in ("log_ratio", "drift", "settled"))
+    assert verdict.extra["p_holm"] == verdict.p
+    up = pick(found, "log_ratio", "up_control")
+    values = np.array(BACK)[:, 0]
+    assert up.extra["values"] == pytest.approx(values, abs=1e-6)
+    assert up.extra["p_equivalence"] == pytest.approx(ttost_paired(values, np.zeros(5), -MARGIN, MARGIN)[0], rel=1e-3)
+    assert up.extra["p_difference"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-3)
+    assert pick(found, "log_ratio", "up_down").estimate == pytest.approx(np.mean([u - d for u, d in BACK]), abs=1e-6)
+
+
+def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, BACK)))
+    for arm in ("up_control", "down_control"):
+        half_life = pick(found, "half_life", arm)
+        assert half_life.extra["half_lives"] == pytest.approx(
+            [HALF_LIFE * (0.9 + 0.05 * s) for s in range(5)], rel=1e-3
+        )
+        assert half_life.estimate == pytest.approx(HALF_LIFE, rel=5e-3)
+        assert half_life.extra["n_seen"] == 5
+        assert half_life.lo < HALF_LIFE < half_life.hi
+
+
+def test_features_that_stay_where_they_were_put_are_not(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, BACK, back=False)))
+    verdict = pick(found, "verdict")
+    assert verdict.extra["verdict"] == "refuted"
+    assert verdict.extra["different"][:3] == ["up_control", "down_control", "up_down"]
+    assert math.isnan(pick(found, "half_life", "up_control").estimate)
+    assert not verdict.extra["returned"]
+
+
+def test_a_wide_spread_shows_nothing_and_says_how_many_pairs_would(make_frames, make_run):
+    wide = [(0.2, -0.1), (-0.2, 0.2), (0.1, -0.2)]
+    found = attractor(make_frames(experiment(make_run, wide)))
+    assert pick(found, "verdict").extra["verdict"] == "inconclusive"
+    up = pick(found, "log_ratio", "up_control")
+    assert up.extra["outcome"] == "inconclusive"
+    assert up.extra["pairs_needed"] > 30
+    assert up.extra["p_published_fn"] > 0.2  # which was read as "the same"
+
+
+def test_one_seed_is_a_description(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, BACK[:1])))
+    assert pick(found, "verdict").extra["verdict"] == "not testable"
+    up = pick(found, "log_ratio", "up_control")
+    assert (up.status, up.estimate) == ("too_few", pytest.approx(0.01, abs=1e-6))
+    assert math.isnan(up.p)
+
+
+def test_equal_differences_are_zero_variance(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, [(0.01, 0.02)] * 3)))
+    up = pick(found, "log_ratio", "up_control")
+    assert up.status == "ok" or math.isnan(up.p)  # rounding of exp and ln may leave a trace
+    exact = experiment(make_run, [(0.0, 0.0)] * 3)
+    for name in ("u0", "u1", "u2"):
+        exact[name]["feature_norm"] = exact["c" + name[1]]["feature_norm"]
+    same = pick(attractor(make_frames(exact)), "log_ratio", "up_control")
+    assert (same.status, same.extra["outcome"]) == ("zero_variance", "not testable")
+    assert math.isnan(same.p)
+
+
+def test_a_missing_arm_is_said(make_frames, make_run):
+    runs = {name: run for name, run in experiment(make_run, BACK).items() if name[0] != "d"}
+    found = attractor(make_frames(runs))
+    assert pick(found, "log_ratio", "down_control").status == "not_testable"
+    assert any("no seed has both arms of up_down" in w for w in pick(found, "log_ratio", "up_down").warnings)
+    assert pick(found, "verdict").extra["verdict"] == "not testable"
+
+
+def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_run):
+    runs = experiment(make_run, BACK)
+    for run in runs.values():
+        t = np.array(run["epoch"])
+        run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(-t / 200)).tolist()
+    found = attractor(make_frames(runs))
+    drift = pick(found, "drift")
+    assert drift.estimate == pytest.approx(-(drift_span(runs["c0"]) / 200), rel=0.1)
+    assert drift.extra["outcome"] == "different"
+    assert "drift" in pick(found, "verdict").extra["different"]
+
+
+def drift_span(run):
+    after = [t for t in run["epoch"] if t >= 15 * math.log(100)]
+    return after[-1] - after[-(len(after) // 3)]
+
+
+def test_runs_that_stop_at_onset_cannot_show_that_it_stays(make_frames, make_run):
+    runs = experiment(make_run, BACK)
+    for run in runs.values():
+        for key in ("epoch", "nc1", "feature_norm", "train_accuracy"):
+            run[key] = run[key][:74]
+    found = attractor(make_frames(runs))
+    assert pick(found, "drift").status == "not_testable"
+    assert pick(found, "verdict").extra["verdict"] == "inconclusive"
+
+
+def test_a_schedule_that_ends_at_zero_is_a_caution(make_frames, make_run):
+    found = attractor(make_frames(experiment(make_run, BACK, schedule="cosine")))
+    assert any("learning rate of 0" in warning for warning in pick(found, "drift").warnings)
+
+
+def test_heads_are_judged_apart_and_corrected_together(make_frames, make_run):
+    runs = experiment(make_run, BACK)
+    for seed, (up, _) in enumerate(BACK):
+        runs[f"h{seed}"] = branch(
+            make_run, seed, math.log(3), offset=up, level=1 + 0.02 * seed, suffix="+compensate-head"
+        )
+    found = attractor(make_frames(runs))
+    heads = [r.group["head"] for r in found if r.quantity == "verdict"]
+    assert heads == ["kept", "compensated"]
+    assert found[-1].extra["family"] == 2
+
+
+def test_without_interventions_there_is_nothing_to_say(make_frames, make_run):
+    assert attractor(make_frames({"a": make_run(), "b": make_run()})) == []

@@ -1,0 +1,260 @@
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.regularities import CLAIMS, regularity_results
+from ncdiag.domain.group_tests import dunnett_quantile
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+
+def answers(frames, **options) -> dict[tuple[str, str], Result]:
+    rule = OnsetRule()
+    found = regularity_results(onset_table(*frames, rule), rule=rule, **options)
+    return {(result.question, result.quantity): result for result in found}
+
+
+def sweep(make_run, factor, rates, norms=None, **about):
+    """Runs whose NC1 falls at the rates given per level, [level] -> rates of its seeds (90 never collapses)."""
+    return {
+        f"{factor}-{level}-{seed}": make_run(
+            rate, **{factor: level, "norm": norms[level][seed] if norms else 1.0, **about}
+        )
+        for level, seeds in rates.items()
+        for seed, rate in enumerate(seeds)
+    }
+
+
+VALLEY = {2: (30.0, 31.0, 32.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}
+
+
+def test_a_valley_in_depth(make_frames, make_run):
+    found = answers(make_frames(sweep(make_run, "depth", VALLEY)))["depth", "non_monotone"]
+    logs = [np.log(seeds) for seeds in VALLEY.values()]
+    s = math.sqrt(np.mean([values.var(ddof=1) for values in logs]))
+    means = [values.mean() for values in logs]
+    t = [(means[0] - means[1]) / s / math.sqrt(2 / 3), (means[2] - means[1]) / s / math.sqrt(2 / 3)]
+    assert found.p == pytest.approx(2 * max(stats.t.sf(t, 6)), rel=1e-6)
+    assert found.extra["p_holm"] == found.p
+    assert (found.extra["family"], found.extra["verdict"]) == (1, "supported")
+    assert (found.extra["shape"], found.extra["turn"], found.extra["fastest"]) == ("valley", 5, [5])
+    assert found.estimate == pytest.approx(math.exp(min(means[0], means[2]) - means[1]))
+    assert found.extra["left"]["ratio"] == pytest.approx(math.exp(means[1] - means[0]))
+    assert found.extra["p_isotonic"] < 0.01
+    assert (found.n_runs, found.n_conditions) == (9, 3)
+
+
+def test_a_steady_rise_has_no_turn(make_frames, make_run):
+    rates = {2: (20.0, 20.5, 21.0), 5: (25.0, 25.5, 26.0), 8: (30.0, 31.0, 33.0)}
+    found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
+    assert found.extra["verdict"] == "inconclusive"
+    assert found.p > 0.9
+
+
+def test_values_that_never_collapsed_lend_no_certainty(make_frames, make_run):
+    """Runs at the budget do not vary; the noise must come from those that collapsed."""
+    rates = {2: (90.0, 90.0, 90.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}
+    found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
+    logs = [np.log(seeds) for seeds in list(rates.values())[1:]]
+    s = math.sqrt(np.mean([values.var(ddof=1) for values in logs]))
+    t = (logs[1].mean() - logs[0].mean()) / s / math.sqrt(2 / 3)
+    assert found.extra["df"] == 4
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 4))
+    assert any("understated" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("rates", "status", "says"),
+    [
+        ({2: (20.0, 21.0), 5: (22.0, 23.0)}, "not_testable", "3 values with two runs each; runs by depth: 2: 2, 5: 2"),
+        ({2: (20.0,), 5: (22.0, 23.0), 8: (24.0,)}, "not_testable", "needs 3 values with two runs each"),
+        ({2: (90.0,) * 2, 5: (90.0,) * 2, 8: (90.0,) * 2}, "all_censored", "budget of 200 epochs"),
+        ({2: (20.0,) * 2, 5: (22.0,) * 2, 8: (25.0,) * 2}, "zero_variance", "agree exactly"),
+    ],
+)
+def test_depth_without_a_test_says_what_it_takes(make_frames, make_run, rates, status, says):
+    found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
+    assert found.status == status
+    assert says in found.warnings[0]
+    assert math.isnan(found.p)
+    assert math.isnan(found.extra["p_holm"])
+    assert found.extra["verdict"] == "not testable"
+
+
+WIDTHS = {64: (36.0, 35.0), 128: (31.0, 30.5), 256: (26.0, 27.0), 512: (22.0, 23.0)}
+
+
+def test_wider_is_faster(make_frames, make_run):
+    norms = {64: (1.05, 1.04), 128: (1.03, 1.04), 256: (1.02, 1.01), 512: (1.0, 1.01)}
+    found = answers(make_frames(sweep(make_run, "width", WIDTHS, norms)))
+    trend, shift = found["width", "trend"], found["width", "fn_shift"]
+    assert trend.extra["p_min"] == 1 / 2520
+    assert trend.p == pytest.approx(1 / 2520)
+    rates = np.concatenate(list(WIDTHS.values()))
+    line = stats.linregress(np.repeat([6, 7, 8, 9], 2), np.log(rates))
+    assert trend.estimate == pytest.approx(1 - math.exp(line.slope))
+    half = stats.t.ppf(0.975, 6) * line.stderr
+    assert (trend.lo, trend.hi) == pytest.approx((1 - math.exp(line.slope + half), 1 - math.exp(line.slope - half)))
+    assert trend.extra["verdict"] == "supported"
+    logs = [np.log(values) for values in norms.values()]
+    assert shift.estimate == pytest.approx(math.exp(logs[0].mean() - logs[3].mean()) - 1)
+    half = dunnett_quantile((2, 2, 2, 2), 4, 0.95) * math.sqrt(np.mean([values.var(ddof=1) for values in logs]))
+    assert shift.hi == pytest.approx(math.exp(logs[0].mean() - logs[3].mean() + half) - 1)
+    assert (shift.extra["base"], shift.extra["largest"], shift.extra["verdict"]) == (512, 64, "supported")
+    assert math.isnan(shift.p)
+
+
+def test_a_width_that_slows_refutes_the_trend(make_frames, make_run):
+    slower = dict(zip(WIDTHS, reversed(WIDTHS.values()), strict=True))
+    found = answers(make_frames(sweep(make_run, "width", slower)))["width", "trend"]
+    assert found.p > 0.99
+    assert found.extra["verdict"] == "refuted"
+
+
+def test_single_runs_have_a_trend_but_no_bound(make_frames, make_run):
+    rates = {width: seeds[:1] for width, seeds in WIDTHS.items()}
+    found = answers(make_frames(sweep(make_run, "width", rates)))
+    assert found["width", "trend"].p == pytest.approx(1 / 24)
+    assert found["width", "fn_shift"].status == "not_testable"
+    assert math.isnan(found["width", "fn_shift"].hi)
+
+
+def test_censored_widths_take_part(make_frames, make_run):
+    rates = {64: (90.0, 90.0), 128: (31.0, 30.5), 256: (26.0, 27.0)}
+    found = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    assert (found.n_runs, found.n_censored) == (6, 2)
+    assert found.p == pytest.approx(1 / 90)
+
+
+ACTIVATIONS = {"relu": (20.0, 21.0, 20.5, 20.2), "gelu": (26.0, 27.0, 26.5, 26.2), "tanh": (33.0, 34.0, 33.5, 33.2)}
+
+
+def test_activation_needs_both_to_differ(make_frames, make_run):
+    norms = {"relu": (1.0, 1.01, 1.02, 1.0), "gelu": (2.0, 2.01, 2.02, 2.1), "tanh": (1.4, 1.41, 1.42, 1.4)}
+    found = answers(make_frames(sweep(make_run, "activation", ACTIVATIONS, norms)))
+    speed, norm, joint = (found["activation", name] for name in ("speed", "fn_star", "joint"))
+    assert joint.p == max(speed.p, norm.p)
+    assert joint.extra["verdict"] == "supported"
+    assert "p_holm" not in speed.extra
+    welch = stats.ttest_ind(*(np.log(ACTIVATIONS[name]) for name in ("gelu", "relu")), equal_var=False)
+    pair = next(pair for pair in speed.extra["pairs"] if pair["of"] == ["relu", "gelu"])
+    assert pair["p"] == pytest.approx(welch.pvalue)
+    alike = dict.fromkeys(ACTIVATIONS, (1.0, 1.1, 1.2, 1.3))
+    found = answers(make_frames(sweep(make_run, "activation", ACTIVATIONS, alike)))
+    assert found["activation", "joint"].extra["verdict"] == "inconclusive"
+
+
+def test_three_against_three_cannot_be_shown_by_design(make_frames, make_run):
+    rates = {name: seeds[:3] for name, seeds in list(ACTIVATIONS.items())[:2]}
+    norms = {"relu": (1.0, 1.01, 1.02), "gelu": (2.0, 2.01, 2.02)}
+    joint = answers(make_frames(sweep(make_run, "activation", rates, norms)))["activation", "joint"]
+    assert joint.p == joint.extra["p_min"] == pytest.approx(0.1)
+    assert "cannot be shown by design" in joint.warnings[0]
+
+
+def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, make_run):
+    rates = {"relu": (20.0, 21.0), "tanh": (90.0, 90.0)}
+    found = answers(make_frames(sweep(make_run, "activation", rates)))
+    assert not math.isnan(found["activation", "speed"].p)
+    assert found["activation", "joint"].status == "not_testable"
+    assert "onsets by activation: relu: 2, tanh: 0" in found["activation", "joint"].warnings[0]
+
+
+DECAYS = {1e-5: (30.0, 31.0, 32.0), 1e-4: (20.0, 20.5, 21.0), 5e-4: (22.0, 22.5, 23.0), 1e-2: (90.0, 90.0, 90.0)}
+
+
+def share_with_as_large_a_gain(seeds):
+    """Count the ways to deal nine runs to three values in which some value gains as much over the first."""
+    ordered = sorted(time for times in seeds for time in times)
+    scores = {time: 1 - sum(1 / (9 - rank) for rank in range(ordered.index(time) + 1)) for time in ordered}
+
+    def gain(first, second, third):
+        return max(sum(map(scores.get, group)) for group in (second, third)) - sum(map(scores.get, first))
+
+    observed, reached, total = gain(*seeds), 0, 0
+    for first in combinations(ordered, 3):
+        left = [time for time in ordered if time not in first]
+        for second in combinations(left, 3):
+            third = [time for time in left if time not in second]
+            reached += gain(first, second, third) >= observed - 1e-9
+            total += 1
+    return reached / total
+
+
+def test_three_regimes_of_weight_decay(make_frames, make_run):
+    found = answers(make_frames(sweep(make_run, "weight_decay", DECAYS)))
+    low, high, valley = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high", "valley"))
+    assert low.p == pytest.approx(share_with_as_large_a_gain([*DECAYS.values()][:3]))
+    assert (low.extra["low"], low.extra["fastest"]) == (1e-5, 1e-4)
+    assert low.estimate == pytest.approx(math.exp(np.log(DECAYS[1e-5]).mean() - np.log(DECAYS[1e-4]).mean()))
+    assert low.lo > 1
+    assert high.p == pytest.approx(1 / 64)
+    assert (high.extra["reference"], high.extra["collapsed_high"], high.extra["edge"]) == (1e-4, [0, 3], [5e-4, 1e-2])
+    assert (high.estimate, high.lo < -0.2) == (-1, True)
+    assert valley.p < 0.01
+    p = np.array([low.p, high.p, valley.p])
+    assert [r.extra["p_holm"] for r in (low, high, valley)] == pytest.approx(holm(p).tolist())
+    assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
+
+
+def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):
+    rates = {value * 3: seeds for value, seeds in DECAYS.items()}
+    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
+    assert high.p == pytest.approx(3 / 64)
+    assert "times their number (3)" in high.method
+
+
+def test_where_all_collapse_nothing_is_prevented(make_frames, make_run):
+    rates = dict.fromkeys((1e-05, 0.0001, 0.001), DECAYS[0.0001])
+    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))
+    high = found["weight-decay", "fails_when_high"]
+    assert (high.p, high.extra["edge"]) == (1, [1e-3, None])
+    assert found["weight-decay", "slow_when_low"].p > 0.5
+
+
+def test_all_tested_claims_are_one_family(make_frames, make_run):
+    runs = {
+        **sweep(make_run, "depth", VALLEY),
+        **sweep(make_run, "width", WIDTHS, dataset="cifar10"),
+        **sweep(make_run, "weight_decay", DECAYS, dataset="digits"),
+    }
+    found = answers(make_frames(runs))
+    claims = [result for result in found.values() if result.quantity in CLAIMS]
+    tested = [result for result in claims if not math.isnan(result.p)]
+    assert {result.extra["family"] for result in claims} == {len(tested)} == {5}
+    corrected = holm(np.array([result.p for result in tested]))
+    assert [result.extra["p_holm"] for result in tested] == pytest.approx(corrected.tolist())
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ({"a": {"width": 64}, "b": {"width": 64}}, "all runs have one width (64)"),
+        ({"a": {"width": 64}, "b": {"width": 128, "lr": 0.5}}, "no two runs differ in their width alone"),
+        ({"a": {"width": None}}, "no run says its width"),
+        ({}, "no run says its width"),
+    ],
+)
+def test_a_factor_that_does_not_vary_says_what_it_takes(make_frames, make_run, runs, says):
+    found = answers(make_frames({name: make_run(**about) for name, about in runs.items()}))["width", "trend"]
+    assert found.status == "not_testable"
+    assert says in found.warnings[0]
+    assert "three widths" in found.warnings[0]
+    assert math.isnan(found.p)
+
+
+@pytest.mark.slow
+def test_the_family_of_a_world_without_effects_is_quiet(make_frames, make_run):
+    rng = np.random.default_rng(6)
+    loud, worlds = 0, 60
+    for _ in range(worlds):
+        rates = rng.lognormal(math.log(25), 0.1, (4, 3))
+        rows = {value: rates[number] for number, value in enumerate((1e-5, 1e-4, 5e-4, 1e-3))}
+        frames = make_frames(sweep(make_run, "weight_decay", rows))
+        loud += any(result.extra.get("verdict") == "supported" for result in answers(frames).values())
+    assert loud <= 8  # at 5 % of 60 worlds, 8 or more have a chance below 1 %

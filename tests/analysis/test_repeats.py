@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+from small import small_spec
+
+from ncdiag.analysis.repeats import drop_repeats
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.spec import RunSpec
+from ncdiag.store.engine import open_store
+from ncdiag.store.frames import runs_frame
+from ncdiag.store.imports import import_runs
+from ncdiag.store.runs import add_run
+
+
+def kept(tmp_path: Path, specs: list[RunSpec], keep: str | None = None) -> list[str]:
+    with open_store(str(tmp_path / "runs.db"), write=True) as store:
+        for spec in specs:
+            add_run(store, spec)
+        return drop_repeats(runs_frame(store), keep=keep)["run"].tolist()
+
+
+def test_one_trajectory_counts_once_however_it_was_evaluated_or_stopped(tmp_path: Path) -> None:
+    specs = [small_spec(), small_spec(eval_every=2), small_spec(stop_at_onset=True), small_spec(seed=1)]
+    assert kept(tmp_path, specs) == ["run-1", "run-4"]
+
+
+def test_the_run_that_is_asked_about_stays(tmp_path: Path) -> None:
+    assert kept(tmp_path, [small_spec(), small_spec(eval_every=2)], keep="run-2") == ["run-2"]
+
+
+@pytest.mark.parametrize("other", [{"weight_decay": 3e-4}, {"subset_seed": 1}, {"depth": 3}])
+def test_other_experiments_are_no_repetitions(tmp_path: Path, other: dict[str, float]) -> None:
+    assert len(kept(tmp_path, [small_spec(), small_spec(**other)])) == 2
+
+
+def test_the_longest_is_kept_and_runs_without_a_seed_all_stay(tmp_path: Path) -> None:
+    def logged(seed: int | None, epochs: int, source: str) -> ImportedRun:
+        config = {"arch": "mlp", "dataset": "digits"} | ({} if seed is None else {"seed": seed})
+        rows = tuple(EpochRecord(epoch=epoch, nc1=1.0) for epoch in range(1, epochs + 1))
+        return ImportedRun(name=source, config=config, epochs=rows, source=source)
+
+    runs = [logged(0, 3, "short"), logged(0, 5, "long"), logged(None, 4, "a"), logged(None, 5, "b")]
+    with open_store(str(tmp_path / "runs.db"), write=True) as store:
+        import_runs(store, runs)
+        assert drop_repeats(runs_frame(store))["run"].tolist() == ["long", "a", "b"]

@@ -1,0 +1,106 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.threshold_checks import threshold_check_results
+from ncdiag.domain.onset import OnsetRule
+
+NORMS = (1.0, 1.1, 0.9, 1.2, 1.05)
+RATES = (20.0, 22.0, 18.0, 24.0, 21.0)
+
+
+def checks(frames, **options):
+    return threshold_check_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), **options))
+
+
+def one_condition(make_run, norms=NORMS):
+    return {f"{i}": make_run(rate, norm=norm) for i, (rate, norm) in enumerate(zip(RATES, norms, strict=False))}
+
+
+def test_the_placebo_is_fn_at_the_median_onset(make_frames, make_run):
+    placebo, _ = checks(make_frames(one_condition(make_run)))
+    onset = np.array(RATES) * math.log(100)
+    at_median = np.log(NORMS) - (np.median(onset) - onset) / 400  # make_run: ln fn falls by 1 / 400 an epoch
+    norms = np.exp(at_median)
+    assert placebo.extra["epoch"] == pytest.approx(np.median(onset))
+    assert placebo.extra["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
+    assert placebo.extra["cv_at_onset"] == pytest.approx(np.std(NORMS, ddof=1) / np.mean(NORMS))
+    total, difference = np.log(NORMS) + at_median, np.log(NORMS) - at_median
+    assert placebo.p == pytest.approx(max(1 / 120, stats.pearsonr(total, difference, alternative="less").pvalue))
+    assert (placebo.extra["n_tested"], placebo.extra["over"]) == (5, "runs")
+    assert placebo.extra["p_min"] == pytest.approx(1 / 120)
+
+
+def test_where_runs_stop_earlier_the_fixed_epoch_is_one_that_all_reached(make_frames, make_run):
+    runs = one_condition(make_run)
+    runs["2"] = make_run(18.0, norm=0.9, epochs=90)
+    placebo, _ = checks(make_frames(runs))
+    assert placebo.extra["epoch"] == 90
+    assert placebo.extra["n_used"] == 5
+
+
+def test_with_four_conditions_their_means_are_compared(make_frames, make_run):
+    runs = {
+        f"{c}-{s}": make_run(20.0 + c + s, norm=1 + 0.1 * c + 0.03 * s, weight_decay=10.0**-c)
+        for c in range(4)
+        for s in range(2)
+    }
+    placebo, sensitivity = checks(make_frames(runs))
+    assert (placebo.extra["over"], placebo.extra["n_tested"], placebo.n_conditions) == ("conditions", 4, 4)
+    assert sensitivity.extra["over"] == "conditions"
+
+
+def test_three_runs_are_too_few_and_it_says_so_beforehand(make_frames, make_run):
+    placebo, _ = checks(make_frames(one_condition(make_run, NORMS[:3])))
+    assert placebo.status == "too_few"
+    assert math.isnan(placebo.p)
+    assert any("smallest p: 0.167" in warning for warning in placebo.warnings)
+
+
+def test_fn_star_at_half_and_twice_eps_over_the_same_runs(make_frames, make_run):
+    runs = one_condition(make_run)
+    _, found = checks(make_frames(runs))
+    changes = -np.array(RATES) * math.log(4) / 400  # NC1 falls fourfold in rate x ln 4 epochs
+    assert found.estimate == pytest.approx(changes.mean())
+    assert found.p == pytest.approx(ttost_paired(changes, np.zeros(5), -math.log(1.08), math.log(1.08))[0])
+    assert found.extra["outcome"] == "different"  # 7 %, too near to the margin of 8 %
+    assert [row["eps"] for row in found.extra["curve"]] == pytest.approx([0.005, 0.01, 0.02, 0.03, 0.05])
+    assert found.extra["curve"][2]["fn_star"] == pytest.approx(
+        np.exp(np.mean(np.log(NORMS) + np.array(RATES) * math.log(2) / 400))
+    )
+
+
+def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
+    runs = one_condition(make_run)
+    runs["0"] = make_run(20.0, norm=1.0, epochs=95)
+    found = checks(make_frames(runs))[1]
+    assert found.extra["n_used"] == 4
+    assert any("known of 4 of 5 collapsed runs" in warning for warning in found.warnings)
+    only = checks(make_frames({"0": runs["0"]}))[1]
+    assert only.status == "not_testable"
+    assert math.isnan(only.p)
+
+
+def test_without_an_onset_both_are_empty(make_frames, make_run):
+    for found in checks(make_frames({"a": make_run(90.0), "b": make_run(95.0)})):
+        assert found.status == "not_testable"
+        assert math.isnan(found.estimate)
+
+
+def test_onsets_at_one_evaluation_are_suspected_of_a_schedule(make_frames, make_run):
+    frames = make_frames({"a": make_run(20.0, step=10), "b": make_run(20.5, step=10)})
+    onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
+    assert any("same evaluation, epoch 100" in caution for caution in list_cautions(onsets, OnsetRule()))
+
+
+def test_onsets_after_a_drop_are_counted(make_frames, make_run):
+    rate = [1e-3] * 92 + [1e-4] * 108
+    frames = make_frames({"a": make_run(20.0, lr=rate), "b": make_run(25.0, lr=rate)})
+    onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
+    said = list_cautions(onsets, OnsetRule())
+    assert any("1 of 2 onsets are the first evaluations after a drop" in caution for caution in said)

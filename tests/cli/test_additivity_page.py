@@ -1,0 +1,105 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncdiag.analysis.additivity import additivity_results
+from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.cli.additivity_page import additivity_page
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+BASE: dict[str, Any] = {"question": "additivity", "group": {"rows": "arch", "columns": "dataset"}, "level": 0.95}
+CELL = {"row": "mlp", "column": "mnist", "n_runs": 3, "n_collapsed": 3, "n_conditions": 1, "fn_star": 1.05}
+CELL |= {"t_median": 300.0, "phases": {"2": 3}, "losses": {"mse": 3}}
+TEST = {"statistic": 4.0, "df1": 1, "df2": 8, "p_robust": 0.03, "p_permutation": 0.04, "n_permutations": 9999}
+TEST |= {"eta2p": 0.3, "eta2p_lo": 0.1, "eta2p_hi": 0.5}
+
+
+def page(verdict: str, **extra: Any) -> str:
+    common: dict[str, Any] = {"cells": [CELL], "unit": "runs"}
+    tests = [
+        Result(quantity=name, p=0.02, extra={**TEST, **common}, **BASE)
+        for name in ("interaction_raw", "interaction_log")
+    ]
+    ratio = Result(
+        quantity="ratio_of_ratios",
+        estimate=3.32,
+        lo=2.6,
+        hi=4.2,
+        extra={"of_rows": ["resnet20", "mlp"], "of_columns": ["mnist", "cifar10"]},
+        **BASE,
+    )
+    judged = {"verdict": verdict, "alpha": 0.05, "p_raw": 0.03, "p_log": 0.02, "power": -1.5, "p_power": 0.4}
+    judged |= {"crossings": [], **common, **extra}
+    told = Result(quantity="verdict", warnings=("3 of 4 cells have a single value",), extra=judged, **BASE)
+    text = additivity_page([*tests, ratio, told], OnsetRule(), 0.95)
+    assert max(map(len, text.splitlines())) <= 80
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("additive", "nothing here speaks against fn* being a part per arch plus a part per dataset. That is no proof"),
+        ("multiplicative", "a departure by a factor of 4.2 would still fit"),
+        ("removable", "fn* to the power -1.5, they would add"),
+        ("neither", "nor do they add on any power"),
+        ("not_testable", "Two runs in every cell"),
+    ],
+)
+def test_the_reading_follows_the_verdict(verdict: str, said: str):
+    assert said in page(verdict)
+
+
+def test_a_crossover_is_named():
+    crossing = {"rows": ["mlp", "cnn"], "columns": ["mnist", "digits"], "changes_sign": "rows"}
+    assert "mlp against cnn changes sign between mnist and digits" in page("crossover", crossings=[crossing])
+
+
+def test_the_figures_are_on_the_page():
+    text = page("removable")
+    for said in (
+        "resnet20 / mlp on mnist is 3.32 times that on cifar10 (95% interval 2.6 to 4.2)",
+        "9999 random permutations",
+        "30% (10-50%)",
+        "each at 0.05",
+        "3 of 4 cells have a single value.",
+        "mlp mnist 3/3 1 1.050 300 2 mse",
+    ):
+        assert said in text
+
+
+def test_a_refused_grid_gives_the_reason(make_onsets):
+    onsets = make_onsets({("mlp", "mnist"): "mse", ("mlp", "cifar10"): "mse", ("cnn", "mnist"): "ce"})
+    text = " ".join(additivity_page(additivity_results(onsets), OnsetRule(), 0.95).split())
+    assert (
+        "In short: not tested: onsets under different losses (mlp mnist: mse; mlp cifar10: mse; cnn mnist: ce)" in text
+    )
+    assert "--mix-phases" in text
+    assert "p permuted" not in text
+
+
+@pytest.fixture
+def make_onsets():
+    """The columns of an onset table that a grid needs: two collapsed runs per cell, under the loss given."""
+
+    def build(cells: dict[tuple[str, str], str]) -> pd.DataFrame:
+        rows = [
+            {
+                **dict.fromkeys(CONDITION_COLUMNS),
+                "arch": arch,
+                "dataset": dataset,
+                "state": "collapsed",
+                "fn_star": 1.0 + np.random.default_rng(seed).random(),
+                "onset": 100.0,
+                "onset_phase": 2,
+                "onset_loss": loss,
+            }
+            for (arch, dataset), loss in cells.items()
+            for seed in range(2)
+        ]
+        return pd.DataFrame(rows)
+
+    return build

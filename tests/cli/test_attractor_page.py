@@ -1,0 +1,90 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clihelp import Cli
+
+from ncdiag.cli.attractor_page import attractor_page
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+GROUP = {"arch": "mlp", "dataset": "digits", "epoch": 10, "head": "kept", "up": 3.0, "down": 0.3}
+PAIR: dict[str, Any] = {"question": "attractor", "group": GROUP}
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_without_interventions_it_says_how_to_make_them(cli: Cli, store: Path):
+    answer = cli("analyze", "attractor")
+    assert (answer.code, answer.err) == (0, "")
+    assert "ncdiag sweep --preset intervention" in flat(answer.out)
+    assert '"results": []' in cli("analyze", "attractor", "--format", "json").out
+
+
+def results(verdict: str, **said: Any) -> list[Result]:
+    ratio = {"n_pairs": 3, "ratio": 1.1, "pairs_needed": 12, "p_equivalence": 0.4, "p_difference": 0.2}
+    arms = [
+        Result(
+            quantity="log_ratio",
+            estimate=0.095,
+            lo=-0.01,
+            hi=0.2,
+            extra={**ratio, "arm": arm, "p_published_onset": 0.6},
+            **PAIR,
+        )
+        for arm in ("up_control", "down_control", "up_down")
+    ]
+    half = {"arm": "up_control", "n_seen": 2, "n_pairs": 3, "flags": {"faster_than_sampling": 1}}
+    extra = {"verdict": verdict, "different": [], "not_shown": [], "returned": True, **said}
+    return [
+        *arms,
+        Result(quantity="half_life", estimate=5.0, lo=3.0, hi=8.0, extra=half, **PAIR),
+        Result(quantity="drift", estimate=0.01, extra={"ratio": 1.01, "outcome": "equivalent"}, **PAIR),
+        Result(quantity="settled", estimate=-0.1, extra={"ratio": 0.9, "outcome": "inconclusive"}, **PAIR),
+        Result(quantity="verdict", extra=extra, warnings=("keep this",), **PAIR),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "expected"),
+    [
+        ("supported", {}, "comes back to that of the untouched run from both sides"),
+        ("refuted", {"different": ["up_control", "drift"]}, "separates up / control, fn after onset"),
+        ("inconclusive", {"not_shown": ["settled"]}, "not shown within 8%: fn at the end against fn at onset."),
+        ("inconclusive", {"returned": False}, "the return itself was not seen in most pairs."),
+        ("not testable", {}, "too few pairs for a test"),
+    ],
+)
+def test_the_reading_follows_the_verdict(verdict: str, said: dict[str, Any], expected: str):
+    page = attractor_page(results(verdict, **said), OnsetRule())
+    assert expected in flat(page)
+    assert max(map(len, page.splitlines())) <= 80
+
+
+def test_the_page_names_the_arms_and_what_was_found():
+    page = flat(attractor_page(results("inconclusive", not_shown=["up_control"]), OnsetRule()))
+    for said in (
+        "mlp digits, x 0.3 and x 3 after epoch 10, head as it was",
+        "up / control 3 1.100 0.990-1.221 .4 .2 .6",
+        "gone after 5 epochs (3 to 8), seen in 2 of 3 pairs, in 1 of them faster",
+        "fn of the controls changes by +1.0%: within 8%",
+        "changes by -10.0%: not shown to be within 8%",
+        "12 pairs would show equality four times out of five",
+        "- keep this.",
+    ):
+        assert said in page
+
+
+def test_an_arm_that_nobody_ran_is_a_dash():
+    missing = Result(
+        quantity="log_ratio",
+        estimate=math.nan,
+        extra={"arm": "up_control", "n_pairs": 0},
+        status="not_testable",
+        **PAIR,
+    )
+    page = attractor_page([missing, results("not testable")[-1]], OnsetRule())
+    assert "up / control      0" in page

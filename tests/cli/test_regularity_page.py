@@ -1,0 +1,158 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clihelp import Cli
+
+from ncdiag.cli.regularity_page import regularity_page
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.result import Result
+from ncdiag.store.engine import open_store
+from ncdiag.store.imports import import_runs
+
+RATES = {
+    "depth": {2: (30, 31, 32), 5: (20, 20.5, 21), 8: (30, 31, 33)},
+    "width": {64: (36, 35), 128: (31, 30.5), 256: (26, 27), 512: (22, 23)},
+    "activation": {"relu": (20, 21, 20.5, 20.2), "gelu": (26, 27, 26.5, 26.2)},
+    "weight_decay": {1e-5: (30, 31, 32), 1e-4: (20, 20.5, 21), 5e-4: (22, 22.5, 23), 1e-2: (90, 90, 90)},
+}
+
+
+def run(factor: str, value: Any, seed: int, rate: float) -> ImportedRun:
+    """NC1 = exp(-epoch / rate); each factor has a data set of its own, so that each is varied alone."""
+    known = {"arch": "mlp", "depth": 5, "width": 128.0, "activation": "relu", "weight_decay": 1e-4}
+    return ImportedRun(
+        name=f"{factor}-{value}-{seed}",
+        config={**known, "dataset": list(RATES).index(factor) * "x" + "set", "seed": seed, factor: value},
+        epochs=tuple(
+            EpochRecord(
+                epoch=epoch,
+                phase=1,
+                loss="mse",
+                train_accuracy=1.0,
+                feature_norm=(2.0 if value == "gelu" else 1.0) + 0.01 * seed,
+                nc1=math.exp(-epoch / rate),
+            )
+            for epoch in range(10, 201, 10)
+        ),
+        source="synthetic.csv",
+    )
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("varied") / "runs.db"
+    runs = [
+        run(factor, value, seed, rate)
+        for factor, levels in RATES.items()
+        for value, rates in levels.items()
+        for seed, rate in enumerate(rates)
+    ]
+    with open_store(str(path), write=True) as store:
+        import_runs(store, runs)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        (
+            "depth",
+            [
+                "up to depth 5 collapse comes earlier, beyond it later: more than noise on both sides",
+                "from depth 2 to 5 the onset is multiplied by 0.66",
+                "Where the fastest may be: 5.",
+                "one family: 6 of its tests",
+            ],
+        ),
+        (
+            "width",
+            [
+                "wider networks collapse earlier, and nothing speaks against every step doing so",
+                "Each doubling of the width: 14.",
+                "fn*: the largest shift from width 512 is 0%",
+                "The claim of at most 13% holds.",
+            ],
+        ),
+        (
+            "activation",
+            ["makes a difference both to the onset and to fn*", "at best 0.029", "relu / gelu: 0.7"],
+        ),
+        (
+            "weight-decay",
+            [
+                "three regimes",
+                "At 0.01 0 of 3 runs collapsed within 200 epochs, at 0.0001 3 of 3",
+                "edge lies between 0.0005 and 0.01",
+                "with the turn near 0.0001",
+            ],
+        ),
+    ],
+)
+def test_the_pages_say_what_the_runs_show(cli: Cli, varied: Path, question: str, says: list[str]):
+    answer = cli("analyze", question, "--store", varied)
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(answer.out.split())
+    for said in says:
+        assert said in text
+
+
+def test_json_has_the_levels_and_the_family(cli: Cli, varied: Path):
+    answer = cli("analyze", "depth", "--store", varied, "--format", "json")
+    (found,) = json.loads(answer.out)["results"]
+    assert (found["question"], found["quantity"], found["verdict"]) == ("depth", "non_monotone", "supported")
+    assert [level["level"] for level in found["levels"]] == [2, 5, 8]
+    assert found["family"] == 6
+    assert found["p"] <= found["p_holm"]
+    assert cli("analyze", "width", "--store", varied, "--format", "csv").out.startswith("question,")
+
+
+@pytest.mark.parametrize("question", ["depth", "width", "activation", "weight-decay"])
+def test_a_factor_that_does_not_vary_says_what_it_takes(cli: Cli, store: Path, question: str):
+    answer = cli("analyze", question)
+    assert answer.code == 0
+    assert "In short: not tested: " in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def claim(quantity: str, verdict: str, **extra: Any) -> Result:
+    question = {"trend": "width", "joint": "activation", "non_monotone": "depth"}.get(quantity, "weight-decay")
+    judged = {"verdict": verdict, "p_holm": 0.4, "p_min": 0.01, "family": 3, "alpha": 0.05, **extra}
+    p = math.nan if verdict == "not testable" else 0.2
+    warnings = ("needs more runs",) if verdict == "not testable" else ()
+    return Result(question=question, quantity=quantity, group={}, p=p, warnings=warnings, extra=judged)
+
+
+DECAY = {"low": 1e-5, "fastest": 1e-4, "collapsed_high": [0, 3], "collapsed_reference": [3, 3], "budget": 100.0}
+DECAY |= {"high": 1e-2, "reference": 1e-4, "edge": [1e-4, None], "turn": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (("inconclusive",) * 3, "none of the three regimes is shown"),
+        (
+            ("supported", "inconclusive", "supported"),
+            "shown: too little slows, there is a fastest range between. Not shown: too much prevents.",
+        ),
+        (("supported", "not testable", "inconclusive"), "(b) too much prevents: not tested: needs more runs."),
+        (("not testable",) * 3, "In short: not tested: needs more runs."),
+    ],
+)
+def test_the_regimes_are_told_apart(verdicts: tuple[str, ...], said: str):
+    names = ("slow_when_low", "fails_when_high", "valley")
+    results = [
+        claim(name, verdict, **{**DECAY, "fastest": [1e-4] if name == "valley" else 1e-4})
+        for name, verdict in zip(names, verdicts, strict=True)
+    ]
+    assert said in " ".join(regularity_page(results, "weight-decay", OnsetRule(), 0.95).split())
+
+
+def test_a_refuted_trend_says_that_the_onset_rises():
+    page = regularity_page([claim("trend", "refuted")], "width", OnsetRule(), 0.95)
+    assert "the onset rises somewhere" in " ".join(page.split())

@@ -1,0 +1,84 @@
+import math
+from typing import Any
+
+import pytest
+
+from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, p_text, pair_label, percent
+
+
+def flat(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).split())
+
+
+def placebo(**said: Any) -> dict[str, Any]:
+    fixed = {"quantity": "placebo_cv", "status": "ok", "cv": 0.107, "cv_at_onset": 0.062, "epoch": 280.0}
+    return {**fixed, "p": 0.18, "p_min": 1 / 24, **said}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {},
+            "fn at one fixed epoch (280) varies by 10.7%, at onset by 6.2%. That it varies less at onset is not shown",
+        ),
+        ({}, "(p = .18, smallest possible .042): a low CV partly says that fn is flat by then."),
+        ({"p": 0.001}, "it varies less at onset than at that epoch (p = .001)."),
+        ({"p": None, "status": "too_few"}, "Too few runs to say which is less."),
+        ({"cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
+        ({"status": "zero_variance", "p": None}, "the two readings do not differ"),
+    ],
+)
+def test_the_spread_at_a_fixed_epoch_is_put_into_words(said: dict[str, Any], expected: str):
+    assert expected in flat(check_lines([placebo(**said)]))
+
+
+def test_without_a_placebo_nothing_is_said():
+    assert check_lines([placebo(cv=None)]) == []
+
+
+def sensitivity(**said: Any) -> dict[str, Any]:
+    rows = [
+        {"eps": 0.005, "n_runs": 0, "fn_star": None, "cv": None, "onset": None},
+        {"eps": 0.01, "n_runs": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
+        {"eps": 0.05, "n_runs": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
+    ]
+    return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), "p": 0.4, "curve": rows, **said}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ("equivalent", "fn* hardly depends on eps (within 8%)"),
+        ("equivalent but different", "depends on eps, but by less than 8%"),
+        ("different", "it is the norm at an epoch, not at an event"),
+        ("inconclusive", "cannot be said yet"),
+        ("not testable", "too few runs"),
+    ],
+)
+def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
+    page = flat(check_lines([sensitivity(outcome=outcome)]))
+    assert "From 2 eps to eps/2 fn* changes by +10.0%" in page
+    assert expected in page
+
+
+def test_norms_at_other_eps_are_a_table():
+    lines = check_lines([sensitivity(estimate=None, outcome="not testable")])
+    assert [line.split() for line in lines[1:]] == [
+        ["0.01", "12", "1.050", "6.2%", "320"],
+        ["0.05", "12", "2.120", "69%", "210"],
+    ]
+
+
+def test_figures_are_written_alike_everywhere():
+    assert [p_text(p) for p in (None, 0.00001, 0.0416, 0.5, 1.0)] == ["-", "< .0001", ".042", ".5", "1"]
+    assert [percent(share) for share in (None, 0.08, 9.996, 11)] == ["-", "8%", "1000%", ">1000%"]
+    assert norm_text(1.05) == "1.050"
+    assert pair_label({"arch": "mlp", "depth": 5, "seed": None}) == "mlp depth=5 seed=?"
+
+
+def test_the_effect_of_conditions():
+    assert condition_effect({"cv_conditions": None, "icc": None}) == []
+    assert "differs by 4.58% from condition to condition (49% of the variance)" in flat(
+        condition_effect({"cv_conditions": 0.0458, "icc": 0.49})
+    )

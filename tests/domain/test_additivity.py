@@ -1,0 +1,139 @@
+"""Published answers: STATISTICS.md section 4 (Tukey), and the analytic cases of its section 5."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ncdiag.domain.additivity import judge, list_crossings, ratio_of_ratios, removing_power, tukey_one_df
+from ncdiag.domain.interaction import estimate_interaction, grid_of
+
+SENT_RT = [[1.7, 1.9, 2.0], [4.4, 4.5, 5.7], [6.6, 7.4, 10.5]]
+MONTGOMERY = [[5, 3, 1], [4, 1, 1], [6, 4, 3], [3, 2, 1], [5, 3, 2]]
+PENICILLIN = [[89, 88, 97, 94], [84, 77, 92, 79], [81, 87, 87, 85], [87, 92, 89, 84], [79, 81, 80, 88]]
+BOIK = [
+    [68, 65, 75, 57, 32, 70],
+    [56, 52, 55, 48, 65, 47],
+    [40, 51, 52, 36, 49, 45],
+    [84, 87, 88, 73, 34, 70],
+    [50, 52, 52, 50, 45, 61],
+]
+MVGH = [[17.6, 10.6, 3.0], [5.6, 5.4, 16.2], [8.9, 4.8, 4.2]]
+RDWW = [
+    [0.718, 0.732, 0.734, 0.792],
+    [0.725, 0.781, 0.725, 0.716],
+    [0.704, 1.035, 0.763, 0.758],
+    [0.726, 0.765, 0.738, 0.781],
+]
+DRUGS = [[20, 34, 38, 44], [16, 28, 30, 34], [14, 28, 26, 30], [18, 20, 24, 30], [10, 18, 14, 22]]
+
+
+@pytest.mark.parametrize(
+    ("table", "ss", "statistic", "df2", "p"),
+    [
+        (SENT_RT, 3.759275, 64.793475, 3, 0.00400457),
+        (MONTGOMERY, 0.098522, 0.362694, 7, 0.566003),
+        (PENICILLIN, 2.001082, 0.098268, 11, 0.759782),
+        (BOIK, None, 19.249873, 19, 0.000316617),
+        (MVGH, None, 0.030613, 3, 0.872249),
+        (RDWW, None, 24.006961, 8, 0.00119424),
+        (DRUGS, None, 9.541628, 11, 0.0103053),
+    ],
+)
+def test_published_tables(table, ss, statistic, df2, p):
+    found = tukey_one_df(np.array(table, dtype=float))
+    assert found.df2 == df2
+    assert found.statistic == pytest.approx(statistic, abs=1e-6)
+    assert found.p == pytest.approx(p, abs=1e-6)
+    if ss is not None:
+        assert found.ss == pytest.approx(ss, abs=1e-6)
+
+
+def test_the_power_that_removes_the_interaction_as_published():
+    found = tukey_one_df(np.array(SENT_RT))
+    assert (found.d, found.power) == pytest.approx((0.317122, -0.575), abs=5e-4)
+    assert found.ss_residual == pytest.approx(3.9333, abs=1e-4)
+    assert tukey_one_df(np.array(DRUGS, dtype=float)).power == pytest.approx(-0.169, abs=5e-4)
+
+
+def test_a_product_table_is_exactly_additive_on_logs():
+    table = np.outer((1.0, 2.0, 4.0), (1.0, 3.0, 9.0))
+    raw, log = tukey_one_df(table), tukey_one_df(np.log(table))
+    assert (raw.ss, raw.ss_residual) == pytest.approx((1456 / 9, 1456 / 9))
+    assert raw.d == pytest.approx(1 / table.mean())
+    assert raw.power == pytest.approx(0, abs=1e-12)
+    assert (raw.status, log.status) == ("zero_variance", "exactly_additive")
+    assert math.isnan(raw.p)
+    assert math.isnan(log.p)
+    row, column = np.divmod(np.arange(9), 3)
+    assert judge(table.reshape(-1), row, column, raw, log, 0.05).verdict == "multiplicative"
+
+
+def test_a_single_two_by_two_table_tests_nothing():
+    found = tukey_one_df(np.array([[1.0, 2.0], [3.0, 9.0]]))
+    assert (found.status, found.df2) == ("not_testable", 0)
+    assert math.isnan(found.p)
+
+
+def test_rows_that_do_not_differ_leave_nothing_to_multiply():
+    assert tukey_one_df(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])).status == "not_testable"
+
+
+def cells(means, spread, n=3):
+    """n values per cell, lognormal quantiles about the means, which are given as a nested list."""
+    means = np.asarray(means, dtype=float)
+    row, column = (np.repeat(places, n) for places in np.divmod(np.arange(means.size), means.shape[1]))
+    offsets = np.linspace(-1, 1, n) * spread
+    return (np.exp(np.log(means).reshape(-1, 1) + offsets)).reshape(-1), row.astype(np.int64), column.astype(np.int64)
+
+
+def verdict(means, spread, n=3):
+    values, row, column = cells(means, spread, n)
+    raw, log = estimate_interaction(values, row, column), estimate_interaction(np.log(values), row, column)
+    return judge(values, row, column, raw, log, 0.05)
+
+
+def test_the_four_verdicts():
+    assert verdict([[1, 2], [3, 4]], 0.05).verdict == "additive"
+    assert verdict([[1, 3], [4, 12]], 0.05).verdict == "multiplicative"
+    removable = verdict([[1.052, 0.9], [5.867, 1.515]], 0.05)
+    assert removable.verdict == "removable"
+    assert removable.power < 0
+    assert removable.p_power > 0.05
+    crossing = verdict([[1, 3], [3, 1]], 0.05)
+    assert crossing.verdict == "crossover"
+    assert ((0, 1), (0, 1), "rows") in crossing.crossings
+
+
+def test_a_crossover_within_the_noise_is_none():
+    values, row, column = cells([[1.0, 1.01], [1.3, 1.0]], 0.1)
+    assert list_crossings(np.log(values), row, column, 0.05) == ()
+
+
+def test_the_power_found_makes_the_cells_add():
+    """Squares that add: the power 2 must remove what logs and raw values keep."""
+    values, row, column = cells(np.sqrt([[1.0, 5.0], [9.0, 13.0]]), 0.02)
+    power, p = removing_power(values, row, column, 0.05)
+    assert p > 0.05
+    assert power == pytest.approx(2, abs=0.5)
+
+
+def test_three_rows_that_no_power_makes_add():
+    found = verdict([[1, 2, 4], [2, 8, 8.1], [16, 17, 40]], 0.001)
+    assert found.verdict == "neither"
+
+
+def test_the_published_ratio_of_ratios():
+    values, row, column = cells([[1.0, 1.0], [5.58, 1.68]], 0.08)
+    found = ratio_of_ratios(np.log(values), grid_of(row, column), (0, 1), (0, 1), 0.95)
+    assert found.estimate == pytest.approx(3.321429, abs=1e-6)
+    assert found.lo < found.estimate < found.hi
+    alone = ratio_of_ratios(np.log(values[:3]), grid_of(row[:3], column[:3]), (0, 1), (0, 1), 0.95)
+    assert math.isnan(alone.estimate)
+
+
+def test_single_values_have_a_ratio_without_limits():
+    logs = np.log([1.0, 1.0, 5.58, 1.68])
+    found = ratio_of_ratios(logs, grid_of(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])), (0, 1), (0, 1), 0.95)
+    assert found.estimate == pytest.approx(5.58 / 1.68)
+    assert math.isnan(found.lo)

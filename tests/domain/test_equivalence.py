@@ -1,0 +1,89 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
+
+from ncdiag.domain.equivalence import MARGIN, paired_equivalence, pairs_needed, pooled_t_test, welch_equivalence
+
+
+def test_three_small_differences_have_the_p_of_the_formula():
+    found = paired_equivalence(np.array([-0.02, 0.0, 0.02]), 0.08)
+    assert found.p == pytest.approx((1 - math.sqrt(0.96)) / 2)
+    assert found.p == pytest.approx(0.010102051, abs=1e-9)
+    assert (found.lo, found.hi) == pytest.approx((-0.033717089, 0.033717089), abs=1e-9)
+    assert found.outcome == "equivalent"
+
+
+def test_a_mean_on_the_margin_is_one_half():
+    assert paired_equivalence(np.array([0.08 - 0.01, 0.08, 0.08 + 0.01]), 0.08).p == pytest.approx(0.5)
+
+
+def test_equal_differences_are_not_testable():
+    found = paired_equivalence(np.full(3, 0.1))
+    assert (found.status, found.outcome) == ("zero_variance", "not testable")
+    assert math.isnan(found.p)
+    assert math.isnan(found.p_difference)
+
+
+def test_one_difference_is_a_description():
+    found = paired_equivalence(np.array([0.1]))
+    assert (found.status, found.estimate, found.n) == ("too_few", 0.1, 1)
+    assert math.isnan(found.p)
+
+
+def test_paired_agrees_with_statsmodels_and_scipy():
+    rng = np.random.default_rng(0)
+    for n in (3, 5, 12):
+        a, b = rng.normal(size=n) * 0.05, rng.normal(size=n) * 0.05
+        found = paired_equivalence(a - b)
+        assert found.p == pytest.approx(ttost_paired(a, b, -MARGIN, MARGIN)[0])
+        assert found.p_difference == pytest.approx(stats.ttest_rel(a, b).pvalue)
+        limits = stats.ttest_1samp(a - b, 0).confidence_interval(0.95)
+        assert (found.difference_lo, found.difference_hi) == pytest.approx((limits.low, limits.high))
+
+
+def test_a_large_p_of_a_t_test_is_no_equality():
+    a, b = np.log([1, 1.1, 1.25]), np.log([1.1, 1.2, 1.4])
+    found = welch_equivalence(a, b)
+    assert math.exp(found.estimate) == pytest.approx(0.9062, abs=1e-4)
+    assert found.p_difference == pytest.approx(0.3615, abs=1e-4)
+    assert found.p == pytest.approx(0.58, abs=0.005)
+    assert (math.exp(found.lo), math.exp(found.hi)) == pytest.approx((0.739, 1.112), abs=1e-3)
+    assert found.p == pytest.approx(ttost_ind(a, b, -MARGIN, MARGIN, usevar="unequal")[0])
+    assert found.outcome == "inconclusive"
+
+
+def test_unpaired_samples_without_spread_or_of_one_are_not_testable():
+    assert welch_equivalence(np.ones(3), np.ones(3)).status == "zero_variance"
+    assert welch_equivalence(np.ones(1), np.ones(3)).status == "too_few"
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        ([0.02, 0.021, 0.019], "equivalent but different"),
+        ([0.3, 0.31, 0.29], "different"),
+        ([0.3, -0.3, 0.1], "inconclusive"),
+    ],
+)
+def test_there_are_three_outcomes_and_a_small_real_difference(values, outcome):
+    assert paired_equivalence(np.array(values)).outcome == outcome
+
+
+def test_the_published_test_is_students():
+    a, b = np.array([290.0, 310, 290]), np.array([320.0, 330, 300])
+    assert pooled_t_test(a, b) == pytest.approx(stats.ttest_ind(a, b).pvalue)
+    assert math.isnan(pooled_t_test(a[:1], b))
+    assert math.isnan(pooled_t_test(np.full(3, 110.0), np.full(3, 110.0)))
+
+
+@pytest.mark.parametrize(("percent", "pairs"), [(1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (8, 11), (10, 16), (12, 23)])
+def test_pairs_for_a_power_of_four_fifths(percent, pairs):
+    """The table of the specification, by exact integration."""
+    assert pairs_needed(percent / 100) == pairs
+
+
+def test_a_spread_that_no_number_of_pairs_overcomes():
+    assert pairs_needed(10.0) is None

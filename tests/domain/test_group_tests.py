@@ -1,0 +1,170 @@
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ncdiag.domain.group_tests import (
+    dunnett_quantile,
+    fewer_collapse,
+    geometric_mean,
+    largest_gain,
+    largest_shift,
+    many_to_one,
+    one_way,
+    pairwise_welch,
+)
+from ncdiag.domain.survival import logrank_scores
+
+GROUPS = ([5.0, 5.2, 5.1, 5.4], [5.5, 5.9, 5.6], [6.3, 6.0, 6.6])
+
+
+def grouped(groups=GROUPS):
+    return np.concatenate([np.asarray(g) for g in groups]), np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+
+
+def rng():
+    return np.random.default_rng(3)
+
+
+def test_one_way_agrees_with_scipy():
+    found = one_way(*grouped(), rng())
+    expected = stats.f_oneway(*GROUPS)
+    assert (found.df1, found.df2) == (2, 7)
+    assert (found.statistic, found.p_normal) == pytest.approx((expected.statistic, expected.pvalue))
+    values, group = grouped(([1.0, 2.0, 4.0], [3.0, 7.0, 8.0]))
+    exact = one_way(values, group, rng())
+    centred = values - values.mean()
+    everyone = [abs(centred[list(pick)].sum()) for pick in combinations(range(6), 3)]
+    assert exact.p == pytest.approx(np.mean(np.array(everyone) >= abs(centred[:3].sum()) - 1e-12))
+    assert exact.p_min == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "status"),
+    [
+        (([1.0, 2.0],), "not_testable"),
+        (([1.0], [2.0]), "not_testable"),
+        (([1.0, 1.0], [2.0, 2.0]), "zero_variance"),
+        (([1.0, 1.0], [1.0, 1.0]), "zero_variance"),
+    ],
+)
+def test_groups_without_a_test(groups, status):
+    found = one_way(*grouped(groups), rng())
+    assert found.status == status
+    assert math.isnan(found.p)
+
+
+def test_pairs_are_compared_by_welch_and_holm():
+    found = pairwise_welch(*grouped(), 0.9)
+    expected = [stats.ttest_ind(GROUPS[b], GROUPS[a], equal_var=False) for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert [pair.p for pair in found] == pytest.approx([test.pvalue for test in expected])
+    limits = expected[1].confidence_interval(0.9)
+    assert (found[1].difference.lo, found[1].difference.hi) == pytest.approx((limits.low, limits.high))
+    assert found[1].p_holm == pytest.approx(min(3 * min(test.pvalue for test in expected), 1))
+
+
+def test_pairs_without_spread_have_no_p():
+    found = pairwise_welch(*grouped(([1.0, 1.0], [2.0, 2.0], [3.0])), 0.95)
+    assert all(math.isnan(pair.p) for pair in found)
+    assert [pair.difference.estimate for pair in found] == [1, 2, 1]
+
+
+def test_the_simultaneous_bound_uses_dunnetts_quantile():
+    values, group = grouped()
+    found, largest = largest_shift(values, group, 0, 0.95)
+    s2 = sum(np.var(g) * len(g) for g in GROUPS) / 7
+    shifts = [np.mean(g) - np.mean(GROUPS[0]) for g in GROUPS[1:]]
+    half = [dunnett_quantile((4, 3, 3), 7, 0.95) * math.sqrt(s2 * (1 / 4 + 1 / 3))] * 2
+    assert largest == 2
+    assert found.estimate == pytest.approx(shifts[1])
+    assert found.hi == pytest.approx(max(shift + width for shift, width in zip(shifts, half, strict=True)))
+    limits = many_to_one(values, group, 0, 0.95)[1]
+    assert (limits.lo, limits.hi) == pytest.approx((shifts[0] - half[0], shifts[0] + half[0]))
+
+
+@pytest.mark.parametrize(
+    ("others", "df", "expected"),
+    [
+        (2, 5, 3.03),
+        (3, 5, 3.29),
+        (2, 10, 2.57),
+        (3, 10, 2.76),
+        (2, 20, 2.38),
+        (3, 20, 2.54),
+        (2, 60, 2.27),
+        (3, 60, 2.41),
+    ],
+)
+def test_dunnetts_published_table(others, df, expected):
+    """Dunnett, Biometrics 20 (1964) 482-491: two-sided, 95 %, equal sizes."""
+    assert dunnett_quantile((4,) * (others + 1), df, 0.95) == pytest.approx(expected, abs=0.006)
+
+
+def test_dunnetts_quantile_of_unequal_sizes_by_simulation():
+    sizes, df = np.array([3.0, 2, 5, 4]), 10
+    limit = dunnett_quantile((3, 2, 5, 4), df, 0.9)
+    means = rng().normal(size=(200_000, 4)) / np.sqrt(sizes)
+    s = np.sqrt(rng().chisquare(df, 200_000) / df)
+    t = np.abs(means[:, 1:] - means[:, :1]) / np.sqrt(1 / sizes[0] + 1 / sizes[1:]) / s[:, None]
+    assert np.mean(t.max(axis=1) < limit) == pytest.approx(0.9, abs=0.004)
+
+
+def test_one_comparison_is_students_t():
+    assert dunnett_quantile((4, 6), 8, 0.95) == pytest.approx(stats.t.ppf(0.975, 8), rel=1e-4)
+    assert dunnett_quantile((3, 3), 2, 0.95) == pytest.approx(stats.t.ppf(0.975, 2), rel=1e-2)
+
+
+def test_no_bound_from_single_values():
+    found, _ = largest_shift(*grouped(([1.0], [2.0, 2.1])), 0, 0.95)
+    assert found.estimate == pytest.approx(1.05)
+    assert math.isnan(found.hi)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, 0.031), (4, 0.0078), (5, 0.0020), (6, 0.0005)])
+def test_boschloo_of_all_against_none(n, expected):
+    """The table of smallest p in STATISTICS.md Q14 is two-sided: twice the one-sided p."""
+    p, p_min = fewer_collapse((0, n), (n, n))
+    assert p == p_min
+    assert 2 * p == pytest.approx(expected, abs=6e-4)
+    assert stats.boschloo_exact([[n, 0], [0, n]]).pvalue == pytest.approx(2 * p, rel=0.02)
+
+
+def test_many_runs_are_compared_by_fishers_exact_test():
+    expected = stats.fisher_exact([[40, 50], [20, 10]], alternative="less").pvalue
+    assert fewer_collapse((40, 50), (60, 60))[0] == pytest.approx(expected)
+
+
+def test_boschloo_is_one_sided():
+    assert fewer_collapse((3, 3), (3, 3))[0] == 1
+    assert fewer_collapse((3, 0), (3, 3))[0] > 0.9
+
+
+def test_the_best_of_several_levels_pays_for_the_choice():
+    time = np.array([400.0, 410, 420, 300, 310, 320, 330, 340, 350])
+    level = np.repeat([0, 1, 2], 3)
+    scores = logrank_scores(time, np.ones(9, dtype=bool))
+    p, best, p_min, looked_at = largest_gain(scores, level, 0, rng())
+    assert (best, looked_at) == (1, 1680)
+    assert p_min == pytest.approx(2 / 1680)
+    slow, _ = largest_gain(-scores, level, 0, rng())[:2]
+    assert p < 0.05 < slow
+
+
+def test_a_geometric_mean_has_a_t_interval_on_logs():
+    logs = np.log([0.95, 1.0, 1.05])
+    found = geometric_mean(logs, 0.95)
+    assert (found.estimate, found.lo, found.hi) == pytest.approx((0.999165971, 0.882357583, 1.131437705))
+    assert math.isnan(geometric_mean(logs[:1], 0.95).lo)
+
+
+def test_the_choice_of_the_best_level_keeps_the_size():
+    """Equal levels: at most 5 % may find a faster one, whichever is picked."""
+    generator = np.random.default_rng(8)
+    level = np.repeat(np.arange(4), 3)
+    hits = 0
+    for _ in range(300):
+        scores = logrank_scores(generator.exponential(size=12), np.ones(12, dtype=bool))
+        hits += largest_gain(scores, level, 0, generator)[0] < 0.05
+    assert hits / 300 < 0.085

@@ -1,0 +1,55 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+from ncdiag.domain.relaxation import fit_relaxation
+
+T = np.arange(0.0, 61.0)
+HALVING = math.log(2) * 2 ** (-T / 10)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_a_halving_every_ten_epochs(offset):
+    found = fit_relaxation(T, HALVING + offset)
+    assert found.half_life == pytest.approx(10, rel=1e-4)
+    assert found.start == pytest.approx(math.log(2), rel=1e-4)
+    assert found.offset == pytest.approx(offset, abs=1e-4)
+    assert found.flags == ()
+    assert found.gain == pytest.approx(1)
+
+
+@pytest.mark.parametrize("values", [np.full(61, 0.3), 0.1 * np.exp(T / 40), 0.1 + T / 100])
+def test_what_does_not_shrink_has_no_half_life(values):
+    found = fit_relaxation(T, values)
+    assert "no_relaxation_seen" in found.flags
+    assert math.isnan(found.half_life)
+
+
+def test_what_grows_is_called_so():
+    assert "growing" in fit_relaxation(T, 0.1 * np.exp(T / 40)).flags
+    assert "growing" not in fit_relaxation(T, HALVING).flags
+
+
+def test_a_disturbance_from_below_is_the_same_with_the_other_sign():
+    up, down = fit_relaxation(T, HALVING), fit_relaxation(T, -HALVING)
+    assert (down.half_life, down.start) == pytest.approx((up.half_life, -up.start))
+    assert down.contraction == pytest.approx(2**-6)
+
+
+def test_a_return_between_two_evaluations_is_marked():
+    time = np.arange(0.0, 100, 10)
+    found = fit_relaxation(time, np.exp(-time / 3))
+    assert "faster_than_sampling" in found.flags
+
+
+def test_few_points_are_no_fit():
+    assert fit_relaxation(T[:4], HALVING[:4]).flags == ("no_relaxation_seen",)
+
+
+def test_noisy_data_agree_with_curve_fit():
+    values = HALVING + 0.02 * np.random.default_rng(0).normal(size=len(T))
+    (offset, start, rate), _ = curve_fit(lambda t, c, a, k: c + a * np.exp(-k * t), T, values, p0=(0, 0.5, 0.05))
+    found = fit_relaxation(T, values)
+    assert (found.half_life, found.offset, found.start) == pytest.approx((math.log(2) / rate, offset, start), rel=1e-3)
