@@ -24,7 +24,7 @@ from ncdiag.store.engine import Store
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.training.datasets import load_dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
-from ncdiag.training.reproducibility import environment, flush_denormals, numeric_fingerprint
+from ncdiag.training.reproducibility import environment, flushed_denormals, numeric_fingerprint
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
@@ -60,10 +60,10 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     A run that another process holds is left alone; its status is `running`. An error of the run is stored as
     `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
     """
-    flush_denormals()
     device = pick_device(options.device)
     owner = new_owner()
     with ExitStack() as stack:
+        stack.enter_context(flushed_denormals())
         if not stack.enter_context(hold_lease(store, run.id, owner)):
             return RunStatus.RUNNING
         run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed

@@ -30,13 +30,19 @@ def batch_order(seed: int, epoch: int, num_samples: int) -> torch.Tensor:
     return torch.randperm(num_samples, generator=generator(seed, "order", epoch))
 
 
-def flush_denormals() -> None:
-    """Let this process take numbers below 1e-38 for zero, before torch starts its threads, which inherit it.
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Take numbers below 1e-38 for zero; begin before torch starts its threads, which inherit it and keep it.
 
     Weight decay drives the weights of dead units there, and a processor may multiply such numbers a hundred times
     slower: a training step with a third of the units dead takes nine times as long (benchmarks/kernels.py).
     """
+    before = _denormals_are_flushed()
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def test_the_page_begins_with_a_sentence(cli: Cli, store: Path):
     answer = cli("predict", "short")
     assert answer.code == 0
     assert answer.err == ""
-    assert answer.out.startswith("short, now at epoch 80, is expected to collapse at epoch 94, 95%\ninterval: epochs ")
+    assert answer.out.startswith("short, now at epoch 80, is expected to collapse at epoch 94, 95% interval:\nepochs ")
     assert max(map(len, answer.out.splitlines())) <= 80
 
 

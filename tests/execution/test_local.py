@@ -86,7 +86,7 @@ def start(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """Start a pool of two workers in a process of its own; give it and the workers' process ids once both train."""
     script = tmp_path / "pool.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3]))}
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "pool.db")], stdout=subprocess.PIPE, text=True, env=environment
     )

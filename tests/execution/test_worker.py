@@ -205,7 +205,7 @@ def test_killed_run_is_lost_and_continues_to_the_same_end(store: Store, tmp_path
             spec = small_spec(phases=(PhaseSpec.parse("ce:40"), PhaseSpec.parse("mse:40")))
             train_run(store, add_run(store, spec)[0], TrainingOptions(checkpoint_every=7), tell)
     """
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3]))}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     for last in ("12", "45"):  # once in either phase
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -51,13 +51,14 @@ import subprocess
 import sys
 
 import torch
-from ncdiag.training.reproducibility import flush_denormals, numeric_fingerprint
+from ncdiag.training.reproducibility import flushed_denormals, numeric_fingerprint
 assert not numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
-flush_denormals()
-assert numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
-torch.set_num_threads(2)
-small = torch.full((1000, 1000), 1e-39) * torch.ones(1000, 1000)
-print(int((small != 0).sum()))
+with flushed_denormals():
+    assert numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
+    torch.set_num_threads(2)
+    small = torch.full((1000, 1000), 1e-39) * torch.ones(1000, 1000)
+    print(int((small != 0).sum()))
+assert not numeric_fingerprint(torch.device("cpu"))["flush_denormals"]
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
