@@ -202,7 +202,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(
             f"(a) too little slows: {_shown(low)}. At {table_cell(low['low'])} the onset comes "
             f"{_number(low['estimate'])} times ({_span(low['lo'], low['hi'], _number)}) as late as at "
-            f"{table_cell(low['fastest'])}, the fastest above it; {_p_text(low)}, which allows for having picked the fastest."
+            f"{table_cell(low['fastest'])}, the fastest above it; {_p_text(low)}, which allows for having picked it."
         )
     if high["p"] is None:
         lines.append(f"(b) too much prevents: {_not_tested(high)}")
