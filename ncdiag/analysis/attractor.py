@@ -133,17 +133,16 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     }
     return Result(
         quantity=quantity,
-        estimate=test.estimate,
-        lo=test.lo,
-        hi=test.hi,
-        level=0.9,
-        p=test.p,
+        **_figures(test),
         method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
-        status=test.status,
         warnings=_few(test, over, this.base["n_conditions"]),
         extra=extra,
         **this.base,
     )
+
+
+def _figures(test: Equivalence) -> dict[str, Any]:
+    return {"estimate": test.estimate, "lo": test.lo, "hi": test.hi, "level": 0.9, "p": test.p, "status": test.status}
 
 
 def _said(test: Equivalence) -> dict[str, Any]:
@@ -238,15 +237,10 @@ def _still(this: _Set, quantity: str) -> Result:
     test, over = _tested(values[known], condition[known])
     return Result(
         quantity=quantity,
-        estimate=test.estimate,
-        lo=test.lo,
-        hi=test.hi,
-        level=0.9,
-        p=test.p,
+        **_figures(test),
         method="slope of ln fn over the last third after onset, times its length"
         if quantity == "drift"
         else f"ln fn at the end (mean of {_LAST} evaluations) minus ln fn at onset",
-        status=test.status,
         warnings=_frozen(this, rows) if quantity == "drift" else (),
         extra={**extra, **_said(test), "ratio": float(np.exp(test.estimate)), "over": over},
         **this.base,

@@ -147,7 +147,7 @@ OPTIONS = (
         read=_yes,
         metavar="",
         kind=bool,
-        help="End a run once NC1 has stayed below --eps for --patience evaluations.",
+        help="End a run once NC1 has stayed below --eps for --patience evaluations of the last phase.",
     ),
     TrainingOption(name="eps", read=_real, metavar="NUMBER", help="Threshold of --stop-at-onset. [default: 0.01]"),
     TrainingOption(name="patience", read=_whole, metavar="N", help="Evaluations for --stop-at-onset. [default: 3]"),

@@ -48,11 +48,11 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
     That is an unknown device, data that is not there or cannot be used, and a network that does not fit the data.
     """
     pick_device(options.device)
-    shapes: dict[tuple[DataSpec, Arch], tuple[tuple[int, int, int], int]] = {}
+    shapes: dict[tuple[DataSpec, Arch], tuple[int, int, int]] = {}
     for spec in plan.specs:
         key = spec.data, spec.network.arch
         if key not in shapes:
             path = plan.paths.get(spec.data.sha256 or "")
             data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
-            shapes[key] = data.input_shape, data.num_classes
-        check_fit(spec.network, input_shape=shapes[key][0])
+            shapes[key] = data.input_shape
+        check_fit(spec.network, input_shape=shapes[key])
