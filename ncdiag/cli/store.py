@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import emit_text, note
-from ncdiag.errors import StoreError
+from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.errors import SpecError, StoreError
 
-HELP = "Find, check, upgrade and back up the store that holds the runs."
+HELP = "Find, check, upgrade, back up and merge the stores that hold the runs."
 
 app = typer.Typer(no_args_is_help=True, epilog=show_examples("ncdiag store path", "ncdiag store backup copy.db"))
 
@@ -64,3 +65,29 @@ def backup(
     from ncdiag.store.maintenance import backup_store
 
     emit_text(str(backup_store(store, target)))
+
+
+@app.command("merge", epilog=show_examples("ncdiag store merge slice.db", "ncdiag store merge gpu.db --store all.db"))
+def merge(
+    source: Annotated[str, typer.Argument(metavar="OTHER", show_default=False, help="The store to take runs from.")],
+    store: StoreOption = "",
+) -> None:
+    """Take in the runs of another store; it is not changed.
+
+    The same run in both stays one run, and the one that got further is kept, so
+    the same sweep can be trained in slices on several machines.
+    """
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.merging import merge_store
+
+    with open_store(source) as other, open_to_change(store, create=True) as opened:
+        if other.path is not None and other.path == opened.path:
+            raise SpecError(f"{source} is the store itself; give another one to take runs from")
+        merged = merge_store(opened, other)
+    for name in (*merged.new, *merged.replaced):
+        emit_text(name)
+    note(f"{len(merged.new)} new, {len(merged.replaced)} replaced by one that got further, {len(merged.kept)} kept")
+    for name, got in merged.renamed.items():
+        note(f"{name} is called {got} here, since another run has that name")
+    for name in merged.busy:
+        warn(f"{name} is being trained here and was left alone; merge again when it has ended")

@@ -64,3 +64,22 @@ def test_upgrade_of_a_store_that_is_up_to_date_says_so(cli: Cli, store: Path):
 def test_upgrade_makes_no_store(cli: Cli, tmp_path: Path):
     assert cli("store", "upgrade", "--store", tmp_path / "none.db").code == 3
     assert not (tmp_path / "none.db").exists()
+
+
+def test_merge_takes_in_the_runs_of_another_store(cli: Cli, store: Path, tmp_path: Path):
+    target = tmp_path / "all.db"
+    taken = cli("store", "merge", store, "--store", target)
+    assert taken.code == 0
+    listed = cli("export", "epochs").out
+    assert cli("export", "epochs", "--store", target).out == listed
+    assert taken.out.splitlines() == list(dict.fromkeys(line.split(",")[0] for line in listed.splitlines()[1:]))
+    again = cli("store", "merge", store, "--store", target)
+    assert (again.code, again.out) == (0, "")
+    assert "0 new, 0 replaced" in again.err
+
+
+def test_merge_refuses_the_store_itself_and_one_that_is_not_there(cli: Cli, store: Path):
+    assert cli("store", "merge", store).code == 2
+    missing = cli("store", "merge", "gone.db")
+    assert missing.code == 3
+    assert "no store at gone.db" in missing.err

@@ -1,0 +1,114 @@
+"""Taking in the runs of another store: what was trained in slices, on several machines, becomes one store.
+
+A run is known by its key, so the same run in two stores stays one run; of the two, the one that got further is kept,
+with everything that was stored of it. Typing a sweep again then finds its points trained, wherever that was.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, String, cast, delete, insert, select, update
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.store import schema
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.rows import runs_by_key, select_runs
+
+_FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What became of the runs of another store, by the names that they have here.
+
+    `new` were not known; `replaced` were known and less far; `kept` are at least as far here; `busy` are being
+    trained here. `renamed` maps the name of a new run there to the one it got, because another run has the first.
+    """
+
+    new: tuple[str, ...]
+    replaced: tuple[str, ...]
+    kept: tuple[str, ...]
+    busy: tuple[str, ...]
+    renamed: Mapping[str, str]
+
+
+@retried
+def merge_store(store: Store, source: Store) -> Merged:
+    """Take in the runs of `source`, all of them or none, and say what became of each; doing it again is safe.
+
+    A run that was called by its number gets the next number here. One that was not ended keeps its checkpoints, and
+    goes on from there. Sweeps are not taken in: the command that made one finds its runs.
+    """
+    with source.read() as theirs, store.write() as ours:
+        found = select_runs(source, theirs)
+        known = runs_by_key(store, ours, [run.key for run in found])
+        better = [run for run in found if run.key not in known or _progress(run) > _progress(known[run.key])]
+        busy = [known[run.key] for run in better if run.key in known and known[run.key].status is RunStatus.RUNNING]
+        taken = [run for run in better if run.key not in {held.key for held in busy}]
+        for run in taken:
+            _take_row(ours, theirs, run, known.get(run.key))
+        here = runs_by_key(store, ours, [run.key for run in taken])
+        for run in taken:
+            _take_children(ours, theirs, run.id, here[run.key].id)
+        numbered = "run-" + cast(schema.runs.c.id, String)
+        ours.execute(update(schema.runs).where(schema.runs.c.name == schema.runs.c.key).values(name=numbered))
+        names = {key: run.name for key, run in runs_by_key(store, ours, list(here)).items()}
+    for run in taken:
+        if run.status not in _FINAL:
+            _copy_folder(source.run_folder(run.id), store.run_folder(here[run.key].id))
+    new = [run for run in taken if run.key not in known]
+    return Merged(
+        new=tuple(names[run.key] for run in new),
+        replaced=tuple(names[run.key] for run in taken if run.key in known),
+        kept=tuple(known[run.key].name for run in found if run not in better),
+        busy=tuple(run.name for run in busy),
+        renamed={run.name: names[run.key] for run in new if names[run.key] != run.name and not _is_numbered(run)},
+    )
+
+
+def _progress(run: Run) -> tuple[bool, int]:
+    return run.status in _FINAL, run.epochs_done
+
+
+def _is_numbered(run: Run) -> bool:
+    return run.name == f"run-{run.id}"
+
+
+def _take_row(ours: Connection, theirs: Connection, run: Run, known: Run | None) -> None:
+    """Insert the row of a run, or put it in the place of the one that is known; the key stands in for a new number."""
+    runs = schema.runs
+    row: dict[str, Any] = dict(theirs.execute(select(runs).where(runs.c.id == run.id)).mappings().one())
+    del row["id"]
+    if row["status"] == RunStatus.RUNNING:  # it is lost, or still being trained there; nobody trains it here
+        row |= {"status": RunStatus.INTERRUPTED, "reason": "taken in from another store before it had ended"}
+        row |= dict.fromkeys(("owner", "host", "pid", "heartbeat_at"))
+    if known is not None:
+        for table in (schema.epochs, schema.interventions):
+            ours.execute(delete(table).where(table.c.run_id == known.id))
+        ours.execute(update(runs).where(runs.c.id == known.id).values({**row, "name": known.name}))
+        return
+    taken = ours.scalar(select(runs.c.id).where(runs.c.name == run.name)) is not None
+    ours.execute(insert(runs).values({**row, "name": run.key if taken or _is_numbered(run) else run.name}))
+
+
+def _take_children(ours: Connection, theirs: Connection, there: int, here: int) -> None:
+    """Copy the epochs and interventions of one run; a run at a time keeps memory small."""
+    for table in (schema.epochs, schema.interventions):
+        rows = theirs.execute(select(table).where(table.c.run_id == there)).mappings()
+        if copied := [{**row, "run_id": here} for row in rows]:
+            ours.execute(insert(table), copied)
+
+
+def _copy_folder(there: Path, here: Path) -> None:
+    """Copy the checkpoints of a run in place of those that are here; the lock stays where it is."""
+    checkpoints = [file for file in there.glob("*.pt") if file.is_file()] if there.is_dir() else []
+    if checkpoints:
+        here.mkdir(parents=True, exist_ok=True)
+        for old in here.glob("*.pt"):
+            old.unlink()
+        for file in checkpoints:
+            shutil.copyfile(file, here / file.name)

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from ncdiag.domain.records import RunStatus
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epochs, list_epochs
+from ncdiag.store.interventions import add_intervention, list_interventions
+from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.store.merging import merge_store
+from ncdiag.store.runs import add_run, claim_run, find_run, finish_run, get_run
+
+
+@pytest.fixture
+def other(folder):
+    with open_store(str(folder / "other.db"), write=True) as opened:
+        yield opened
+
+
+def put(store, spec, record, epochs, *, status=RunStatus.DONE, name=None):
+    run, _ = add_run(store, spec, name=name)
+    owner = new_owner()
+    with hold_lease(store, run.id, owner):
+        assert claim_run(store, run.id, owner=owner, device="cpu", environment={"torch": "x"}, fingerprint={"isa": "y"})
+        append_epochs(store, [(run.id, record(epoch)) for epoch in range(1, epochs + 1)], owner=owner)
+        if status is not RunStatus.RUNNING:
+            finish_run(store, run.id, owner=owner, status=status)
+    return run
+
+
+def test_a_run_keeps_everything_but_its_number(store, other, make_spec, record):
+    put(store, make_spec(seed=0), record, 3)
+    there = put(other, make_spec(seed=1), record, 4)
+    strange = record(5, nc1=float("nan"), train_loss=float("inf"))
+    owner = new_owner()
+    third = add_run(other, make_spec(seed=2), name="third")[0]
+    with hold_lease(other, third.id, owner):
+        claim_run(other, third.id, owner=owner, device="cuda:0", environment={})
+        append_epochs(other, [(third.id, strange)], owner=owner)
+        add_intervention(other, third.id, owner=owner, epoch=5, alpha=0.3, compensate_head=False)
+        finish_run(other, third.id, owner=owner, status=RunStatus.DIVERGED, reason="nan")
+
+    merged = merge_store(store, other)
+
+    assert (merged.new, merged.replaced, merged.kept) == (("run-2", "third"), (), ())
+    here = get_run(store, "run-2")
+    assert (here.key, here.id, here.created_at, here.fingerprint) == (there.key, 2, there.created_at, {"isa": "y"})
+    assert list_epochs(store, here.id) == list_epochs(other, there.id)
+    taken = get_run(store, "third")
+    assert (taken.status, taken.reason, taken.device) == (RunStatus.DIVERGED, "nan", "cuda:0")
+    assert repr(list_epochs(store, taken.id)) == repr([strange])
+    assert list_interventions(store, taken.id) == list_interventions(other, third.id) != []
+
+
+def test_merging_twice_changes_nothing(store, other, make_spec, record):
+    put(other, make_spec(), record, 4)
+    merge_store(store, other)
+    again = merge_store(store, other)
+    assert (again.new, again.replaced, again.kept) == ((), (), ("run-1",))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "epochs"),
+    [
+        ((5, RunStatus.INTERRUPTED), (9, RunStatus.INTERRUPTED), 9),
+        ((9, RunStatus.INTERRUPTED), (5, RunStatus.INTERRUPTED), 9),
+        ((9, RunStatus.INTERRUPTED), (5, RunStatus.DONE), 5),  # it stopped early at onset
+        ((5, RunStatus.DONE), (9, RunStatus.LOST), 5),
+    ],
+)
+def test_of_two_the_run_that_got_further_is_kept(store, other, make_spec, record, here, there, epochs):
+    status = {RunStatus.LOST: RunStatus.RUNNING}  # nobody holds its lease any more
+    put(store, make_spec(), record, here[0], status=here[1], name="mine")
+    put(other, make_spec(), record, there[0], status=status.get(there[1], there[1]), name="theirs")
+    merge_store(store, other)
+    run = get_run(store, "mine")
+    assert (run.epochs_done, len(list_epochs(store, run.id))) == (epochs, epochs)
+    assert find_run(store, "theirs") is None
+
+
+def test_a_run_of_a_dead_process_comes_in_as_interrupted_with_its_checkpoints(store, other, make_spec, record):
+    there = put(other, make_spec(), record, 3, status=RunStatus.RUNNING)
+    other.run_folder(there.id).mkdir(parents=True, exist_ok=True)
+    (other.run_folder(there.id) / "epoch-000003.pt").write_bytes(b"state")
+    merge_store(store, other)
+    run = get_run(store, "run-1")
+    assert run.status is RunStatus.INTERRUPTED
+    assert (store.run_folder(run.id) / "epoch-000003.pt").read_bytes() == b"state"
+
+
+def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):
+    append_epochs(store, [(running.id, record(1))], owner=owner)
+    put(other, make_spec(), record, 9)
+    assert merge_store(store, other).busy == ("run-1",)
+    assert len(list_epochs(store, running.id)) == 1
+
+
+def test_a_name_that_another_run_has_is_not_taken_from_it(store, other, make_spec, record):
+    put(store, make_spec(seed=0), record, 1, name="mine")
+    put(other, make_spec(seed=1), record, 1, name="mine")
+    assert merge_store(store, other).renamed == {"mine": "run-2"}
+    assert get_run(store, "mine").seed == 0
+
+
+def test_nothing_is_taken_when_something_goes_wrong(store, other, make_spec, record, monkeypatch):
+    put(other, make_spec(seed=0), record, 2)
+    put(other, make_spec(seed=1), record, 2)
+    with other.write() as connection:  # an epoch that no schema of ours allows
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        connection.exec_driver_sql("UPDATE epochs SET epoch = -1 WHERE run_id = 2 AND epoch = 1")
+    before = Path(store.url).read_bytes()
+    with pytest.raises(Exception, match="epoch"):
+        merge_store(store, other)
+    assert Path(store.url).read_bytes() == before
