@@ -6,7 +6,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
-from ncdiag.cli.output import Column, Format, emit, frame_rows, note
+from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell
 from ncdiag.cli.train import (
     FINAL,
     AllowInexactOption,
@@ -121,18 +121,22 @@ def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int | 
         raise
 
 
-_POINT_COLUMNS = (
-    Column(key="point", heading="point"),
-    Column(key="status", heading="status"),
-    Column(key="arch", heading="arch"),
-    Column(key="depth", heading="depth"),
-    Column(key="width", heading="width"),
-    Column(key="activation", heading="activation", drop=2),
-    Column(key="dataset", heading="dataset"),
-    Column(key="weight_decay", heading="wd"),
-    Column(key="lr", heading="lr", drop=1),
-    Column(key="phases", heading="phases", drop=3),
-    Column(key="seed", heading="seed"),
+# Settings of a point that are listed where they vary over the grid, and said once where they do not.
+_SETTINGS = (
+    "arch",
+    "depth",
+    "width",
+    "activation",
+    "dataset",
+    "train_size",
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "batch_size",
+    "phases",
+    "intervention",
+    "seed",
 )
 
 
@@ -151,13 +155,20 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
             "optimizer": spec.optimizer.name,
             "lr": spec.optimizer.lr,
             "weight_decay": spec.optimizer.weight_decay,
+            "schedule": spec.optimizer.schedule,
             "batch_size": spec.batch_size,
             "phases": ",".join(map(str, spec.phases)),
+            "intervention": spec.intervention and str(spec.intervention),
             "seed": spec.seed,
         }
         for number, spec in enumerate(specs, start=1)
     ]
-    emit(rows, form, name="points", columns=_POINT_COLUMNS)
+    varying = [name for name in _SETTINGS if len({row[name] for row in rows}) > 1]
+    columns = [Column(key=name, heading=name.replace("_", " ")) for name in ("point", "status", *varying)]
+    emit(rows, form, name="points", columns=columns)
+    shared = {name.replace("_", " "): rows[0][name] for name in _SETTINGS if name not in varying}
+    said = ", ".join(f"{name} {table_cell(value)}" for name, value in shared.items() if value is not None)
+    note(f"the same in all points: {said}.")
     missing = sum(row["status"] not in FINAL for row in rows)
     note(f"{len(rows)} points, {missing} to train. Nothing was trained.")
 

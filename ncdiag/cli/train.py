@@ -1,6 +1,7 @@
 """`ncdiag train`: train one run and store every epoch of it."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,13 +24,25 @@ EXAMPLES = (
     "ncdiag train --arch resnet20 --dataset mnist --train-size 2000",
 )
 
+
+def _list_presets(name: str | None) -> str | None:
+    """Print what presets there are, and end, when that was asked for."""
+    if name == "list":
+        for known, preset in PRESETS.items():
+            emit_text(fill(f"{known:26}{preset.purpose}", width=80, subsequent_indent=" " * 26))
+        raise typer.Exit
+    return name
+
+
 PresetOption = Annotated[
     str | None,
     typer.Option(
         "--preset",
         metavar="NAME",
         autocompletion=complete_choices(*PRESETS),
-        help=f"Start from named options ({', '.join(PRESETS)}); others on the line win.",
+        callback=_list_presets,
+        help="Start from named options, such as quickstart or paper-depth; others on the line win. "
+        "--preset list lists them.",
     ),
 ]
 ConfigOption = Annotated[

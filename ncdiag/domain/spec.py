@@ -173,6 +173,9 @@ class Intervention:
         _check_whole("epoch of the intervention", self.epoch, 1)
         object.__setattr__(self, "alpha", float(self.alpha))
 
+    def __str__(self) -> str:
+        return f"{self.alpha}@{self.epoch}" + ("+compensate-head" if self.compensate_head else "")
+
     @classmethod
     def parse(cls, text: str) -> "Intervention":
         """Read `ALPHA@EPOCH`, such as 0.3@200."""

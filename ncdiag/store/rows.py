@@ -44,7 +44,6 @@ def to_epoch(row: RowMapping) -> EpochRecord:
 
 def spec_columns(spec: RunSpec, *, name: str | None, data: Mapping[str, Any] | None) -> dict[str, Any]:
     """Give the columns of a new run that is to be trained; without a name its key stands in until it has an id."""
-    intervention = spec.intervention
     return {
         "name": name or spec.key,
         "key": spec.key,
@@ -64,8 +63,7 @@ def spec_columns(spec: RunSpec, *, name: str | None, data: Mapping[str, Any] | N
         "batch_size": spec.batch_size,
         "seed": spec.seed,
         "phases": ",".join(str(phase) for phase in spec.phases),
-        "intervention": intervention
-        and f"{intervention.alpha}@{intervention.epoch}" + ("+compensate-head" if intervention.compensate_head else ""),
+        "intervention": spec.intervention and str(spec.intervention),
         "epochs_planned": spec.epochs,
         "epochs_done": 0,
         "seconds": 0.0,

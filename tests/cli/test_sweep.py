@@ -12,6 +12,7 @@ import pytest
 from clihelp import ROOT, Cli
 from small import SMALL_OPTIONS
 
+from ncdiag.cli.presets import PRESETS
 from ncdiag.domain.records import RunStatus
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
@@ -110,6 +111,58 @@ def test_intervention_presets_branch_five_seeds_three_ways(cli: Cli, preset: str
     assert len(rows) == points
     assert {row["seed"] for row in rows} == set(range(5))
     assert {row["phases"] for row in rows} == {"ce:10,mse:110"}
+
+
+PAPER = {  # the protocol and the published values of arXiv 2604.00230
+    "paper-depth": ("depth", {2, 3, 5, 7}, 12),
+    "paper-width": ("width", {128, 256, 512, 1024}, 12),
+    "paper-weight-decay": ("weight_decay", {1e-5, 5e-5, 1e-4, 5e-4}, 12),
+    "paper-activation": ("activation", {"relu", "tanh", "gelu"}, 9),
+    "paper-grid": ("dataset", {"mnist", "fashion_mnist", "cifar10"}, 18),
+    "paper-intervention": ("intervention", {None, "0.3@200", "3.0@200"}, 9),
+}
+
+
+@pytest.mark.parametrize("preset", PAPER)
+def test_paper_presets_are_the_published_protocol(cli: Cli, preset: str) -> None:
+    varied, values, points = PAPER[preset]
+    rows = json.loads(cli("sweep", "--preset", preset, "--dry-run", "--format", "json").out)["points"]
+    assert len(rows) == points
+    assert {row[varied] for row in rows} == values
+    assert {row["seed"] for row in rows} == {0, 1, 2}
+    for row in rows:
+        resnet = row["arch"] == "resnet20"
+        assert (row["optimizer"], row["lr"]) == (("sgd", 0.1) if resnet else ("adam", 1e-3))
+        assert row["schedule"] == ("multistep" if resnet else "cosine")
+        assert row["phases"].startswith("ce:200")
+
+
+STUDIES = [name for name in PRESETS if name.startswith(("study-", "digits-"))]
+
+
+@pytest.mark.parametrize("preset", STUDIES)
+def test_studies_have_five_seeds_of_each_condition_and_one_budget(cli: Cli, preset: str) -> None:
+    rows = json.loads(cli("sweep", "--preset", preset, "--dry-run", "--format", "json").out)["points"]
+    assert len({row["phases"] for row in rows}) == 1
+    seeds: dict[str, set[int]] = {}
+    for row in rows:
+        condition = {key: value for key, value in row.items() if key not in ("point", "status", "seed")}
+        seeds.setdefault(json.dumps(condition), set()).add(row["seed"])
+    assert min(map(len, seeds.values())) >= 5
+
+
+def test_presets_are_listed(cli: Cli) -> None:
+    answer = cli("sweep", "--preset", "list")
+    assert answer.code == 0
+    assert [line.split()[0] for line in answer.out.splitlines() if not line.startswith(" ")] == list(PRESETS)
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_dry_run_lists_what_varies_and_says_the_rest_once(cli: Cli) -> None:
+    answer = cli("sweep", "--preset", "intervention", "--dry-run")
+    assert answer.out.splitlines()[0].split() == ["point", "status", "intervention", "seed"]
+    assert "width 128" in answer.err
+    assert "Nothing was trained" in answer.err
 
 
 def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_path: Path) -> None:
