@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers
+from ncdiag.analysis.cautions import list_disqualifiers
+from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers, show
 from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of
@@ -46,7 +47,7 @@ def additivity_results(
     if len(by) != 2:
         reason = f"a grid has two factors; --by names {len(by)} ({', '.join(by)})"
         return _refused(base, "not_testable", reason, {"cells": []})
-    about = {"cells": list_cells(onsets, collapsed, by)}
+    about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets, by)}
     mixed = mixed_onsets(collapsed, by)
     if mixed and not mix_phases:
         return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
@@ -57,6 +58,7 @@ def additivity_results(
         return _refused(base, status, missing, about)
     cautions = _cautions(cells, collapsed, mixed)
     raw, log = (_interaction(cells, values) for values in (cells.raw, cells.logs))
+    about["mixed"] = mixed
     judged = judge(np.exp(cells.logs), cells.row, cells.column, raw, log, 1 - level)
     common = {**about, "unit": cells.unit, "n_units": len(cells.raw)}
     return [
@@ -206,6 +208,15 @@ def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mappin
             },
         )
         for quantity in _QUANTITIES
+    ]
+
+
+def _blocked(onsets: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Give what forbids a verdict within single cells; that cells differ among each other is `mixed_onsets`."""
+    return [
+        f"{' '.join(map(show, keys))}: {reason}"
+        for keys, runs in onsets.groupby(list(by), sort=False, dropna=False)
+        for reason in list_disqualifiers(runs)
     ]
 
 

@@ -50,7 +50,8 @@ def attractor_results(asked: Asked) -> list[Result]:
     """Give the results of each set of branches; none where no run had its features rescaled.
 
     Quantities: `log_ratio` and `log_ratio_at_onset` per `arm` (`up_control`, `down_control`, `up_down`), the mean
-    difference of ln fn with the equivalence test against ln 1.08; `half_life` of the difference per arm, in epochs;
+    difference of ln fn with the equivalence test against ln 1.08; `onset_order`, whether the onset comes later after
+    scaling up than after scaling down; `half_life` of the difference per arm, in epochs;
     `drift` and `settled`, whether fn of the controls stands still after onset, and at fn*; and `verdict`.
     """
     check_grouping(asked.by)
@@ -63,7 +64,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     found = []
     for branches in sets:
         found += _judge(_Set(branches=branches, onsets=asked.onsets, curves=curves, base=_base(branches, asked)), asked)
-    return _corrected(found)
+    return corrected_attractors(found)
 
 
 def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
@@ -85,6 +86,7 @@ def _judge(this: _Set, asked: Asked) -> list[Result]:
     return [
         *arms.values(),
         *(_log_ratio(this, arm, at_onset=True) for arm in ARMS),
+        _onset_order(this),
         *halves,
         *still,
         _verdict(this, list(arms.values()), halves, still),
@@ -148,6 +150,7 @@ def _figures(test: Equivalence) -> dict[str, Any]:
 def _said(test: Equivalence) -> dict[str, Any]:
     return {
         "p_equivalence": test.p,
+        "p_beyond": test.p_beyond,
         "p_difference": test.p_difference,
         "difference_lo": test.difference_lo,
         "difference_hi": test.difference_hi,
@@ -176,6 +179,35 @@ def _at_end(first: Curve, second: Curve) -> tuple[float, float]:
         return np.nan, np.nan
     means = [float(curve.log[np.searchsorted(curve.epoch, common)].mean()) for curve in (first, second)]
     return means[0], means[1]
+
+
+def _onset_order(this: _Set) -> Result:
+    """Test whether the onset comes later where features were scaled up than where they were scaled down.
+
+    It does if collapse waits for fn to fall to a value. If NC1 merely keeps time with fn, rescaling moves fn alone.
+    """
+    first, second, condition = _paired(this, "up_down")
+    later = np.log(this.column("onset", first)) - np.log(this.column("onset", second))
+    known = np.isfinite(later)
+    extra = {"arm": "up_down", "n_pairs": int(known.sum()), "n_left_out": int((~known).sum())}
+    if not known.any():
+        why = "no seed has an onset both where features were scaled up and where they were scaled down"
+        return Result(quantity="onset_order", status="not_testable", warnings=(why,), extra=extra, **this.base)
+    test, over = _tested(later[known], condition[known])
+    one_sided = test.p_difference / 2 if test.estimate > 0 else 1 - test.p_difference / 2
+    return Result(
+        quantity="onset_order",
+        estimate=test.estimate,
+        lo=test.difference_lo,
+        hi=test.difference_hi,
+        level=0.95,
+        p=one_sided,
+        method=f"difference of ln onset, up minus down; paired t-test over {test.n} {over}, one-sided",
+        status=test.status,
+        warnings=_few(test, over, this.base["n_conditions"]),
+        extra={**extra, "over": over, "ratio": float(np.exp(test.estimate))},
+        **this.base,
+    )
 
 
 def _half_life(this: _Set, arm: str, level: float) -> Result:
@@ -322,7 +354,7 @@ def _name(test: Result) -> str:
     return str(test.extra.get("arm", test.quantity))
 
 
-def _corrected(results: list[Result]) -> list[Result]:
+def corrected_attractors(results: list[Result]) -> list[Result]:
     """Add Holm's p over the sets of branches; within a set all tests must pass, which needs no correction."""
     places = [place for place, result in enumerate(results) if result.quantity == "verdict"]
     adjusted = holm(np.array([results[place].p for place in places]))

@@ -27,6 +27,35 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
     return tuple(found)
 
 
+def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
+    """Give what forbids a verdict on these rows of an onset table, whatever a test says; short clauses, if any.
+
+    Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
+    learning rate may have timed say when the schedule dropped it; and features that died, or an NC1 below eps while
+    nothing was learned, are no collapse, though fn falls below any threshold there.
+    """
+    collapsed = runs[runs["state"] == "collapsed"]
+    found = []
+    for column, what in (("onset_loss", "different losses"), ("onset_phase", "different phases")):
+        values = list(dict.fromkeys(show(value) for value in collapsed[column]))
+        if len(values) > 1:
+            found.append(f"fn is read under {what} ({' and '.join(sorted(values))})")
+            break
+    dropped = int((collapsed["after_drop"] == 1).sum())
+    if dropped and 2 * dropped >= len(collapsed):
+        found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
+    elif len(collapsed) > 1 and collapsed["after_drop"].isna().all() and collapsed["hi"].nunique() == 1:
+        found.append(
+            f"all {len(collapsed)} onsets are at one evaluation, as a drop of the learning rate would time them"
+        )
+    hollow = int(((runs["state"] == "dead") | ((runs["degenerate"] > 0) & (runs["state"] != "collapsed"))).sum())
+    if hollow:
+        found.append(
+            f"{hollow} runs fell below eps, or their features died, without having learned: that is no collapse"
+        )
+    return found
+
+
 def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
     """Warn of onsets under two losses, or in two phases of one loss."""
     for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):

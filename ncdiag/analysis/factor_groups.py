@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.cautions import UNFINISHED, list_cautions
+from ncdiag.analysis.cautions import UNFINISHED, list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OnsetRule
@@ -28,7 +28,7 @@ class FactorGroup:
     """The runs of one group, by run: the number of the level, the onset (infinite if never), and fn* (NaN if never).
 
     `levels` are the values of the factor in their order. `budget` is the common budget in epochs; an onset after it
-    counts as none (`event` is False). `restricted` is the onset, or the budget where there is none within it.
+    counts as none (`event` is False). `blocked` says what forbids a verdict (see `list_disqualifiers`).
     """
 
     factor: str
@@ -41,6 +41,7 @@ class FactorGroup:
     budget: float
     n_censored: int
     cautions: tuple[str, ...]
+    blocked: tuple[str, ...] = ()
 
     @property
     def restricted(self) -> FloatArray:
@@ -135,6 +136,7 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
             *_left_out(every, runs),
             *list_cautions(runs, rule),
         ),
+        blocked=tuple(list_disqualifiers(runs)),
     )
 
 

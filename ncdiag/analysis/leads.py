@@ -52,10 +52,10 @@ def lead_results(asked: Asked) -> list[Result]:
     found = []
     for number in range(int(numbers.max(initial=-1)) + 1):
         found += _pair(onsets[numbers == number], curves, asked)
-    return _corrected(found)
+    return corrected_leads(found)
 
 
-def _corrected(results: list[Result]) -> list[Result]:
+def corrected_leads(results: list[Result]) -> list[Result]:
     """Add Holm's p over the pairs to the one test of each that was fixed beforehand: skill over guessing."""
     for held_out in ("run", "condition"):
         family = [

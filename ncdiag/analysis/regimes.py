@@ -12,7 +12,7 @@ from ncdiag.domain.group_tests import fewer_collapse, largest_gain, many_to_one
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import clopper_pearson
-from ncdiag.domain.survival import logrank_scores
+from ncdiag.domain.survival import logrank_p, logrank_scores
 
 
 def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
@@ -90,9 +90,17 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
             "collapsed_reference": [collapsed[1], runs[1]],
             "budget": group.budget,
             "p_min": min(1.0, count * p_min),
+            "p_logrank": _logrank(group, high, candidate),
             **_edge(group),
         },
     )
+
+
+def _logrank(group: FactorGroup, first: int, second: int) -> float:
+    """Compare when two values collapsed, not only whether: exploratory, it decides nothing."""
+    own = np.isin(group.level, [first, second])
+    times = group.restricted[own]
+    return logrank_p(times, group.event[own], group.level[own] == second, generator_of(times))
 
 
 def _candidates(group: FactorGroup) -> tuple[list[int], str]:

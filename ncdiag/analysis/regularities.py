@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.blocks import over_blocks
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, plain_value
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
@@ -41,8 +42,14 @@ def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 
     found: list[Result] = []
     for question, test in REGULARITIES.items():
         groups = list_factor_groups(onsets, question.replace("-", "_"), rule)
-        found += [result for group in groups for result in test(group, level)] or [_untested(onsets, question, level)]
+        own = [result for group in groups for result in _with_blocks(test(group, level), group)]
+        found += own or [_untested(onsets, question, level)]
+        found += over_blocks(question, groups, level)
     return _corrected(found, 1 - level)
+
+
+def _with_blocks(results: Sequence[Result], group: FactorGroup) -> list[Result]:
+    return [replace(result, extra={**result.extra, "blocked": list(group.blocked)}) for result in results]
 
 
 def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:

@@ -139,7 +139,7 @@ def _sensitivity(tables: dict[float, pd.DataFrame], asked: Asked, usable: pd.Dat
     differences, conditions = np.log(low[both]) - np.log(high[both]), condition_numbers(usable[both])
     over = "conditions" if len(np.unique(conditions)) >= MIN_CONDITIONS else "runs"
     test = paired_equivalence(group_means(differences, conditions) if over == "conditions" else differences)
-    extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "over": over}
+    extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
         quantity="eps_sensitivity",
         estimate=test.estimate,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import (
     PAIR,
     check_grouping,
@@ -18,6 +18,7 @@ from ncdiag.analysis.conditions import (
 )
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result, Status
+from ncdiag.domain.survival import median_interval, median_time, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
 QUESTION = "threshold"
@@ -56,7 +57,8 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
     usable = collapsed[collapsed["fn_star"] > 0]
     counts["n_without_norm"] = len(collapsed) - len(usable)
     if usable.empty:
-        empty = {**base, "status": _status_without_onset(states), "warnings": cautions, "extra": counts}
+        extra = {**counts, "blocked": list_disqualifiers(pair), "conditions": _each(pair, level)}
+        empty = {**base, "status": _status_without_onset(states), "warnings": cautions, "extra": extra}
         return [Result(quantity=quantity, **empty) for quantity in ("fn_star", "cv")]
     conditions = condition_numbers(usable)
     found = estimate_threshold(usable["fn_star"].to_numpy(dtype=np.float64), conditions, level)
@@ -75,7 +77,8 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
             **_crossed(pair, found),
             "after_drop": int((usable["after_drop"] == 1).sum()),
             "onset_rule": str(rule),
-            "conditions": _each(usable),
+            "conditions": _each(pair, level),
+            "blocked": list_disqualifiers(pair),
         },
         **base,
     )
@@ -84,6 +87,7 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
         estimate=found.cv.estimate,
         lo=found.cv.lo,
         hi=found.cv.hi,
+        p=found.p_below,
         method=_cv_method(found),
         warnings=_cv_caution(found),
         extra={
@@ -91,6 +95,7 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
             "cv_needed": found.cv_needed,
             "cv_conditions": found.cv_conditions,
             "icc": found.icc,
+            "p_above": found.p_above,
             "claim": CV_CLAIM,
             "verdict": _verdict(found),
         },
@@ -149,18 +154,45 @@ def _crossed(pair: pd.DataFrame, found: Threshold) -> dict[str, int]:
     return {"n_censored_crossed": int((censored["fn_min"] <= found.fn_star.estimate).sum())}
 
 
-def _each(usable: pd.DataFrame) -> list[dict[str, Any]]:
-    labelled = usable.assign(condition=condition_labels(usable), log_norm=np.log(usable["fn_star"].astype(float)))
-    groups = labelled.groupby("condition", sort=False)
-    return [
-        {
-            "condition": str(label),
-            "n_runs": len(rows),
-            "fn_star": float(np.exp(rows["log_norm"].mean())),
-            "onset": float(rows["onset"].mean()),
-        }
-        for label, rows in groups
-    ]
+def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
+    """Describe each condition that was evaluated: fn* of its runs with an onset, and when, those without one included.
+
+    `median` (Kaplan and Meier) and `rmst`, the mean of min(T, `budget`), count runs without an onset as later than the
+    budget, the shortest training among them; runs that diverged or died never had one.
+    """
+    evaluated = pair[pair["state"] != "no_data"]
+    if evaluated.empty:
+        return []
+    onset = np.where(evaluated["state"] == "left_censored", evaluated["hi"], evaluated["onset"]).astype(np.float64)
+    followed = evaluated["censored_at"].to_numpy(dtype=np.float64)
+    is_open = evaluated["state"].isin(["censored", "unconfirmed"]).to_numpy()
+    known = onset[np.isfinite(onset)]
+    budget = float(followed[is_open].min() if is_open.any() else known.max() if len(known) else np.inf)
+    labels, found = np.array(condition_labels(evaluated), dtype=object), []
+    for label in dict.fromkeys(labels.tolist()):
+        own = labels == label
+        event = np.isfinite(onset[own])
+        time = np.where(event, onset[own], np.where(is_open[own], followed[own], np.inf))
+        within = np.where(event & (time <= budget), time, np.inf)
+        median, sure = median_interval(within, level)
+        norms = evaluated["fn_star"].to_numpy(dtype=np.float64)[own]
+        norms = norms[norms > 0]
+        found.append(
+            {
+                "condition": label,
+                "n_runs": len(norms),
+                "n_evaluated": int(own.sum()),
+                "fn_star": float(np.exp(np.log(norms).mean())) if len(norms) else None,
+                "onset": float(time[event].mean()) if event.any() else None,
+                "median": median_time(time, event),
+                "median_lo": median.lo,
+                "median_hi": median.hi,
+                "median_level": sure,
+                "rmst": restricted_mean(within, budget) if np.isfinite(budget) else None,
+                "budget": budget if np.isfinite(budget) else None,
+            }
+        )
+    return found
 
 
 def _fn_star_method(found: Threshold) -> str:

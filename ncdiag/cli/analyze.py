@@ -1,9 +1,10 @@
 """`ncdiag analyze`: what the stored runs show, question by question."""
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,19 +28,22 @@ from ncdiag.cli.options import (
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, note
 from ncdiag.cli.selection import selected_runs
 from ncdiag.domain.spec import check_choice
-from ncdiag.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from ncdiag.analysis.asked import Asked
+    from pandas import DataFrame
+
+    from ncdiag.analysis.survey import Survey
     from ncdiag.domain.result import Result
+    from ncdiag.store.handle import Store
 
 EXAMPLES = (
-    "ncdiag analyze threshold",
+    "ncdiag analyze claims",
     "ncdiag analyze threshold --rule first --where 'arch=mlp and depth in (5,7)'",
 )
+# In the order in which a summary of everything shows them.
 QUESTIONS = (
-    *("threshold", "lead", "additivity", "attractor"),
-    *("depth", "width", "activation", "weight-decay", "claims"),
+    *("claims", "threshold", "lead", "additivity", "attractor"),
+    *("depth", "width", "activation", "weight-decay"),
 )
 
 
@@ -70,6 +74,8 @@ def analyze(
 ) -> None:
     """Say what the stored runs show, question by question.
 
+    claims: a table of the published claims, what these runs show of each, and what to train next.
+
     threshold: fn*, the feature norm at the onset of collapse, for each pair of architecture and data set, with its
     interval, how much it varies, and what to keep in mind. Onset is where NC1 stays below 0.01; --rule first is the
     published reading.
@@ -80,96 +86,109 @@ def analyze(
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)
-        if question not in ANSWERS:
-            raise AnalysisError(f"{question} is not available yet; this version answers {', '.join(ANSWERS)}")
-    from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.analysis.survey import Survey
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
+    questions = (question,) if question else QUESTIONS
     with open_store(store) as opened:
         selected = selected_runs(opened, None, where)
         runs = drop_repeats(selected)
         if len(runs) < len(selected):
             note(f"{len(selected) - len(runs)} runs repeat the trajectory of another (same seed) and are not counted.")
-        epochs = epochs_frame(opened, runs["run_id"].tolist())
-    asked = Asked(
-        runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
-    )
-    answers = [ANSWERS[name](asked) for name in ([question] if question else ANSWERS)]
-    results = [result for answer in answers for result in answer.results]
+        survey = Survey(
+            runs=runs,
+            read=partial(epochs_frame, opened),
+            rule=wanted,
+            by=tuple(split_columns(by)),
+            level=level,
+            mix_phases=mix_phases,
+            questions=questions,
+            paths=_data_paths(opened, runs) if "claims" in questions else {},
+        )
+        results = [result for name in questions for result in survey.results[name]]
     if form is Format.JSON:
-        emit_json({"results": [result.to_dict() for result in results], "rule": asdict(wanted)})
+        emit_json({"results": [_to_dict(result, store) for result in results], "rule": asdict(wanted)})
     elif form is Format.CSV:
-        _emit_csv(results)
+        _emit_csv([_to_dict(result, store) for result in results])
     else:
-        emit_text("\n\n\n".join(answer.page for answer in answers))
-        if question is None and len(ANSWERS) < len(QUESTIONS):
-            note(f"this version answers {', '.join(ANSWERS)}; the other questions are not available yet")
+        emit_text("\n\n\n".join(PAGES[name](survey, store) for name in questions))
 
 
-class Answer(NamedTuple):
-    """The results of a question, and the page that says them in words."""
+def _data_paths(store: "Store", runs: "DataFrame") -> dict[str, str]:
+    """Give where the user's own data lay when it was last trained on, by its SHA-256."""
+    from ncdiag.store.runs import list_runs
 
-    results: "list[Result]"
-    page: str
+    own = [
+        (row_id, data["sha256"])
+        for row_id, config in zip(runs["run_id"], runs["config"], strict=True)
+        if isinstance(data := config.get("data"), dict) and data.get("sha256")
+    ]
+    latest = {sha256: int(row_id) for row_id, sha256 in own}
+    paths = {run.id: run.data.get("path") for run in list_runs(store, list(latest.values()))} if latest else {}
+    return {sha256: str(paths[row_id]) for sha256, row_id in latest.items() if paths.get(row_id)}
 
 
-def _threshold(asked: "Asked") -> Answer:
-    from ncdiag.analysis.threshold_checks import threshold_check_results
-    from ncdiag.analysis.thresholds import threshold_results
+def _threshold_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.threshold_page import threshold_page
 
-    results = threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level)
-    results += threshold_check_results(asked)
-    return Answer(results, threshold_page(results, asked.rule, asked.level))
+    return threshold_page(survey.results["threshold"], survey.rule, survey.level)
 
 
-def _lead(asked: "Asked") -> Answer:
-    from ncdiag.analysis.leads import lead_results
+def _lead_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.lead_page import lead_page
 
-    results = lead_results(asked)
-    return Answer(results, lead_page(results, asked.rule))
+    return lead_page(survey.results["lead"], survey.rule)
 
 
-def _attractor(asked: "Asked") -> Answer:
-    from ncdiag.analysis.attractor import attractor_results
+def _attractor_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.attractor_page import attractor_page
 
-    results = attractor_results(asked)
-    return Answer(results, attractor_page(results, asked.rule))
+    return attractor_page(survey.results["attractor"], survey.rule)
 
 
-def _additivity(asked: "Asked") -> Answer:
-    from ncdiag.analysis.additivity import additivity_results
+def _additivity_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.additivity_page import additivity_page
 
-    results = additivity_results(asked.onsets, by=asked.by, level=asked.level, mix_phases=asked.mix_phases)
-    return Answer(results, additivity_page(results, asked.rule, asked.level))
+    return additivity_page(survey.results["additivity"], survey.rule, survey.level)
 
 
-def _regularity(question: str, asked: "Asked") -> Answer:
+def _claims_page(survey: "Survey", store: str) -> str:
+    from ncdiag.cli.claims_page import claims_page
+
+    return claims_page([_to_dict(result, store) for result in survey.results["claims"]], survey.rule)
+
+
+def _regularity_page(question: str, survey: "Survey", store: str) -> str:
     from ncdiag.cli.regularity_page import regularity_page
 
-    results = [result for result in asked.regularities if result.question == question]
-    return Answer(results, regularity_page(results, question, asked.rule, asked.level))
+    return regularity_page(survey.results[question], question, survey.rule, survey.level)
 
 
-# In the order in which a summary of everything shows them.
-ANSWERS: "dict[str, Callable[[Asked], Answer]]" = {
-    "threshold": _threshold,
-    "lead": _lead,
-    "additivity": _additivity,
-    "attractor": _attractor,
-    **{name: partial(_regularity, name) for name in ("depth", "width", "activation", "weight-decay")},
+# What a question prints, given the survey and the text of --store.
+PAGES: "dict[str, Callable[[Survey, str], str]]" = {
+    "claims": _claims_page,
+    "threshold": _threshold_page,
+    "lead": _lead_page,
+    "additivity": _additivity_page,
+    "attractor": _attractor_page,
+    **{name: partial(_regularity_page, name) for name in ("depth", "width", "activation", "weight-decay")},
 }
 
 
-def _emit_csv(results: "list[Result]") -> None:
+def _to_dict(result: "Result", store: str) -> dict[str, Any]:
+    """Give a result as plain values; a command that it suggests names the store that was named here."""
+    values = result.to_dict()
+    if store and values.get("command"):
+        values["command"] += f" --store {shlex.quote(store)}"
+    return values
+
+
+def _emit_csv(results: Sequence[Mapping[str, Any]]) -> None:
     """Print a row per result: the group as columns `group_...`, nested figures as JSON."""
-    rows = [_flat_group(result.to_dict()) for result in results]
+    rows = [_flat_group(result) for result in results]
     emit_csv(rows, header=list(dict.fromkeys(key for row in rows for key in row)))
 
 

@@ -1,10 +1,18 @@
 """The printed answer to `ncdiag analyze threshold`, for readers who know neural collapse but not statistics."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, pair_label, percent
+from ncdiag.cli.threshold_words import (
+    check_lines,
+    condition_effect,
+    invariance_words,
+    norm_text,
+    pair_label,
+    percent,
+)
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -82,7 +90,8 @@ def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
         lines.append(paragraph(f"Onset: {_onset(pair)}.", indent="  "))
         lines.append(paragraph(f"Plain figures, as the paper gives them: {_plain_figures(pair)}.", indent="  "))
         lines += _conditions(pair["conditions"])
-        lines += [paragraph(f"Conditions: {said}.", indent="  ") for said in condition_effect(spread)]
+        said = [*condition_effect(spread), *invariance_words(others.get(("invariance", label)))]
+        lines += [paragraph(f"Conditions: {'; '.join(said)}.", indent="  ")] if said else []
         lines += check_lines(checks)
     checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]
     cautions = dict.fromkeys([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
@@ -137,14 +146,36 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
     """Give a line for each condition, what the runs of a pair differ in besides the seed."""
     if len(conditions) < 2:
         return []
-    rows = [["    condition", "runs", "fn*", "onset"]]
+    rows = [["    condition", "runs", "fn*", "median", "interval", "mean T"]]
     rows += [
-        [f"    {printable(row['condition'])}", str(row["n_runs"]), norm_text(row["fn_star"]), f"{row['onset']:.0f}"]
+        [
+            f"    {printable(row['condition'])}",
+            f"{row['n_runs']}/{row['n_evaluated']}",
+            "-" if row["fn_star"] is None else norm_text(row["fn_star"]),
+            _epoch(row["median"]),
+            f"{_epoch(row['median_lo'])}-{_epoch(row['median_hi'])}" if row["n_evaluated"] > 1 else "-",
+            _epoch(row["rmst"]),
+        ]
         for row in conditions[:_MAX_CONDITIONS]
     ]
     more = len(conditions) - _MAX_CONDITIONS
     rest = [f"    and {more} more (--format json)"] if more > 0 else []
-    return layout(rows, right=[False, True, True, True]) + rest
+    return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(_condition_legend(conditions), indent="    ")]
+
+
+def _condition_legend(conditions: Sequence[Values]) -> str:
+    fewest = min(row["n_evaluated"] for row in conditions)
+    sure = min(row["median_level"] for row in conditions)
+    budget = next((row["budget"] for row in conditions if row["budget"] is not None), None)
+    until = "" if budget is None else f"; mean T: mean onset, where later than epoch {budget:.0f} counts as that epoch"
+    return (
+        f"median: the onset of the middle run, one without an onset counted as later; its interval is sure to "
+        f"{percent(sure)}{f' with {fewest} runs' if sure < 0.9 else ''}{until}."
+    )
+
+
+def _epoch(value: float | None) -> str:
+    return "-" if value is None else "never" if math.isinf(value) else f"{value:.0f}"
 
 
 def _false_alarms(pair: Values) -> list[str]:

@@ -38,6 +38,23 @@ def condition_effect(spread: Values) -> list[str]:
     ]
 
 
+def invariance_words(result: Values | None) -> list[str]:
+    """Say whether every condition has the same fn*, in a sentence without its full stop."""
+    if result is None or result["status"] != "ok":
+        return []
+    margin, furthest = percent(math.expm1(result["margin"])), percent(math.expm1(result["estimate"]))
+    sure = percent(math.expm1(result["hi"]))
+    far = f"the furthest condition, {printable(result['furthest'])}, is {furthest} from their mean"
+    judged = {
+        "supported": f"all lie within {margin} of it, with certainty within {sure}",
+        "refuted": f"that is more than {margin} with certainty",
+        "inconclusive": f"that all lie within {margin} is not shown: only within {sure}",
+    }[result["verdict"]]
+    rate = result["p_rate"]
+    when = "" if rate is None else f"; that they differ in their onset is {'' if rate < 0.05 else 'not '}shown"
+    return [f"{far}; {judged}{when} (p = {p_text(rate)})" if when else f"{far}; {judged}"]
+
+
 def check_lines(checks: Sequence[Values]) -> list[str]:
     """Give the lines on the spread at one fixed epoch and on how fn* moves with eps."""
     lines = []

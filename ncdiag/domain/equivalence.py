@@ -30,8 +30,8 @@ class Equivalence:
 
     `p` is the larger of the two one-sided p-values (Schuirmann 1987); `lo` and `hi` limit the difference at 1 - 2 alpha
     = 90 %, so that they lie within the margin exactly when p < .05. `p_difference` is the two-sided p of Student's t,
-    and `difference_lo`, `difference_hi` its 95 % interval. What is not defined is NaN. `status` is ok, too_few or
-    zero_variance.
+    and `difference_lo`, `difference_hi` its 95 % interval; `p_beyond` is that of the test that the difference is larger
+    than the margin, either way. What is not defined is NaN. `status` is ok, too_few or zero_variance.
     """
 
     estimate: float
@@ -44,6 +44,7 @@ class Equivalence:
     p_difference: float = math.nan
     difference_lo: float = math.nan
     difference_hi: float = math.nan
+    p_beyond: float = math.nan
     status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
     @property
@@ -117,6 +118,7 @@ def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float)
         p_difference=2 * float(special.stdtr(df, -abs(mean) / se)),
         difference_lo=mean - wide,
         difference_hi=mean + wide,
+        p_beyond=min(1.0, 2 * min(float(special.stdtr(df, (side * mean + margin) / se)) for side in (1, -1))),
     )
 
 

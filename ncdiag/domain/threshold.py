@@ -6,9 +6,11 @@ Everything is worked out on ln fn, because ratios are what matters, and given ba
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from ncdiag.domain.statistics import (
     FloatArray,
@@ -30,6 +32,7 @@ from ncdiag.domain.statistics import (
 
 CV_CLAIM = 0.08  # the abstract of arXiv 2604.00230: within a pair, CV < 8 %
 MIN_RUNS_FOR_CLAIM = 3  # two runs that happen to agree show nothing
+_LEAST_P = 1e-12
 MIN_CONDITIONS = 3  # from here on the interval is over conditions: with two, t has one degree of freedom
 
 
@@ -42,8 +45,9 @@ class Threshold:
     `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv` whose
     bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect, what
     their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to a condition.
-    `over` says what the interval of fn* was computed over, `conditions` or `runs`; `status` is ok, too_few or
-    zero_variance. Undefined figures are NaN.
+    `p_below` is the p of the one-sided test that the CV is below 8 %, the level at which its upper bound would be 8 %;
+    `p_above` that of the test that it is above. `over` says what the interval of fn* was computed over, `conditions` or
+    `runs`; `status` is ok, too_few or zero_variance. Undefined figures are NaN.
     """
 
     fn_star: Interval
@@ -59,6 +63,8 @@ class Threshold:
     status: str
     cv_conditions: float = math.nan
     icc: float = math.nan
+    p_below: float = math.nan
+    p_above: float = math.nan
 
 
 def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: float) -> Threshold:
@@ -82,6 +88,7 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         n_conditions=conditions,
         over=over,
         **_between(logs, condition, conditions),
+        **_claim_ps(logs, condition, conditions),
         status="too_few" if len(logs) < 2 else "zero_variance" if math.isnan(fn_star.lo) else "ok",
     )
 
@@ -129,6 +136,37 @@ def _between(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str
         return {}
     components = variance_components(logs, condition)
     return {"cv_conditions": _cv_of_variance(components.between), "icc": components.icc}
+
+
+def _claim_ps(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str, float]:
+    """Give the p of `CV below 8 %` and of `CV above 8 %`: the tails at which the bounds of the variance meet it."""
+    claimed = log_sd(CV_CLAIM) ** 2
+    if len(logs) < 2 or is_constant(logs):
+        return {}
+    if conditions == 1:
+        df = len(logs) - 1
+        chi2 = df * float(logs.var(ddof=1)) / claimed
+        return {"p_below": float(special.chdtr(df, chi2)), "p_above": float(special.chdtrc(df, chi2))}
+    parts = variance_components(logs, condition)
+    below = _tail(lambda tail: total_variance_upper(parts, 1 - tail) <= claimed)
+    above = _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= claimed)
+    if math.isnan(below) and math.isnan(above):
+        return {"p_below": 0.5, "p_above": 0.5}
+    return {
+        "p_below": 1 - above if math.isnan(below) else below,
+        "p_above": 1 - below if math.isnan(above) else above,
+    }
+
+
+def _tail(meets: Callable[[float], bool]) -> float:
+    """Give the smallest tail whose bound meets the claim, by bisection; NaN where none below one half does."""
+    low, high = _LEAST_P, 0.5
+    if not meets(high):
+        return math.nan
+    while high > low * 1.000001:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if meets(middle) else (middle, high)
+    return high
 
 
 def _cv_of_variance(variance: float) -> float:

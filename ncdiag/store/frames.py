@@ -5,13 +5,16 @@ numbers are `Int64`, other numbers `float64` with NaN and infinities as they wer
 `datetime64[us, UTC]`, everything else is `object` with None for what is missing.
 """
 
+import json
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Boolean, Column, Double, Integer, Select, select
+from numpy.typing import NDArray
+from sqlalchemy import Boolean, Column, Double, Integer, Select, func, literal, select
 from sqlalchemy.sql.type_api import TypeEngine
 
 from ncdiag.store import schema
@@ -31,9 +34,6 @@ EPOCH_FRAME_COLUMNS = (
 )
 _RENAMED = {"run": "name", "run_id": "id"}
 _RUN_SELECTION: list[Column[Any]] = [schema.runs.c[_RENAMED.get(name, name)] for name in RUN_COLUMNS]
-_EPOCH_SELECTION: list[Column[Any]] = [
-    schema.runs.c.name if name == "run" else schema.epochs.c[name] for name in EPOCH_FRAME_COLUMNS
-]
 
 
 def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFrame:
@@ -51,25 +51,83 @@ def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFra
     return frame
 
 
-def epochs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFrame:
-    """Give one row per stored epoch, by run id and epoch, with the columns `EPOCH_FRAME_COLUMNS`.
+def epochs_frame(
+    store: Store, run_ids: Sequence[int] | None = None, columns: Sequence[str] = EPOCH_FRAME_COLUMNS
+) -> pd.DataFrame:
+    """Give one row per stored epoch, by run id and epoch, with some of the columns `EPOCH_FRAME_COLUMNS`, or all.
 
     A NaN that was measured is told from one that means "not measured" by `nonfinite`: a dictionary such as
     `{"nc1": "inf", "nc4": "nan"}`, or None.
     """
-    epochs = schema.epochs
-    query = select(*_EPOCH_SELECTION).join(schema.runs).order_by(epochs.c.run_id, epochs.c.epoch)
-    rows = _read(store, query, epochs.c.run_id, run_ids)
-    frame = _frame(rows, EPOCH_FRAME_COLUMNS, _EPOCH_SELECTION)
-    strange: dict[str, dict[int, float]] = defaultdict(dict)
-    for number, words in enumerate(frame["nonfinite"]):
+    epochs, runs = schema.epochs, schema.runs
+    with store.read() as connection:
+        parts = _parts(_epoch_query(columns), epochs.c.run_id, run_ids)
+        cursors = (cast(Iterable[Any], connection.execute(part).cursor) for part in parts)
+        read = [np.fromiter(cursor, dtype=_row_type(columns)) for cursor in cursors]
+        named = [connection.execute(part).all() for part in _parts(select(runs.c.id, runs.c.name), runs.c.id, run_ids)]
+    rows = np.concatenate(read) if read else np.empty(0, dtype=_row_type(columns))
+    names = {int(run_id): str(name) for part in named for run_id, name in part}
+    strange = _strange_values(rows["nonfinite"])
+    return pd.DataFrame({name: _epoch_column(name, rows, names, strange) for name in columns})
+
+
+def _read_columns(columns: Sequence[str]) -> list[Column[Any]]:
+    wanted = [name for name in columns if name not in ("run", "run_id", "nonfinite")]
+    return [schema.epochs.c[name] for name in ("run_id", *wanted, "nonfinite")]
+
+
+def _epoch_query(columns: Sequence[str]) -> Select[Any]:
+    """Select epochs with a number in every cell for one: infinity, which no column holds, where nothing is stored."""
+    cells = [
+        func.coalesce(cell, literal(math.inf, Double)) if isinstance(cell.type, (Double, Integer)) else cell
+        for cell in _read_columns(columns)
+    ]
+    return select(*cells).order_by(schema.epochs.c.run_id, schema.epochs.c.epoch)
+
+
+def _row_type(columns: Sequence[str]) -> np.dtype[np.void]:
+    """Give the type of a row of numbers: millions of rows go into an array without becoming Python objects."""
+    kinds = [
+        (cell.name, np.float64 if isinstance(cell.type, (Double, Integer)) else object)
+        for cell in _read_columns(columns)
+    ]
+    return np.dtype(kinds)
+
+
+def _epoch_column(
+    name: str, rows: NDArray[np.void], names: Mapping[int, str], strange: Mapping[str, Mapping[int, float]]
+) -> Any:
+    if name == "run":
+        known, number = np.unique(rows["run_id"], return_inverse=True)
+        named = np.array([names[int(run_id)] for run_id in known], dtype=object)
+        return pd.Series(named[number], dtype=object)
+    if name == "nonfinite":
+        return pd.Series(_parsed(rows["nonfinite"]), dtype=object)
+    values = rows[name]
+    if values.dtype == object:
+        return pd.Series(values, dtype=object)
+    missing = np.isinf(values)
+    if isinstance(schema.epochs.c[name].type, Integer):
+        return pd.arrays.IntegerArray(np.where(missing, 1, values).astype(np.int64), missing)
+    measured = np.where(missing, np.nan, values)
+    measured[list(strange.get(name, ()))] = list(strange.get(name, {}).values())
+    return measured
+
+
+def _parsed(texts: NDArray[np.object_]) -> NDArray[np.object_]:
+    parsed = np.full(len(texts), None, dtype=object)
+    for row in np.flatnonzero(texts != None).tolist():  # noqa: E711  # elementwise
+        parsed[row] = json.loads(texts[row])
+    return parsed
+
+
+def _strange_values(texts: NDArray[np.object_]) -> dict[str, dict[int, float]]:
+    """Give, for each column, the rows that hold a NaN or an infinity that was measured, and which."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for row, words in enumerate(_parsed(texts)):
         for name, word in (words or {}).items():
-            strange[name][number] = float(word)
-    for name, values in strange.items():
-        column = frame[name].to_numpy(copy=True)
-        column[list(values)] = list(values.values())
-        frame[name] = column
-    return frame
+            found[name][row] = float(word)
+    return found
 
 
 def _read(store: Store, query: Select[Any], ids: Column[Any], run_ids: Sequence[int] | None) -> list[tuple[Any, ...]]:

@@ -1,0 +1,108 @@
+"""What a claim needs, and the verdict that follows: rules that were fixed before any data, in one place.
+
+A claim holds if everything it needs is shown (intersection-union: the largest p counts), in every group of runs that it
+is about (Holm's correction over the groups). Nothing is shown by a test that could not be made, nor by runs whose onset
+is no reading of fn* at all.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.result import Result
+
+Verdict = Literal["supported", "refuted", "inconclusive", "not testable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One thing that a claim needs: `shown`, or not, or None where it could not be tested.
+
+    `p` is that of its test, NaN where a bound or a count decides; `lacking` says, as a clause, what is missing.
+    """
+
+    name: str
+    shown: bool | None
+    lacking: str
+    p: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the questions found on a claim in one group: a pair, a set of rescaled runs, a grid, a group of one factor.
+
+    `ours` is our figure as the table shows it, `source` the result it comes from. `contrary` is the p that the opposite
+    of the claim holds, `contradicted` whether that was shown already, with its own correction; `opposite` says it.
+    `blocked` are the reasons for which no verdict is given, whatever the tests say. `corrected` marks p-values that the
+    question has corrected over a family of its own.
+    """
+
+    group: Mapping[str, Any]
+    ours: str
+    source: Result | None
+    parts: Sequence[Part]
+    holds: str = ""
+    contrary: float = math.nan
+    contradicted: bool = False
+    opposite: str = ""
+    blocked: Sequence[str] = ()
+    corrected: bool = False
+
+    @property
+    def p(self) -> float:
+        """The largest p of the parts; NaN where one of them could not be tested, or none has a test."""
+        tested = [part.p for part in self.parts if not math.isnan(part.p)]
+        whole = all(part.shown is not None for part in self.parts)
+        return max(tested) if tested and whole else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict on a claim in one group, and the reason as a clause; `p_holm` is corrected over the groups."""
+
+    verdict: Verdict
+    reason: str
+    p_holm: float = math.nan
+    family: int = 0
+
+
+def judge_all(evidence: Sequence[Evidence], alpha: float) -> list[Judgement]:
+    """Give the verdict on a claim in each group."""
+    shown = holm(np.array([math.nan if one.corrected else one.p for one in evidence]))
+    contrary = holm(np.array([one.contrary for one in evidence]))
+    family = int(np.count_nonzero(~np.isnan(shown)))
+    return [
+        _judge(one, one.p if one.corrected else p, against, family, alpha)
+        for one, p, against in zip(evidence, shown.tolist(), contrary.tolist(), strict=True)
+    ]
+
+
+def _judge(one: Evidence, p_holm: float, contrary: float, family: int, alpha: float) -> Judgement:
+    untested = [part for part in one.parts if part.shown is None]
+    failed = [part for part in one.parts if part.shown is False]
+    if one.blocked:
+        return Judgement(verdict="inconclusive", reason=one.blocked[0], p_holm=p_holm, family=family)
+    if one.contradicted or contrary <= alpha:
+        return Judgement(verdict="refuted", reason=one.opposite, p_holm=p_holm, family=family)
+    if len(untested) == len(one.parts):
+        return Judgement(verdict="not testable", reason=untested[0].lacking)
+    if failed:
+        return Judgement(verdict="inconclusive", reason=failed[0].lacking, p_holm=p_holm, family=family)
+    if untested:
+        return Judgement(verdict="not testable", reason=untested[0].lacking)
+    if p_holm > alpha:
+        reason = f"not shown once {family} groups are allowed for (p {p_holm:.2g})"
+        return Judgement(verdict="inconclusive", reason=reason, p_holm=p_holm, family=family)
+    return Judgement(verdict="supported", reason=one.holds, p_holm=p_holm, family=family)
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """Give the verdict on a claim about all groups: one that contradicts it refutes it, all must support it."""
+    for verdict in ("refuted", "inconclusive"):
+        if verdict in verdicts:
+            return verdict
+    return "supported" if "supported" in verdicts else "not testable"

@@ -1,0 +1,156 @@
+"""The claims about a grid and about one hyperparameter at a time, read off the results of the questions."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ncdiag.analysis.conditions import show
+from ncdiag.analysis.evidence import Evidence, Part
+from ncdiag.domain.equivalence import MARGIN
+from ncdiag.domain.result import Result
+
+Found = Mapping[str, Sequence[Result]]
+_NEITHER = {
+    "removable": "fn* neither adds nor multiplies; on a power scale it would add",
+    "crossover": "fn* neither adds nor multiplies, and the order of the cells changes",
+    "neither": "fn* neither adds nor multiplies",
+}
+
+
+def not_additive(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 5: fn* of a grid is no sum, and no product either, of a part per row and a part per column."""
+    verdict = next(result for result in found["additivity"] if result.quantity == "verdict")
+    ratios = [result for result in found["additivity"] if result.quantity == "ratio_of_ratios"]
+    said = str(verdict.extra["verdict"])
+    refused = verdict.extra.get("refused") == "mixed_phases"
+    mixed = [_one_loss(verdict)] if refused or verdict.extra.get("mixed") else []
+    far = max(ratios, key=lambda ratio: abs(math.log(ratio.estimate)) if ratio.estimate > 0 else -1, default=None)
+    within = [max(abs(math.log(r.lo)), abs(math.log(r.hi))) < MARGIN for r in ratios if not math.isnan(r.lo)]
+    yield Evidence(
+        group=verdict.group,
+        ours="-" if far is None or math.isnan(far.lo) else f"x{far.estimate:.2f} ({far.lo:.2f}-{far.hi:.2f})",
+        source=far if far is not None and far.estimate > 0 else verdict,
+        parts=(_departs(verdict, said),),
+        holds=_NEITHER.get(said, ""),
+        contradicted=said in ("additive", "multiplicative") and bool(within) and all(within),
+        opposite="a factor per row times a factor per column fits to within 8%",
+        blocked=[*mixed, *verdict.extra.get("blocked", ())],
+        corrected=True,
+    )
+
+
+def turns(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 6a, per group of runs that differ in depth alone: the onset turns at some depth."""
+    for result in _of(found, "depth", "non_monotone"):
+        turn = show(result.extra["turn"]) if "turn" in result.extra else ""
+        changes = [result.extra[side]["ratio"] for side in ("left", "right")] if turn else []
+        yield Evidence(
+            group=result.group,
+            ours=f"x{changes[0]:.2f}, x{changes[1]:.2f}" if changes else "-",
+            source=result,
+            parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
+            holds=f"the onset turns at depth {turn}, beyond noise on both sides",
+            blocked=result.extra.get("blocked", ()),
+            corrected=True,
+        )
+
+
+def decides(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 6b, per group of runs that differ in activation alone: it moves both the onset and fn*."""
+    for result in _of(found, "activation", "joint"):
+        own = {r.quantity: r for r in found["activation"] if r.group == result.group}
+        ratios = [own[name].estimate if name in own else math.nan for name in ("speed", "fn_star")]
+        known = not any(map(math.isnan, ratios))
+        yield Evidence(
+            group=result.group,
+            ours=f"T x{ratios[0]:.2g}, fn* x{ratios[1]:.2g}" if known else "-",
+            source=result,
+            parts=(_as_part(result, "both differ", "that both the onset and fn* differ is not shown"),),
+            holds="both the onset and fn* differ between activations",
+            blocked=result.extra.get("blocked", ()),
+            corrected=True,
+        )
+
+
+def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 6c, per group of runs that differ in weight decay alone: all three of its parts."""
+    names = {
+        "slow_when_low": "too little slows",
+        "fails_when_high": "too much prevents",
+        "valley": "a fastest range between",
+    }
+    for low in _of(found, "weight-decay", "slow_when_low"):
+        own = {r.quantity: r for r in found["weight-decay"] if r.group == low.group}
+        parts = [_as_part(own.get(quantity, low), name, f"not shown: {name}") for quantity, name in names.items()]
+        shown = "".join(letter for letter, part in zip("abc", parts, strict=True) if part.shown)
+        tested = any(part.shown is not None for part in parts)
+        yield Evidence(
+            group=low.group,
+            ours=f"{len(shown)} of 3 ({', '.join(shown)})" if shown else "0 of 3" if tested else "-",
+            source=low,
+            parts=parts,
+            holds="too little slows, too much prevents, and between is fastest",
+            blocked=low.extra.get("blocked", ()),
+            corrected=True,
+        )
+
+
+def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 6d, per group of runs that differ in width alone: a steady fall of the onset, and fn* within 13 %."""
+    for trend in _of(found, "width", "trend"):
+        own = {r.quantity: r for r in found["width"] if r.group == trend.group}
+        shift = own.get("fn_shift")
+        faster = "-" if math.isnan(trend.estimate) else f"{-100 * trend.estimate:+.2g}% T"
+        moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {100 * shift.estimate:.2g}%"
+        yield Evidence(
+            group=trend.group,
+            ours=f"{faster}{moved}",
+            source=trend,
+            parts=(_as_part(trend, "wider is earlier", "that wider collapses earlier is not shown"), _small(shift)),
+            holds="the onset falls with every doubling, and fn* moves by less than 13%",
+            contradicted=trend.extra.get("verdict") == "refuted",
+            opposite="the onset does not fall steadily with width",
+            blocked=trend.extra.get("blocked", ()),
+            corrected=True,
+        )
+
+
+def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:
+    return (result for result in found[question] if result.quantity == quantity)
+
+
+def _as_part(result: Result, name: str, lacking: str) -> Part:
+    """Take over what the question has decided, corrected over the family of all four."""
+    if math.isnan(result.p) or result.extra.get("verdict") in (None, "not testable"):
+        reason = result.warnings[0].split(". It takes")[0] if result.warnings else "no test could be made"
+        return Part(name=name, shown=None, lacking=reason)
+    p = float(result.extra["p_holm"])
+    return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} (p {p:.2g})")
+
+
+def _departs(verdict: Result, said: str) -> Part:
+    name = "neither a sum nor a product"
+    if said == "not_testable":
+        return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
+    p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
+    lacking = {"additive": "nothing speaks against a sum", "multiplicative": "fn* is no sum, but a product would fit"}
+    return Part(name=name, shown=said in _NEITHER, p=p, lacking=f"{lacking.get(said, '')} (p {p:.2g})")
+
+
+def _one_loss(verdict: Result) -> str:
+    """Say which losses the cells of a grid are read under."""
+    cells: Sequence[Mapping[str, Any]] = verdict.extra["cells"]
+    losses = {" ".join((cell["row"], cell["column"])): "/".join(cell["losses"]) for cell in cells if cell["losses"]}
+    if len(set(losses.values())) < 2:
+        return "the cells are read in different phases of training"
+    rarest = min(set(losses.values()), key=lambda loss: list(losses.values()).count(loss))
+    where = ", ".join(cell for cell, loss in losses.items() if loss == rarest)
+    return f"the cells are read under different losses ({where} under {rarest})"
+
+
+def _small(shift: Result | None) -> Part:
+    name = "fn* moves by less than 13%"
+    if shift is None or math.isnan(shift.hi):
+        return Part(name=name, shown=None, lacking="how far width moves fn* takes two onsets at every width")
+    bound = f"width may move fn* by {100 * shift.hi:.3g}%"
+    return Part(name=name, shown=shift.extra["verdict"] == "supported", lacking=bound)

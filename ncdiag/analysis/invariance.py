@@ -1,0 +1,93 @@
+"""Whether fn* is the same under all training conditions of a pair, and whether the conditions change anything."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.conditions import (
+    PAIR,
+    check_grouping,
+    condition_labels,
+    condition_numbers,
+    group_numbers,
+    plain_value,
+)
+from ncdiag.domain.equivalence import ALPHA
+from ncdiag.domain.group_tests import one_way
+from ncdiag.domain.invariance import Invariance, check_invariance
+from ncdiag.domain.permutations import generator_of
+from ncdiag.domain.result import Result, Status
+
+QUESTION = "threshold"
+_STATUS: dict[str, Status] = {"ok": "ok", "too_few": "too_few", "zero_variance": "zero_variance"}
+
+
+def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95) -> list[Result]:
+    """Give one result per pair, `invariance`, in the order of the runs.
+
+    `estimate` is the largest distance of a condition's mean ln fn* from their mean; `p` is small where all of them lie
+    within ln 1.08 (see `check_invariance`), `p_beyond` where one does not. `p_rate` is that of the test that the
+    conditions differ in their onset, without which "changes the rate, not fn*" says nothing.
+    """
+    check_grouping(by)
+    numbers = group_numbers(onsets, by)
+    return [_pair_result(onsets[numbers == n], by, level) for n in range(int(numbers.max(initial=-1)) + 1)]
+
+
+def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
+    usable = pair[(pair["state"] == "collapsed") & (pair["fn_star"] > 0)]
+    conditions = condition_numbers(usable)
+    base: dict[str, Any] = {
+        "question": QUESTION,
+        "quantity": "invariance",
+        "group": {column: plain_value(pair[column].iloc[0]) for column in by},
+        "level": level,
+        "n_runs": int((pair["state"] != "no_data").sum()),
+        "n_conditions": int(conditions.max(initial=-1)) + 1,
+        "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
+    }
+    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions)
+    log_onset = np.log(usable["onset"].to_numpy(dtype=np.float64))
+    rate = one_way(log_onset, conditions, generator_of(log_onset))
+    labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
+    extra: dict[str, Any] = {
+        "margin": found.margin,
+        "verdict": _verdict(found),
+        "p_beyond": found.p_beyond,
+        "p_rate": rate.p,
+        "p_rate_min": rate.p_min,
+        "furthest": labels.get(found.furthest) if found.distances else None,
+        "conditions": [{"condition": labels[n], "distance": d} for n, d in enumerate(found.distances)],
+    }
+    return Result(
+        **base,
+        estimate=found.estimate,
+        lo=found.lo,
+        hi=found.hi,
+        p=found.p,
+        method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
+        "against ln 1.08, the largest p counts; p_rate: F of ln onset over conditions, by relabelling",
+        status=_STATUS[found.status],
+        warnings=_cautions(found, base["n_conditions"]),
+        extra=extra,
+    )
+
+
+def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
+    if found.status == "zero_variance":
+        return ("the runs of each condition have the same fn*: no noise to compare conditions with",)
+    if found.status != "too_few":
+        return ()
+    if conditions < 2:
+        return ("one condition: whether fn* is the same under others is not known",)
+    return ("one run in every condition: whether conditions or seeds differ is not known; two seeds in one would do",)
+
+
+def _verdict(found: Invariance) -> str:
+    if found.status != "ok":
+        return "not testable"
+    if found.p < ALPHA:
+        return "supported"
+    return "refuted" if found.p_beyond < ALPHA else "inconclusive"

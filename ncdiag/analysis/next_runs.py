@@ -1,0 +1,215 @@
+"""What to train next for a claim: a `sweep` of the runs that are missing, like those that are there.
+
+A suggestion starts from the condition with the most runs, asks for the numbers of runs that STATISTICS Q14 recommends
+(or more, where there are that many), and repeats what is trained: `sweep` skips it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.branches import find_rescaling
+from ncdiag.analysis.conditions import condition_numbers, plain_value
+from ncdiag.domain.defaults import complete_spec, find_default
+from ncdiag.domain.result import Result
+from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
+from ncdiag.domain.spoken import spoken_options, sweep_command
+from ncdiag.errors import SpecError
+
+_SEEDS, _MORE_SEEDS = 5, 10
+_MOST_PAIRS = 20  # beyond this a wish for more seeds of an intervention is a wish for something else
+_FACTORS = "{down:g}@{epoch},{up:g}@{epoch}"
+_PUBLISHED = {"down": 0.3, "up": 3.0}
+_DEPTHS = {"mlp": (2, 3, 5, 7), "cnn": (2, 3, 4, 5), "resnet20": (8, 14, 20, 26)}
+_ACTIVATIONS = ("relu", "gelu", "tanh")
+_DECAYS = (0.1, 0.5, 1.0, 5.0)  # the published ones, over the default of the MLP
+_WIDTHS = (0.25, 0.5, 1.0, 2.0)
+_COLUMNS = (
+    *("arch", "depth", "width", "activation", "dataset", "train_size", "optimizer", "lr", "momentum"),
+    *("weight_decay", "schedule", "batch_size"),
+)
+
+Axes = dict[str, str]
+
+
+class NextRuns:
+    """Suggests sweeps for the claims, from an onset table; `paths` says where the user's own data lies, by SHA-256."""
+
+    def __init__(self, onsets: pd.DataFrame, paths: Mapping[str, str]) -> None:
+        self._onsets = onsets
+        self._paths = paths
+
+    def conditions(self, group: Mapping[str, Any], wanted: int = 3) -> str:
+        """Suggest more training conditions of a pair, and more seeds of each: `wanted` weight decays at least."""
+        own = self._matching(group)
+        base = _base(own)
+        if base is None:
+            return ""
+        have = len(np.unique(condition_numbers(own)))
+        count = wanted if have < wanted else wanted + 2
+        said = spoken_options(base)
+        steps = 2.0 ** (np.arange(count) - count // 2)
+        levels = (
+            [base.optimizer.weight_decay * step for step in steps] if base.optimizer.weight_decay else _from_zero(count)
+        )
+        return self._sweep(base, said, {"weight_decay": _listed(levels), "seed": f"0:{_seeds(own)}"})
+
+    def intervention(self, group: Mapping[str, Any], ratio: Result | None = None) -> str:
+        """Suggest the rescaling of a pair's features; for a set of branches, as many seeds as its spread asks for."""
+        own = self._matching(group)
+        base = _base(own)
+        if base is None:
+            return ""
+        plan = {**_PUBLISHED, "epoch": _epoch_before_onset(base, own)}
+        plan |= {key: group[key] for key in ("epoch", "up", "down") if group.get(key) is not None}
+        axes = {"scale_features": "none," + _FACTORS.format(**plan)}
+        needed = ratio.extra.get("pairs_needed") if ratio is not None else None
+        have = ratio.extra.get("n_pairs", 0) if ratio is not None else 0
+        axes["seed"] = f"0:{max(_SEEDS, min(needed or 0, _MOST_PAIRS), 2 * have if have >= _SEEDS else 0)}"
+        compensated = group.get("head") == "compensated"
+        if not _can_rescale(base, plan, compensated):
+            return ""
+        words = self._sweep(base, spoken_options(base), axes)
+        return f"{words} --compensate-head" if words and compensated else words
+
+    def levels(self, factor: str, group: Mapping[str, Any]) -> str:
+        """Suggest more values, and more seeds, of one hyperparameter; everything else as in the group."""
+        own = self._matching(group)
+        base = _base(own)
+        if base is None:
+            return ""
+        present = [plain_value(value) for value in own[factor].dropna().unique()]
+        usual = _usual(factor, base)
+        enough = len(present) >= len(usual)
+        levels = sorted(present if enough else {*present, *usual})
+        seeds = _MORE_SEEDS if enough and own.groupby(factor)["seed"].nunique().min() >= _SEEDS else _SEEDS
+        return self._sweep(base, spoken_options(base), {factor: _listed(levels), "seed": f"0:{seeds}"})
+
+    def grid(self) -> str:
+        """Suggest every architecture on every data set, three seeds of each, trained to the end of the defaults."""
+        archs, datasets = (
+            [value for value in self._onsets[column].dropna().unique() if _is_possible(column, value)]
+            for column in ("arch", "dataset")
+        )
+        archs = [*archs, *(a for a in ("mlp", "resnet20") if a not in archs)] if len(archs) < 2 else archs
+        datasets = (
+            [*datasets, *(d for d in ("mnist", "cifar10") if d not in datasets)] if len(datasets) < 2 else datasets
+        )
+        said: dict[str, Any] = {}
+        sizes = self._onsets["train_size"].dropna().unique()
+        if len(sizes) == 1 and self._onsets["train_size"].notna().all():
+            said["train_size"] = int(sizes[0])
+        cell = self._onsets.groupby(["arch", "dataset"], dropna=False)["seed"].nunique()
+        seeds = _SEEDS if len(cell) >= len(archs) * len(datasets) and cell.min() >= 3 else 3
+        axes = {"arch": ",".join(archs), "dataset": ",".join(datasets), "seed": f"0:{seeds}"}
+        return _or_none(lambda: sweep_command(said, axes))
+
+    def _matching(self, group: Mapping[str, Any]) -> pd.DataFrame:
+        """Give the runs of a group that were left as they are."""
+        kept = np.array(
+            [pd.isna(text) or find_rescaling(text) is None for text in self._onsets["intervention"]], dtype=bool
+        )
+        for column, value in group.items():
+            if column in self._onsets and column != "intervention":
+                kept &= np.array([plain_value(cell) == value for cell in self._onsets[column]], dtype=bool)
+        return self._onsets[kept]
+
+    def _sweep(self, base: RunSpec, said: dict[str, Any], axes: Axes) -> str:
+        sha256 = base.data.sha256
+        if sha256 and sha256 not in self._paths:
+            return ""
+        return _or_none(lambda: sweep_command(said, axes, path=self._paths.get(sha256 or "")))
+
+
+def _base(runs: pd.DataFrame) -> RunSpec | None:
+    """Give the configuration of the condition with the most runs; None where no run tells enough of its own."""
+    if runs.empty:
+        return None
+    numbers = condition_numbers(runs)
+    for number in np.argsort(-np.bincount(numbers), kind="stable").tolist():
+        row = runs.iloc[int(np.flatnonzero(numbers == number)[0])]
+        spec = _spec_of(row)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _spec_of(row: pd.Series) -> RunSpec | None:
+    config = row["config"]
+    try:
+        if isinstance(config, Mapping) and "network" in config:
+            return RunSpec.from_dict({**config, "intervention": None, "stop": None})
+        given = {column: plain_value(row[column]) for column in _COLUMNS}
+        return complete_spec({**given, "phases": _phases(given["arch"], row["phases"])})
+    except SpecError:
+        return None
+
+
+def _phases(arch: Any, text: Any) -> tuple[PhaseSpec, ...] | None:
+    """Read phases such as `ce:200,mse`, whose last one may lack its epochs: then those of the defaults."""
+    if not isinstance(text, str):
+        return None
+    usual = find_default(arch, "phases") or ()
+    parts = text.split(",")
+    if ":" not in parts[-1]:
+        epochs = usual[len(parts) - 1].epochs if len(parts) <= len(usual) else 400
+        parts[-1] += f":{epochs}"
+    return tuple(PhaseSpec.parse(part) for part in parts)
+
+
+def _seeds(runs: pd.DataFrame) -> int:
+    per_condition = np.bincount(condition_numbers(runs))
+    return _MORE_SEEDS if int(per_condition.max()) >= _SEEDS else _SEEDS
+
+
+def _epoch_before_onset(base: RunSpec, runs: pd.DataFrame) -> int:
+    """Choose the end of the first phase, as published, or half the way to the onset where that comes earlier."""
+    first = base.phases[0].epochs
+    onset = float(runs["onset"].median()) if runs["onset"].notna().any() else float(base.epochs)
+    return first if first < min(onset, base.epochs) else max(1, int(min(onset, base.epochs) // 2))
+
+
+def _usual(factor: str, base: RunSpec) -> Sequence[Any]:
+    if factor == "depth":
+        return _DEPTHS[base.network.arch]
+    if factor == "activation":
+        return _ACTIVATIONS
+    if factor == "width":
+        return [plain_value(base.network.width * step) for step in _WIDTHS]
+    decay = base.optimizer.weight_decay
+    return [decay * step for step in _DECAYS] if decay else _from_zero(len(_DECAYS))
+
+
+def _from_zero(count: int) -> list[float]:
+    return [10.0 ** (place - count - 1) for place in range(count)]
+
+
+def _listed(values: Sequence[Any]) -> str:
+    texts = (f"{value:.6g}" if isinstance(value, float) else str(value) for value in values)
+    return ",".join(dict.fromkeys(texts))
+
+
+def _is_possible(column: str, value: Any) -> bool:
+    given = {"arch": "mlp", "dataset": "digits", column: value}
+    return _or_none(lambda: sweep_command(given, {})) != ""
+
+
+def _can_rescale(base: RunSpec, plan: Mapping[str, Any], compensated: bool) -> bool:
+    try:
+        for alpha in (plan["down"], plan["up"]):
+            scaling = Intervention(alpha=alpha, epoch=plan["epoch"], compensate_head=compensated)
+            replace(base, intervention=scaling)
+    except SpecError:
+        return False
+    return True
+
+
+def _or_none(make: Callable[[], str]) -> str:
+    """Give a line, or none where no run of this kind can be trained here."""
+    try:
+        return make()
+    except SpecError:
+        return ""

@@ -1,0 +1,325 @@
+"""The claims about a pair (CV, invariance, lead) and about rescaled features, read off the results of the questions."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ncdiag.analysis.evidence import Evidence, Part
+from ncdiag.domain.lead import PRIMARY_MARGIN
+from ncdiag.domain.result import Result
+from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
+
+Found = Mapping[str, Sequence[Result]]
+_ARM_KEYS = ("epoch", "head", "up", "down")
+
+
+def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
+    """Claim 1, per pair: a small CV, smaller than at a fixed epoch, whatever eps, and not by a common clock alone."""
+    for fn_star, named in _pairs(found):
+        if math.isnan(fn_star.estimate):
+            yield _without_onset(fn_star)
+            continue
+        cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
+        contrary = [
+            cv.extra.get("p_above", math.nan),
+            _reversed(placebo),
+            float(eps.extra.get("p_beyond", math.nan)),
+            _collapse_elsewhere(found, fn_star),
+        ]
+        known = [p for p in contrary if not math.isnan(p)]
+        yield Evidence(
+            group=fn_star.group,
+            ours="-"
+            if math.isnan(cv.extra.get("cv_upper", math.nan))
+            else f"CV {_percent(fn_star.extra['cv'])} to {_percent(cv.extra['cv_upper'])}",
+            source=cv,
+            parts=(
+                _small_cv(fn_star, cv, alpha),
+                _placebo(placebo, alpha),
+                _eps(eps, alpha),
+                _no_false_alarm(fn_star),
+                _clock(found, fn_star, alpha),
+            ),
+            holds="the CV is below 8%, at no other epoch as small, and rescaled runs collapse there too",
+            contrary=min(1.0, len(known) * min(known)) if known else math.nan,
+            opposite=_opposite_of_one_norm(contrary, eps),
+            blocked=fn_star.extra["blocked"],
+        )
+
+
+def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
+    """Claim 2, per pair: every condition's fn* within 8 %, though conditions change the onset and fn is not flat."""
+    for fn_star, named in _pairs(found):
+        if math.isnan(fn_star.estimate):
+            yield _without_onset(fn_star)
+            continue
+        same = named["invariance"]
+        yield Evidence(
+            group=fn_star.group,
+            ours="-" if math.isnan(same.hi) else f"within {_percent(math.expm1(same.hi))}",
+            source=same,
+            parts=(
+                _invariant(same, alpha),
+                _rate(same, alpha),
+                _placebo(named["placebo_cv"], alpha),
+                _clock(found, fn_star, alpha),
+            ),
+            holds="fn* is the same in all conditions, though they change the onset",
+            contrary=same.extra["p_beyond"],
+            opposite=f"fn* differs by more than 8% ({same.extra['furthest']})",
+            blocked=fn_star.extra["blocked"],
+        )
+
+
+def announced(found: Found, alpha: float) -> Iterator[Evidence]:
+    """Claim 3, per pair: the alarm of fn precedes the onset, and forecasts it better than guessing and other alarms."""
+    for fn_star, _ in _pairs(found):
+        if math.isnan(fn_star.estimate):
+            yield _without_onset(fn_star)
+            continue
+        own = [result for result in found["lead"] if result.group == fn_star.group]
+        held_out = next((kind for kind in ("condition", "run") if _find(own, "mae", held_out=kind)), "run")
+        known = [r for r in own if r.extra.get("held_out") == held_out and r.extra.get("margin") == PRIMARY_MARGIN]
+        lead, mae = _find(known, "lead"), _find(known, "mae", baseline="fn")
+        skill = _find(known, "skill", baseline="median")
+        guess = _find(own, "mae", held_out=held_out, baseline="median")
+        rivals = [r for r in known if r.quantity == "skill" and r.extra["baseline"] != "median"]
+        shown = lead and mae and guess and not math.isnan(lead.estimate)
+        yield Evidence(
+            group=fn_star.group,
+            ours=f"lead {_epochs(lead.estimate)}, MAE {_epochs(mae.estimate)}" if shown and lead and mae else "-",
+            source=mae,
+            parts=(
+                _out_of_sample(held_out, own),
+                _precedes(lead),
+                _beats_guessing(skill, mae, guess, alpha),
+                _beats(rivals, alpha),
+            ),
+            holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
+            contrary=_reversed(skill),
+            opposite="the alarm of fn forecasts worse than guessing the median onset",
+            blocked=fn_star.extra["blocked"],
+        )
+
+
+def returns(found: Found, _: float) -> Iterator[Evidence]:
+    """Claim 4, per set of rescaled runs: equality after a return from both sides, as `analyze attractor` judges it."""
+    for verdict in (result for result in found["attractor"] if result.quantity == "verdict"):
+        own = [result for result in found["attractor"] if result.group == verdict.group]
+        ratio = _find(own, "log_ratio", arm="up_down")
+        said = str(verdict.extra["verdict"])
+        lacking = {
+            "not testable": "too few seeds with every arm",
+            "inconclusive": "equality within 8% is not shown: " + _listed(verdict.extra["not_shown"])
+            if verdict.extra["not_shown"]
+            else "the return itself was not seen in most pairs",
+        }.get(said, "")
+        yield Evidence(
+            group=verdict.group,
+            ours="-" if ratio is None or math.isnan(ratio.lo) else _factors(ratio),
+            source=ratio,
+            parts=(
+                Part(
+                    name="equal within 8% and settled",
+                    shown=None if said == "not testable" else said == "supported",
+                    p=verdict.extra["p_holm"],
+                    lacking=lacking,
+                ),
+            ),
+            holds="fn returns from both sides to within 8%, and stays",
+            contradicted=said == "refuted",
+            opposite=f"fn stays apart after rescaling: {_listed(verdict.extra['different'])}"
+            + (" (or the learning rate reached 0 before it was back)" if verdict.warnings else ""),
+            corrected=True,
+        )
+
+
+def _pairs(found: Found) -> Iterator[tuple[Result, dict[str, Result]]]:
+    for fn_star in (result for result in found["threshold"] if result.quantity == "fn_star"):
+        yield fn_star, {r.quantity: r for r in found["threshold"] if r.group == fn_star.group}
+
+
+def _without_onset(fn_star: Result) -> Evidence:
+    """Say why nothing can be said of a pair: no run of it has an onset."""
+    lacking = {
+        "all_censored": "no run collapsed",
+        "left_censored": "the runs were below eps when first evaluated",
+        "diverged": "the runs diverged",
+        "dead": "the features died, which is no collapse",
+        "not_testable": "no feature norm was measured at an onset",
+    }.get(fn_star.status, "nothing was measured")
+    if fn_star.extra["n_unconfirmed"]:
+        lacking = "no onset was confirmed; --rule first counts runs that stop at it"
+    part = Part(name="runs with an onset", shown=None, lacking=lacking)
+    blocked = fn_star.extra["blocked"]
+    return Evidence(group=fn_star.group, ours="-", source=fn_star, parts=(part,), blocked=blocked)
+
+
+def _find(results: Sequence[Result], quantity: str, **said: Any) -> Result | None:
+    matching = (r for r in results if r.quantity == quantity)
+    return next((r for r in matching if all(r.extra.get(key) == value for key, value in said.items())), None)
+
+
+def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
+    name = "CV below 8%"
+    if cv.extra.get("verdict", "not testable") == "not testable":
+        n = fn_star.extra["n_collapsed"]
+        why = "all runs have one fn*, to the last digit" if cv.status == "zero_variance" else f"{n} runs with an onset"
+        return Part(name=name, shown=None, lacking=f"{why}: the spread needs {MIN_RUNS_FOR_CLAIM} that differ")
+    upper = _percent(cv.extra["cv_upper"])
+    return Part(name=name, shown=cv.p <= alpha, p=cv.p, lacking=f"the CV may be as large as {upper}")
+
+
+def _placebo(placebo: Result, alpha: float) -> Part:
+    name = "fn varies less at onset than at a fixed epoch"
+    if placebo.status == "zero_variance":
+        return Part(name=name, shown=None, lacking="all onsets are at one epoch, so fn* is fn at that epoch")
+    if math.isnan(placebo.p):
+        return Part(name=name, shown=None, lacking="too few runs to compare with fn at a fixed epoch (4 are needed)")
+    epoch = f"{placebo.extra['epoch']:.0f}"
+    lacking = f"fn at the fixed epoch {epoch} varies as little (p {_p(placebo.p)})"
+    return Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking)
+
+
+def _eps(eps: Result, alpha: float) -> Part:
+    name = "fn* does not depend on eps"
+    if math.isnan(eps.p):
+        why = "no run was followed from 2 eps to eps/2" if math.isnan(eps.estimate) else "too few runs reach eps/2"
+        return Part(name=name, shown=None, p=eps.p, lacking=f"{why}, so fn* may depend on eps")
+    change = f"{100 * math.expm1(eps.estimate):+.0f}%"
+    return Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=f"fn* moves with eps ({change} from 2 eps to eps/2)")
+
+
+def _no_false_alarm(fn_star: Result) -> Part:
+    crossed, runs = fn_star.extra.get("n_censored_crossed", 0), fn_star.n_censored
+    lacking = f"{crossed} of {runs} runs without a collapse fell below fn*"
+    return Part(name="no run falls below fn* without a collapse", shown=crossed == 0, lacking=lacking)
+
+
+def _clock(found: Found, pair: Result, alpha: float) -> Part:
+    """Tell fn* from a common clock of fn and NC1, which passes every other test: only moving fn by hand does that."""
+    name = "rescaling fn moves the onset, and fn at onset stays"
+    sets = _rescaled(found, pair)
+    if not sets:
+        return Part(name=name, shown=None, lacking="fn and NC1 may only share a clock: no run was rescaled to tell")
+    tests = [(_find(own, "log_ratio_at_onset", arm="up_down"), _find(own, "onset_order")) for own in sets]
+    ps = [max(at.p, order.p) for at, order in tests if at and order and not math.isnan(at.p + order.p)]
+    if not ps:
+        return Part(name=name, shown=None, lacking="too few rescaled runs collapsed to tell fn* from a common clock")
+    p = min(1.0, len(ps) * min(ps))
+    lacking = "rescaling fn does not move the onset to where fn is fn* again: a common clock would do"
+    return Part(name=name, shown=p <= alpha, p=p, lacking=lacking)
+
+
+def _collapse_elsewhere(found: Found, pair: Result) -> float:
+    """Give the p that runs scaled up and runs scaled down collapse at norms more than 8 % apart."""
+    tests = (_find(own, "log_ratio_at_onset", arm="up_down") for own in _rescaled(found, pair))
+    ps = [float(test.extra.get("p_beyond", math.nan)) for test in tests if test is not None]
+    known = [p for p in ps if not math.isnan(p)]
+    return min(1.0, len(known) * min(known)) if known else math.nan
+
+
+def _rescaled(found: Found, pair: Result) -> list[list[Result]]:
+    """Give the results of each set of rescaled runs of a pair."""
+    sets: dict[str, list[Result]] = {}
+    for result in found["attractor"]:
+        if {key: value for key, value in result.group.items() if key not in _ARM_KEYS} == dict(pair.group):
+            sets.setdefault(str(result.group), []).append(result)
+    return list(sets.values())
+
+
+def _invariant(same: Result, alpha: float) -> Part:
+    name = "all conditions within 8%"
+    if math.isnan(same.p):
+        return Part(name=name, shown=None, lacking=same.warnings[0].split(":")[0])
+    lacking = f"conditions may differ in fn* by {_percent(math.expm1(same.hi))}"
+    return Part(name=name, shown=same.p <= alpha, p=same.p, lacking=lacking)
+
+
+def _rate(same: Result, alpha: float) -> Part:
+    p = float(same.extra["p_rate"])
+    name = "conditions change the onset"
+    if math.isnan(p):
+        return Part(name=name, shown=None, lacking="too few runs to say whether conditions change the onset")
+    return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown (p {_p(p)})")
+
+
+def _out_of_sample(held_out: str, own: Sequence[Result]) -> Part:
+    name = "judged on conditions not learned from"
+    few = next((r.warnings[0] for r in own if r.status == "too_few" and r.quantity == "lead"), None)
+    lacking = few or "fewer than 3 conditions: only other seeds of known ones could be forecast"
+    return Part(name=name, shown=True if held_out == "condition" and not few else None, lacking=lacking)
+
+
+def _precedes(lead: Result | None) -> Part:
+    name = "the alarm comes before the onset"
+    if lead is None or math.isnan(lead.lo):
+        return Part(name=name, shown=None, lacking="too few alarms for an interval of the lead")
+    lacking = f"the mean lead may be {_epochs(lead.lo)} epochs"
+    return Part(name=name, shown=lead.lo > 0, lacking=lacking)
+
+
+def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | None, alpha: float) -> Part:
+    name = "a better forecast than the median onset"
+    if skill is None or math.isnan(skill.extra.get("p_holm", skill.p)):
+        return Part(name=name, shown=None, lacking="too few units to compare the forecast with guessing (4 are needed)")
+    p = skill.extra["p_holm"]
+    figures = f": error {_epochs(mae.estimate)}, guess {_epochs(guess.estimate)}" if mae and guess else ""
+    shown = p <= alpha and skill.estimate > 0
+    return Part(name=name, shown=shown, p=skill.p, lacking=f"no better forecast than the median onset{figures}")
+
+
+def _beats(rivals: Sequence[Result], alpha: float) -> Part:
+    name = "a better forecast than every other alarm"
+    tested = [rival for rival in rivals if not math.isnan(rival.p)]
+    if not tested:
+        return Part(name=name, shown=None, lacking="no other observable was stored to compare the alarm of fn with")
+    worst = max(tested, key=lambda rival: rival.p)
+    best = min(tested, key=lambda rival: rival.estimate)
+    does = "does better" if best.estimate < 0 else "may do as well"
+    named = best if best.estimate < 0 else worst
+    return Part(
+        name=name,
+        shown=worst.p <= alpha,
+        p=worst.p,
+        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} (p {_p(worst.p)})",
+    )
+
+
+def _reversed(test: Result | None) -> float:
+    """Give the p of the other side of a one-sided Pitman-Morgan test, no smaller than its units allow."""
+    if test is None or math.isnan(test.p):
+        return math.nan
+    return max(1 - test.p, float(test.extra["p_min"]))
+
+
+def _opposite_of_one_norm(contrary: Sequence[float], eps: Result) -> str:
+    change = f"{100 * math.expm1(eps.estimate):+.0f}%" if not math.isnan(eps.estimate) else ""
+    says = (
+        "the CV is above 8%",
+        "fn varies more at onset than at a fixed epoch",
+        f"fn* moves with eps ({change} from 2 eps to eps/2)",
+        "rescaled runs collapse at another norm",
+    )
+    known = [(p, text) for p, text in zip(contrary, says, strict=True) if not math.isnan(p)]
+    return min(known)[1] if known else ""
+
+
+def _factors(ratio: Result) -> str:
+    return f"{math.exp(ratio.estimate):.2f} ({math.exp(ratio.lo):.2f}-{math.exp(ratio.hi):.2f})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", "/") for name in names)
+
+
+def _percent(share: float) -> str:
+    return ">999%" if share > 9.99 else f"{100 * share:.3g}%"
+
+
+def _epochs(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+
+
+def _p(value: float) -> str:
+    return "<.0001" if value < 1e-4 else f"{value:.2g}".removeprefix("0")

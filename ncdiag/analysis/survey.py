@@ -1,0 +1,139 @@
+"""All questions at once, a pair at a time: what is in memory follows the largest pair, not the store.
+
+Onsets, leads and interventions are matters of one pair, whose epochs are read, used and let go. What is left of them
+is a row per run, on which the questions across pairs are asked, and results, on which the claims are judged.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.additivity import additivity_results
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.attractor import attractor_results, corrected_attractors
+from ncdiag.analysis.branches import find_rescaling
+from ncdiag.analysis.claims import claim_results
+from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
+from ncdiag.analysis.invariance import invariance_results
+from ncdiag.analysis.lead_data import OBSERVABLES
+from ncdiag.analysis.leads import corrected_leads, lead_results
+from ncdiag.analysis.regularities import REGULARITIES, regularity_results
+from ncdiag.analysis.threshold_checks import threshold_check_results
+from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+# Reads some columns of the epochs of some runs, given by their ids.
+ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
+
+Found = dict[str, list[Result]]
+
+QUESTIONS = ("claims", "threshold", "lead", "additivity", "attractor", *REGULARITIES)
+_BASIC = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
+
+
+def _threshold(asked: Asked) -> list[Result]:
+    return [
+        *threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_check_results(asked),
+        *invariance_results(asked.onsets, by=asked.by, level=asked.level),
+    ]
+
+
+_WITHIN_PAIRS: dict[str, Callable[[Asked], list[Result]]] = {
+    "threshold": _threshold,
+    "lead": lead_results,
+    "attractor": attractor_results,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Runs, as the store's frame gives them, a way to read their epochs, and what is asked of them.
+
+    `questions` are those that will be asked: their epochs are read once for all of them. `paths` says where the user's
+    own data lies, by its SHA-256.
+    """
+
+    runs: pd.DataFrame
+    read: ReadEpochs
+    rule: OnsetRule
+    by: tuple[str, ...] = PAIR
+    level: float = 0.95
+    mix_phases: bool = False
+    questions: tuple[str, ...] = QUESTIONS
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def onsets(self) -> pd.DataFrame:
+        """The onset of each run, in the order of the runs; see `onset_table`."""
+        return self._pass[0]
+
+    @cached_property
+    def results(self) -> dict[str, list[Result]]:
+        """The results of each question that was asked."""
+        onsets, found, found_untouched = self._pass
+        if self._needs("additivity"):
+            found["additivity"] = self._additivity(onsets)
+        if self._needs(*REGULARITIES):
+            regularities = regularity_results(onsets, rule=self.rule, level=self.level)
+            found |= {name: [result for result in regularities if result.question == name] for name in REGULARITIES}
+        if "claims" in self.questions:
+            untouched = onsets[~_is_rescaled(onsets)]
+            if len(untouched) < len(onsets):
+                found_untouched["additivity"] = self._additivity(untouched)
+            found["claims"] = claim_results(found | found_untouched, onsets, level=self.level, paths=self.paths)
+        return {question: found[question] for question in self.questions}
+
+    @cached_property
+    def _pass(self) -> tuple[pd.DataFrame, Found, Found]:
+        """Go through the pairs once: the onsets of all runs, what each question found, and what of untouched runs.
+
+        Rescaled runs are an experiment on a pair: they tell whether fn* is more than a clock, and are not counted among
+        its training conditions when the claims are judged.
+        """
+        check_grouping(self.by)
+        numbers = group_numbers(self.runs, self.by)
+        found: Found = {question: [] for question in _WITHIN_PAIRS}
+        untouched: Found = {"threshold": [], "lead": []}
+        tables = []
+        for number in range(int(numbers.max(initial=-1)) + 1):
+            asked = self._ask(self.runs[numbers == number].reset_index(drop=True))
+            tables.append(asked.onsets)
+            results = {question: ask(asked) for question, ask in _WITHIN_PAIRS.items() if self._needs(question)}
+            for question, some in results.items():
+                found[question] += some
+            if "claims" in self.questions:
+                rescaled = _is_rescaled(asked.runs)
+                left = replace(asked, runs=asked.runs[~rescaled].reset_index(drop=True))
+                for question in untouched:
+                    untouched[question] += _WITHIN_PAIRS[question](left) if rescaled.any() else results[question]
+        for kind in (found, untouched):
+            kind["lead"] = corrected_leads(kind["lead"])
+        found["attractor"] = corrected_attractors(found["attractor"])
+        order = np.argsort(np.argsort(numbers, kind="stable"))
+        return pd.concat(tables, ignore_index=True).iloc[order].reset_index(drop=True), found, untouched
+
+    def _ask(self, pair: pd.DataFrame) -> Asked:
+        epochs = self.read(pair["run_id"].tolist(), self._columns)
+        return Asked(runs=pair, epochs=epochs, rule=self.rule, by=self.by, level=self.level)
+
+    def _additivity(self, onsets: pd.DataFrame) -> list[Result]:
+        return additivity_results(onsets, by=self.by, level=self.level, mix_phases=self.mix_phases)
+
+    def _needs(self, *questions: str) -> bool:
+        return "claims" in self.questions or any(question in self.questions for question in questions)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        observed = OBSERVABLES if self._needs("lead") else ()
+        return tuple(dict.fromkeys([*_BASIC, self.rule.metric, *observed]))
+
+
+def _is_rescaled(runs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Mark the runs whose features were rescaled; a factor of 1 leaves them as they were."""
+    scalings = (find_rescaling(text) for text in runs["intervention"])
+    return np.array([scaling is not None and scaling.alpha != 1 for scaling in scalings], dtype=bool)

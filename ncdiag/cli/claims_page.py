@@ -1,0 +1,143 @@
+"""The printed answer to `ncdiag analyze claims`: a row for each claim, why, and what to train next."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
+
+if TYPE_CHECKING:
+    from ncdiag.analysis.claims import Claim
+    from ncdiag.domain.onset import OnsetRule
+
+Values = Mapping[str, Any]
+
+_MAX_GROUPS = 6
+_MAX_REASONS = 4
+_LABEL_WIDTH = 26
+_PAIR = ("arch", "dataset")
+_LEGEND = (
+    "supported: all that the claim needs is shown. refuted: its opposite is shown. inconclusive: neither is, or the "
+    "runs cannot answer it fairly. not testable: no stored runs could show it. Not shown is not the same as not so."
+)
+
+
+def claims_page(results: Sequence[Values], rule: "OnsetRule") -> str:
+    """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
+    claims: dict[str, list[Values]] = {}
+    for result in results:
+        claims.setdefault(result["quantity"].removeprefix("claim_"), []).append(result)
+    rows = [["", "claim", "published", "here", "verdict"]]
+    for number, values in claims.items():
+        rows += _rows(number, values)
+    parts = [
+        paragraph(f"What these runs show of each claim of arXiv 2604.00230 ({rule})"),
+        "\n".join(layout(rows, right=[False] * 5)),
+        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims)) else []),
+        paragraph(_LEGEND),
+        "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
+    ]
+    commands = _commands(claims)
+    if commands:
+        heading = paragraph("What to train to make a claim testable, or firmer (runs that are there are not repeated)")
+        parts.append("\n".join([heading, *commands]))
+    return "\n\n".join(parts)
+
+
+def _rows(number: str, values: Sequence[Values]) -> list[list[str]]:
+    first = values[0]
+    rows = [[number, _short(number), first["published"], first["ours"], first["verdict"]]]
+    groups = values[1:]
+    names = _names([value["group"] for value in groups])
+    for value, name in list(zip(groups, names, strict=True))[:_MAX_GROUPS]:
+        rows.append(["", f"  {name}", "", value["ours"], value["verdict"]])
+    if len(groups) > _MAX_GROUPS:
+        rows.append(["", f"  and {len(groups) - _MAX_GROUPS} more", "", "", ""])
+    return rows
+
+
+def _short(number: str) -> str:
+    return _claim(number).short
+
+
+def _figures(claims: Mapping[str, Sequence[Values]]) -> list[str]:
+    """Say what the figure of each claim is that has one."""
+    known = (number for number, values in claims.items() if any(v["ours"] != "-" for v in values[1:] or values))
+    return [f"({number}) {_claim(number).here}" for number in known]
+
+
+def _claim(number: str) -> "Claim":
+    from ncdiag.analysis.claims import CLAIMS
+
+    return next(claim for claim in CLAIMS if claim.number == number)
+
+
+def _names(groups: Sequence[Values]) -> list[str]:
+    """Name groups by their architecture and data set, and by what else tells them apart."""
+    keys = list(dict.fromkeys(key for group in groups for key in group))
+    varying = [key for key in keys if key not in _PAIR and len({str(group.get(key)) for group in groups}) > 1]
+    return [_name(group, varying) for group in groups]
+
+
+def _name(group: Values, varying: Sequence[str]) -> str:
+    pair = [str(group[key]) for key in _PAIR if group.get(key) is not None]
+    rest = [f"{key}={table_cell(group[key])}" for key in varying if group.get(key) is not None]
+    text = printable(" ".join([*pair, *rest]) or "other runs")
+    return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"
+
+
+def _reasons(number: str, values: Sequence[Values]) -> list[str]:
+    """Say why, once for all groups with one reason."""
+    groups = values[1:] or values
+    names = _names([value["group"] for value in groups]) if len(groups) > 1 else [""]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for value, name in zip(groups, names, strict=True):
+        reasons.setdefault((f"{value['verdict']}: {value['reason']}.", _also(value)), []).append(name)
+    lines = []
+    for (reason, also), alike in list(reasons.items())[:_MAX_GROUPS]:
+        named = ", ".join(alike[:_MAX_GROUPS]) + (" and others" if len(alike) > _MAX_GROUPS else "")
+        start = f"{named}: {reason}" if named else reason
+        lines.append(paragraph(printable(f"{start} {also}".strip()), indent=f"  {number:<4}"))
+        number = ""
+    return lines
+
+
+def _also(value: Values) -> str:
+    """Say what else is missing, as far as it was tested; where no verdict can be given, why else it cannot."""
+    if value["verdict"] == "supported":
+        return ""
+    parts = () if value["blocked"] else value["parts"]
+    more = [*value["blocked"], *(part["lacking"] for part in parts if not part["shown"])]
+    rest = [text for text in dict.fromkeys(more) if text and text != value["reason"]]
+    return f"Also: {'; '.join(rest[:_MAX_REASONS])}." if rest else ""
+
+
+def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:
+    """Give a command for each claim, that of the group which decides it, once for claims that share one."""
+    wanted: dict[str, list[str]] = {}
+    for number, values in claims.items():
+        if values[0]["command"]:
+            wanted.setdefault(values[0]["command"], []).append(number)
+    return [line for command, numbers in wanted.items() for line in (f"  for {', '.join(numbers)}:", *_broken(command))]
+
+
+def _broken(command: str) -> list[str]:
+    lines, line = [], "   "
+    for word in _phrases(command):
+        if len(line) + 1 + len(word) > PAGE_WIDTH - 4 and line.strip():
+            lines.append(f"{line} \\")
+            line = "     "
+        line += f" {word}"
+    return [*lines, line]
+
+
+def _phrases(command: str) -> list[str]:
+    """Cut a command into options, each with its value."""
+    phrases: list[str] = []
+    for word in shlex.split(command):
+        quoted = shlex.quote(word)
+        if phrases and not word.startswith("--") and phrases[-1].startswith("--") and " " not in phrases[-1]:
+            phrases[-1] += f" {quoted}"
+        else:
+            phrases.append(quoted)
+    return phrases
