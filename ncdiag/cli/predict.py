@@ -71,17 +71,14 @@ def predict(
 
 def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
     """Give the frames of the run and of those runs of its pair that fit the filter."""
-    from ncdiag.analysis.conditions import check_grouping, group_numbers
+    from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.selection import select_runs
     from ncdiag.store.frames import epochs_frame, runs_frame
-    from ncdiag.store.runs import get_run
+    from ncdiag.store.runs import get_run, list_ids_like
 
     check_grouping(by)
-    get_run(store, run)  # says which name is nearest if there is no such run
-    runs = runs_frame(store)
-    numbers = group_numbers(runs, by)
-    pair = runs[numbers == numbers[(runs["run"] == run).to_numpy(dtype=bool)][0]]
+    pair = runs_frame(store, list_ids_like(store, get_run(store, run), by))
     chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
     chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
     return chosen, epochs_frame(store, chosen["run_id"].tolist())

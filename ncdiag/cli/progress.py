@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ncdiag.domain.records import EpochRecord, Run
 
 if TYPE_CHECKING:
-    from ncdiag.execution.worker import Listener
+    from ncdiag.execution.worker import Listener, Note
     from ncdiag.training.loop import Event
 
 SECONDS_BETWEEN_LINES = 10.0  # a log file of an overnight sweep should still be read by a person
@@ -20,21 +20,26 @@ class _Display(Protocol):
 
     def end(self, run: Run, text: str) -> None: ...
 
+    def say(self, line: str) -> None: ...
+
 
 @contextmanager
 def show_progress(points: int) -> "Iterator[Listener]":
     """Give a listener for the events of training that shows `points` runs on stderr until the context ends."""
+    from ncdiag.execution.worker import Note
     from ncdiag.training.loop import Ended, EpochDone
 
     with _terminal(points) if sys.stderr.isatty() else _plain(points) as display:
 
-        def listen(run: Run, event: "Event") -> None:
+        def listen(run: Run, event: "Event | Note") -> None:
             # whoever read stderr may have left; that is no reason to stop training
             with suppress(BrokenPipeError):
                 if isinstance(event, EpochDone):
                     display.show(run, event.record)
                 elif isinstance(event, Ended):
                     display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
+                elif isinstance(event, Note):
+                    display.say(f"ncdiag: note: {event.text}")
 
         yield listen
 
@@ -82,6 +87,9 @@ def _terminal(points: int) -> "Iterator[_Display]":
                 if everything is not None:
                     progress.advance(everything)
 
+            def say(self, line: str) -> None:
+                progress.console.print(line, markup=False, highlight=False)
+
         yield Bars()
 
 
@@ -115,6 +123,9 @@ class _Lines:
         self.ended += 1
         count = f"  ({self.ended} of {self.points})" if self.points > 1 else ""
         _say(f"{run.name}  {text}{count}")
+
+    def say(self, line: str) -> None:
+        _say(line)
 
 
 def _clock(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """`ncdiag runs`: what is in the store, and tidying up in it."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
     from ncdiag.domain.records import EpochRecord, Run
+    from ncdiag.store.engine import Store
 
 Facts = list[tuple[str, Any]]  # what is known of a run: the name of each thing, and the thing
 
@@ -38,6 +39,8 @@ _RUN_KEYS = (
     *("batch_size", "seed", "phases", "epochs_done", "device", "started_at", "seconds"),
     *("epochs_planned", "momentum", "schedule", "intervention", "origin", "reason"),
 )
+_MOST_IN_A_TABLE = 100
+_READ_AT_ONCE = 2000
 _LATEST_KEYS = ("train_loss", "train_accuracy", "test_accuracy", "feature_norm", "nc1")
 
 
@@ -47,25 +50,56 @@ def runs(store: StoreOption = "") -> None:
 
 
 @app.command("ls", epilog=show_examples("ncdiag runs ls", "ncdiag runs ls --where 'status=done and depth>=5'"))
-def list_(store: StoreOption = "", where: WhereOption = None, form: FormatOption = Format.TABLE) -> None:
+def list_(
+    store: StoreOption = "",
+    where: WhereOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=0, help="The newest N runs; 0 is all. [default: 100; all as csv or json]"
+        ),
+    ] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
     """List the runs, with their newest feature norm (fn) and NC1.
 
     A network is named by its architecture, depth and width, such as mlp 5x512.
     """
     from ncdiag.domain.filters import parse_where
     from ncdiag.store.engine import open_store
-    from ncdiag.store.latest import list_latest
-    from ncdiag.store.runs import list_runs
 
     fits = parse_where(where or "")
+    if limit is None:
+        limit = _MOST_IN_A_TABLE if form is Format.TABLE else 0
     with open_store(store) as opened:
-        stored, latest = list_runs(opened), list_latest(opened)
-    rows = [_row(run, latest.get(run.id)) for run in stored]
-    kept = [row for row in rows if fits(row)]
+        kept, seen, more = _newest_that_fit(opened, fits, limit)
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
-    empty = f"none of the {len(rows)} runs fits --where" if rows else "the store holds no runs yet"
+    empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
     emit(kept, form, name="runs", columns=COLUMNS, empty=empty)
+    if more:
+        note(f"these are the newest {len(kept)} runs; --limit 0 lists all, and --where narrows")
+
+
+def _newest_that_fit(
+    store: "Store", fits: Callable[[Mapping[str, Any]], bool], limit: int
+) -> tuple[list[dict[str, Any]], int, bool]:
+    """Give the rows of the newest runs that fit, how many runs were looked at, and whether older ones fit too.
+
+    Reads from the newest run backwards, and no further than it must: a store may hold a hundred thousand.
+    """
+    from ncdiag.store.latest import list_latest
+    from ncdiag.store.runs import list_newest_runs
+
+    kept: list[dict[str, Any]] = []
+    seen, before = 0, None
+    number = limit + 1 if limit else _READ_AT_ONCE
+    while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
+        latest = list_latest(store, [run.id for run in some])
+        rows = [_row(run, latest.get(run.id)) for run in some]
+        kept = [*filter(fits, rows), *kept]
+        seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
+    return kept[-limit:] if limit else kept, seen, bool(limit) and len(kept) > limit
 
 
 @app.command("show", epilog=show_examples("ncdiag runs show run-1", "ncdiag runs show run-1 --format json"))
@@ -75,23 +109,27 @@ def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.
     That is where it stands, its configuration, its newest metrics, and the environment it was trained in.
     """
     from ncdiag.store.engine import open_store
-    from ncdiag.store.epochs import list_epochs
     from ncdiag.store.interventions import list_interventions
+    from ncdiag.store.latest import list_latest
+    from ncdiag.store.recorder import list_pending, pending_path
     from ncdiag.store.runs import get_run
 
     with open_store(store) as opened:
         found = get_run(opened, run)
-        epochs = list_epochs(opened, found.id)
+        latest = list_latest(opened, [found.id]).get(found.id)
         changes = list_interventions(opened, found.id)
-    latest = epochs[-1] if epochs else None
+        waiting = len(list_pending(opened, found))
+        where = pending_path(opened, found.id)
     if form is Format.JSON:
         document = {**asdict(found), "run": found.name, "latest": latest and asdict(latest)}
-        emit_json({**document, "interventions": [asdict(change) for change in changes]})
+        emit_json({**document, "interventions": [asdict(change) for change in changes], "pending": waiting})
     elif form is Format.CSV:
         row = _row(found, latest)
         emit_csv([row], header=list(row))
     else:
         emit_text(_page(found, latest, [asdict(change) for change in changes]))
+    if waiting:
+        note(f"{waiting} records of {run} wait in {where}; they are stored when its training goes on or ends")
 
 
 @app.command("rm", epilog=show_examples("ncdiag runs rm run-1", "ncdiag runs rm run-1 run-2 --yes"))

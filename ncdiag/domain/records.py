@@ -140,6 +140,11 @@ class Run:
     source: str | None = None  # the file of an imported run
     finished_at: datetime | None = None
 
+    @property
+    def identity(self) -> str:
+        """Give what no run of another store has: the moment at which the run was made, and its key."""
+        return f"{self.created_at.isoformat()} {self.key}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class InterventionRecord:

@@ -9,6 +9,7 @@ when the run was made and what it is, and one of another run is never continued.
 
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,35 @@ import torch
 
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
-from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
+from ncdiag.training.checkpoint import (
+    DamagedCheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+    remove_checkpoints,
+    remove_unfinished,
+    save_checkpoint,
+    set_aside,
+)
 from ncdiag.training.loop import Checkpoint
 
 MINUTES_APART = 5.0  # what a kill without warning may cost at most, in time; writing a state takes well under a second
 
 
-def _token(run: Run) -> str:
-    """Give what no run of another store has: the moment at which the run was made, and its key."""
-    return f"{run.created_at.isoformat()} {run.key}"
+def find_state(folder: Path, run: Run, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """Give the latest state of the run that can be read, if the folder has one; those of other runs are removed.
 
-
-def find_state(folder: Path, run: Run) -> dict[str, Any] | None:
-    """Give the latest state of the run, if the folder has one; those of other runs are removed."""
+    A damaged checkpoint is renamed to `*.damaged`, and `tell` is called with a sentence about it: the one before
+    leads to the same end. Call it while holding the lock of the run: what a killed process has begun is removed.
+    """
+    remove_unfinished(folder)
     for epoch in reversed(list_checkpoints(folder)):
-        state = load_checkpoint(folder, epoch)
-        if state.get("run") == _token(run):
+        try:
+            state = load_checkpoint(folder, epoch)
+        except DamagedCheckpointError as error:
+            aside = set_aside(folder, epoch)
+            tell(f"{run.name}: {str(error).splitlines()[0]}. It was renamed to {aside.name}, and is not used")
+            continue
+        if state.get("run") == run.identity:
             return state
         remove_checkpoints(folder, [epoch])
     return None
@@ -42,7 +56,7 @@ class Keeper:
 
     def __init__(self, folder: Path, run: Run, *, every: int) -> None:
         self.folder = folder
-        self.token = _token(run)
+        self.identity = run.identity
         phases = RunSpec.from_dict(run.config).phases
         self.phase_ends = list(itertools.accumulate(phase.epochs for phase in phases))
         self.every = every
@@ -51,7 +65,7 @@ class Keeper:
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Save a state, or remember a copy of it until the next."""
-        epoch, state = checkpoint.epoch, {**checkpoint.state, "run": self.token}
+        epoch, state = checkpoint.epoch, {**checkpoint.state, "run": self.identity}
         overdue = time.monotonic() - self.saved_at > 60 * MINUTES_APART
         if checkpoint.milestone or overdue or epoch % self.every == 0:
             self._save(epoch, state)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from types import FrameType
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import NCDiagError
-from ncdiag.execution.worker import Listener, TrainingOptions, train_run
+from ncdiag.execution.worker import Listener, Note, TrainingOptions, train_run
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
 
@@ -43,16 +44,28 @@ def usable_cores() -> int:
 
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit(143)`, so that what is under way is stored as interrupted."""
+    """Turn SIGTERM into `SystemExit(143)`, so that what is under way is stored as interrupted.
+
+    While that is stored, another Ctrl-C ends the process at once, whatever it is waiting for. Another SIGTERM does not:
+    `timeout` and schedulers send two, to the process and to its group.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if signal.SIGINT in before:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a worker of a pool ignores it
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def train_all(
@@ -105,7 +118,7 @@ class _Pool:
                 for pipe in wait(list(current)):
                     assert isinstance(pipe, Connection)
                     try:
-                        message: Event | Outcome = pipe.recv()
+                        message: Event | Note | Outcome = pipe.recv()
                     except EOFError:
                         run = current.pop(pipe)
                         workers[pipe].join()
@@ -159,8 +172,8 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and terminates
     threading.Thread(target=_follow_parent, daemon=True).start()
 
-    def report(run: Run, event: Event) -> None:
-        if isinstance(event, EpochDone | Ended):
+    def report(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone | Ended | Note):
             pipe.send(event)
 
     with sigterm_as_exit(), open_store(store_url, write=True) as store:
@@ -182,3 +195,5 @@ def _follow_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)  # longer than that it waits for a store that nobody can have
+    os._exit(128 + signal.SIGTERM)

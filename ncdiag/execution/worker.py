@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,26 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, SpecError, StoreError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
-from ncdiag.store import epochs, interventions, runs
+from ncdiag.store import runs
 from ncdiag.store.engine import Store
+from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.store.recorder import Recorder
 from ncdiag.training.datasets import load_dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
 from ncdiag.training.reproducibility import environment, flushed_denormals, numeric_fingerprint
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
-Listener = Callable[[Run, Event], None]
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that happened around a run, which its user may want to know."""
+
+    text: str
+
+
+Listener = Callable[[Run, Event | Note], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +78,11 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
             return RunStatus.RUNNING
         run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
         stack.enter_context(_threads(run.fingerprint.get("threads")))
-        start = _find_start(run, store.run_folder(run.id), device, allow_inexact=options.allow_inexact)
+
+        def tell(text: str) -> None:
+            listen(run, Note(text=text))
+
+        start = _find_start(run, store.run_folder(run.id), device, tell, allow_inexact=options.allow_inexact)
         claimed = runs.claim_run(
             store,
             run.id,
@@ -84,18 +98,24 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
         stack.enter_context(_beating(store, run.id, owner))
         finish = partial(runs.finish_run, store, run.id, owner=owner)
         keeper = Keeper(store.run_folder(run.id), run, every=options.checkpoint_every)
+        recorder = Recorder(store, run, owner=owner, tell=tell)
         try:
-            for event in _train(store, run, start, options, owner, device, keeper):
+            recorder.recover(until=start.epoch if start.discard else None)
+            for event in _train(store, run, start, options, owner, device, keeper, recorder):
                 listen(run, event)
                 if isinstance(event, Ended):
+                    recorder.settle()
                     finish(status=event.status, reason=event.reason)
                     return event.status
             raise AssertionError("the loop ends every run with an Ended event")
         except (KeyboardInterrupt, SystemExit):
             with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
                 keeper.save_latest()
-            finish(status=RunStatus.INTERRUPTED, reason="stopped by a signal")
+            if recorder.settle(hurry=True):
+                finish(status=RunStatus.INTERRUPTED, reason="stopped by a signal")
             raise
+        except StoreBusyError:
+            raise  # how it ended cannot be stored either; the run is lost, and continues from what it left here
         except Exception as error:
             text = str(error) if isinstance(error, NCDiagError) else f"{type(error).__name__}: {error}"
             finish(status=RunStatus.FAILED, reason=text)
@@ -110,6 +130,7 @@ def _train(
     owner: str,
     device: torch.device,
     keeper: Keeper,
+    recorder: Recorder,
 ) -> Iterator[Event]:
     """Train a run that is ours, store what happens, and pass it on."""
     spec = RunSpec.from_dict(run.config)
@@ -128,10 +149,8 @@ def _train(
     runs.describe_data(store, run.id, owner=owner, sha256=data.sha256, sizes=data.sizes)
     states = {0: start.state} if start.state else None
     for event in train([spec], data.to(device), states=states):
-        if isinstance(event, EpochDone):
-            epochs.append_epoch(store, run.id, event.record, owner=owner)
-        elif isinstance(event, Intervened):
-            interventions.add_intervention(store, run.id, owner=owner, **asdict(event.record))
+        if isinstance(event, EpochDone | Intervened):
+            recorder.add(event.record)
         elif isinstance(event, Checkpoint):
             keeper.keep(event)
         yield event
@@ -150,12 +169,14 @@ class _Start:
         return self.state["epoch"] if self.state else 0
 
 
-def _find_start(run: Run, folder: Path, device: torch.device, *, allow_inexact: bool) -> _Start:
+def _find_start(
+    run: Run, folder: Path, device: torch.device, tell: Callable[[str], None], *, allow_inexact: bool
+) -> _Start:
     """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
 
     In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
     """
-    state = find_state(folder, run)
+    state = find_state(folder, run, tell)
     now = numeric_fingerprint(device)
     changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
     if not changed or not (state or run.epochs_done):

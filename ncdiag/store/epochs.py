@@ -31,10 +31,11 @@ def append_epochs(store: Store, records: Sequence[tuple[int, EpochRecord]], *, o
         for run_id in dict.fromkeys(run_id for run_id, _ in records):
             fence(connection, run_id, owner)
         for run_id, record in records:
-            _append(connection, run_id, record)
+            insert_epoch(connection, run_id, record)
 
 
-def _append(connection: Connection, run_id: int, record: EpochRecord) -> None:
+def insert_epoch(connection: Connection, run_id: int, record: EpochRecord) -> None:
+    """Store a record inside a write that `leases.fence` has begun; one that is there already stays as it is."""
     epochs, runs = schema.epochs, schema.runs
     # Nobody can add the row in between: the fence has locked the run until the commit.
     there = exists().where(epochs.c.run_id == run_id, epochs.c.epoch == record.epoch)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from ncdiag.errors import StoreError
 
@@ -26,7 +26,7 @@ class MissingStoreError(StoreError):
 
 
 class StoreBusyError(StoreError):
-    """Another process held the store for longer than the busy timeout; the same call may succeed later."""
+    """The store could not be had: another process held it, or its server was away. The same call may succeed later."""
 
 
 class TakenOverError(StoreError):
@@ -50,7 +50,20 @@ def explain(label: str, error: Exception) -> StoreError:
     if isinstance(error, IntegrityError):
         # Outside SQLite two writers can pass the same check together; the second try then sees what the first wrote.
         return StoreBusyError(f"the store {label} refused a row that another process has just written; try again")
+    if isinstance(error, DBAPIError) and _server_is_away(error):
+        return StoreBusyError(
+            f"the server of the store {label} is away: {_first_line(cause)}.\n"
+            "Check that it runs and can be reached, then repeat the command"
+        )
     return StoreError(f"the store {label} cannot be used: {_first_line(cause)}")
+
+
+def _server_is_away(error: DBAPIError) -> bool:
+    """Tell whether a connection broke or was refused, as when a server restarts; not that a statement failed."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # no answer came
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return str(state).startswith(("08", "57P0"))  # connection exceptions; shutting down, crashed, starting up
 
 
 def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
@@ -89,12 +102,14 @@ def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
         case sqlite3.SQLITE_NOTADB:
             return StoreError(
                 f"{label} is not an ncdiag store: its header is not that of a database. Nothing was changed.\n"
-                "Choose another --store PATH; if this was a store, restore a backup of it"
+                "Choose another --store PATH. If this was a store, restore a backup, or save what is left with\n"
+                "`ncdiag store repair FILE -o NEW.db`"
             )
         case sqlite3.SQLITE_CORRUPT:
             return StoreError(
                 f"the store {label} is damaged ({error}). Nothing was changed.\n"
-                "`ncdiag store check` shows the extent; restore a backup, and keep the damaged file"
+                "Keep the file. `ncdiag store check` shows the extent; restore a backup, or save what is left with\n"
+                "`ncdiag store repair FILE -o NEW.db`"
             )
     return StoreError(f"the store {label} cannot be used: {_first_line(error)}")
 

@@ -1,6 +1,6 @@
 """Interventions that were carried out on a network in training, with the feature norm on both sides."""
 
-from sqlalchemy import exists, insert, select
+from sqlalchemy import Connection, exists, insert, select
 
 from ncdiag.domain.records import InterventionRecord
 from ncdiag.store import schema
@@ -33,12 +33,17 @@ def add_intervention(
         feature_norm_before=feature_norm_before,
         feature_norm_after=feature_norm_after,
     )
-    table = schema.interventions
     with store.write() as connection:
         fence(connection, run_id, owner)
-        there = exists().where(table.c.run_id == run_id, table.c.epoch == epoch)
-        if not connection.scalar(select(there)):
-            connection.execute(insert(table).values(run_id=run_id, **measured_columns(record)))
+        insert_intervention(connection, run_id, record)
+
+
+def insert_intervention(connection: Connection, run_id: int, record: InterventionRecord) -> None:
+    """Store an intervention inside a write that `leases.fence` has begun; one of that epoch stays as it is."""
+    table = schema.interventions
+    there = exists().where(table.c.run_id == run_id, table.c.epoch == record.epoch)
+    if not connection.scalar(select(there)):
+        connection.execute(insert(table).values(run_id=run_id, **measured_columns(record)))
 
 
 def list_interventions(store: Store, run_id: int) -> list[InterventionRecord]:

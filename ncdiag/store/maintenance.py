@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from ncdiag.errors import StoreError
-from ncdiag.store import schema
+from ncdiag.store.consistency import list_inconsistencies
 from ncdiag.store.copying import copy_sqlite
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.faults import translated
@@ -22,7 +22,7 @@ def check_store(url: str) -> list[str]:
                 return damage
             if orphans := _orphans(connection):
                 return orphans
-        return _inconsistencies(connection)
+        return list_inconsistencies(connection)
 
 
 def _damage(store: Store, connection: Connection) -> list[str]:
@@ -38,15 +38,6 @@ def _damage(store: Store, connection: Connection) -> list[str]:
 def _orphans(connection: Connection) -> list[str]:
     rows = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return sorted({f"rows of {table} belong to no row of {parent}" for table, _, parent, _ in rows})
-
-
-def _inconsistencies(connection: Connection) -> list[str]:
-    runs, epochs = schema.runs, schema.epochs
-    last = select(epochs.c.run_id, func.max(epochs.c.epoch).label("epoch")).group_by(epochs.c.run_id).subquery()
-    found = func.coalesce(last.c.epoch, 0)
-    query = select(runs.c.name, runs.c.epochs_done, found).outerjoin(last, last.c.run_id == runs.c.id)
-    rows = connection.execute(query.where(runs.c.epochs_done != found).order_by(runs.c.id)).all()
-    return [f"{name} says that it has {done} epochs, but its last row is epoch {epoch}" for name, done, epoch in rows]
 
 
 def backup_store(url: str, target: Path) -> Path:

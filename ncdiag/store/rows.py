@@ -31,7 +31,7 @@ def measured_columns(record: EpochRecord | InterventionRecord) -> dict[str, Any]
     return {**values, **dict.fromkeys(strange), "nonfinite": strange or None}
 
 
-def measured_values(row: RowMapping) -> dict[str, Any]:
+def measured_values(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     """Give the values of a record from its columns, as they were measured."""
     restored = {name: float(word) for name, word in (row["nonfinite"] or {}).items()}
     return {name: value for name, value in row.items() if name not in ("run_id", "nonfinite")} | restored

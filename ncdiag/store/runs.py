@@ -136,6 +136,23 @@ def list_runs(store: Store, run_ids: Sequence[int] | None = None) -> list[Run]:
         ]
 
 
+def list_ids_like(store: Store, run: Run, columns: Sequence[str]) -> list[int]:
+    """Give the ids of the runs that agree with a run in all of these columns, its own among them, rising."""
+    runs = schema.runs
+    alike = [runs.c[column].is_not_distinct_from(getattr(run, column)) for column in columns]
+    with store.read() as connection:
+        return list(connection.scalars(select(runs.c.id).where(*alike).order_by(runs.c.id)))
+
+
+def list_newest_runs(store: Store, *, number: int, before: int | None = None) -> list[Run]:
+    """Give the newest runs, those with the largest ids below `before`, in the order of their ids; reads no others."""
+    ids = schema.runs.c.id
+    query = select(ids).order_by(ids.desc()).limit(number)
+    with store.read() as connection:
+        chosen = connection.scalars(query if before is None else query.where(ids < before)).all()
+        return select_runs(store, connection, ids.between(chosen[-1], chosen[0])) if chosen else []
+
+
 @retried
 def claim_run(
     store: Store,

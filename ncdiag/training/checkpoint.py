@@ -1,10 +1,12 @@
 """Checkpoints: plain tensors and numbers in one file, complete or absent, that can run no code when loaded."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import torch
@@ -13,6 +15,11 @@ from ncdiag.errors import DataError, StoreError
 
 FORMAT = 1
 _NAME = re.compile(r"epoch-(\d{6,})\.pt")
+_UNFINISHED = ".epoch-*.pt.*.tmp"
+
+
+class DamagedCheckpointError(DataError):
+    """A checkpoint that cannot be read, or that holds more than data; an earlier one may do."""
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -41,8 +48,31 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
             # torch reports a full disk as RuntimeError, not OSError
             torch.save({"format": FORMAT, **state}, temporary)
     except (OSError, RuntimeError) as error:
-        raise StoreError(f"cannot write the checkpoint {path}: {error}\nThe earlier checkpoints are intact") from error
+        raise StoreError(_unwritable(path, state, error)) from error
     return path
+
+
+def _unwritable(path: Path, state: dict[str, Any], error: Exception) -> str:
+    free = disk_usage(path.parent).free if path.parent.is_dir() else 0
+    cause = "disk full" if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else _first_line(error)
+    return (
+        f"cannot write the checkpoint {path}: {cause}.\n"
+        f"It takes {_size(state) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free there (a quota may be less).\n"
+        "The earlier checkpoints and the stored epochs are intact. Make room, then repeat the command"
+    )
+
+
+def _size(value: Any) -> int:
+    """Give the bytes of all tensors in a state."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -63,17 +93,38 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. Raises `DataError` for a damaged one, or one that holds more than data."""
+    """Read a checkpoint onto the CPU; nothing in it is executed.
+
+    Raises `DamagedCheckpointError` for one that is damaged or holds more than data, `DataError` for another format.
+    """
     path = checkpoint_path(folder, epoch)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage happens to trip over
+        raise DamagedCheckpointError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise DamagedCheckpointError(f"{path} is no checkpoint of a run")
+    if state["format"] != FORMAT:
         raise DataError(
-            f"{path} is not a readable checkpoint: {error}\nRemove it to continue from an earlier one"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise DataError(f"{path} is no checkpoint of format {FORMAT}, the one this ncdiag writes")
+            f"{path} is a checkpoint of format {state['format']}; this ncdiag reads {FORMAT}. Update ncdiag, "
+            "or remove the file to train that part again"
+        )
     return state
+
+
+def set_aside(folder: Path, epoch: int) -> Path:
+    """Rename a checkpoint that cannot be used, so that it is kept but no longer found; gives its new path."""
+    path = checkpoint_path(folder, epoch)
+    try:
+        return path.replace(path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise StoreError(f"cannot rename the damaged checkpoint {path}: {error}\nRename it by hand") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed had begun to write; no other process may be writing here."""
+    for path in folder.glob(_UNFINISHED):
+        path.unlink(missing_ok=True)
 
 
 def remove_checkpoints(folder: Path, epochs: list[int]) -> None:

@@ -41,7 +41,7 @@ def test_a_stop_saves_the_last_finished_epoch_as_it_was(store: Store, run: Run) 
     keeper.keep(state)
     state.state["weights"]["w"].fill_(99.0)  # training goes on in place
     keeper.save_latest()
-    found = find_state(folder, run)
+    found = find_state(folder, run, print)
     assert found is not None
     assert (found["epoch"], found["weights"]["w"].tolist()) == (2, [2.0, 2.0, 2.0])
 
@@ -59,13 +59,13 @@ def test_the_states_of_another_run_are_never_continued(store: Store, run: Run) -
     folder = store.run_folder(run.id)
     earlier = replace(run, created_at=run.created_at - timedelta(days=1))
     Keeper(folder, earlier, every=1).keep(state_of(5))
-    assert find_state(folder, run) is None
+    assert find_state(folder, run, print) is None
     assert list_checkpoints(folder) == []
 
 
 def test_resume_does_not_depend_on_when_the_run_was_evaluated(store: Store, run: Run) -> None:
     folder = store.run_folder(run.id)
     Keeper(folder, run, every=1).keep(state_of(5))  # the last stored row may be of epoch 1
-    found = find_state(folder, run)
+    found = find_state(folder, run, print)
     assert found is not None
     assert found["epoch"] == 5

@@ -16,13 +16,14 @@ def test_each_run_has_its_newest_record_as_it_was_measured(tmp_path: Path):
     other = EpochRecord(epoch=300, feature_norm=1.5)
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
         a, b = import_runs(store, [imported("a", first, last), imported("b", other)])
-        latest = list_latest(store)
+        latest = list_latest(store, [a.id, b.id, 77])
+        assert list_latest(store, [b.id]) == {b.id: other}
     assert latest.keys() == {a.id, b.id}
     assert latest[b.id] == other
     assert (latest[a.id].epoch, latest[a.id].nc1) == (20, math.inf)
     assert math.isnan(latest[a.id].nc3 or 0)
 
 
-def test_an_empty_store_has_none(tmp_path: Path):
+def test_an_unknown_run_has_none(tmp_path: Path):
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
-        assert list_latest(store) == {}
+        assert list_latest(store, [1]) == {}

@@ -1,0 +1,104 @@
+"""What holds between the rows of a store that ncdiag alone has written, and so shows that something else has been at it.
+
+The database itself guards keys and references; these are the promises that it does not know of.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from sqlalchemy import Connection, Double, String, cast, func, or_, select
+
+from ncdiag.domain.spec import RunSpec
+from ncdiag.errors import NCDiagError
+from ncdiag.store import schema
+
+_JSON_COLUMNS = ("config", "data", "environment", "fingerprint")
+
+
+def list_inconsistencies(connection: Connection) -> list[str]:
+    """Give a line for each run that contradicts itself: none for a store as ncdiag leaves it."""
+    return [
+        f"{name} {problem}"
+        for row in _rows(connection)
+        if (name := row["name"])
+        for problem in (*_documents(row), *_totals(row), *_gaps(connection, row))
+    ] + [f"{name} {problem}" for name, problem in _strange_epochs(connection)]
+
+
+def _rows(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Give the runs with the number and the last of their epochs, JSON as the text that is stored."""
+    runs, epochs = schema.runs, schema.epochs
+    counted = (
+        select(epochs.c.run_id, func.max(epochs.c.epoch).label("last"), func.count().label("rows"))
+        .group_by(epochs.c.run_id)
+        .subquery()
+    )
+    plain = [cast(runs.c[name], String).label(name) for name in _JSON_COLUMNS]
+    query = (
+        select(
+            *(runs.c[name] for name in ("id", "name", "key", "origin", "status", "reason")),
+            runs.c.epochs_done,
+            runs.c.epochs_planned,
+            *plain,
+            func.coalesce(counted.c.last, 0).label("last"),
+            func.coalesce(counted.c.rows, 0).label("rows"),
+        )
+        .outerjoin(counted, counted.c.run_id == runs.c.id)
+        .order_by(runs.c.id)
+    )
+    return (dict(row) for row in connection.execute(query).mappings())
+
+
+def _documents(row: dict[str, Any]) -> Iterator[str]:
+    for name in _JSON_COLUMNS:
+        try:
+            row[name] = json.loads(row[name])
+        except (TypeError, ValueError):
+            yield f"has a {name} that is no JSON"
+            row["config"] = None
+    if row["origin"] != "trained" or row["config"] is None:
+        return
+    try:
+        spec = RunSpec.from_dict(row["config"])
+    except (NCDiagError, LookupError, TypeError, ValueError):
+        yield "has a configuration that cannot be read"
+        row["config"] = None
+        return
+    if spec.key != row["key"]:
+        yield "has a configuration that is not the one of its key"
+
+
+def _totals(row: dict[str, Any]) -> Iterator[str]:
+    if row["epochs_done"] != row["last"]:
+        yield f"says that it has {row['epochs_done']} epochs, but its last row is epoch {row['last']}"
+    whole = row["epochs_done"] == row["epochs_planned"] or row["reason"]
+    if row["origin"] == "trained" and row["status"] == "done" and not whole:
+        yield f"is done after {row['epochs_done']} of {row['epochs_planned']} epochs, without a reason"
+
+
+def _gaps(connection: Connection, row: dict[str, Any]) -> Iterator[str]:
+    """Find the epochs before the last that a trained run has to have, and has not."""
+    if row["origin"] != "trained" or row["config"] is None:
+        return
+    spec = RunSpec.from_dict(row["config"])
+    ends = set(accumulate(phase.epochs for phase in spec.phases))
+    due = [epoch for epoch in range(1, row["last"] + 1) if epoch % spec.eval_every == 0 or epoch in ends]
+    if len(due) != row["rows"]:
+        found = connection.scalars(select(schema.epochs.c.epoch).where(schema.epochs.c.run_id == row["id"]))
+        missing = sorted(set(due) - set(found))
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        yield f"lacks the epochs {', '.join(map(str, missing[:5]))}{more}" if missing else "has epochs too many"
+
+
+def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Find values that are no numbers, which SQLite takes in any column."""
+    if connection.dialect.name != "sqlite":
+        return
+    runs, epochs = schema.runs, schema.epochs
+    numbers = [column for column in epochs.c if isinstance(column.type, Double)]
+    strange = or_(*(func.typeof(column).in_(("text", "blob")) for column in numbers))
+    query = select(runs.c.name, epochs.c.epoch).join(runs, runs.c.id == epochs.c.run_id).where(strange)
+    for name, epoch in connection.execute(query.order_by(runs.c.id, epochs.c.epoch).limit(20)):
+        yield name, f"has something at epoch {epoch} that is no number"

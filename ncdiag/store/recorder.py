@@ -1,0 +1,163 @@
+"""What happens to a run in training, stored as it happens, or as soon as the store can be had.
+
+Another program may hold the store for longer than a transaction waits: a database browser that is left open, a backup
+of a large file, a server that restarts. Training does not stop for that. What was measured meanwhile goes into
+`pending.jsonl` in the run's folder, a line each, on the disk before training goes on; and from there into the store at
+the next chance, at the latest when the run ends or is continued. A row that is stored already stays as it is, so a
+process that is killed between storing and deleting the lines repeats them without harm.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ncdiag.domain.records import EpochRecord, InterventionRecord, Run
+from ncdiag.domain.spec import canonical_json
+from ncdiag.errors import StoreError
+from ncdiag.store.epochs import insert_epoch
+from ncdiag.store.faults import StoreBusyError, retried
+from ncdiag.store.handle import Store, make_store
+from ncdiag.store.interventions import insert_intervention
+from ncdiag.store.leases import fence
+from ncdiag.store.rows import measured_columns, measured_values
+
+Measured = EpochRecord | InterventionRecord
+
+SECONDS_BETWEEN_TRIES = 10.0
+HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
+_KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
+
+
+def pending_path(store: Store, run_id: int) -> Path:
+    """Give the file of what was measured and could not be stored yet; there is none while nothing waits."""
+    return store.run_folder(run_id) / "pending.jsonl"
+
+
+def list_pending(store: Store, run: Run) -> list[Measured]:
+    """Give what was measured in a run and waits to be stored, in order; lines of a run of another store are left out.
+
+    A last line that a killed process has not finished is none: nothing was said to rest on it.
+    """
+    try:
+        lines = pending_path(store, run.id).read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unwritable(pending_path(store, run.id), error) from error
+    documents = (json.loads(line) for line in lines)
+    return [
+        _KINDS[document["kind"]](**measured_values(document["row"]))
+        for document in documents
+        if document["run"] == run.identity
+    ]
+
+
+class Recorder:
+    """Stores the records of one run, for the process that owns it, now or later but in their order.
+
+    `tell` is called with a sentence when records begin to wait, and when they are stored. Every method raises
+    `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`.
+    """
+
+    def __init__(self, store: Store, run: Run, *, owner: str, tell: Callable[[str], None]) -> None:
+        self.store = store
+        self.run = run
+        self.owner = owner
+        self.tell = tell
+        self.path = pending_path(store, run.id)
+        self.waiting = 0
+        self.tried_at = 0.0
+
+    def recover(self, *, until: int | None = None) -> None:
+        """Store what an earlier process of this run left waiting, as far as the epoch `until`; the rest is dropped."""
+        left = [record for record in list_pending(self.store, self.run) if until is None or record.epoch <= until]
+        if left:
+            self._store_patiently(left)
+            self.tell(f"{self.run.name}: {_count(left)} stored that had been waiting in {self.path}")
+        self._forget()
+
+    def add(self, record: Measured) -> None:
+        """Store a record, or let it wait: then it is on the disk all the same."""
+        if not self.waiting:
+            try:
+                self._store([record], self.store)
+            except StoreBusyError:
+                self.tell(
+                    f"{self.run.name}: the store {self.store.label} cannot be had; training goes on, and what it "
+                    f"measures waits in {self.path}"
+                )
+            else:
+                return
+        self._append(record)
+        if time.monotonic() - self.tried_at > SECONDS_BETWEEN_TRIES:
+            self.settle(hurry=True)
+
+    def settle(self, *, hurry: bool = False) -> bool:
+        """Store what waits, and tell whether nothing does any more.
+
+        Raises `StoreBusyError` when the store cannot be had, unless in a `hurry`.
+        """
+        if not self.waiting:
+            return True
+        records = list_pending(self.store, self.run)
+        self.tried_at = time.monotonic()
+        try:
+            if hurry:
+                self._store(records, make_store(self.store.url, write=True, busy_seconds=HURRY_SECONDS))
+            else:
+                self._store_patiently(records)
+        except StoreBusyError as error:
+            if hurry:
+                return False
+            raise StoreBusyError(
+                f"{str(error).splitlines()[0]}\n{_count(records)} of {self.run.name} wait in {self.path}.\n"
+                f"`ncdiag train --resume {self.run.name}` stores them when the store can be had"
+            ) from error
+        self._forget()
+        self.tell(f"{self.run.name}: {_count(records)} stored that had been waiting")
+        return True
+
+    def _store(self, records: Sequence[Measured], store: Store) -> None:
+        with store.write() as connection:
+            fence(connection, self.run.id, self.owner)
+            for record in records:
+                if isinstance(record, EpochRecord):
+                    insert_epoch(connection, self.run.id, record)
+                else:
+                    insert_intervention(connection, self.run.id, record)
+
+    @retried
+    def _store_patiently(self, records: Sequence[Measured]) -> None:
+        self._store(records, self.store)
+
+    def _append(self, record: Measured) -> None:
+        kind = "epoch" if isinstance(record, EpochRecord) else "intervention"
+        line = canonical_json({"run": self.run.identity, "kind": kind, "row": measured_columns(record)})
+        try:
+            with self.path.open("ab" if self.waiting else "wb") as file:
+                file.write(f"{line}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        if not self.waiting:
+            self.tried_at = time.monotonic()
+        self.waiting += 1
+
+    def _forget(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.waiting = 0
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"the file {path} cannot be used: {error.strerror}.\nCheck the disk and the permissions")
+
+
+def _count(records: Sequence[Measured]) -> str:
+    number = sum(isinstance(record, EpochRecord) for record in records)
+    return f"{number} epoch{'s' * (number != 1)}"
