@@ -10,7 +10,7 @@ from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.errors import SpecError, StoreError
 
-HELP = "Find, check, upgrade, back up and merge the stores that hold the runs."
+HELP = "Find, check, upgrade, back up, repair and merge the stores that hold the runs."
 
 app = typer.Typer(no_args_is_help=True, epilog=show_examples("ncdiag store path", "ncdiag store backup copy.db"))
 
@@ -39,7 +39,7 @@ def check(store: StoreOption = "") -> None:
         emit_text("\n".join(problems))
         raise StoreError(
             f"the store has {len(problems)} problem{'s' * (len(problems) > 1)}, listed above. Nothing was changed.\n"
-            "Keep the file, and restore a backup; `ncdiag export` saves what can still be read"
+            "Keep the file, and restore a backup; `ncdiag store repair` saves what can still be read"
         )
     note("the store is sound")
 
@@ -91,3 +91,39 @@ def merge(
         note(f"{name} is called {got} here, since another run has that name")
     for name in merged.busy:
         warn(f"{name} is being trained here and was left alone; merge again when it has ended")
+
+
+@app.command(
+    "repair",
+    epilog=show_examples(
+        "ncdiag store repair ncdiag.db -o saved.db", "ncdiag store repair /mnt/old/runs.db --output ~/runs.db"
+    ),
+)
+def repair(
+    damaged: Annotated[Path, typer.Argument(metavar="DAMAGED", show_default=False, help="The damaged file.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="NEW", show_default=False, help="The new store; must not exist yet."),
+    ],
+) -> None:
+    """Make a new store of what a damaged one still holds.
+
+    The damaged file is left as it is. Runs that lack epochs are said, and can be trained again.
+    """
+    from ncdiag.store.salvage import salvage
+
+    saved = salvage(damaged, output)
+    emit_text(str(output))
+    note(f"{_count(saved.runs, 'run')} and {_count(saved.epochs, 'epoch')} saved from {damaged}, which is unchanged")
+    if saved.runs_lost:
+        warn(f"up to {_count(saved.runs_lost, 'run')} could not be read at all")
+    if saved.incomplete:
+        names = ", ".join(saved.incomplete[:5]) + (", ..." if len(saved.incomplete) > 5 else "")
+        warn(
+            f"{_count(len(saved.incomplete), 'run')} lack{'s' * (len(saved.incomplete) == 1)} up to "
+            f"{_count(saved.epochs_lost, 'epoch')}: {names}; the command that trained them fills the gaps"
+        )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

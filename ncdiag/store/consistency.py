@@ -1,4 +1,4 @@
-"""What holds between the rows of a store that ncdiag alone has written, and so shows that something else has been at it.
+"""What holds between the rows of a store that ncdiag alone has written, and so shows what something else has done.
 
 The database itself guards keys and references; these are the promises that it does not know of.
 """
@@ -25,6 +25,12 @@ def list_inconsistencies(connection: Connection) -> list[str]:
         if (name := row["name"])
         for problem in (*_documents(row), *_totals(row), *_gaps(connection, row))
     ] + [f"{name} {problem}" for name, problem in _strange_epochs(connection)]
+
+
+def due_epochs(spec: RunSpec, last: int) -> list[int]:
+    """Give the epochs up to `last` after which a run is evaluated."""
+    ends = set(accumulate(phase.epochs for phase in spec.phases))
+    return [epoch for epoch in range(1, last + 1) if epoch % spec.eval_every == 0 or epoch in ends]
 
 
 def _rows(connection: Connection) -> Iterator[dict[str, Any]]:
@@ -82,9 +88,7 @@ def _gaps(connection: Connection, row: dict[str, Any]) -> Iterator[str]:
     """Find the epochs before the last that a trained run has to have, and has not."""
     if row["origin"] != "trained" or row["config"] is None:
         return
-    spec = RunSpec.from_dict(row["config"])
-    ends = set(accumulate(phase.epochs for phase in spec.phases))
-    due = [epoch for epoch in range(1, row["last"] + 1) if epoch % spec.eval_every == 0 or epoch in ends]
+    due = due_epochs(RunSpec.from_dict(row["config"]), row["last"])
     if len(due) != row["rows"]:
         found = connection.scalars(select(schema.epochs.c.epoch).where(schema.epochs.c.run_id == row["id"]))
         missing = sorted(set(due) - set(found))

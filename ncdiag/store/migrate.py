@@ -81,8 +81,6 @@ def upgrade(store: Store) -> tuple[str, ...]:
     An SQLite store that holds data is first copied to `<file>.bak-<revision>`. Raises `StoreError` for a store made
     by a newer ncdiag.
     """
-    from alembic import command
-
     with migrating(store) as connection:
         revision = find_revision(connection, store.label)
         if revision == schema.REVISION:
@@ -90,10 +88,24 @@ def upgrade(store: Store) -> tuple[str, ...]:
         if revision is not None and not _is_known(revision):
             raise stale_error(store.label, revision)
         notes = () if revision is None else _copy_aside(store, revision)
-        config = _alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        _migrate(connection, "head")
         return notes
+
+
+def run_migrations(store: Store, revision: str) -> None:
+    """Bring a store, which may be empty, up to a revision, without a copy. Raises `StoreError` for an unknown one."""
+    if not _is_known(revision):
+        raise stale_error(store.label, revision)
+    with migrating(store) as connection:
+        _migrate(connection, revision)
+
+
+def _migrate(connection: Connection, revision: str) -> None:
+    from alembic import command
+
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 @contextmanager

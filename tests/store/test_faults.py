@@ -108,7 +108,8 @@ def test_a_damaged_page_is_named(store, url, running, owner, record):
     with Path(url).open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (Path(url).stat().st_size - 4096))
-    with pytest.raises(StoreError, match=r"is damaged .*\n`ncdiag store check`"), open_store(url) as damaged:
+    message = r"is damaged .*\n.*`ncdiag store check`.*\n`ncdiag store repair"
+    with pytest.raises(StoreError, match=message), open_store(url) as damaged:
         list_runs(damaged)
 
 
