@@ -12,7 +12,7 @@ COMMANDS = list_commands()
 CONTRACT: dict[str, set[str]] = {
     **{name: set() for name in ("train", "sweep", "analyze", "predict", "plot", "export", "import")},
     "runs": {"ls", "show", "rm", "rename"},
-    "store": {"path", "check", "upgrade", "backup", "merge"},
+    "store": {"path", "check", "upgrade", "backup", "merge", "repair"},
 }
 
 
