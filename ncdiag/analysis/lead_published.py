@@ -11,12 +11,10 @@ from ncdiag.domain.result import Result
 
 def published_lead(data: LeadData, base: dict[str, Any]) -> list[Result]:
     """Read the lead as published: one level from the same runs, those that never cross dropped, MAE about the mean."""
-    norms = np.exp(data.logs)
-    level = np.log(norms.mean())
-    at = np.array(
-        [float(find_crossings(c, np.array([level]), between=False).epoch[0]) for c in data.of("feature_norm")]
-    )
-    leads = (data.onset - at)[np.isfinite(at)]
+    known = data.known
+    level = np.log(np.exp(data.norm_logs[known]).mean())
+    at = find_crossings(data.norm.curves, np.array([level]), between=False)[known, 0]
+    leads = (data.onset[known] - at)[np.isfinite(at)]
     dropped = int(np.isnan(at).sum())
     extra = {"margin": 0.0, "held_out": "none", "n_crossed": len(leads), "n_never": dropped}
     warnings = (

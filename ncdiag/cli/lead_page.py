@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ncdiag.cli.lead_words import alarm_words, epochs, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import p_text, pair_label, percent
+from ncdiag.cli.threshold_words import pair_label, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -13,25 +14,33 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 
 _HELD_OUT = {
-    "condition": "each condition forecast from the other conditions: a new setting",
-    "run": "each run forecast from the other runs: another seed",
+    "condition": "a new setting (each condition forecast from the other conditions)",
+    "run": "another seed (each run forecast from the other runs)",
 }
 _INTRODUCTION = (
-    "The alarm is the first epoch with fn at or below (1 + margin) fn*; its lead is how many epochs before onset that "
-    "was. The forecast of the onset is the alarm plus the median lead of other runs. fn*, leads and all else are "
-    "learned from runs that are not forecast."
+    "The alarm is the first epoch with fn at or below fn*, or below fn* plus a margin; its lead is how many epochs "
+    "later the onset came. The forecast of the onset is the alarm plus the median lead of other runs. fn*, leads and "
+    "all else are learned from runs that are not forecast."
 )
 _ZERO = (
-    "A mean lead proves nothing: fn* is the mean of fn at onset, so where fn falls steadily the mean lead at fn* "
-    "itself is 0 whatever the data. A lead at margin 0 means that fn is flat, wavers or turns before onset; a larger "
-    "margin buys as much lead as one likes. What counts is the error at that lead, beside guessing."
+    "A mean lead proves nothing. fn* is the mean of fn at onset, so where fn falls steadily the mean lead at fn* is 0 "
+    "whatever the data; a lead there means that fn is flat, wavers or turns before onset. And a margin buys as much "
+    "lead as one likes. What counts is the error of the forecast, beside guessing and beside other alarms with the "
+    "same mean lead."
 )
-_LEGEND = (
-    "lead: mean, in epochs; in time: the mean lead once the alarm is confirmed. early: share of the alarms before "
-    "onset. error: mean error of the forecast, in epochs, by the alarm of fn; guess: by the median onset of the other "
-    "runs; {m}: by an alarm of {m} with the same lead; trend: by the trend of {m} at the time of the alarm; best "
-    "other: by the best of the other observables at about the same lead, picked afterwards and so flattered."
+_COLUMNS = (
+    ("margin", "alarm at or below (1 + margin) fn*"),
+    ("lead", "mean number of epochs from the alarm to the onset"),
+    ("known", "the same from the evaluation that confirms it, in runs that have one"),
+    ("early", "share of the alarms that came before the onset"),
+    ("fn", "mean error of the forecast by the alarm of fn, in epochs"),
+    ("guess", "error of always saying the median onset of the other runs"),
+    ("{metric}", "error by an alarm on {metric} itself with the same mean lead"),
+    ("trend", "error by the trend of {metric} at the time of the alarm of fn"),
+    ("best other", "error by the best alarm on anything else, same mean lead"),
 )
+_PICKED = "The best other is picked afterwards, which flatters it."
+_SHORT = {"feature_norm_centred": "fn_centred"}
 
 
 def lead_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
@@ -39,127 +48,107 @@ def lead_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
     pairs: dict[str, list[Values]] = {}
     for result in results:
         pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
-    return "\n\n".join(
-        [
-            paragraph(f"Lead: how far ahead the feature norm announces the onset ({rule})"),
-            paragraph(_INTRODUCTION),
-            paragraph(_ZERO),
-            paragraph(_LEGEND.format(m=rule.metric)),
-            *(_block(label, values, rule.metric) for label, values in pairs.items()),
-        ]
-    )
+    explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
+    parts = [
+        paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({rule})"),
+        *(paragraph(text) for text in explained),
+    ]
+    if any(_varied(values) for values in pairs.values()):
+        parts.append(_legend(rule.metric))
+    return "\n\n".join([*parts, *(_block(label, values, rule.metric) for label, values in pairs.items())])
+
+
+def _legend(metric: str) -> str:
+    rows = [[f"  {name.format(metric=metric)}", text.format(metric=metric)] for name, text in _COLUMNS]
+    return "\n".join(["Columns:", *layout(rows, right=[False, False]), paragraph(_PICKED, indent="  ")])
+
+
+def _judged(values: Sequence[Values]) -> bool:
+    return bool(values[0]["status"] != "too_few")
+
+
+def _varied(values: Sequence[Values]) -> bool:
+    """Say whether the onsets of a pair differ, so that there is something to forecast."""
+    return any(value.get("primary", False) and value["estimate"] is not None for value in values)
 
 
 def _block(label: str, values: Sequence[Values], metric: str) -> str:
-    if len(values) == 3 and values[0]["status"] == "too_few":
-        return "\n".join([label, paragraph(f"{printable(values[0]['warnings'][0])}.", indent="  ")])
+    if not _judged(values):
+        why, *cautions = values[0]["warnings"]
+        return "\n".join([label, paragraph(f"{printable(why)}.", indent="  "), *_reminders(cautions)])
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
-    lines = [label, paragraph(f"In short: {_reading(values, kinds[0])}", indent="  ")]
-    for kind in kinds:
-        lines += _table([value for value in values if value["held_out"] == kind], kind, metric)
-    lines += _tournament([value for value in values if value["held_out"] == kinds[0]])
-    lines += [paragraph(text, indent="  ") for text in (_published(values), _specificity(values, kinds[0])) if text]
-    cautions = dict.fromkeys(
+    mine = [value for value in values if value["held_out"] == kinds[0]]
+    lines = [label, paragraph(f"In short: {guess_words(mine)}", indent="  ")]
+    if _varied(values):
+        lines.append(paragraph(alarm_words(mine, metric), indent="  "))
+        for kind in kinds:
+            lines += _table([value for value in values if value["held_out"] == kind], kind, metric)
+        lines += _landmarks(mine, metric)
+        lines += [paragraph(text, indent="  ") for text in fixed_words(mine) if text]
+    said = (published_words(values), *specificity_words(mine))
+    lines += [paragraph(text, indent="  ") for text in said if text]
+    cautions = [
         caution
-        for value in values
-        if value["held_out"] == kinds[0] and value["margin"] in (0, 0.25) and value["quantity"] in ("lead", "skill")
+        for value in mine
+        if value["margin"] in (0, 0.25) and value["quantity"] in ("lead", "skill")
         for caution in value["warnings"]
         if "by construction" not in caution and value.get("baseline") in (None, "median")
-    )
-    if cautions:
-        lines.append("  Keep in mind:")
-    return "\n".join([*lines, *(paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions)])
-
-
-def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
-    wanted = {"quantity": quantity, **said}
-    return next((value for value in values if all(value.get(key) == item for key, item in wanted.items())), None)
-
-
-def _reading(values: Sequence[Values], kind: str) -> str:
-    skill = next(value for value in values if value.get("primary") and value["held_out"] == kind)
-    rivals = [
-        value
-        for value in values
-        if value["quantity"] == "skill" and value["held_out"] == kind and value["margin"] == skill["margin"]
     ]
-    if skill["estimate"] is None:
-        return "the onsets are all at one epoch, so guessing it is always right, and no forecast can do better."
-    p = "" if skill["p"] is None else f" (p = {p_text(skill['p_holm'])}, smallest possible {p_text(skill['p_min'])})"
-    gain = percent(abs(skill["estimate"]))
-    if skill["estimate"] <= 0:
-        judged = f"the alarm of fn forecasts the onset no better than guessing: its error is {gain} larger{p}"
-    elif skill["p_holm"] is not None and skill["p_holm"] < 0.05:
-        judged = f"the alarm of fn forecasts the onset better than guessing: its error is {gain} smaller{p}"
-    else:
-        judged = f"that the alarm of fn forecasts the onset better than guessing is not shown: error {gain} smaller{p}"
-    better = sum(1 for rival in rivals if (rival["estimate"] or 0) < 0 and rival["baseline"] != "median")
-    others = sum(1 for rival in rivals if rival["baseline"] != "median")
-    return f"at a margin of {percent(skill['margin'])}, {judged}. {better} of {others} other alarms did better than fn."
+    return "\n".join([*lines, *_reminders(cautions)])
+
+
+def _reminders(cautions: Sequence[str]) -> list[str]:
+    once = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
+    return ["  Keep in mind:", *once] if once else []
 
 
 def _table(values: Sequence[Values], kind: str, metric: str) -> list[str]:
-    heading = ["    margin", "lead", "in time", "early", "error", "guess", metric, "trend", "best other"]
-    rows = [heading]
-    guess = _find(values, "mae", baseline="median")
+    rows = [["    margin", "lead", "known", "early", "fn", "guess", metric, "trend", "best other"]]
+    guess = next(value for value in values if value["quantity"] == "mae" and value["baseline"] == "median")
     for lead in (value for value in values if value["quantity"] == "lead"):
-        margin = lead["margin"]
-        errors = {v["baseline"]: v for v in values if v["quantity"] == "mae" and v["margin"] == margin}
-        others = [v for name, v in errors.items() if name not in ("fn", metric, f"{metric}_trend")]
-        best = min(others, key=lambda value: float(value["estimate"]), default=None)
+        errors = [v for v in values if v["quantity"] == "mae" and v["margin"] == lead["margin"]]
         rows.append(
             [
-                f"    {percent(margin)}",
-                _epochs(lead["estimate"]),
-                _epochs(lead["actionable"]),
+                f"    {percent(lead['margin'])}",
+                epochs(lead["estimate"]),
+                epochs(lead["actionable"]),
                 percent(lead.get("share_positive")),
-                *(_epochs(v["estimate"] if v else None) for v in (errors.get("fn"), guess, errors.get(metric))),
-                _epochs(errors[f"{metric}_trend"]["estimate"]),
-                "-" if best is None else f"{_epochs(best['estimate'])} {best['baseline']}",
+                *_errors([*errors, guess], ("fn", "median", metric, f"{metric}_trend")),
+                _best_other(errors, metric),
             ]
         )
-    table = layout(rows, right=[False, *[True] * 7, False], gap=2)
-    return [paragraph(f"Out of sample, {_HELD_OUT[kind]}:", indent="  "), *table]
+    title = f"Out of sample, for {_HELD_OUT[kind]}:"
+    return [paragraph(title, indent="  "), *layout(rows, right=[False, *[True] * 7, False])]
 
 
-def _tournament(values: Sequence[Values]) -> list[str]:
-    """Say the alarms that need no margin: fixed multiples of eps, and the train accuracy."""
-    fixed = [v for v in values if v["quantity"] == "mae" and v["margin"] is None and v["baseline"] != "median"]
-    said = [
-        f"{v['baseline']}: error {_epochs(v['estimate'])}, lead {_epochs(v['mean_lead'])}"
-        for v in fixed
-        if v["mean_lead"] is not None
-    ]
-    return [paragraph(f"Alarms that need no fn*: {'; '.join(said)}.", indent="  ")] if said else []
-
-
-def _published(values: Sequence[Values]) -> str:
-    lead, mae = _find(values, "lead", held_out="none"), _find(values, "mae", held_out="none")
-    if lead is None or mae is None or lead["estimate"] is None:
-        return ""
-    return (
-        f"As published (fn* and mean lead from the very runs that are judged): mean lead {_epochs(lead['estimate'])}, "
-        f"error {_epochs(mae['estimate'])} epochs, over {lead['n_crossed']} runs; {lead['n_never']} that never crossed "
-        "are dropped."
+def _landmarks(values: Sequence[Values], metric: str) -> list[str]:
+    """Give the table of forecasts that are asked of all runs at one epoch, when each knows as much as the others."""
+    rows = [["    at epoch", "runs", "fn", "guess", metric, "trend", "best other"]]
+    found = [value for value in values if value["quantity"] == "landmark_mae" and value["status"] == "ok"]
+    for now in dict.fromkeys(value["epoch"] for value in found):
+        errors = [value for value in found if value["epoch"] == now]
+        rows.append(
+            [
+                f"    {now:.0f}",
+                str(errors[0]["n_at_risk"]),
+                *_errors(errors, ("fn", "median", metric, f"{metric}_trend")),
+                _best_other(errors, metric),
+            ]
+        )
+    title = (
+        "Asked at the same epoch of every run that has not collapsed, from what was seen by then (errors of the "
+        "observable's trend up to its level at onset):"
     )
+    return [paragraph(title, indent="  "), *layout(rows, right=[False, *[True] * 5, False])] if len(rows) > 1 else []
 
 
-def _specificity(values: Sequence[Values], kind: str) -> str:
-    caught, quiet = (_find(values, name, margin=0.0, held_out=kind) for name in ("sensitivity", "specificity"))
-    if caught is None or quiet is None:
-        return ""
-    text = (
-        f"Crossed fn* by the onset: {caught['crossed_collapsed']} of "
-        f"{caught['crossed_collapsed'] + caught['missed_collapsed']} runs that collapsed"
-    )
-    censored = quiet["crossed_censored"] + quiet["quiet_censored"]
-    if not censored:
-        return f"{text}. No run ended without a collapse, so false alarms cannot be counted."
-    return (
-        f"{text}, and {quiet['crossed_censored']} of {censored} runs that did not (false alarms; "
-        f"specificity {percent(quiet['estimate'])}, {percent(quiet['lo'])} to {percent(quiet['hi'])})."
-    )
+def _errors(values: Sequence[Values], names: Sequence[str]) -> list[str]:
+    known = {value["baseline"]: value["estimate"] for value in values}
+    return [epochs(known.get(name)) for name in names]
 
 
-def _epochs(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+def _best_other(errors: Sequence[Values], metric: str) -> str:
+    """Name the best contender that is not in a column of its own."""
+    shown = ("fn", "median", metric, f"{metric}_trend", "nearest", "accuracy")
+    best = min((v for v in errors if v["baseline"] not in shown), key=lambda v: float(v["estimate"]), default=None)
+    return "-" if best is None else f"{epochs(best['estimate'])} {_SHORT.get(best['baseline'], best['baseline'])}"

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from ncdiag.domain.statistics import FloatArray, is_constant
@@ -13,6 +15,7 @@ from ncdiag.domain.statistics import FloatArray, is_constant
 MIN_UNITS = 4  # below, no p-value can fall below .05: 1 / 3! = .167
 _RANKS_FROM = 6  # from here on ranks, which an odd run cannot rule; below they have too few values
 _ENUMERATED = 8  # 8! = 40,320 pairings are enumerated, of more units a sample is drawn
+_DRAWN = 100  # of yet more units, Student's t says the same
 _DRAWS = 20_000
 _SAME = 1e-12
 
@@ -53,19 +56,18 @@ def less_variable(first: FloatArray, second: FloatArray) -> Comparison:
     if any(float(part @ part) <= 1e-20 * scale for part in (total, difference)):
         return Comparison(n=n, p_min=p_min, status="zero_variance")
     if n >= _RANKS_FROM:
-        total, difference = ranks(total), ranks(difference)
+        total, difference = ranks(_settled(total)), ranks(_settled(difference))
     r = correlation(total, difference)
     if math.isnan(r):
         return Comparison(n=n, p_min=p_min, status="zero_variance")
-    t = r * math.sqrt((n - 2) / max(1 - r * r, 1e-300))
-    return Comparison(n=n, p_min=p_min, r=r, p=max(float(special.stdtr(n - 2, t)), p_min))
+    return Comparison(n=n, p_min=p_min, r=r, p=max(_student_p(-r, n), p_min))
 
 
 def associated(first: FloatArray, second: FloatArray) -> Comparison:
     """Test whether two readings rise together over the same units: Spearman's r against all pairings, one-sided.
 
-    Up to 8 units every pairing is counted; beyond that 20,000 are drawn from a fixed seed, and p counts the observed
-    one with them.
+    Up to 8 units every pairing is counted; up to 100, 20,000 are drawn from a fixed seed, and p counts the observed one
+    with them; beyond that p is that of Student's t.
     """
     n = len(first)
     p_min = smallest_p(n)
@@ -75,16 +77,34 @@ def associated(first: FloatArray, second: FloatArray) -> Comparison:
         return Comparison(n=n, p_min=p_min, status="zero_variance")
     a, b = ranks(first), ranks(second)
     r = correlation(a, b)
+    if n > _DRAWN:
+        return Comparison(n=n, p_min=p_min, r=r, p=_student_p(r, n))
     centred = a - a.mean()
     observed = float(centred @ b)
     if n <= _ENUMERATED:
         orders = np.array(list(permutations(range(n))))
         p = float(np.mean(b[orders] @ centred >= observed - _SAME * abs(observed)))
     else:
-        draws = np.random.default_rng(0).permuted(np.tile(b, (_DRAWS, 1)), axis=1)
-        as_large = int(np.count_nonzero(draws @ centred >= observed - _SAME * abs(observed)))
+        as_large = int(np.count_nonzero(b[_drawn_orders(n)] @ centred >= observed - _SAME * abs(observed)))
         p, p_min = (as_large + 1) / (_DRAWS + 1), 1 / (_DRAWS + 1)
     return Comparison(n=n, p_min=p_min, r=r, p=p)
+
+
+@cache
+def _drawn_orders(n: int) -> NDArray[np.uint8]:
+    """Give random orders of n units, the same each time; shape (draws, n)."""
+    return np.random.default_rng(0).permuted(np.tile(np.arange(n, dtype=np.uint8), (_DRAWS, 1)), axis=1)
+
+
+def _student_p(r: float, n: int) -> float:
+    """Give the one-sided p of a correlation above 0, by Student's t."""
+    return float(special.stdtr(n - 2, -r * math.sqrt((n - 2) / max(1 - r * r, 1e-300))))
+
+
+def _settled(values: FloatArray) -> FloatArray:
+    """Let values be equal that differ by rounding alone: their ranks would be random."""
+    found: FloatArray = np.round(values / np.abs(values).max(), 9)
+    return found
 
 
 def sign_test(positive: int, n: int) -> float:

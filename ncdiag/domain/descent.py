@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ncdiag.domain.statistics import FloatArray
 
-_WINDOW = 0.2  # the share of the training so far whose trend is extrapolated: no unit, so any length of run will do
-_WINDOW_ROWS = 5  # ... but at least this many evaluations, as far as the phase has them
-_MIN_ROWS = 3  # two points have a line, but no sign of whether it means anything
+WINDOW = 0.2  # the share of the training so far whose trend is extrapolated: no unit, so any length of run will do
+WINDOW_ROWS = 5  # ... but at least this many evaluations, as far as the phase has them
+MIN_ROWS = 3  # two points have a line, but no sign of whether it means anything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,10 @@ def _trend(epoch: FloatArray, log: FloatArray, phases: FloatArray) -> tuple[floa
         return math.nan, math.nan
     others = np.flatnonzero(phases != phases[-1])
     in_phase = int(others[-1]) + 1 if len(others) else 0
-    recent = int(np.searchsorted(epoch, (1 - _WINDOW) * epoch[-1], side="right"))
-    first = max(min(recent, len(epoch) - _WINDOW_ROWS), in_phase)
+    recent = int(np.searchsorted(epoch, (1 - WINDOW) * epoch[-1], side="right"))
+    first = max(min(recent, len(epoch) - WINDOW_ROWS), in_phase)
     t, y = epoch[first:], log[first:]
-    if len(t) < _MIN_ROWS:
+    if len(t) < MIN_ROWS:
         return math.nan, math.nan
     centre = float(t.mean())
     slope = float((t - centre) @ y) / float((t - centre) @ (t - centre))

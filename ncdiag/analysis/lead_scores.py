@@ -1,0 +1,289 @@
+"""The figures of alarms and forecasts: lead, error, skill beside a baseline, false alarms, concordance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ncdiag.analysis.lead_data import LeadData
+from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
+from ncdiag.domain.crossing import BoolArray, count_crossings, find_confirmed
+from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
+from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import FloatArray, IntArray, clopper_pearson, group_means, t_interval
+
+QUESTION = "lead"
+_NOMINAL, _ACTUAL = 0.99, 0.93  # the t interval of absolute errors: what it says, and what it covers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A pair judged with one way of holding out; `base` are the fields that its results share.
+
+    `cautions` say what a reader must know of the onsets themselves.
+    """
+
+    data: LeadData
+    folds: IntArray
+    held_out: str
+    base: dict[str, Any]
+    level: float
+    cautions: tuple[str, ...]
+
+    def result(self, quantity: str, *, margin: float | None = None, **said: Any) -> Result:
+        """Give a result of this pair; what is not a field of a `Result` goes in by `extra`."""
+        extra = {"margin": margin, "held_out": self.held_out, **said.pop("extra", {})}
+        return Result(quantity=quantity, extra=extra, **{**self.base, "level": self.level, **said})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecasts:
+    """What one contender forecasts for each run; `asked` says when, NaN where it had to guess the median.
+
+    A contender that knows its forecast before training (`asked` None) has no lead.
+    """
+
+    name: str
+    forecast: FloatArray
+    asked: FloatArray | None = None
+
+
+def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
+    """Give the lead of the alarm at a margin: mean, spread, share above 0, and what it was once confirmed."""
+    data = judged.data
+    heard = data.known & ~alarm.silent
+    leads = (data.onset - alarm.epoch)[heard]
+    own = _own_crossings(judged, margin)
+    confirmed = (data.onset - own.confirmed)[data.known & np.isfinite(own.confirmed)]
+    extra: dict[str, Any] = {
+        "n_crossed": len(leads),
+        "n_never": int(data.known.sum()) - len(leads),
+        "n_left_censored": int(own.from_start[data.known].sum()),
+        "n_several": int((own.count[data.known] > 1).sum()),
+        "actionable": float(confirmed.mean()) if len(confirmed) else np.nan,
+        "actionable_median": float(np.median(confirmed)) if len(confirmed) else np.nan,
+        "direction": own.direction,
+    }
+    if not len(leads):
+        warnings = ("no run crossed", *judged.cautions)
+        return judged.result("lead", margin=margin, status="not_testable", extra=extra, warnings=warnings)
+    positive = clopper_pearson(int((leads > 0).sum()), len(leads), judged.level)
+    means = group_means(leads, data.condition[heard])
+    over, signs = ("conditions", means) if len(means) > 1 else ("runs", leads)
+    signs = signs[signs != 0]
+    interval = t_interval(leads, judged.level)
+    extra |= {
+        "median": float(np.median(leads)),
+        "q25": float(np.quantile(leads, 0.25)),
+        "q75": float(np.quantile(leads, 0.75)),
+        "share_positive": positive.estimate,
+        "share_lo": positive.lo,
+        "share_hi": positive.hi,
+        "p_min": 0.5 ** len(signs),
+        "over": over,
+    }
+    return judged.result(
+        "lead",
+        margin=margin,
+        estimate=interval.estimate,
+        lo=interval.lo,
+        hi=interval.hi,
+        p=sign_test(int((signs > 0).sum()), len(signs)),
+        method=f"onset minus first crossing; t interval of the mean (conservative); sign test over {over}",
+        warnings=(*_lead_cautions(extra, margin), *judged.cautions),
+        extra=extra,
+    )
+
+
+def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) -> Result:
+    """Give the mean absolute error of forecasts; runs without an onset count apart, by how much it came too early."""
+    data = judged.data
+    errors = np.abs(made.forecast - data.onset)[data.known]
+    early = np.maximum(data.end - made.forecast, 0.0)[~data.known]
+    asked = np.full(len(data.onset), np.nan) if made.asked is None else made.asked
+    leads = (data.onset - asked)[data.known & np.isfinite(asked)]
+    interval = t_interval(errors, _NOMINAL)
+    return judged.result(
+        "mae",
+        margin=margin,
+        estimate=interval.estimate,
+        lo=max(interval.lo, 0.0) if np.isfinite(interval.lo) else np.nan,
+        hi=interval.hi,
+        level=_ACTUAL,
+        method="mean |forecast - onset|; t interval at nominal 99 %, which covers about 93 %",
+        extra={
+            "baseline": made.name,
+            "median_error": float(np.median(errors)),
+            "mean_lead": float(leads.mean()) if len(leads) else np.nan,
+            "n_fallback": 0 if made.asked is None else int(np.isnan(asked[data.known]).sum()),
+            "hinge": float(early.mean()) if len(early) else np.nan,
+            "n_hinge": len(early),
+            "n_overdue": int((early > 0).sum()),
+        },
+    )
+
+
+def skill_over_guess(judged: Judged, alarm: Alarm, guess: Forecasts, margin: float) -> Result:
+    """Compare with guessing the median: onset minus alarm should vary less than onset itself."""
+    onset, heard = judged.data.onset, judged.data.known & ~alarm.silent
+    test, over = _over_units(judged, onset - alarm.epoch, onset, heard, less_variable)
+    pairing, _ = _over_units(judged, alarm.epoch, onset, heard, associated)
+    primary = margin == PRIMARY_MARGIN
+    extra = {"p_pairing": pairing.p, "p_pairing_min": pairing.p_min, "primary": primary}
+    return _skill_result(judged, alarm, guess, margin, test, over, extra)
+
+
+def skill_over(judged: Judged, alarm: Alarm, other: Forecasts, margin: float) -> Result:
+    """Compare with another contender: the errors of the alarm of fn should vary less."""
+    test, over = compare_errors(judged, alarm.forecast, other.forecast, judged.data.known)
+    return _skill_result(judged, alarm, other, margin, test, over, {"primary": False})
+
+
+def compare_errors(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> tuple[Comparison, str]:
+    """Test whether the errors of one forecast vary less than those of another, each about its own median."""
+    errors = [each - judged.data.onset for each in (own, other)]
+    first, second = (each - np.median(each[members]) for each in errors)
+    return _over_units(judged, first, second, members, less_variable)
+
+
+def skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ...]:
+    """Say what limits a test of skill."""
+    conditions = judged.base["n_conditions"]
+    if test.status == "too_few":
+        return (f"the test of skill needs {MIN_UNITS} runs that crossed, not {test.n}",)
+    if over == "runs" and conditions > 1:
+        return (f"the test of skill takes the runs of {conditions} conditions as independent",)
+    return ()
+
+
+def concordance_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
+    """Give Harrell's C between alarm and onset, over the runs with an onset and those that ended without one."""
+    share, pairs = concordance(alarm.epoch, judged.data.onset, judged.data.end)
+    return judged.result(
+        "concordance",
+        margin=margin,
+        estimate=share,
+        status="ok" if pairs else "not_testable",
+        method="Harrell's C: the share of pairs of runs in which the one with the earlier alarm collapses first",
+        extra={"n_pairs": pairs, "n_never": int(alarm.silent.sum())},
+    )
+
+
+def specificity_results(judged: Judged, alarm: Alarm, margin: float) -> list[Result]:
+    """Count the runs that crossed by their onset, and those that crossed though they never collapsed."""
+    data = judged.data
+    quiet = (data.table["state"] == "censored").to_numpy(dtype=bool)
+    n, n_quiet = int(data.known.sum()), int(quiet.sum())
+    caught = int((alarm.epoch <= data.onset)[data.known].sum())
+    false_alarms = int((~alarm.silent)[quiet].sum())
+    counts = {
+        "crossed_collapsed": caught,
+        "missed_collapsed": n - caught,
+        "crossed_censored": false_alarms,
+        "quiet_censored": n_quiet - false_alarms,
+        "overdue_censored": int((quiet & ~alarm.silent & (alarm.forecast < data.end)).sum()),
+    }
+    found = []
+    for name, count, of in (("sensitivity", caught, n), ("specificity", n_quiet - false_alarms, n_quiet)):
+        share = clopper_pearson(count, of, judged.level)
+        nothing = "no run was censored, so false alarms cannot be counted"
+        found.append(
+            judged.result(
+                name,
+                margin=margin,
+                estimate=share.estimate,
+                lo=share.lo if of else np.nan,
+                hi=share.hi if of else np.nan,
+                method="Clopper-Pearson",
+                status="ok" if of else "not_testable",
+                warnings=() if of else (nothing,),
+                extra=counts,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Crossings:
+    """How each run crosses the level of its own fold."""
+
+    confirmed: FloatArray
+    from_start: BoolArray
+    count: IntArray
+    direction: str
+
+
+def _own_crossings(judged: Judged, margin: float) -> _Crossings:
+    data, folds = judged.data, judged.folds
+    runs = len(folds)
+    confirmed, from_start, count = np.full(runs, np.nan), np.zeros(runs, dtype=bool), np.zeros(runs, dtype=np.int64)
+    ways = set()
+    for curves, members, levels in data.norm.levels(folds):
+        rows = np.isin(folds, members)
+        own = np.full(runs, -np.inf)
+        own[rows] = levels[np.searchsorted(members, folds[rows])] + np.log1p(margin)
+        confirmed[rows] = find_confirmed(curves, own, data.patience)[rows]
+        from_start[rows] = (curves.log[:, 0] <= own)[rows]
+        count[rows] = count_crossings(curves, own)[rows]
+        ways.add("falls" if curves is data.norm.curves else "rises")
+    direction = ways.pop() if len(ways) == 1 else "both"
+    return _Crossings(confirmed=confirmed, from_start=from_start, count=count, direction=direction)
+
+
+def _lead_cautions(extra: dict[str, Any], margin: float) -> tuple[str, ...]:
+    found, n = [], extra["n_crossed"] + extra["n_never"]
+    if extra["direction"] != "falls":
+        found.append("fn mostly rises towards its value at onset here, so the alarm is the first epoch at or above it")
+    if margin == 0:
+        found.append(
+            "where fn falls steadily the mean lead at fn* itself is 0 by construction, whatever the data; a lead there "
+            "means that fn is flat, wavers or turns before onset"
+        )
+    if extra["n_never"]:
+        found.append(f"{extra['n_never']} of {n} runs never crossed: their lead is not in the mean")
+    if extra["n_left_censored"]:
+        found.append(f"{extra['n_left_censored']} of {n} runs were below the level when first evaluated")
+    return tuple(found)
+
+
+def _skill_result(
+    judged: Judged,
+    alarm: Alarm,
+    other: Forecasts,
+    margin: float,
+    test: Comparison,
+    over: str,
+    extra: dict[str, Any],
+) -> Result:
+    skill = share_of_error(judged, alarm.forecast, other.forecast, judged.data.known)
+    return judged.result(
+        "skill",
+        margin=margin,
+        estimate=skill,
+        p=test.p,
+        status="zero_variance" if np.isnan(skill) else test.status,
+        method=f"1 - MAE of fn / MAE of the baseline; Pitman-Morgan test over {test.n} {over}, one-sided",
+        warnings=skill_cautions(judged, test, over),
+        extra={"baseline": other.name, "p_min": test.p_min, "n_tested": test.n, "over": over, **extra},
+    )
+
+
+def share_of_error(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> float:
+    """Give 1 - MAE / MAE of another forecast; NaN where the other has no error at all."""
+    errors = [float(np.abs(each - judged.data.onset)[members].mean()) for each in (own, other)]
+    return 1 - errors[0] / errors[1] if errors[1] > 0 else float("nan")
+
+
+def _over_units(
+    judged: Judged,
+    first: FloatArray,
+    second: FloatArray,
+    members: BoolArray,
+    test: Callable[[FloatArray, FloatArray], Comparison],
+) -> tuple[Comparison, str]:
+    """Test over condition means where there are enough of them: runs of one condition are not independent."""
+    conditions = judged.data.condition[members]
+    if len(np.unique(conditions)) >= MIN_UNITS:
+        return test(group_means(first[members], conditions), group_means(second[members], conditions)), "conditions"
+    return test(first[members], second[members]), "runs"

@@ -1,0 +1,136 @@
+"""What the page of `ncdiag analyze lead` says in sentences; each takes the results of one pair."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ncdiag.cli.threshold_words import p_text, percent
+
+Values = Mapping[str, Any]
+
+_SHOWN = 0.05
+
+
+def guess_words(values: Sequence[Values]) -> str:
+    """Say whether the alarm of fn forecasts better than guessing, by the one test that was fixed beforehand."""
+    skill = _primary(values)
+    if skill["estimate"] is None:
+        return (
+            "all runs collapsed at the same epoch, so guessing it is always right, no forecast can do better, and any "
+            "lead is as good as any other."
+        )
+    alarm = f"at a margin of {percent(skill['margin'])} the alarm of fn"
+    p = "" if skill["p"] is None else f" (p = {p_text(skill['p_holm'])}, smallest possible {p_text(skill['p_min'])})"
+    gain = percent(abs(skill["estimate"]))
+    if skill["estimate"] <= 0:
+        return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."
+    if skill["p_holm"] is not None and skill["p_holm"] < _SHOWN:
+        return f"{alarm} forecasts the onset better than guessing: its error is {gain} smaller{p}."
+    return f"that {alarm} forecasts the onset better than guessing is not shown: error {gain} smaller{p}."
+
+
+def alarm_words(values: Sequence[Values], metric: str) -> str:
+    """Say whether fn does better than alarms on other observables at the same mean lead, the metric first."""
+    margin = _primary(values)["margin"]
+    rivals = [
+        value
+        for value in values
+        if value["quantity"] == "skill"
+        and value["margin"] == margin
+        and value["baseline"] not in ("median", "nearest", f"{metric}_trend")
+    ]
+    against = next((value for value in rivals if value["baseline"] == metric), None)
+    better = sum(1 for value in rivals if (value["estimate"] or 0) < 0)
+    count = f"{better} of {len(rivals)} other observables did better than fn"
+    if against is None or against["estimate"] is None:
+        return f"At the same mean lead, {count}." if rivals else "No other observable was stored to compare fn with."
+    own, other = (_error(values, name, margin) for name in ("fn", metric))
+    errors = f"{epochs(own)} epochs by fn, {epochs(other)} by {metric}"
+    if against["estimate"] <= 0:
+        beside = "as much" if own == other else "less"
+        said = f"an alarm on {metric} itself errs {beside}, so fn shows nothing that it does not"
+    elif against["p"] is not None and against["p"] < _SHOWN:
+        said = f"an alarm on {metric} itself errs more: fn adds something (p = {p_text(against['p'])})"
+    else:
+        said = f"that fn errs less than an alarm on {metric} itself is not shown (p = {p_text(against['p'])})"
+    return f"At the same mean lead, {said} ({errors}); {count}."
+
+
+def fixed_words(values: Sequence[Values]) -> list[str]:
+    """Say what contenders without fn* do (multiples of eps, accuracy, the nearest condition), then the order."""
+    fixed = [value for value in values if value["quantity"] == "mae" and value["margin"] is None]
+    nearest = next((value for value in fixed if value["baseline"] == "nearest"), None)
+    alarms = [
+        f"{value['baseline']}: error {epochs(value['estimate'])}, lead {epochs(value['mean_lead'])}"
+        for value in fixed
+        if value["mean_lead"] is not None
+    ]
+    found = [f"Alarms that need no fn*: {'; '.join(alarms)}."] if alarms else []
+    if nearest is not None:
+        found.append(
+            "Without looking at the run at all, by the median onset of the condition most like its own: error "
+            f"{epochs(nearest['estimate'])}."
+        )
+    order = next((value for value in values if value["quantity"] == "concordance" and value["margin"] == 0), None)
+    if order is not None and order["estimate"] is not None:
+        found.append(
+            f"Order: of two runs, the one that reaches fn* first collapses first in {percent(order['estimate'])} of "
+            f"{order['n_pairs']} pairs (50% is chance)."
+        )
+    return found
+
+
+def published_words(values: Sequence[Values]) -> str:
+    """Say the published reading, and what it left out."""
+    lead, mae = (_find(values, quantity, held_out="none") for quantity in ("lead", "mae"))
+    if lead is None or mae is None or lead["estimate"] is None:
+        return ""
+    return (
+        f"As published (fn* and mean lead from the very runs that are judged): mean lead {epochs(lead['estimate'])}, "
+        f"error {epochs(mae['estimate'])} epochs, over {lead['n_crossed']} runs; {lead['n_never']} that never crossed "
+        "are dropped."
+    )
+
+
+def specificity_words(values: Sequence[Values]) -> list[str]:
+    """Say how many runs crossed fn* with and without a collapse, and what was forecast for those without one."""
+    caught, quiet = (_find(values, name, margin=0.0) for name in ("sensitivity", "specificity"))
+    if caught is None or quiet is None:
+        return []
+    text = (
+        f"Crossed fn* by the onset: {caught['crossed_collapsed']} of "
+        f"{caught['crossed_collapsed'] + caught['missed_collapsed']} runs that collapsed"
+    )
+    censored = quiet["crossed_censored"] + quiet["quiet_censored"]
+    if not censored:
+        return [f"{text}. No run ended without a collapse, so false alarms cannot be counted."]
+    found = [
+        f"{text}, and {quiet['crossed_censored']} of {censored} runs that did not: false alarms, of which "
+        f"{quiet['overdue_censored']} are past the onset that fn forecast (specificity {percent(quiet['estimate'])}, "
+        f"{percent(quiet['lo'])} to {percent(quiet['hi'])})."
+    ]
+    own, guess = _find(values, "mae", margin=0.0, baseline="fn"), _find(values, "mae", baseline="median")
+    if own is not None and guess is not None and own["hinge"] is not None:
+        found.append(
+            f"For the {own['n_hinge']} runs that ended without an onset, forecasts were too early by at least "
+            f"{epochs(own['hinge'])} epochs on average by fn at fn*, {epochs(guess['hinge'])} by guessing."
+        )
+    return found
+
+
+def epochs(value: float | None) -> str:
+    """Write a number of epochs: one decimal below 10, `-` where there is none."""
+    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+
+
+def _primary(values: Sequence[Values]) -> Values:
+    return next(value for value in values if value.get("primary"))
+
+
+def _error(values: Sequence[Values], baseline: str, margin: float) -> float | None:
+    found = _find(values, "mae", baseline=baseline, margin=margin)
+    return None if found is None else found["estimate"]
+
+
+def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
+    wanted = {"quantity": quantity, **said}
+    return next((value for value in values if all(value.get(key) == item for key, item in wanted.items())), None)
