@@ -31,7 +31,7 @@ _ZERO = (
 _COLUMNS = (
     ("margin", "alarm at or below (1 + margin) fn*"),
     ("lead", "mean number of epochs from the alarm to the onset"),
-    ("known", "the same from the evaluation that confirms it, in runs that have one"),
+    ("known", "the same once it is confirmed, over the runs in which it was"),
     ("early", "share of the alarms that came before the onset"),
     ("fn", "mean error of the forecast by the alarm of fn, in epochs"),
     ("guess", "error of always saying the median onset of the other runs"),

@@ -170,3 +170,103 @@ def test_a_factor_on_the_features_changes_no_lead(make_frames, make_run):
     norms = np.array([1.0, 1.1, 0.95, 1.2, 1.05, 0.9])
     small, large = (leads(make_frames(world(make_run, RATES, [0.01] * 6, k * norms))) for k in (1, 7))
     assert [r.estimate for r in large] == pytest.approx([r.estimate for r in small], nan_ok=True)
+
+
+def test_the_nearest_condition_forecasts_what_its_runs_did(make_frames, make_run):
+    """Three depths with two runs each: another seed is forecast by its twin, a new depth by the nearest others."""
+    onset = RATES * math.log(100)
+    found = leads(make_frames(world(make_run, RATES, [0.01] * 6, depth=[2, 2, 3, 3, 8, 8])))
+    by_run = pick(found, "mae", margin=None, held_out="run", baseline="nearest")
+    assert by_run.estimate == pytest.approx(np.abs(np.diff(onset)[::2]).mean())
+    by_condition = pick(found, "mae", margin=None, held_out="condition", baseline="nearest")
+    near = [onset[2:4].mean(), np.median(onset[[0, 1, 4, 5]]), onset[2:4].mean()]  # ranks: 3 lies midway
+    assert by_condition.estimate == pytest.approx(np.abs(onset - np.repeat(near, 2)).mean())
+    for margin in MARGINS:
+        against = pick(found, "skill", margin=margin, held_out="condition", baseline="nearest")
+        fn = pick(found, "mae", margin=margin, held_out="condition", baseline="fn")
+        assert against.estimate == pytest.approx(1 - fn.estimate / by_condition.estimate)
+    alone = leads(make_frames(world(make_run, RATES, [0.01] * 6)))
+    assert not [r for r in alone if r.extra.get("baseline") == "nearest"]  # one condition: the guess itself
+
+
+def test_at_a_landmark_a_straight_line_is_forecast_without_error(make_frames, make_run):
+    found = leads(make_frames(world(make_run, RATES, [0.01] * 6)))
+    onset = RATES * math.log(100)
+    for share in (0.25, 0.5, 0.75):
+        about = {"landmark": share, "held_out": "run"}
+        now = share * np.median(onset)
+        late = onset[onset > now]
+        guess = np.mean([abs(np.median(late[late != t]) - t) for t in late])
+        errors = {name: pick(found, "landmark_mae", baseline=name, **about) for name in ("fn", "nc1_trend", "median")}
+        assert errors["fn"].estimate == pytest.approx(0, abs=1e-6)
+        assert errors["nc1_trend"].estimate == pytest.approx(0, abs=1e-6)
+        assert errors["median"].estimate == pytest.approx(guess)
+        assert (errors["fn"].extra["epoch"], errors["fn"].extra["n_at_risk"]) == (pytest.approx(now), len(late))
+        assert pick(found, "landmark_skill", baseline="median", **about).estimate == pytest.approx(1)
+
+
+def test_a_landmark_sees_nothing_of_what_comes_after(make_frames, make_run):
+    runs = world(make_run, RATES, [0.01] * 6)
+    early = leads(make_frames(runs))
+    for run in runs.values():
+        onset = run["epoch"][next(i for i, value in enumerate(run["nc1"]) if value < 0.01)]
+        norm = run["feature_norm"]
+        run["feature_norm"] = [
+            9.0 if 30 < t < onset - 1 else value for t, value in zip(run["epoch"], norm, strict=True)
+        ]
+    late = leads(make_frames(runs))
+    about = {"landmark": 0.25, "held_out": "run", "baseline": "fn"}
+    assert pick(early, "landmark_mae", **about).extra["epoch"] < 30
+    assert pick(late, "landmark_mae", **about).estimate == pick(early, "landmark_mae", **about).estimate
+
+
+def test_no_forecast_lies_before_the_epoch_at_which_it_is_asked(make_frames, make_run):
+    """The last run learned at once; its alarm plus the lag of the others is long past at the landmark."""
+    rates = np.array([20, 20.5, 21, 21.5, 22, 30])
+    runs = world(make_run, rates, [0.01] * 6)
+    for run, learned in zip(runs.values(), [70, 70, 70, 70, 70, 1], strict=True):
+        run["train_accuracy"] = [1.0 if t >= learned else 0.9 for t in run["epoch"]]
+    onset, learned = rates * math.log(100), np.array([70, 70, 70, 70, 70, 1])
+    now = 0.75 * np.median(onset)
+    lag = [np.median(np.delete(onset - learned, i)) for i in range(6)]
+    assert learned[5] + lag[5] < now
+    errors = np.abs(np.maximum(learned + lag, now) - onset)
+    found = pick(leads(make_frames(runs)), "landmark_mae", landmark=0.75, held_out="run", baseline="accuracy")
+    assert found.estimate == pytest.approx(errors.mean())
+
+
+def test_a_landmark_with_few_runs_at_risk_says_so(make_frames, make_run):
+    found = leads(make_frames(world(make_run, [10.0, 11, 40, 41], [0.01] * 4)))
+    last = pick(found, "landmark_mae", landmark=0.75, held_out="run")
+    assert (last.status, last.extra["n_at_risk"]) == ("too_few", 2)
+
+
+def test_runs_without_an_onset_count_by_how_much_a_forecast_was_too_early(make_frames, make_run):
+    """Guessing says 96.7 (the median onset of six) for a run that ends at 200 without an onset: 103.3 too early."""
+    runs = {**world(make_run, RATES, [0.01] * 6), "open": make_run(90.0, norm=50.0)}
+    found = leads(make_frames(runs))
+    guess = pick(found, "mae", margin=None, held_out="run", baseline="median")
+    assert guess.extra["hinge"] == pytest.approx(200 - np.median(RATES) * math.log(100))
+    assert (guess.extra["n_hinge"], guess.extra["n_overdue"]) == (1, 1)
+    errors = [abs(np.median(np.delete(RATES, i)) - RATES[i]) * math.log(100) for i in range(6)]
+    assert guess.estimate == pytest.approx(np.mean(errors))  # the open run teaches nothing
+
+
+def test_an_alarm_in_the_order_of_the_onsets_is_fully_concordant(make_frames, make_run):
+    runs = {**world(make_run, RATES, [0.01] * 6), "open": make_run(90.0, norm=50.0)}
+    share = pick(leads(make_frames(runs)), "concordance", margin=0.25, held_out="run")
+    assert (share.estimate, share.extra["n_pairs"]) == (1.0, 21)
+
+
+def test_what_limits_the_onsets_is_said_with_the_lead(make_frames, make_run):
+    runs = {**world(make_run, RATES, [0.01] * 6), "bad": make_run(20.0, status="diverged", epochs=30)}
+    lead = pick(leads(make_frames(runs)), "lead", margin=0.0, held_out="run")
+    assert "1 of 7 runs diverged" in lead.warnings
+
+
+def test_a_norm_that_rises_alarms_from_below(make_frames, make_run):
+    """ln fn rises by .01 an epoch to 0 at onset: a margin of 25 % is reached ln 1.25 / .01 epochs before."""
+    lead = pick(leads(make_frames(world(make_run, RATES, [-0.01] * 6))), "lead", margin=0.25, held_out="run")
+    assert lead.estimate == pytest.approx(math.log(1.25) / 0.01, abs=1e-6)
+    assert lead.extra["direction"] == "rises"
+    assert math.log(1.25) / 0.01 - 3 < lead.extra["actionable"] < math.log(1.25) / 0.01 - 2 + 1e-9

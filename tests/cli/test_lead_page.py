@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import pytest
 from clihelp import Cli
 
 from ncdiag.cli.lead_page import lead_page
@@ -21,11 +20,15 @@ def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
     page = flat(answer.out)
     for said in (
         "A mean lead proves nothing",
-        "the mean lead at fn* itself is 0 whatever the data",
+        "the mean lead at fn* is 0 whatever the data",
         "In short: at a margin of 25%",
         "each run forecast from the other runs",
+        "Asked at the same epoch of every run that has not collapsed",
+        "At the same mean lead, an alarm on nc1 itself errs",
+        "by the median onset of the condition most like its own",
+        "collapses first in",
         "As published (fn* and mean lead from the very runs that are judged)",
-        "1 runs that did not",
+        "1 of 1 runs that did not: false alarms",
     ):
         assert said in page
     assert [line.split()[0] for line in answer.out.splitlines() if line.startswith("    ") and "%" in line][:5] == [
@@ -48,29 +51,17 @@ def test_a_pair_with_few_onsets_says_what_is_missing():
     assert "2 runs with an onset" in lead_page(few, OnsetRule())
 
 
-def judged(estimate: float, p: float) -> list[Result]:
+def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
     about = {"held_out": "run", "margin": 0.25}
-    skill = {**about, "baseline": "median", "primary": True, "p_holm": p, "p_min": 0.01}
-    rival = {**about, "baseline": "nc1", "primary": False}
-    return [
-        Result(quantity="skill", estimate=estimate, p=p, extra=skill, **PAIR),
-        Result(quantity="skill", estimate=-0.2, p=0.9, extra=rival, **PAIR),
+    same = [
+        Result(quantity="skill", status="zero_variance", extra={**about, "baseline": "median", "primary": True}, **PAIR)
     ]
+    page = flat(lead_page(same, OnsetRule()))
+    assert "all runs collapsed at the same epoch, so guessing it is always right" in page
+    assert "Columns" not in page
 
 
-@pytest.mark.parametrize(
-    ("estimate", "p", "said"),
-    [
-        (0.5, 0.01, "forecasts the onset better than guessing: its error is 50% smaller (p = .01"),
-        (0.5, 0.3, "better than guessing is not shown: error 50% smaller (p = .3, smallest possible .01)"),
-        (-0.5, 0.9, "no better than guessing: its error is 50% larger"),
-        (float("nan"), 0.5, "guessing it is always right"),
-    ],
-)
-def test_the_reading_follows_skill_and_p(estimate: float, p: float, said: str):
-    page = flat(lead_page(judged(estimate, p), OnsetRule()))
-    assert said in page
-
-
-def test_the_reading_counts_the_alarms_that_did_better():
-    assert "1 of 1 other alarms did better than fn." in flat(lead_page(judged(0.5, 0.3), OnsetRule()))
+def test_where_nothing_collapsed_the_page_is_short(cli: Cli, store: Path):
+    answer = cli("analyze", "lead", "--eps", "1e-6")
+    assert "0 runs with an onset" in answer.out
+    assert "Columns" not in answer.out

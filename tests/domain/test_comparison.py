@@ -72,3 +72,20 @@ def test_no_signs_are_no_test():
 def test_equal_values_share_their_rank():
     values = np.array([3.0, 1.0, 3.0, 2.0])
     assert ranks(values).tolist() == stats.rankdata(values).tolist()
+
+
+def test_rounding_decides_no_rank():
+    """Differences are exactly -1, 0 and 1 here, up to what 0.1 + 0.2 leaves over."""
+    plain = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
+    other = plain + np.array([0, 1, 0, -1, 0, 1, 0, -1])
+    shifted = less_variable(plain / 10 + 0.2, other / 10 + 0.7)
+    assert shifted.p == pytest.approx(less_variable(plain, other).p)
+
+
+def test_many_units_are_tested_by_students_t():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=150)
+    second = 0.2 * first + rng.normal(size=150)
+    expected = stats.spearmanr(first, second, alternative="greater")
+    found = associated(first, second)
+    assert (found.r, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))

@@ -117,7 +117,7 @@ def test_values_at_epochs_are_those_of_each_curve_alone(seed):
     at[0] = np.nan if seed % 5 == 0 else at[0]
     expected = [
         Curve(epoch=curves.epoch[i, :n], log=curves.log[i, :n], switched=curves.switched[i, :n]).at(at[i])
-        if at[i] == at[i]
+        if not math.isnan(at[i])
         else math.nan
         for i, n in enumerate(lengths)
     ]

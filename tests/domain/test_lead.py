@@ -66,16 +66,16 @@ def test_levels_directions_and_leads_are_what_a_loop_over_folds_finds(seed):
     for fold in range(count):
         outside = [i for i in range(n) if folds[i] != fold]
         means = [
-            np.mean([logs[i] for i in outside if condition[i] == c and logs[i] == logs[i]])
-            for c in sorted({condition[i] for i in outside if logs[i] == logs[i]})
+            np.mean([logs[i] for i in outside if condition[i] == c and not math.isnan(logs[i])])
+            for c in sorted({condition[i] for i in outside if not math.isnan(logs[i])})
         ]
         assert levels[fold] == pytest.approx(np.mean(means) if means else math.nan, nan_ok=True)
         assert directions[fold] == (1 if sum(falls[i] for i in outside) >= 0 else -1)
         row = []
         for place in range(offsets):
             values = [onset[i] - reached[i, fold, place] for i in outside]
-            heard = [value for value in values if value == value]
-            of = sum(onset[i] == onset[i] for i in outside)
+            heard = [value for value in values if not math.isnan(value)]
+            of = sum(not math.isnan(onset[i]) for i in outside)
             row.append(np.mean(heard) if heard and 2 * len(heard) >= of else math.nan)
         leads.append(row)
     assert mean_leads(onset, reached, folds) == pytest.approx(np.array(leads), nan_ok=True)

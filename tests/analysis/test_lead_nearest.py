@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from ncdiag.analysis.lead_nearest import condition_places, nearest_forecast
+
+
+def distances(frame):
+    places = condition_places(frame)
+    return np.minimum(np.abs(places[:, None] - places[None]), 1.0).sum(axis=2)
+
+
+def test_numbers_go_by_rank_and_words_by_being_the_same(make_frames, make_run):
+    runs, _ = make_frames(
+        {
+            "a": make_run(weight_decay=0.0, activation="relu"),
+            "b": make_run(weight_decay=1e-5, activation="relu"),
+            "c": make_run(weight_decay=1e-2, activation="tanh"),
+            "d": make_run(weight_decay=None, activation="relu"),
+        }
+    )
+    found = distances(runs)
+    assert found[0] == pytest.approx([0, 0.5, 2, 1])
+    assert found[1, 2] == pytest.approx(1.5)
+    assert found[2, 3] == pytest.approx(2)
+
+
+def test_equally_near_conditions_count_together_and_open_runs_teach_nothing(make_frames, make_run):
+    runs, _ = make_frames({str(i): make_run(depth=depth) for i, depth in enumerate((2, 4, 6, 6))})
+    onset = np.array([10.0, 50, 30, np.nan])
+    folds = np.array([0, 1, 2, 2])
+    assert nearest_forecast(runs, onset, folds).tolist() == [50, 20, 50, 50]

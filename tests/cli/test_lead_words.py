@@ -1,0 +1,106 @@
+import pytest
+
+from ncdiag.cli.lead_words import (
+    alarm_words,
+    epochs,
+    fixed_words,
+    guess_words,
+    published_words,
+    specificity_words,
+)
+
+
+def skill(estimate, p, baseline="median", **more):
+    about = {"quantity": "skill", "margin": 0.25, "p_holm": p, "p_min": 0.01, "primary": baseline == "median"}
+    return {**about, "estimate": estimate, "p": p, "baseline": baseline, **more}
+
+
+def mae(baseline, estimate, margin=0.25, **more):
+    return {"quantity": "mae", "margin": margin, "baseline": baseline, "estimate": estimate, **more}
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "said"),
+    [
+        (0.5, 0.01, "the alarm of fn forecasts the onset better than guessing: its error is 50% smaller (p = .01"),
+        (0.5, 0.3, "better than guessing is not shown: error 50% smaller (p = .3, smallest possible .01)"),
+        (-0.5, 0.9, "no better than guessing: its error is 50% larger"),
+        (0.5, None, "is not shown: error 50% smaller."),
+        (None, None, "guessing it is always right"),
+    ],
+)
+def test_the_reading_follows_skill_and_p(estimate, p, said):
+    assert said in guess_words([skill(estimate, p)])
+
+
+def test_the_p_that_decides_is_the_corrected_one():
+    assert "not shown" in guess_words([skill(0.5, 0.04, p_holm=0.08)])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "said"),
+    [
+        (
+            -0.2,
+            0.9,
+            "an alarm on nc1 itself errs less, so fn shows nothing that it does not (12 epochs by fn, 10 by nc1)",
+        ),
+        (0.2, 0.3, "that fn errs less than an alarm on nc1 itself is not shown (p = .3)"),
+        (0.2, 0.01, "an alarm on nc1 itself errs more: fn adds something (p = .01)"),
+        (None, None, "At the same mean lead, 1 of 2 other observables did better than fn."),
+    ],
+)
+def test_fn_is_set_against_the_metric_at_the_same_lead(estimate, p, said):
+    rivals = [skill(estimate, p, "nc1"), skill(-0.1, 0.5, "nc3"), skill(-0.3, 0.5, "nearest")]
+    text = alarm_words([skill(0.1, 0.1), *rivals, mae("fn", 12.0), mae("nc1", 10.0)], "nc1")
+    assert said in text
+    assert "of 2 other observables" in text  # the nearest condition is not an observable
+
+
+def test_equal_errors_are_not_called_less():
+    text = alarm_words([skill(0.1, 0.1), skill(0.0, 0.5, "nc1"), mae("fn", 10.0), mae("nc1", 10.0)], "nc1")
+    assert "errs as much" in text
+
+
+def test_without_another_observable_that_is_said():
+    assert "No other observable was stored" in alarm_words([skill(0.1, 0.1)], "nc1")
+
+
+def test_what_needs_no_level_and_the_order():
+    order = {"quantity": "concordance", "margin": 0, "estimate": 0.71, "n_pairs": 45}
+    fixed = [mae("median", 9.0, None, mean_lead=None), mae("nc1<3eps", 5.0, None, mean_lead=40.0)]
+    said = fixed_words([*fixed, mae("nearest", 8.0, None, mean_lead=None), order])
+    assert said[0] == "Alarms that need no fn*: nc1<3eps: error 5.0, lead 40."
+    assert said[1].endswith("of the condition most like its own: error 8.0.")
+    assert "in 71% of 45 pairs" in said[2]
+
+
+def test_the_published_reading_names_what_it_dropped():
+    lead = {"quantity": "lead", "held_out": "none", "estimate": 78.0, "n_crossed": 10, "n_never": 2}
+    text = published_words([lead, mae("fn", 38.0, 0.0, held_out="none")])
+    assert "mean lead 78, error 38 epochs, over 10 runs; 2 that never crossed are dropped" in text
+    assert published_words([]) == ""
+
+
+def test_false_alarms_are_told_from_those_that_are_overdue():
+    counts = {
+        "margin": 0.0,
+        "crossed_collapsed": 10,
+        "missed_collapsed": 2,
+        "crossed_censored": 7,
+        "quiet_censored": 11,
+        "overdue_censored": 6,
+    }
+    shares = [
+        {"quantity": name, "estimate": 0.611, "lo": 0.357, "hi": 0.827, **counts}
+        for name in ("sensitivity", "specificity")
+    ]
+    errors = [mae("fn", 12.0, 0.0, hinge=265.0, n_hinge=18), mae("median", 12.0, None, hinge=282.0, n_hinge=18)]
+    crossed, early = specificity_words([*shares, *errors])
+    assert "10 of 12 runs that collapsed, and 7 of 18 runs that did not: false alarms, of which 6 are past" in crossed
+    assert "too early by at least 265 epochs on average by fn at fn*, 282 by guessing" in early
+    assert specificity_words([]) == []
+
+
+def test_epochs_are_written_as_precisely_as_they_are_worth():
+    assert [epochs(value) for value in (None, 3.14, 9.96, -123.4)] == ["-", "3.1", "10", "-123"]

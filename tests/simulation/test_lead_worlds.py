@@ -1,0 +1,111 @@
+"""What the tests of `analyze lead` promise, on worlds whose truth is known.
+
+In the world "clock" ln fn is the same falling function of the epoch in every run, up to noise, and the onset has nothing
+to do with it: fn varies little at onset, and forecasts nothing. In "late" it is flatter still, with long mean leads. In
+"causal" each run's fn falls at a pace of its own, and ln NC1 follows fn down to eps at fn*.
+"""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.analysis.leads import lead_results
+from ncdiag.domain.onset import OnsetRule
+
+pytestmark = pytest.mark.slow
+
+TRIALS = 300
+EPOCHS = np.arange(2, 401, 2)
+KNOWN = {"arch": "mlp", "dataset": "simulated", "phases": "mse:400", "status": "done", "origin": "trained"}
+UNKNOWN = ("seed", "device", "data_sha256")
+
+
+def noise(rng, sd):
+    """Autoregressive noise: what one evaluation is off by, the next is by half of it."""
+    steps = rng.normal(0, sd * np.sqrt(1 - 0.25), len(EPOCHS))
+    found = np.zeros(len(EPOCHS))
+    for i in range(1, len(EPOCHS)):
+        found[i] = 0.5 * found[i - 1] + steps[i]
+    return found
+
+
+def one_run(world, rng):
+    """Give ln fn and ln NC1 of a run; in every world the median onset is about 200, with a spread of 15 %."""
+    pace = np.exp(rng.normal(0, 0.15))
+    if world == "causal":
+        norm = np.log(5) * np.exp(-EPOCHS * pace / 120)  # ln fn - ln fn*, and about 0.3 when NC1 gets to eps
+        gap = norm - 0.3 - rng.normal(0, 0.03)
+        return norm + noise(rng, 0.01), np.log(0.01) + 4 * gap + noise(rng, 0.05)
+    flat = 120 if world == "clock" else 60
+    norm = np.log(5) * np.exp(-EPOCHS / flat)
+    return norm + noise(rng, 0.01), np.log(0.01) * EPOCHS / (200 * pace) + noise(rng, 0.05)
+
+
+def simulate(world, n, rng):
+    runs = pd.DataFrame([{**dict.fromkeys((*CONDITION_COLUMNS, *UNKNOWN)), **KNOWN, "run": str(i)} for i in range(n)])
+    rows = []
+    for i in range(n):
+        norm, metric = one_run(world, rng)
+        rows.append(pd.DataFrame({"run": str(i), "epoch": EPOCHS, "feature_norm": np.exp(norm), "nc1": np.exp(metric)}))
+    epochs = pd.concat(rows, ignore_index=True)
+    epochs = epochs.assign(phase=1, loss="mse", lr=np.nan, train_accuracy=1.0, nonfinite=None)
+    return lead_results(Asked(runs=runs.assign(config=[{}] * n), epochs=epochs, rule=OnsetRule()))
+
+
+@cache
+def trials(world, n):
+    """Give of each trial the p of the skill over guessing, the skill, and the lead at fn*; and print what was found."""
+    rng = np.random.default_rng([n, *map(ord, world)])
+    found = [simulate(world, n, rng) for _ in range(TRIALS)]
+    skill = [next(r for r in results if r.extra.get("primary")) for results in found]
+    lead = [next(r for r in results if r.quantity == "lead" and r.extra["margin"] == 0) for results in found]
+    rejected = sum(r.p < 0.05 for r in skill)
+    print(
+        f"\n{world}, n = {n}, {TRIALS} trials: skill shown in {rejected / TRIALS:.3f}, mean skill "
+        f"{np.mean([r.estimate for r in skill]):.2f}, mean lead at fn* {np.mean([r.estimate for r in lead]):.1f}"
+    )
+    return skill, lead
+
+
+@pytest.mark.parametrize("world", ["clock", "late"])
+@pytest.mark.parametrize("n", [5, 10])
+def test_without_a_link_skill_is_shown_about_as_rarely_as_the_test_says(world, n):
+    skill, _ = trials(world, n)
+    rejected = sum(r.p < 0.05 for r in skill)
+    assert stats.binomtest(rejected, TRIALS, 0.06, alternative="greater").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("world", ["clock", "causal"])
+def test_three_runs_have_no_p_in_any_world(world):
+    skill, _ = trials(world, 3)
+    assert all(np.isnan(r.p) and r.status == "too_few" for r in skill)
+
+
+def test_a_link_is_found_with_ten_runs_and_more_often_than_with_five():
+    few, many = ([r.p < 0.05 for r in trials("causal", n)[0]] for n in (5, 10))
+    assert np.mean(many) > 0.8
+    assert np.mean(many) > np.mean(few)
+    assert np.mean([r.estimate for r in trials("causal", 10)[0]]) > 0.3
+
+
+@pytest.mark.parametrize("world", ["clock", "late", "causal"])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_of_the_share_of_positive_leads_covers(world, n):
+    """The truth is the share over all runs of all trials; held-out leads depend on one another, negatively."""
+    _, lead = trials(world, n)
+    shares = [r.extra["share_positive"] for r in lead if r.status == "ok"]
+    truth = np.mean(shares)
+    covered = sum(r.extra["share_lo"] <= truth <= r.extra["share_hi"] for r in lead if r.status == "ok")
+    print(f"\n{world}, n = {n}, {len(shares)} trials: the 95 % interval covers in {covered / len(shares):.3f}")
+    assert stats.binomtest(covered, len(shares), 0.95, alternative="less").pvalue > 1e-3
+
+
+def test_the_mean_lead_at_fn_star_is_small_with_a_link_and_long_where_fn_is_flat_on_its_own_clock():
+    """A mean lead tells the worlds apart the wrong way round: it is longest where fn has nothing to do with onset."""
+    late, causal = (np.median([r.estimate for r in trials(world, 10)[1]]) for world in ("late", "causal"))
+    assert late > 20 > abs(causal)
