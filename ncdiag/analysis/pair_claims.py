@@ -83,7 +83,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
         lead, mae = _find(known, "lead"), _find(known, "mae", baseline="fn")
         skill = _find(known, "skill", baseline="median")
         guess = _find(own, "mae", held_out=held_out, baseline="median")
-        rivals = [r for r in known if r.quantity == "skill" and r.extra["baseline"] != "median"]
+        rivals = [r for r in known if r.quantity == "skill" and r.extra["baseline"] not in ("median", "nearest")]
         shown = lead and mae and guess and not math.isnan(lead.estimate)
         yield Evidence(
             group=fn_star.group,

@@ -1,8 +1,8 @@
 """What the tests of `analyze lead` promise, on worlds whose truth is known.
 
-In the world "clock" ln fn is the same falling function of the epoch in every run, up to noise, and the onset has nothing
-to do with it: fn varies little at onset, and forecasts nothing. In "late" it is flatter still, with long mean leads. In
-"causal" each run's fn falls at a pace of its own, and ln NC1 follows fn down to eps at fn*.
+In the world "clock" ln fn is the same falling function of the epoch in every run, up to noise, and the onset has
+nothing to do with it: fn varies little at onset, and forecasts nothing. In "late" it is flatter still, with long mean
+leads. In "causal" each run's fn falls at a pace of its own, and ln NC1 follows fn down to eps at fn*.
 """
 
 from functools import cache
@@ -15,6 +15,7 @@ from scipy import stats
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.leads import lead_results
+from ncdiag.domain.comparison import less_variable
 from ncdiag.domain.onset import OnsetRule
 
 pytestmark = pytest.mark.slow
@@ -72,12 +73,24 @@ def trials(world, n):
     return skill, lead
 
 
+@pytest.mark.parametrize("n", [5, 10])
+def test_on_the_edge_of_skill_the_test_rejects_about_as_often_as_it_says(n):
+    """An alarm a with cov(a, T) = var(a) / 2 leaves onset minus alarm exactly as variable as the onset."""
+    rng, trials = np.random.default_rng(n), 5000
+    alarm = rng.normal(0, 20, (trials, n))
+    onset = 200 + alarm / 2 + rng.normal(0, 30, (trials, n))
+    rejected = sum(less_variable(t - a, t).p < 0.05 for a, t in zip(alarm, onset, strict=True))
+    print(f"\nthe edge, n = {n}, {trials} trials: skill shown in {rejected / trials:.3f}")
+    assert 0.03 < rejected / trials < 0.08
+
+
 @pytest.mark.parametrize("world", ["clock", "late"])
 @pytest.mark.parametrize("n", [5, 10])
-def test_without_a_link_skill_is_shown_about_as_rarely_as_the_test_says(world, n):
+def test_without_a_link_skill_is_hardly_ever_shown(world, n):
+    """More rarely than 5 %: the level that others give lies high where a run's own onset is late, against a link."""
     skill, _ = trials(world, n)
     rejected = sum(r.p < 0.05 for r in skill)
-    assert stats.binomtest(rejected, TRIALS, 0.06, alternative="greater").pvalue > 1e-3
+    assert stats.binomtest(rejected, TRIALS, 0.05, alternative="greater").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("world", ["clock", "causal"])
