@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import condition_numbers
+from ncdiag.analysis.lead_nearest import condition_places
 from ncdiag.analysis.pair_curves import EpochTable, PairCurves, pair_curves
 from ncdiag.domain.crossing import BoolArray, Curves, find_crossings
 from ncdiag.domain.lead import fold_directions, fold_levels
@@ -61,6 +62,11 @@ class LeadData:
     def condition(self) -> IntArray:
         """The condition of each run."""
         return condition_numbers(self.table)
+
+    @cached_property
+    def places(self) -> FloatArray:
+        """The place of each run in the space of hyperparameters; see `condition_places`."""
+        return condition_places(self.table)
 
     @property
     def between(self) -> bool:

@@ -65,7 +65,7 @@ def landmark_guesses(landmark: Landmark) -> dict[str, FloatArray]:
     data, folds, onset = landmark.judged.data, landmark.judged.folds, landmark.onset
     found = {"median": landmark.guess}
     if landmark.judged.base["n_conditions"] > 1:
-        found["nearest"] = nearest_forecast(data.table, onset, folds)
+        found["nearest"] = nearest_forecast(data.places, onset, folds)
     learned = np.where(data.learned_at <= landmark.now, data.learned_at, np.nan)
     found["accuracy"] = _forecast(landmark, np.tile(learned[:, None], (1, int(folds.max()) + 1)))
     return found

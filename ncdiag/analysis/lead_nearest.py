@@ -10,12 +10,12 @@ from ncdiag.domain.statistics import FloatArray, IntArray
 _SAME = 1e-9  # distances that differ by less are equal but for rounding
 
 
-def nearest_forecast(runs: pd.DataFrame, onset: FloatArray, folds: IntArray) -> FloatArray:
+def nearest_forecast(places: FloatArray, onset: FloatArray, folds: IntArray) -> FloatArray:
     """Give each run the median onset of the runs, outside its fold, of the condition nearest to its own.
 
-    Of several conditions at the same distance, the runs of all count. A run without an onset (NaN) teaches nothing.
+    `places` are their `condition_places`. Of several conditions at the same distance, the runs of all count. A run
+    without an onset (NaN) teaches nothing.
     """
-    places = condition_places(runs)
     kinds, kind = np.unique(np.column_stack([places, folds]), axis=0, return_inverse=True)
     found = np.empty(len(kinds))
     for number, (*place, fold) in enumerate(kinds):

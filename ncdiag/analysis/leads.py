@@ -214,7 +214,7 @@ def fixed_forecasts(judged: Judged, guess: FloatArray) -> list[Forecasts]:
     data, folds = judged.data, judged.folds
     found = []
     if judged.base["n_conditions"] > 1:
-        found.append(Forecasts(name="nearest", forecast=nearest_forecast(data.table, data.onset, folds)))
+        found.append(Forecasts(name="nearest", forecast=nearest_forecast(data.places, data.onset, folds)))
     alarms = {"accuracy": data.learned_at}
     metric = data.rule.metric
     levels = np.log(data.rule.eps * np.array(NC1_MULTIPLES))

@@ -28,4 +28,4 @@ def test_equally_near_conditions_count_together_and_open_runs_teach_nothing(make
     runs, _ = make_frames({str(i): make_run(depth=depth) for i, depth in enumerate((2, 4, 6, 6))})
     onset = np.array([10.0, 50, 30, np.nan])
     folds = np.array([0, 1, 2, 2])
-    assert nearest_forecast(runs, onset, folds).tolist() == [50, 20, 50, 50]
+    assert nearest_forecast(condition_places(runs), onset, folds).tolist() == [50, 20, 50, 50]

@@ -42,7 +42,7 @@ def one_run(world, rng):
         norm = np.log(5) * np.exp(-EPOCHS * pace / 120)  # ln fn - ln fn*, and about 0.3 when NC1 gets to eps
         gap = norm - 0.3 - rng.normal(0, 0.03)
         return norm + noise(rng, 0.01), np.log(0.01) + 4 * gap + noise(rng, 0.05)
-    flat = 120 if world == "clock" else 60
+    flat = 120 if world == "clock" else 40
     norm = np.log(5) * np.exp(-EPOCHS / flat)
     return norm + noise(rng, 0.01), np.log(0.01) * EPOCHS / (200 * pace) + noise(rng, 0.05)
 
