@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ncdiag.analysis.branches import find_rescaling
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.equivalence import MARGIN
@@ -116,7 +117,9 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
 
 
 def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:
-    return (result for result in found[question] if result.quantity == quantity)
+    """Give the results of untouched runs: rescaled ones are an experiment of their own."""
+    every = (result for result in found[question] if result.quantity == quantity)
+    return (result for result in every if find_rescaling(result.group.get("intervention")) is None)
 
 
 def _as_part(result: Result, name: str, lacking: str) -> Part:

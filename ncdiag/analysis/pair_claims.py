@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.result import Result
@@ -108,7 +109,9 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
         own = [result for result in found["attractor"] if result.group == verdict.group]
         ratio = _find(own, "log_ratio", arm="up_down")
         said = str(verdict.extra["verdict"])
+        apart = [name for name in verdict.extra["different"] if name in ARMS]
         lacking = {
+            "refuted": "fn returns, but goes on moving after onset: it is not fn* that it returns to",
             "not testable": "too few seeds with every arm",
             "inconclusive": "equality within 8% is not shown: " + _listed(verdict.extra["not_shown"])
             if verdict.extra["not_shown"]
@@ -127,8 +130,8 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
                 ),
             ),
             holds="fn returns from both sides to within 8%, and stays",
-            contradicted=said == "refuted",
-            opposite=f"fn stays apart after rescaling: {_listed(verdict.extra['different'])}"
+            contradicted=bool(apart),
+            opposite=f"fn stays apart after rescaling: {_listed(apart)}"
             + (" (or the learning rate reached 0 before it was back)" if verdict.warnings else ""),
             corrected=True,
         )
@@ -202,7 +205,7 @@ def _clock(found: Found, pair: Result, alpha: float) -> Part:
     sets = _rescaled(found, pair)
     if not sets:
         return Part(name=name, shown=None, lacking="fn and NC1 may only share a clock: no run was rescaled to tell")
-    tests = [(_find(own, "log_ratio_at_onset", arm="up_down"), _find(own, "onset_order")) for own in sets]
+    tests = [(_find(own, "log_ratio_at_onset", arm="up_control"), _find(own, "onset_order")) for own in sets]
     ps = [max(at.p, order.p) for at, order in tests if at and order and not math.isnan(at.p + order.p)]
     if not ps:
         return Part(name=name, shown=None, lacking="too few rescaled runs collapsed to tell fn* from a common clock")
@@ -212,8 +215,11 @@ def _clock(found: Found, pair: Result, alpha: float) -> Part:
 
 
 def _collapse_elsewhere(found: Found, pair: Result) -> float:
-    """Give the p that runs scaled up and runs scaled down collapse at norms more than 8 % apart."""
-    tests = (_find(own, "log_ratio_at_onset", arm="up_down") for own in _rescaled(found, pair))
+    """Give the p that runs scaled up and untouched ones collapse at norms more than 8 % apart.
+
+    Runs scaled down say nothing here: the factor may take them below fn* at once.
+    """
+    tests = (_find(own, "log_ratio_at_onset", arm="up_control") for own in _rescaled(found, pair))
     ps = [float(test.extra.get("p_beyond", math.nan)) for test in tests if test is not None]
     known = [p for p in ps if not math.isnan(p)]
     return min(1.0, len(known) * min(known)) if known else math.nan

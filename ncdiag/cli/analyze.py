@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
+from ncdiag.cli.location import default_location
 from ncdiag.cli.options import (
     ByOption,
     EpsOption,
@@ -181,7 +182,7 @@ PAGES: "dict[str, Callable[[Survey, str], str]]" = {
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:
     """Give a result as plain values; a command that it suggests names the store that was named here."""
     values = result.to_dict()
-    if store and values.get("command"):
+    if store != default_location() and values.get("command"):
         values["command"] += f" --store {shlex.quote(store)}"
     return values
 

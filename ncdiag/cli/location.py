@@ -12,4 +12,9 @@ def find_location(context: typer.Context, given: str | None) -> str:
     above = context.parent
     while not given and above is not None:
         given, above = above.params.get("store"), above.parent
-    return given or os.environ.get("NCDIAG_STORE") or DEFAULT_STORE
+    return given or default_location()
+
+
+def default_location() -> str:
+    """Give the store of a command that names none."""
+    return os.environ.get("NCDIAG_STORE") or DEFAULT_STORE

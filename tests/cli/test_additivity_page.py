@@ -96,6 +96,9 @@ def make_onsets():
                 "onset": 100.0,
                 "onset_phase": 2,
                 "onset_loss": loss,
+                "hi": 100.0 + seed,
+                "after_drop": 0.0,
+                "degenerate": 0,
             }
             for (arch, dataset), loss in cells.items()
             for seed in range(2)

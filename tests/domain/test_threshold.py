@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ncdiag.domain.statistics import total_variance_interval, total_variance_upper, variance_components
 from ncdiag.domain.threshold import estimate_threshold, largest_cv_for_claim
 
 ONE = np.zeros(3, dtype=int)
@@ -123,3 +124,28 @@ def test_without_several_seeds_or_conditions_the_effect_is_not_known():
         found = estimate_threshold(np.array([0.9, 1.0, 1.2]), condition, 0.95)
         assert math.isnan(found.cv_conditions)
         assert math.isnan(found.icc)
+
+
+def test_the_p_of_the_claim_is_that_of_chi_square_in_one_condition():
+    norms = np.exp(np.random.default_rng(1).normal(0, 0.05, 8))
+    found = estimate_threshold(norms, np.zeros(8, dtype=np.int64), 0.95)
+    statistic = 7 * np.log(norms).var(ddof=1) / math.log1p(0.08**2)
+    assert found.p_below == pytest.approx(stats.chi2.cdf(statistic, 7))
+    assert found.p_above == pytest.approx(stats.chi2.sf(statistic, 7))
+
+
+@pytest.mark.parametrize("sd", [0.01, 0.04, 0.1])
+def test_the_p_of_the_claim_is_the_level_at_which_its_bound_meets_eight_percent(sd):
+    conditions = np.repeat(np.arange(4), 3)
+    generator = np.random.default_rng(2)
+    norms = np.exp(generator.normal(0, sd, 4)[conditions] + generator.normal(0, sd / 2, 12))
+    found = estimate_threshold(norms, conditions, 0.95)
+    smaller = min(found.p_below, found.p_above)
+    parts = variance_components(np.log(norms), conditions)
+    if found.p_below < 0.5:
+        limit = total_variance_upper(parts, 1 - smaller)
+    else:
+        limit = total_variance_interval(parts, 1 - 2 * smaller).lo
+    assert limit == pytest.approx(math.log1p(0.08**2), rel=1e-4)
+    assert (found.p_below < 0.05) == (found.cv_upper < 0.08)
+    assert found.p_below + found.p_above == pytest.approx(1)

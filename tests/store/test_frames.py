@@ -1,9 +1,12 @@
 import dataclasses
 import math
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+import pytest
+from sqlalchemy import event
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.store.epochs import append_epochs
@@ -103,3 +106,49 @@ def test_the_status_is_the_one_that_is_true_now(store, make_spec):
     finish_run(store, run.id, owner="me", status=RunStatus.DONE)
     assert runs_frame(store)["status"].tolist() == ["done"]
     assert runs_frame(store)["finished_at"].notna().all()
+
+
+def test_columns_can_be_chosen_and_values_stay(store, running, owner):
+    values = [0.5, math.nan, None, -math.inf]
+    append_epochs(
+        store,
+        [(running.id, EpochRecord(epoch=n, phase=1, loss="ce", nc1=v, nc3=v)) for n, v in enumerate(values, start=1)],
+        owner=owner,
+    )
+    whole = epochs_frame(store)
+    for columns in (["run", "epoch", "nc1"], ["nc3", "phase", "nonfinite"], ["loss", "run_id"]):
+        pd.testing.assert_frame_equal(epochs_frame(store, columns=columns), whole[columns])
+
+
+def test_reading_takes_a_statement_for_each_500_runs_and_no_more(store, counted):
+    ids = [
+        run.id
+        for run in import_runs(
+            store, [ImportedRun(config={"seed": n}, epochs=(EpochRecord(epoch=1),), source="x") for n in range(600)]
+        )
+    ]
+    with counted(store) as statements:
+        epochs_frame(store, ids)
+    assert len(statements) == 4  # two for the epochs, two for the names
+    with counted(store) as statements:
+        epochs_frame(store)
+    assert len(statements) == 2
+
+
+@pytest.fixture
+def counted():
+    """Count the statements that are sent to the database."""
+
+    @contextmanager
+    def count(store):
+        seen = []
+
+        def remember(connection, cursor, statement, parameters, context, executemany):
+            if statement.startswith("SELECT"):
+                seen.append(statement)
+
+        event.listen(store.engine, "before_cursor_execute", remember)
+        yield seen
+        event.remove(store.engine, "before_cursor_execute", remember)
+
+    return count

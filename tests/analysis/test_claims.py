@@ -1,0 +1,149 @@
+import numpy as np
+import pandas as pd
+import pytest
+from worlds import make_world
+
+from ncdiag.analysis.claims import CLAIMS
+from ncdiag.analysis.survey import Survey
+from ncdiag.domain.onset import OnsetRule
+
+
+def survey_of(runs, epochs, **options):
+    def read(ids, columns):
+        names = runs["run"][runs["run_id"].isin(ids)]
+        return epochs.loc[epochs["run"].isin(names), [name for name in columns if name in epochs]]
+
+    return Survey(runs=runs, read=read, rule=OnsetRule(), **{"questions": ("claims",), **options})
+
+
+def claims_of(runs, epochs, **options):
+    return survey_of(runs, epochs, **options).results["claims"]
+
+
+def claim(results, number):
+    return [result for result in results if result.quantity == f"claim_{number}"]
+
+
+def parts(result):
+    return {part["name"]: part for part in result.extra["parts"]}
+
+
+@pytest.fixture(scope="module")
+def causal():
+    return claims_of(*make_world("causal", 1, conditions=8, seeds=3, rescale=True))
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return claims_of(*make_world("shared", 1))
+
+
+def test_every_claim_of_the_abstract_has_a_verdict_and_a_reason(causal):
+    numbers = [result.quantity.removeprefix("claim_") for result in causal]
+    assert numbers == ["1", "2", "3", "4", "5", "6a", "6b", "6c", "6d"] == [c.number for c in CLAIMS]
+    for result in causal:
+        assert result.question == "claims"
+        assert result.extra["verdict"] in ("supported", "refuted", "inconclusive", "not testable")
+        assert all(result.extra[key] for key in ("claim", "published", "ours", "reason", "command"))
+        assert (result.status == "ok") == (result.extra["verdict"] != "not testable")
+
+
+def test_where_fn_causes_collapse_and_was_moved_by_hand_it_can_be_shown(causal):
+    (first,) = claim(causal, "1")
+    assert first.extra["verdict"] == "supported"
+    assert first.p == max(part["p"] for part in first.extra["parts"] if part["p"] == part["p"])
+    assert first.n_runs == 24  # the rescaled runs are no training conditions
+
+
+def test_a_shared_clock_passes_every_test_but_that_of_moving_fn(shared):
+    first, second = (claim(shared, number)[0] for number in ("1", "2"))
+    for result in (first, second):
+        unshown = [part["name"] for part in result.extra["parts"] if not part["shown"]]
+        assert unshown == ["rescaling fn moves the onset, and fn at onset stays"]
+        assert result.extra["verdict"] == "not testable"
+        assert "share a clock" in result.extra["reason"]
+        assert "--scale-features none,0.3@" in result.extra["command"]
+        assert np.isnan(result.p)
+
+
+def test_an_alarm_no_better_than_that_of_nc1_is_not_shown(shared):
+    (third,) = claim(shared, "3")
+    assert parts(third)["a better forecast than the median onset"]["shown"]
+    assert not parts(third)["a better forecast than every other alarm"]["shown"]
+    assert third.extra["verdict"] == "inconclusive"
+    assert "at the same lead an alarm by" in third.extra["reason"]
+
+
+def test_without_an_onset_nothing_can_be_said():
+    results = claims_of(*make_world("never", 0, conditions=2, seeds=2))
+    assert {result.extra["verdict"] for result in results} == {"not testable"}
+    assert claim(results, "1")[0].extra["reason"] == "no run collapsed"
+
+
+def test_two_losses_at_onset_forbid_a_verdict():
+    runs, epochs = make_world("shared", 1)
+    some = runs["run"].iloc[:4].tolist()
+    epochs.loc[epochs["run"].isin(some), "loss"] = "ce"
+    for result in [*claim(claims_of(runs, epochs), "1"), *claim(claims_of(runs, epochs), "2")]:
+        assert result.extra["verdict"] == "inconclusive"
+        assert result.extra["reason"] == "fn is read under different losses (ce and mse)"
+
+
+def test_onsets_timed_by_a_drop_of_the_rate_forbid_a_verdict():
+    runs, epochs = make_world("shared", 1)
+    onsets = survey_of(runs, epochs).onsets.set_index("run")["onset"]
+    dropped = epochs["epoch"] > epochs["run"].map(onsets) - 1
+    (first,) = claim(claims_of(runs, epochs.assign(lr=np.where(dropped, 1e-4, 1e-3))), "1")
+    assert (first.extra["verdict"], first.extra["reason"]) == (
+        "inconclusive",
+        "20 of 20 onsets follow a drop of the learning rate",
+    )
+
+
+def test_features_that_died_forbid_a_verdict():
+    runs, epochs = make_world("shared", 1)
+    own = epochs["run"] == runs["run"].iloc[0]
+    epochs.loc[own, "train_accuracy"] = 0.1  # below eps with nothing learned: no collapse
+    (first,) = claim(claims_of(runs, epochs), "1")
+    assert first.extra["verdict"] == "inconclusive"
+    assert "without having learned" in first.extra["reason"]
+
+
+def test_a_fall_below_fn_star_without_a_collapse_speaks_against_the_claim():
+    runs, epochs = make_world("shared", 1)
+    own = epochs["run"] == runs["run"].iloc[0]
+    epochs.loc[own, "nc1"] = 0.5
+    (first,) = claim(claims_of(runs, epochs), "1")
+    assert first.extra["verdict"] == "inconclusive"
+    assert first.extra["reason"] == "1 of 1 runs without a collapse fell below fn*"
+
+
+def test_a_large_spread_refutes_one_norm_and_conditions_apart_refute_sameness():
+    runs, epochs = make_world("shared", 1)
+    condition = epochs["run"].str[1].astype(int)
+    epochs["feature_norm"] *= 2.0**condition
+    first, second = (claim(claims_of(runs, epochs), number)[0] for number in ("1", "2"))
+    assert (first.extra["verdict"], second.extra["verdict"]) == ("refuted", "refuted")
+    assert second.extra["reason"].startswith("fn* differs by more than 8% (weight_decay=")
+
+
+def test_several_pairs_have_a_row_each_and_one_for_all():
+    runs, epochs = make_world("shared", 1)
+    again = runs.assign(run="b-" + runs["run"], dataset="cifar10", run_id=runs["run_id"] + 100)
+    both = pd.concat([runs, again], ignore_index=True)
+    more = pd.concat([epochs, epochs.assign(run="b-" + epochs["run"])], ignore_index=True)
+    combined, *each = claim(claims_of(both, more), "1")
+    assert combined.group == {}
+    assert [result.group["dataset"] for result in each] == ["mnist", "cifar10"]
+    assert combined.extra["verdicts"] == {"not testable": 2}
+    assert combined.n_runs == 40
+
+
+def test_rescaled_runs_are_an_experiment_and_no_condition():
+    runs, epochs = make_world("shared", 1, rescale=True)
+    own = epochs["run"].str.contains("-x3")
+    epochs.loc[own, "feature_norm"] *= 3  # they collapse at another norm
+    first, second = (claim(claims_of(runs, epochs), number)[0] for number in ("1", "2"))
+    assert first.n_runs == second.n_runs == 20
+    assert (first.extra["verdict"], first.extra["reason"]) == ("refuted", "rescaled runs collapse at another norm")
+    assert second.extra["verdict"] != "refuted"

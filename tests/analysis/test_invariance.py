@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+
+from ncdiag.analysis.invariance import invariance_results
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.invariance import check_invariance
+from ncdiag.domain.onset import OnsetRule
+
+
+def result_of(make_frames, make_run, norms, rates=None):
+    runs = {
+        f"{c}-{s}": make_run((rates or [20, 21, 22, 23])[c] + 0.1 * s, norm=norm, weight_decay=10.0**-c)
+        for c, seeds in enumerate(norms)
+        for s, norm in enumerate(seeds)
+    }
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    return found
+
+
+def test_the_conditions_are_those_of_the_pair(make_frames, make_run):
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (4, 3)))
+    found = result_of(make_frames, make_run, norms)
+    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3))
+    assert (found.estimate, found.lo, found.hi) == pytest.approx((expected.estimate, expected.lo, expected.hi))
+    assert found.p == pytest.approx(expected.p)
+    assert found.extra["verdict"] == "supported"
+    assert (found.n_runs, found.n_conditions) == (12, 4)
+    assert [row["condition"] for row in found.extra["conditions"]][:2] == ["weight_decay=1", "weight_decay=0.1"]
+    assert found.extra["p_rate"] < 0.05
+
+
+def test_a_condition_with_another_norm_refutes_it(make_frames, make_run):
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (4, 3))) * np.array([[1], [1], [1], [2]])
+    found = result_of(make_frames, make_run, norms)
+    assert found.extra["verdict"] == "refuted"
+    assert found.extra["furthest"] == "weight_decay=0.001"
+
+
+def test_conditions_with_one_onset_do_not_change_the_rate(make_frames, make_run):
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (3, 4)))
+    rates = [20.0, 20.0, 20.0]
+    assert result_of(make_frames, make_run, norms, rates).extra["p_rate"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("norms", "says"), [([[1.0, 1.1]], "one condition"), ([[1.0], [1.1], [1.2]], "one run in every condition")]
+)
+def test_what_is_missing_is_said(make_frames, make_run, norms, says):
+    found = result_of(make_frames, make_run, norms)
+    assert (found.status, found.extra["verdict"]) == ("too_few", "not testable")
+    assert math.isnan(found.p)
+    assert found.warnings[0].startswith(says)
