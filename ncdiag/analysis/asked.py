@@ -7,7 +7,8 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import PAIR
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.trajectories import trajectories
+from ncdiag.domain.onset import OnsetRule, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +24,9 @@ class Asked:
     @cached_property
     def onsets(self) -> pd.DataFrame:
         """The onset of each run, which most questions start from; see `onset_table`."""
-        return onset_table(self.runs, self.epochs, self.rule)
+        return onset_table(self.runs, self.epochs, self.rule, self.trajectories)
+
+    @cached_property
+    def trajectories(self) -> dict[str, Trajectory]:
+        """The evaluations of each run; see `ncdiag.analysis.trajectories`."""
+        return trajectories(self.epochs, self.rule.metric)

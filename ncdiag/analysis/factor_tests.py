@@ -227,10 +227,14 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
         **base,
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
-        method=f"F on logs, p from {found.relabellings} relabellings; pairs by Welch's t with Holm's correction",
+        method=f"F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
         warnings=group.cautions,
         extra=extra,
     )
+
+
+def _source(found: OneWay) -> str:
+    return f"{found.relabellings} relabellings" if found.relabellings else "the F distribution"
 
 
 def _one_way_figures(found: OneWay) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One row per run: when it collapsed, or why there is no onset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import Onset, OnsetRule, Trajectory, find_onset
+from ncdiag.domain.onset import FloatArray, Onset, OnsetRule, Trajectory, find_onset
 from ncdiag.domain.records import RunStatus
 
 # The fields of an Onset, under the names that they have beside the columns of a run.
@@ -25,16 +25,22 @@ _NO_DATA = Onset(state="no_data")
 _OPEN = ("censored", "unconfirmed")
 
 
-def onset_table(runs: pd.DataFrame, epochs: pd.DataFrame, rule: OnsetRule) -> pd.DataFrame:
+def onset_table(
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    rule: OnsetRule,
+    found: Mapping[str, Trajectory] | None = None,
+) -> pd.DataFrame:
     """Give a row per run, in the order of `runs`: its columns, then `ONSET_COLUMNS`, then what frames the onset.
 
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
     with `onset` its epoch and `fn_star` the feature norm there; `fn_min` is the smallest feature norm of the run,
     `evaluations` and `last_epoch` count what was looked at, `stop_eps` is the eps at which the run was told to stop,
     and `after_drop` is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run
-    whose training ended as diverged or dead before an onset has that state.
+    whose training ended as diverged or dead before an onset has that state. `found` are the `trajectories` of the
+    epochs, if they are known already.
     """
-    found = trajectories(epochs, rule.metric)
+    found = trajectories(epochs, rule.metric) if found is None else found
     names = [str(name) for name in runs["run"]]
     onsets = [
         _ended_as(find_onset(found[name], rule), status) if name in found else _NO_DATA
@@ -49,6 +55,18 @@ def onset_table(runs: pd.DataFrame, epochs: pd.DataFrame, rule: OnsetRule) -> pd
     columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
     table = pd.concat([runs.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
     return table.assign(after_drop=after_drop(table, epochs))
+
+
+def norms_at_onset(
+    found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule
+) -> tuple[FloatArray, FloatArray]:
+    """Give the onset of some runs and their feature norm there; NaN where there is no onset, or no norm above 0."""
+    onsets = [find_onset(found[name], rule) if name in found else _NO_DATA for name in names]
+    known = np.array([onset.state == "collapsed" and onset.feature_norm > 0 for onset in onsets], dtype=bool)
+    epochs, norms = (
+        np.array([getattr(o, name) for o in onsets], dtype=np.float64) for name in ("epoch", "feature_norm")
+    )
+    return np.where(known, epochs, np.nan), np.where(known, norms, np.nan)
 
 
 def _ended_as(onset: Onset, status: str) -> Onset:

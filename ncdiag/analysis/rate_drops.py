@@ -15,13 +15,13 @@ def after_drop(onsets: pd.DataFrame, epochs: pd.DataFrame) -> NDArray[np.float64
     where there is no onset, or where the learning rate was not logged.
     """
     drops = _list_drops(epochs)
-    logged = set(epochs.loc[epochs["lr"].notna(), "run"].unique())
-    found = np.full(len(onsets), np.nan)
-    known = (onsets["state"] == "collapsed") & onsets["run"].isin(logged)
-    for row in np.flatnonzero(known).tolist():
-        at = drops.get(str(onsets["run"].iloc[row]), [])
-        lo, hi = float(onsets["lo"].iloc[row]), float(onsets["hi"].iloc[row])
-        found[row] = any(drop < hi and (lo <= drop or hi - drop <= WINDOW) for drop in at)
+    logged = epochs.loc[epochs["lr"].notna(), "run"].unique()
+    known = ((onsets["state"] == "collapsed") & onsets["run"].isin(logged)).to_numpy()
+    found = np.where(known, 0.0, np.nan)
+    lo, hi = (onsets[end].to_numpy(dtype=np.float64) for end in ("lo", "hi"))
+    for row in np.flatnonzero(known & onsets["run"].isin(list(drops)).to_numpy()).tolist():
+        at = np.array(drops[str(onsets["run"].iloc[row])])
+        found[row] = np.any((at < hi[row]) & ((lo[row] <= at) | (hi[row] - at <= WINDOW)))
     return found
 
 

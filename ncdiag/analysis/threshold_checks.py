@@ -1,6 +1,5 @@
 """What a low spread of fn* is worth: the spread at an arbitrary epoch, and how fn* moves with eps."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import check_grouping, condition_numbers, group_numbers, plain_value
 from ncdiag.analysis.curves import observable_curves
-from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.onsets import norms_at_onset
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
@@ -34,7 +33,6 @@ def threshold_check_results(asked: Asked) -> list[Result]:
     onsets = asked.onsets
     numbers = group_numbers(onsets, asked.by)
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
-    tables = {factor: _onsets_at(asked, factor) for factor in FACTORS}
     found = []
     for number in range(int(numbers.max(initial=-1)) + 1):
         mine = numbers == number
@@ -48,14 +46,8 @@ def threshold_check_results(asked: Asked) -> list[Result]:
             "n_conditions": int(condition_numbers(usable).max(initial=-1)) + 1,
         }
         found.append(_placebo(usable, curves, asked.level, base))
-        found.append(_sensitivity({factor: table[mine] for factor, table in tables.items()}, asked, usable, base))
+        found.append(_sensitivity(asked, usable, base))
     return found
-
-
-def _onsets_at(asked: Asked, factor: float) -> pd.DataFrame:
-    if factor == 1:
-        return asked.onsets
-    return onset_table(asked.runs, asked.epochs, replace(asked.rule, eps=factor * asked.rule.eps))
 
 
 def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base: dict[str, Any]) -> Result:
@@ -126,12 +118,15 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
     return tuple(found)
 
 
-def _sensitivity(tables: dict[float, pd.DataFrame], asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Result:
-    runs = usable["run"]
-    norms = {factor: _norms(table, runs) for factor, table in tables.items()}
-    low, high = norms[FACTORS[0]], norms[2.0]
+def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Result:
+    runs = [str(run) for run in usable["run"]]
+    read = {
+        factor: norms_at_onset(asked.trajectories, runs, replace(asked.rule, eps=factor * asked.rule.eps))
+        for factor in FACTORS
+    }
+    low, high = read[FACTORS[0]][1], read[2.0][1]
     both = np.isfinite(low) & np.isfinite(high)
-    curve = [_at_eps(factor * asked.rule.eps, values, tables[factor], runs) for factor, values in norms.items()]
+    curve = [_at_eps(factor * asked.rule.eps, *values) for factor, values in read.items()]
     extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
     if not both.any():
         why = f"no run has onsets at both eps {asked.rule.eps / 2:g} and {asked.rule.eps * 2:g}"
@@ -155,23 +150,15 @@ def _sensitivity(tables: dict[float, pd.DataFrame], asked: Asked, usable: pd.Dat
     )
 
 
-def _norms(table: pd.DataFrame, runs: Sequence[str] | pd.Series) -> FloatArray:
-    """Give fn at the onset of another eps for some runs, NaN where there is none."""
-    values = table.set_index("run")["fn_star"].where((table["state"] == "collapsed").to_numpy())
-    found = values.reindex(list(runs)).to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(found > 0, found, np.nan)
-
-
-def _at_eps(eps: float, values: FloatArray, table: pd.DataFrame, runs: pd.Series) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
-    onset = table.set_index("run")["onset"].reindex(list(runs))[np.isfinite(values)]
+def _at_eps(eps: float, onset: FloatArray, norms: FloatArray) -> dict[str, Any]:
+    known, onset = norms[np.isfinite(norms)], onset[np.isfinite(norms)]
     several = len(known) > 1
     return {
         "eps": eps,
         "n_runs": len(known),
         "fn_star": float(np.exp(np.log(known).mean())) if len(known) else None,
         "cv": float(known.std(ddof=1) / known.mean()) if several else None,
-        "onset": float(onset.median()) if len(known) else None,
+        "onset": float(np.median(onset)) if len(known) else None,
     }
 
 

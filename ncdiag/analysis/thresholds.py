@@ -157,39 +157,39 @@ def _crossed(pair: pd.DataFrame, found: Threshold) -> dict[str, int]:
 def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     """Describe each condition that was evaluated: fn* of its runs with an onset, and when, those without one included.
 
-    `median` (Kaplan and Meier) and `rmst`, the mean of min(T, `budget`), count runs without an onset as later than the
-    budget, the shortest training among them; runs that diverged or died never had one.
+    `median` (Kaplan and Meier, with an interval between runs) and `rmst`, the mean of min(T, `budget`), count a run
+    without an onset as later than the budget: the shortest training among the runs of the condition that have none.
     """
-    evaluated = pair[pair["state"] != "no_data"]
-    if evaluated.empty:
-        return []
+    evaluated = pair[pair["state"] != "no_data"].reset_index(drop=True)
     onset = np.where(evaluated["state"] == "left_censored", evaluated["hi"], evaluated["onset"]).astype(np.float64)
     followed = evaluated["censored_at"].to_numpy(dtype=np.float64)
     is_open = evaluated["state"].isin(["censored", "unconfirmed"]).to_numpy()
-    known = onset[np.isfinite(onset)]
-    budget = float(followed[is_open].min() if is_open.any() else known.max() if len(known) else np.inf)
-    labels, found = np.array(condition_labels(evaluated), dtype=object), []
-    for label in dict.fromkeys(labels.tolist()):
-        own = labels == label
-        event = np.isfinite(onset[own])
+    norms = evaluated["fn_star"].to_numpy(dtype=np.float64)
+    numbers, labels = condition_numbers(evaluated), np.array(condition_labels(evaluated), dtype=object)
+    usable = evaluated[norms > 0]
+    labels[usable.index] = condition_labels(usable)  # shorter: what those with an fn* differ in
+    found = []
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        own = numbers == number
+        event, usable_norms = np.isfinite(onset[own]), norms[own & (norms > 0)]
         time = np.where(event, onset[own], np.where(is_open[own], followed[own], np.inf))
+        budget = float(np.min(followed[own & is_open], initial=np.inf))
         within = np.where(event & (time <= budget), time, np.inf)
         median, sure = median_interval(within, level)
-        norms = evaluated["fn_star"].to_numpy(dtype=np.float64)[own]
-        norms = norms[norms > 0]
+        until = budget if np.isfinite(budget) else float(np.max(time[event], initial=0.0))
         found.append(
             {
-                "condition": label,
-                "n_runs": len(norms),
+                "condition": str(labels[own & (norms > 0)][0] if len(usable_norms) else labels[own][0]),
+                "n_runs": len(usable_norms),
                 "n_evaluated": int(own.sum()),
-                "fn_star": float(np.exp(np.log(norms).mean())) if len(norms) else None,
+                "fn_star": float(np.exp(np.log(usable_norms).mean())) if len(usable_norms) else None,
                 "onset": float(time[event].mean()) if event.any() else None,
                 "median": median_time(time, event),
                 "median_lo": median.lo,
                 "median_hi": median.hi,
                 "median_level": sure,
-                "rmst": restricted_mean(within, budget) if np.isfinite(budget) else None,
-                "budget": budget if np.isfinite(budget) else None,
+                "rmst": restricted_mean(within, until),
+                "budget": until,
             }
         )
     return found

@@ -143,35 +143,29 @@ def _plain_figures(pair: Values) -> str:
 
 
 def _conditions(conditions: Sequence[Values]) -> list[str]:
-    """Give a line for each condition, what the runs of a pair differ in besides the seed."""
-    if len(conditions) < 2:
+    """Give a line for each condition with an fn*, what the runs of a pair differ in besides the seed."""
+    found = [row for row in conditions if row["n_runs"]]
+    if len(found) < 2:
         return []
-    rows = [["    condition", "runs", "fn*", "median", "interval", "mean T"]]
+    rows = [["    condition", "runs", "fn*", "onset", "from", "to"]]
     rows += [
         [
             f"    {printable(row['condition'])}",
             f"{row['n_runs']}/{row['n_evaluated']}",
-            "-" if row["fn_star"] is None else norm_text(row["fn_star"]),
-            _epoch(row["median"]),
-            f"{_epoch(row['median_lo'])}-{_epoch(row['median_hi'])}" if row["n_evaluated"] > 1 else "-",
-            _epoch(row["rmst"]),
+            norm_text(row["fn_star"]),
+            *(_epoch(row[key]) for key in ("median", "median_lo", "median_hi")),
         ]
-        for row in conditions[:_MAX_CONDITIONS]
+        for row in found[:_MAX_CONDITIONS]
     ]
-    more = len(conditions) - _MAX_CONDITIONS
+    more = len(found) - _MAX_CONDITIONS
     rest = [f"    and {more} more (--format json)"] if more > 0 else []
-    return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(_condition_legend(conditions), indent="    ")]
-
-
-def _condition_legend(conditions: Sequence[Values]) -> str:
-    fewest = min(row["n_evaluated"] for row in conditions)
-    sure = min(row["median_level"] for row in conditions)
-    budget = next((row["budget"] for row in conditions if row["budget"] is not None), None)
-    until = "" if budget is None else f"; mean T: mean onset, where later than epoch {budget:.0f} counts as that epoch"
-    return (
-        f"median: the onset of the middle run, one without an onset counted as later; its interval is sure to "
-        f"{percent(sure)}{f' with {fewest} runs' if sure < 0.9 else ''}{until}."
-    )
+    sure = min(row["median_level"] for row in found)
+    legend = f"onset: the median, with an interval that holds it with {percent(sure)} confidence or more"
+    without = [row for row in conditions if not row["n_runs"]]
+    if without:
+        runs = sum(row["n_evaluated"] for row in without)
+        legend += f". {len(without)} further conditions ({runs} runs) have no onset"
+    return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]
 
 
 def _epoch(value: float | None) -> str:

@@ -12,12 +12,16 @@ from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, smallest_p
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, is_constant, t_quantile
 
+_RELABELLED_RUNS = 200  # beyond this the F distribution and relabelling agree
 _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneWay:
-    """A one-way comparison: F with its p from the F distribution (`p_normal`) and from relabelling (`p`)."""
+    """A one-way comparison: F with its p from the F distribution (`p_normal`) and from relabelling (`p`).
+
+    Beyond 200 values both are the former, and `relabellings` is 0.
+    """
 
     statistic: float = math.nan
     df1: int = 0
@@ -59,12 +63,15 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
         return explained / total
 
     statistic = (between / (k - 1)) / (within / (n - k))
-    p, looked_at = permutation_p(between_of, group.astype(np.int64), generator)
+    p_normal = float(special.fdtrc(k - 1, n - k, statistic))
+    p, looked_at = (
+        permutation_p(between_of, group.astype(np.int64), generator) if n <= _RELABELLED_RUNS else (p_normal, 0)
+    )
     return OneWay(
         statistic=statistic,
         df1=k - 1,
         df2=n - k,
-        p_normal=float(special.fdtrc(k - 1, n - k, statistic)),
+        p_normal=p_normal,
         p=p,
         p_min=p_min,
         relabellings=looked_at,
