@@ -25,7 +25,7 @@ _OPEN = ("censored", "unconfirmed")
 
 @dataclass(frozen=True, kw_only=True)
 class FactorGroup:
-    """The runs of one group, by run: the number of the level, the onset (infinite if never), and fn* (NaN if never).
+    """The runs of one group, run by run: name, number of the level, onset (infinite if never), fn* (NaN if never).
 
     `levels` are the values of the factor in their order. `budget` is the common budget in epochs; an onset after it
     counts as none (`event` is False). `blocked` says what forbids a verdict (see `list_disqualifiers`).
@@ -34,6 +34,7 @@ class FactorGroup:
     factor: str
     fixed: Mapping[str, Any]
     levels: list[Any]
+    run: list[str]
     level: IntArray
     time: FloatArray
     event: BoolArray
@@ -125,6 +126,7 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
         factor=factor,
         fixed=_fixed(runs, factor),
         levels=[plain_value(value) for value in levels],
+        run=runs["run"].tolist(),
         level=level,
         time=time,
         event=time <= budget,

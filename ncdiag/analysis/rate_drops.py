@@ -14,7 +14,7 @@ def after_drop(onsets: pd.DataFrame, epochs: pd.DataFrame) -> NDArray[np.float64
     An onset is also put down to a drop between the last evaluation above eps (`lo`) and the first one below (`hi`). NaN
     where there is no onset, or where the learning rate was not logged.
     """
-    drops = _list_drops(epochs)
+    drops = list_drops(onsets, epochs)
     logged = epochs.loc[epochs["lr"].notna(), "run"].unique()
     known = ((onsets["state"] == "collapsed") & onsets["run"].isin(logged)).to_numpy()
     found = np.where(known, 0.0, np.nan)
@@ -25,8 +25,12 @@ def after_drop(onsets: pd.DataFrame, epochs: pd.DataFrame) -> NDArray[np.float64
     return found
 
 
-def _list_drops(epochs: pd.DataFrame) -> dict[str, list[float]]:
-    """Give for each run the last epochs at a higher rate: where a level rate falls to half or less within a phase."""
+def list_drops(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, list[float]]:
+    """Give for each run the last evaluated epochs at a higher rate: where it falls to half or less within a phase.
+
+    `runs` has the columns `run` and `schedule`, `epochs` is the frame of the store. Unless the schedule is known to
+    fall in steps, the rate must have been level before or after: a cosine may also halve between two evaluations.
+    """
     rows = epochs[epochs["lr"].notna()]
     if rows.empty:
         return {}
@@ -39,7 +43,8 @@ def _list_drops(epochs: pd.DataFrame) -> dict[str, list[float]]:
     same = (np.diff(codes) == 0) & (np.diff(phase) == 0)
     level = same & (np.diff(rate) == 0)
     around = np.concatenate(([False], level[:-1])) | np.concatenate((level[1:], [False]))
-    fell = np.flatnonzero(same & (rate[1:] <= _DROP * rate[:-1]) & around)
+    in_steps = np.isin(names, runs.loc[runs["schedule"] == "multistep", "run"].to_numpy(dtype=object))[codes[1:]]
+    fell = np.flatnonzero(same & (rate[1:] <= _DROP * rate[:-1]) & (around | in_steps))
     found: dict[str, list[float]] = {}
     for row in fell.tolist():
         found.setdefault(str(names[codes[row]]), []).append(float(epoch[row]))

@@ -1,7 +1,6 @@
 """`ncdiag plot`: figures of what is in the store."""
 
 import logging
-import math
 import os
 import sys
 from enum import StrEnum
@@ -25,24 +24,22 @@ from ncdiag.cli.options import (
     StoreOption,
     WhereOption,
     onset_rule,
+    split_columns,
 )
-from ncdiag.cli.output import frame_rows, note
-from ncdiag.cli.selection import RunOption, selected_runs
+from ncdiag.cli.output import frame_rows, note, printable
+from ncdiag.cli.selection import RunOption, note_repeats, selected_runs
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ncdiag.domain.onset import OnsetRule
 
 EXAMPLES = (
     "ncdiag plot trajectory -o figure.pdf --width column",
     "ncdiag plot trajectory --where 'arch=mlp' -o - > figure.png",
 )
-AVAILABLE = ("trajectory",)
-PLANNED = (
-    *("phase-portrait", "threshold", "lead", "calibration", "grid", "attractor"),
+KINDS = (
+    *("trajectory", "phase-portrait", "threshold", "lead", "calibration", "grid", "attractor"),
     *("depth", "width", "activation", "weight-decay", "claims"),
 )
 
@@ -69,8 +66,8 @@ def plot(
         typer.Argument(
             metavar="KIND",
             show_default=False,
-            autocompletion=complete_choices(*AVAILABLE),
-            help=f"What to draw: {', '.join(AVAILABLE)}.",
+            autocompletion=complete_choices(*KINDS),
+            help=f"What to draw: {', '.join(KINDS)}.",
         ),
     ],
     output: Annotated[
@@ -107,57 +104,55 @@ def plot(
     interval that they lie in; where all runs are of one pair (--by), a band
     shows fn* with its confidence interval.
     """
-    check_choice("figure", kind, (*AVAILABLE, *PLANNED))
-    if kind not in AVAILABLE:
-        raise SpecError(f"the figure {kind} is not available yet; there is {', '.join(AVAILABLE)}")
+    check_choice("figure", kind, KINDS)
     output = output or f"{kind}.png"
     image = form or _format_of(output)
     _check_stdout(output, data)
     _quiet_matplotlib()
-    from ncdiag.plotting.style import PAGES, figure_bytes
-    from ncdiag.plotting.trajectories import draw_trajectories
-
-    chosen = onset_rule(metric, eps, patience, rule, phase)
-    table, band, described = _table(store, run, where, chosen, by=by, level=level)
-    figure = draw_trajectories(
-        table,
-        eps=eps if metric == "nc1" else None,
-        band=band,
-        title=described if title is None else title,
-        width=width.value,
-    )
-    write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
-    if output != "-":
-        count = table["run"].nunique()
-        note(f"figure of {count} run{'' if count == 1 else 's'} written to {output}")
-    if data is not None:
-        write_output(csv_text(frame_rows(table), header=[c for c in table.columns if c != "nonfinite"]).encode(), data)
-
-
-def _table(
-    url: str, names: list[str] | None, where: str | None, rule: "OnsetRule", *, by: str, level: float
-) -> "tuple[DataFrame, tuple[float, float, float] | None, str]":
-    """Give the table behind the figure, the interval of fn* where there is one, and a line on what is shown."""
-    from ncdiag.analysis.onsets import onset_table
-    from ncdiag.analysis.thresholds import threshold_results
+    from ncdiag.analysis.asked import Asked
+    from ncdiag.analysis.conditions import check_grouping
+    from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.plotting.conditions import describe_shared
-    from ncdiag.plotting.trajectories import trajectory_table
+    from ncdiag.plotting.figures import FIGURES
+    from ncdiag.plotting.layout import Sheet
+    from ncdiag.plotting.style import PAGES, figure_bytes
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
-    with open_store(url) as opened:
-        runs = selected_runs(opened, names, where)
+    if kind not in FIGURES:
+        raise SpecError(f"the figure {kind} is not available yet; there is {', '.join(FIGURES)}")
+    chosen, wanted = FIGURES[kind], onset_rule(metric, eps, patience, rule, phase)
+    with open_store(store) as opened:
+        runs = selected_runs(opened, run, where)
+        if not chosen.repeats:
+            selected, runs = runs, drop_repeats(runs)
+            note_repeats(len(selected) - len(runs))
         epochs = epochs_frame(opened, runs["run_id"].tolist())
     if epochs.empty:
         raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
-    onsets = onset_table(runs, epochs, rule)
-    pairs = [part.strip() for part in by.split(",")]
-    found = threshold_results(onsets, rule=rule, by=pairs, level=level)
-    bands = [(result.lo, result.estimate, result.hi) for result in found if result.quantity == "fn_star"]
-    band = bands[0] if len(bands) == 1 and all(map(math.isfinite, bands[0])) else None
-    shared = describe_shared(runs)
-    what = runs["run"].iloc[0] if len(runs) == 1 else f"{len(runs)} runs"
-    return trajectory_table(onsets, epochs), band, f"{what}{': ' if shared else ''}{shared}; onset: {rule}"
+    asked = Asked(runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level)
+    check_grouping(asked.by)
+    table = chosen.table(asked)
+    shown = runs[runs["run"].isin(table["run"])] if "run" in table else runs
+    described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)
+    sheet = Sheet(width=width.value, title=described if title is None else title, rule=wanted, level=level)
+    figure = chosen.draw(table, sheet)
+    write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
+    if output != "-":
+        note(f"figure of {_count(len(shown))} written to {output}")
+    if data is not None:
+        header = [str(column) for column in table.columns if column != "nonfinite"]
+        write_output(csv_text(frame_rows(table), header=header).encode(), data)
+
+
+def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> str:
+    """Give the line above a figure: what it shows, of which runs, and what counts as onset."""
+    which = printable(runs[0]) if len(runs) == 1 else _count(len(runs))
+    return f"{f'{shows}; ' if shows else ''}{which}{f': {printable(shared)}' if shared else ''}; onset: {rule}"
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run{'' if runs == 1 else 's'}"
 
 
 def _format_of(output: str) -> ImageChoice:

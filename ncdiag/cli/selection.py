@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_run
+from ncdiag.cli.output import note
 from ncdiag.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -39,3 +40,9 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
     if selected.empty:
         raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
     return selected
+
+
+def note_repeats(count: int) -> None:
+    """Say how many runs are not counted because they repeat the trajectory of another."""
+    if count:
+        note(f"{count} runs repeat the trajectory of another (same seed) and are not counted.")

@@ -1,6 +1,6 @@
 """Which runs are of one condition, and the shortest words that tell the conditions of a figure apart."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -42,6 +42,35 @@ def label_conditions(runs: pd.DataFrame) -> pd.Series:
     return pd.Series([_join(row, named) for _, row in texts.iterrows()], index=runs.index, dtype=object)
 
 
+def label_pairs(runs: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Give the label of each run's pair: `mlp mnist`, or `depth 5, width 128` where numbers need their names."""
+    labels = [label_pair(dict(zip(by, row, strict=True))) for row in runs[list(by)].itertuples(index=False)]
+    return pd.Series(labels, index=runs.index, dtype=object)
+
+
+def label_pair(group: Mapping[str, Any]) -> str:
+    """Give the label of a pair from its columns and their values."""
+    parts = [name_value(column, value) for column, value in group.items()]
+    return (" " if all(_NAMED.get(column) == "{}" for column in group) else ", ").join(parts)
+
+
+def name_value(column: str, value: Any) -> str:
+    """Give a hyperparameter as it is named in figures: `mnist`, `depth 5`, `wd 1e-4`."""
+    text = _text(value)
+    return _NAMED.get(column, f"{column} {{}}").format(text) if text else f"{column} ?"
+
+
+def name_series(table: pd.DataFrame, most: int) -> pd.Series:
+    """Give what the curves of a table are told apart by: their condition, or their pair, or nothing if there are more.
+
+    The table has the columns `condition` and `pair`.
+    """
+    for column in ("condition", "pair"):
+        if table[column].nunique() <= most:
+            return table[column] if table[column].nunique() > 1 else pd.Series("", index=table.index, dtype=object)
+    return pd.Series("", index=table.index, dtype=object)
+
+
 def describe_shared(runs: pd.DataFrame) -> str:
     """Give what all runs have in common of architecture, data set, depth, width and activation, as one line."""
     columns = [c for c in ("arch", "dataset", "depth", "width", "activation") if c in runs.columns]
@@ -59,7 +88,7 @@ def _partition(texts: pd.DataFrame, columns: Iterable[str]) -> list[int]:
 
 
 def _join(row: pd.Series, columns: Iterable[str]) -> str:
-    return ", ".join(_NAMED[column].format(row[column]) if row[column] else f"{column} ?" for column in columns)
+    return ", ".join(name_value(column, row[column]) for column in columns)
 
 
 def _text(value: Any) -> str:

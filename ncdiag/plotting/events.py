@@ -1,4 +1,4 @@
-"""What training did and when, read from the rows of its trajectories: phases, switches of the loss, steps of the rate.
+"""What training did and when, read from the rows of its trajectories: phases, and switches of the loss.
 
 Rows are evaluations, so an event between two of them is put at the earlier one: the last epoch of what was before.
 """
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
-
-# A step divides the rate by at least this much; a cosine, which also falls fast at its end, is never constant before.
-_STEP = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +53,6 @@ def phase_switches(table: pd.DataFrame) -> list[PhaseSwitch]:
             switch = float(before["epoch"].max()), f"{_labels(before)[0]} to {_labels(after)[0]}"
             counts[switch] = counts.get(switch, 0) + 1
     return [PhaseSwitch(epoch=epoch, label=label, runs=runs) for (epoch, label), runs in sorted(counts.items())]
-
-
-def rate_steps(table: pd.DataFrame) -> list[float]:
-    """Give the epochs after which a learning rate that had been constant fell in one step, over all runs."""
-    steps: set[float] = set()
-    known = table.dropna(subset=["lr"])
-    for _, rows in known.groupby([known["run"], known["phase"].fillna(0)], sort=False):
-        rate, epoch = rows["lr"].to_numpy(dtype=float), rows["epoch"].to_numpy(dtype=float)
-        stepped = (rate[:-2] == rate[1:-1]) & (rate[1:-1] >= _STEP * rate[2:])
-        steps.update(epoch[1:-1][stepped].tolist())
-    return sorted(steps)
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:

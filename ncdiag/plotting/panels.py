@@ -5,20 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ncdiag.plotting.axes import HALO, line_weights, log_axis, plain_axis
 from ncdiag.plotting.conditions import compact
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
 from ncdiag.plotting.style import FAINT, INK, SHADE, Page, line_style
 
 LOG_RANGE = 10  # a panel becomes logarithmic where its values span more than this factor
-_SPARSE, _CROWDED = 6, 20  # numbers of runs from which curves become thinner, and then paler
 ONSET_MARK, END_MARK, RATE_MARK = "o", "x", "^"
 _FEW_RUNS = 3  # up to here an onset is written out, and marked through all panels
 _MOST_SWITCHES = 3
-_HALO = withStroke(linewidth=2, foreground="white")  # keeps text readable where curves cross it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +30,24 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What all panels of a figure share: the table, its conditions in order, the page, and what happened when.
+    """What all panels of a figure share: the table, its series in order, the page, and what happened when.
 
     `eps` is the threshold on NC1 that defines the onset, `band` the interval of fn* (low, estimate, high); None where
     there is none to show.
     """
 
     table: pd.DataFrame
-    conditions: tuple[str, ...]
+    series: tuple[str, ...]
     page: Page
     eps: float | None
     band: tuple[float, float, float] | None
     spans: list[PhaseSpan]
     switches: list[PhaseSwitch]
-    rate_steps: list[float]
+    rate_drops: list[float]
 
-    def color(self, condition: str) -> str:
-        """Give the colour of a condition."""
-        return line_style(self.conditions.index(condition))[0]
+    def color(self, name: str) -> str:
+        """Give the colour of a series."""
+        return line_style(self.series.index(name))[0]
 
 
 def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
@@ -74,10 +72,10 @@ def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
 def _draw_curves(axes: Axes, column: str, scene: Scene, *, faint: bool) -> None:
     """Draw a curve per run. What is missing or not finite breaks it, and a value between two such is a dot."""
     points, runs = scene.page.points, scene.table.groupby("run", sort=False)
-    width = points / 7 * (1 if len(runs) <= _SPARSE else 0.75)
-    alpha = (1 if len(runs) <= _CROWDED else 0.75) * (0.45 if faint else 1)
+    width, alpha = line_weights(len(runs), points)
+    alpha *= 0.45 if faint else 1
     for _, rows in runs:
-        color, style = line_style(scene.conditions.index(rows["condition"].iloc[0]))
+        color, style = line_style(scene.series.index(rows["series"].iloc[0]))
         epochs = rows["epoch"].to_numpy(dtype=np.float64)
         values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.where(np.isfinite(values), values, np.nan)
@@ -102,15 +100,11 @@ def _set_scale(axes: Axes, panel: Panel, scene: Scene) -> None:
         log = False
     else:
         log = bool(panel.log) or positive.max() > LOG_RANGE * positive.min()
-    if not log:
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        return
-    decades = np.log10(positive.max() / positive.min())
-    subs = (1.0,) if decades > 2.5 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
-    axes.set_yscale("log", nonpositive="mask")
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    if log:
+        eps = [scene.eps] if "nc1" in panel.columns and scene.eps is not None else []
+        log_axis(axes.yaxis, [*positive, *eps])
+    else:
+        plain_axis(axes.yaxis)
 
 
 def _draw_eps(axes: Axes, eps: float, points: float) -> None:
@@ -121,9 +115,9 @@ def _draw_eps(axes: Axes, eps: float, points: float) -> None:
         xycoords=("axes fraction", "data"),
         xytext=(points / 3, points / 4),
         textcoords="offset points",
-        fontsize=points * 0.85,
+        fontsize=points * 0.9,
     )
-    text.set_path_effects([_HALO])
+    text.set_path_effects([HALO])
 
 
 def _mark_events(axes: Axes, scene: Scene, *, named: bool) -> None:
@@ -138,10 +132,10 @@ def _mark_events(axes: Axes, scene: Scene, *, named: bool) -> None:
         axes.axvline(switch.epoch, color=FAINT, linestyle=":", linewidth=points / 10, zorder=1)
         names.append((switch.epoch, f"{switch.label} ({switch.runs} of {scene.table['run'].nunique()} runs)"))
     for epoch, name in names if named else []:
-        axes.text(epoch, 1.01, name, transform=across, ha="center", va="bottom", fontsize=points * 0.85, color=FAINT)
-    if scene.rate_steps:
-        heights = [0.03] * len(scene.rate_steps)
-        axes.plot(scene.rate_steps, heights, RATE_MARK, color=INK, markersize=points / 2.4, transform=across)
+        axes.text(epoch, 1.01, name, transform=across, ha="center", va="bottom", fontsize=points * 0.9, color=FAINT)
+    if scene.rate_drops:
+        heights = [0.03] * len(scene.rate_drops)
+        axes.plot(scene.rate_drops, heights, RATE_MARK, color=INK, markersize=points / 2.4, transform=across)
 
 
 def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
@@ -150,7 +144,7 @@ def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
     runs = scene.table.groupby("run", sort=False)
     for _, rows in runs:
         run = rows.iloc[0]
-        color = scene.color(run["condition"])
+        color = scene.color(run["series"])
         collapsed = run["onset_state"] == "collapsed"
         if collapsed and len(runs) <= _FEW_RUNS:
             axes.axvline(run["onset_epoch"], color=color, linewidth=points / 14, linestyle=":", zorder=1)
@@ -180,4 +174,4 @@ def _write_onset(axes: Axes, run: pd.Series, points: float) -> None:
         fontsize=points * 0.9,
         zorder=6,
     )
-    text.set_path_effects([_HALO])
+    text.set_path_effects([HALO])

@@ -1,7 +1,7 @@
 import numpy as np
 
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.analysis.rate_drops import WINDOW
+from ncdiag.analysis.rate_drops import WINDOW, list_drops
 from ncdiag.domain.onset import OnsetRule
 
 ONSET = 93  # of make_run() at every epoch: 20 ln 100 = 92.1
@@ -41,3 +41,27 @@ def test_a_new_phase_is_no_drop(make_frames, make_run):
 
 def test_without_a_rate_or_an_onset_it_is_not_known(make_frames, make_run):
     assert np.isnan(flag_of(make_frames({"a": make_run(), "b": make_run(90.0, lr=steps(100))}))).all()
+
+
+def drops_of(frames):
+    return list_drops(*frames)
+
+
+def test_a_drop_is_at_the_last_evaluation_at_the_higher_rate(make_frames):
+    rates = [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
+    frames = make_frames({"a": {"epoch": [10, 20, 30, 40, 50, 60], "lr": rates}, "b": {"epoch": [10, 20]}})
+    assert drops_of(frames) == {"a": [30, 50]}
+
+
+def test_steps_are_found_however_sparse_the_evaluations_where_the_schedule_is_known(make_frames):
+    """Evaluated every hundred epochs, each value of a schedule may be seen once."""
+    run = {"epoch": [100, 200, 300], "lr": [0.1, 0.01, 0.001]}
+    assert drops_of(make_frames({"a": run | {"schedule": "multistep"}})) == {"a": [100, 200]}
+    assert drops_of(make_frames({"a": run})) == {}
+
+
+def test_a_cosine_has_no_drops_however_sparse_the_evaluations(make_frames):
+    epochs = [25, 50, 75, 95]
+    rates = [0.05 * (1 + np.cos(np.pi * epoch / 100)) for epoch in epochs]
+    assert rates[-1] < 0.5 * rates[-2]
+    assert drops_of(make_frames({"a": {"epoch": epochs, "lr": rates, "schedule": "cosine"}})) == {}

@@ -4,22 +4,13 @@ from pathlib import Path
 
 import pytest
 from clihelp import Cli, run_ncdiag
-from falling import make_falling_store
+from falling import falling, make_falling_store
+
+from ncdiag.plotting.figures import FIGURES
+from ncdiag.store.engine import open_store
+from ncdiag.store.imports import import_runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
-KINDS = [
-    "phase-portrait",
-    "threshold",
-    "lead",
-    "calibration",
-    "grid",
-    "attractor",
-    "depth",
-    "width",
-    "activation",
-    "weight-decay",
-    "claims",
-]
 
 
 @pytest.fixture
@@ -109,12 +100,73 @@ def test_the_onset_options_decide_the_onset(cli: Cli):
     assert float(row["onset_epoch"]) == 60  # the first tenth after 20 ln 20 = 59.9
 
 
+@pytest.mark.parametrize("kind", FIGURES)
+def test_every_kind_says_that_an_empty_store_has_nothing_to_draw(tmp_path: Path, cli: Cli, kind: str):
+    path = tmp_path / "empty.db"
+    with open_store(str(path), write=True):
+        pass
+    answer = cli("plot", kind, "--store", str(path), "-o", str(tmp_path / "f.png"))
+    assert (answer.code, answer.out) == (2, "")
+    assert "holds no runs yet.\n`ncdiag sweep --preset quickstart` trains some" in answer.err
+    assert not (tmp_path / "f.png").exists()
+
+
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("kind", KINDS)
-def test_figures_that_are_planned_say_so(cli: Cli, kind: str):
+@pytest.mark.parametrize(
+    ("kind", "reason", "remedy"),
+    [
+        ("grid", "all runs have one arch (mlp)", "ncdiag sweep --arch mlp,resnet20"),
+        ("attractor", "no run had its features rescaled", "ncdiag sweep --preset intervention"),
+        ("width", "all runs have one width (128)", "ncdiag sweep --width 128,256"),
+        ("activation", "no run says its activation", "ncdiag sweep --activation relu,gelu"),
+        ("weight-decay", "all runs have one weight decay", "ncdiag sweep --weight-decay 1e-5"),
+    ],
+)
+def test_a_figure_that_these_runs_do_not_make_says_which_would(cli: Cli, kind: str, reason: str, remedy: str):
     answer = cli("plot", kind)
     assert answer.code == 2
-    assert answer.err == f"ncdiag: error: the figure {kind} is not available yet; there is trajectory\n"
+    assert reason in answer.err
+    assert remedy in answer.err
+    assert len(answer.err.splitlines()) <= 3
+    assert not Path(f"{kind}.png").exists()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("kind", ["trajectory", "phase-portrait", "threshold", "depth"])
+def test_the_data_are_those_of_the_figure(cli: Cli, kind: str):
+    answer = cli("plot", kind, "--data", "-", "--where", "depth=5 or run=short or depth=3")
+    rows = list(csv.DictReader(answer.out.splitlines()))
+    assert {row["run"] for row in rows} == {"deep-0", "deep-1", "shallow-0", "shallow-1", "short"}
+    assert Path(f"{kind}.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.usefixtures("store")
+def test_by_and_level_reach_the_table(cli: Cli):
+    answer = cli("plot", "threshold", "--data", "-", "--by", "depth", "--level", "0.5")
+    rows = [row for row in csv.DictReader(answer.out.splitlines()) if row["at"] == "onset"]
+    assert {row["pair"] for row in rows} == {"depth 5", "depth 3"}
+    # Two norms, 1.1 and 1 / 1.1: a t interval with one degree of freedom, whose upper quartile is 1.
+    assert float(rows[0]["hi"]) == pytest.approx(1.1)
+    assert rows[0]["level"] == "0.5"
+
+
+@pytest.mark.usefixtures("store")
+def test_repeated_runs_are_counted_once_but_their_trajectories_are_shown(cli: Cli, store: Path):
+    with open_store(str(store), write=True) as opened:
+        import_runs(opened, [falling("again", depth=5, seed=0, norm=1.1, epochs=110)])
+    assert "figure of 6 runs" in cli("plot", "trajectory").err
+    answer = cli("plot", "threshold")
+    assert "1 runs repeat the trajectory of another" in answer.err
+    assert "figure of 5 runs" in answer.err
+
+
+def test_two_processes_draw_the_same_bytes(store: Path):
+    for seed in ("1", "2"):
+        name = str(store.with_name(f"{seed}.svg"))
+        run_ncdiag("plot", "phase-portrait", "-o", name, "--store", str(store), PYTHONHASHSEED=seed)
+    one, two = (store.with_name(f"{seed}.svg").read_bytes() for seed in ("1", "2"))
+    assert one == two
+    assert b"</svg>" in one
 
 
 @pytest.mark.usefixtures("store")

@@ -1,8 +1,6 @@
-import math
-
 import pandas as pd
 
-from ncdiag.plotting.events import PhaseSpan, PhaseSwitch, phase_spans, phase_switches, rate_steps
+from ncdiag.plotting.events import PhaseSpan, PhaseSwitch, phase_spans, phase_switches
 
 
 def rows(run: str, *phases: tuple[int | None, str | None], step: int = 10) -> pd.DataFrame:
@@ -55,26 +53,3 @@ def test_a_phase_that_is_not_known_or_has_two_losses_is_shared_by_nobody():
 def test_switches_of_runs_that_agree_are_counted_together():
     found = phase_switches(table(rows("a", CE, MSE), rows("b", CE, MSE), rows("c", CE, CE)))
     assert found == [PhaseSwitch(epoch=10, label="CE to MSE", runs=2)]
-
-
-def with_rate(run: pd.DataFrame, rates: list[float]) -> pd.DataFrame:
-    return run.assign(lr=rates)
-
-
-def test_steps_of_the_rate_are_at_the_last_epoch_of_the_old_rate():
-    found = rate_steps(with_rate(rows("a", *[CE] * 6), [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]))
-    assert found == [30, 50]
-
-
-def test_a_cosine_has_no_steps_however_fast_it_falls_at_its_end():
-    rates = [0.5 * (1 + math.cos(math.pi * epoch / 20)) for epoch in range(20)]
-    assert rates[-2] > 1.5 * rates[-1]
-    assert rate_steps(with_rate(rows("a", *[CE] * 20), rates)) == []
-
-
-def test_the_rate_of_a_new_phase_is_no_step():
-    assert rate_steps(with_rate(rows("a", CE, CE, CE, MSE, MSE), [0.1, 0.1, 0.1, 0.01, 0.01])) == []
-
-
-def test_an_unknown_rate_is_no_step():
-    assert rate_steps(with_rate(rows("a", CE, CE, CE), [math.nan] * 3)) == []

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.plotting.layout import Sheet
 from ncdiag.plotting.style import PAGES, Width, figure_bytes, line_style
 from ncdiag.plotting.trajectories import CURVES, draw_trajectories, trajectory_table
 
@@ -22,10 +25,12 @@ def run(name: str, condition: str = "", *, state: str = "collapsed", n: int = 6,
         {
             "run": name,
             "condition": condition,
+            "pair": "mlp mnist",
             "epoch": pd.array(epochs, dtype="Int64"),
             "phase": pd.array([1 if epoch <= 30 else 2 for epoch in epochs], dtype="Int64"),
             "loss": ["ce" if epoch <= 30 else "mse" for epoch in epochs],
             "lr": math.nan,
+            "lr_drop": False,
             **values,
             **curves,
             "onset_state": state,
@@ -33,9 +38,16 @@ def run(name: str, condition: str = "", *, state: str = "collapsed", n: int = 6,
             "onset_lo": 40.0 if found else math.nan,
             "onset_hi": 50.0 if found else math.nan,
             "fn_star": 1.2 if found else math.nan,
+            "pair_fn_star": math.nan,
+            "pair_lo": math.nan,
+            "pair_hi": math.nan,
             "nonfinite": None,
         }
     )
+
+
+def draw(table: pd.DataFrame, width: Width = "page", **rule: Any) -> Figure:
+    return draw_trajectories(table, Sheet(width=width, title="title", rule=OnsetRule(**rule)))
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
@@ -60,35 +72,36 @@ def legend_of(figure: Figure) -> list[str]:
 
 
 def test_only_what_was_measured_has_a_panel():
-    assert list(panels(draw_trajectories(run("a"), eps=EPS))) == ["Feature norm", "NC1"]
+    assert list(panels(draw(run("a")))) == ["Feature norm", "NC1"]
     everything = {column: [0.5] * 6 for column in CURVES}
-    assert list(panels(draw_trajectories(run("a", **everything)))) == [
+    assert list(panels(draw(run("a", **everything)))) == [
         "Feature norm",
         "NC1",
         "NC2",
         "NC3",
         "NC4",
         "Accuracy",
+        "Loss",
     ]
 
 
 def test_every_run_is_a_curve_and_every_condition_a_colour():
     table = pd.concat([run("a", "depth 5"), run("b", "depth 5"), run("c", "depth 7")])
-    found = curves(panels(draw_trajectories(table))["NC1"])
+    found = curves(panels(draw(table))["NC1"])
     assert [color for _, _, color in found] == [line_style(0)[0], line_style(0)[0], line_style(1)[0]]
     assert found[0][:2] == ([10, 20, 30, 40, 50, 60], [1, 0.5, 0.2, 0.05, 0.005, 0.001])
 
 
 def test_what_is_missing_or_not_finite_breaks_the_curve():
     table = run("a", nc1=[1.0, math.nan, 0.2, math.inf, 0.005, 0.001])
-    axes = panels(draw_trajectories(table))["NC1"]
+    axes = panels(draw(table))["NC1"]
     values = curves(axes)[0][1]
     assert np.isnan([values[1], values[3]]).all()
     assert marks(axes, ".") == [(10, 1.0), (30, 0.2)]  # alone between gaps, where no line would show them
 
 
 def test_the_onset_is_marked_with_its_interval():
-    found = panels(draw_trajectories(run("a"), eps=EPS))
+    found = panels(draw(run("a")))
     assert marks(found["Feature norm"], "o") == [(45, 1.2)]
     assert marks(found["NC1"], "o") == [(45, EPS)]
     bars = [line for line in found["NC1"].lines if list(line.get_xdata()) == [40, 50]]
@@ -97,7 +110,7 @@ def test_the_onset_is_marked_with_its_interval():
 
 
 def test_a_run_without_onset_is_marked_where_it_ends():
-    figure = draw_trajectories(run("a", state="censored", n=4), eps=EPS)
+    figure = draw(run("a", state="censored", n=4))
     assert marks(panels(figure)["NC1"], "x") == [(40, 0.05)]
     assert marks(panels(figure)["NC1"], "o") == []
     assert legend_of(figure) == ["no onset by the end"]
@@ -107,26 +120,44 @@ def test_eps_has_a_line_only_where_it_is_on_nc1():
     def levels(axes: Axes) -> list[float]:
         return [float(line.get_ydata()[0]) for line in axes.lines if list(line.get_xdata()) == [0, 1]]
 
-    assert levels(panels(draw_trajectories(run("a", state="censored"), eps=EPS))["NC1"]) == [EPS]
-    assert levels(panels(draw_trajectories(run("a", state="censored")))["NC1"]) == []
+    assert levels(panels(draw(run("a", state="censored")))["NC1"]) == [EPS]
+    assert levels(panels(draw(run("a", state="censored"), metric="cdnv"))["NC1"]) == []
 
 
 def test_the_legend_explains_every_condition_and_mark():
-    table = pd.concat([run("a", "depth 5", lr=[0.1, 0.1, 0.1, 0.1, 0.1, 0.01]), run("b", "depth 7", state="censored")])
-    assert legend_of(draw_trajectories(table, band=(1.0, 1.1, 1.234))) == [
+    table = pd.concat([run("a", "depth 5"), run("b", "depth 7", state="censored")])
+    table = table.assign(lr_drop=table["epoch"] == 30, pair_lo=1.0, pair_fn_star=1.1, pair_hi=1.234)
+    figure = draw(table)
+    assert legend_of(figure) == [
         "depth 5",
         "depth 7",
         "onset, with its interval",
         "no onset by the end",
         "learning rate steps down",
-        "fn* 1.1 [1, 1.23]",
+        "fn* 1.1 (1 to 1.23, 95 %)",
     ]
+    assert marks(panels(figure)["NC1"], "^") == [(30, 0.03)]
+
+
+def test_too_many_conditions_to_name_are_told_apart_by_pair():
+    runs = [run(f"r{n}", f"depth {n}").assign(pair="mlp mnist" if n % 2 else "cnn mnist") for n in range(11)]
+    figure = draw(pd.concat(runs))
+    assert legend_of(figure) == ["cnn mnist", "mlp mnist", "onset, with its interval"]
+    colors = [color for _, _, color in curves(panels(figure)["NC1"])]
+    assert colors == [line_style(n % 2)[0] for n in range(11)]
+
+
+def test_the_band_of_one_pair_is_drawn_and_that_of_several_is_not():
+    one = run("a").assign(pair_lo=1.0, pair_fn_star=1.1, pair_hi=1.2)
+    other = run("b").assign(pair="cnn mnist", pair_lo=2.0, pair_fn_star=2.1, pair_hi=2.2)
+    assert any("fn*" in text for text in legend_of(draw(one)))
+    assert not any("fn*" in text for text in legend_of(draw(pd.concat([one, other]))))
 
 
 def test_phases_are_named_once_above_the_top_panels():
-    figure = draw_trajectories(run("a", nc3=[0.5] * 6, nc4=[0.5] * 6))
+    figure = draw(run("a", nc3=[0.5] * 6, nc4=[0.5] * 6))
     named = {title: [text.get_text() for text in axes.texts] for title, axes in panels(figure).items()}
-    assert named["NC1"] == ["CE", "MSE"]
+    assert named["NC1"] == ["CE", "MSE", "onset below 0.01"]
     assert named["NC3"] == []
 
 
@@ -134,7 +165,7 @@ def test_scales_follow_the_values():
     table = run(
         "a", nc2_equiangular=[0.1, 0.2, 0.3, 0.2, 0.2, 0.2], nc4=[0.5, 0.1, 0.01, 0, 0, 0], nc3=[1, 1, 1, 1, 1, 0.01]
     )
-    scales = {title: axes.get_yscale() for title, axes in panels(draw_trajectories(table)).items()}
+    scales = {title: axes.get_yscale() for title, axes in panels(draw(table)).items()}
     assert scales == {"Feature norm": "log", "NC1": "log", "NC2": "linear", "NC3": "log", "NC4": "linear"}
 
 
@@ -154,32 +185,35 @@ def test_scales_follow_the_values():
 )
 def test_odd_tables_are_drawn_without_a_warning(table: pd.DataFrame, width: Width):
     """Warnings are errors here, and matplotlib warns where a layout comes to nothing."""
-    figure = draw_trajectories(table, eps=EPS, title="title", width=width)
+    figure = draw(table, width)
     assert len(figure_bytes(figure, "png", PAGES[width])) > 1000
     assert figure.get_size_inches()[0] == PAGES[width].inches
 
 
-def test_the_table_keeps_the_order_of_the_runs_and_leaves_out_those_without_rows():
-    onsets = pd.DataFrame(
-        {
-            "run": ["b", "a", "empty"],
-            "depth": [7, 5, 5],
-            "state": ["collapsed", "censored", "no_data"],
-            "onset": [45.0, math.nan, math.nan],
-            "lo": [40.0, math.nan, math.nan],
-            "hi": [50.0, math.nan, math.nan],
-            "fn_star": [1.2, math.nan, math.nan],
-        }
-    )
-    measured = {column: [0.5, 0.25, 0.125] for column in CURVES}
-    epochs = pd.DataFrame(
-        {"run": ["a", "a", "b"], "epoch": [1, 2, 1], "phase": 1, "loss": "ce", "lr": 0.1, "nonfinite": None, **measured}
-    )
-    table = trajectory_table(onsets, epochs)
-    assert table[["run", "condition", "epoch"]].to_numpy().tolist() == [
-        ["b", "depth 7", 1],
-        ["a", "depth 5", 1],
-        ["a", "depth 5", 2],
-    ]
-    assert table["onset_epoch"].tolist()[0] == 45
-    assert table["nc1"].tolist() == [0.125, 0.5, 0.25]
+def test_the_table_keeps_the_order_of_the_runs_and_leaves_out_those_without_rows(make_asked, make_run):
+    runs = {"b": make_run(20.0, norm=1.2, depth=7, epochs=120, step=10), "empty": {}}
+    runs["a"] = make_run(20.0, norm=1.5, epochs=80, step=10)
+    table = trajectory_table(make_asked(runs))
+    assert table["run"].tolist() == ["b"] * 12 + ["a"] * 8
+    first, last = table.iloc[0], table.iloc[-1]
+    assert (first["condition"], last["condition"], first["pair"]) == ("depth 7", "depth 5", "mlp mnist")
+    # NC1 = exp(-epoch / 20) passes 0.01 at 20 ln 100, between the evaluations at 90 and 100; there fn is 1.2.
+    assert first["onset_epoch"] == pytest.approx(20 * math.log(100))
+    assert (first["onset_lo"], first["onset_hi"]) == (90, 100)
+    assert first["fn_star"] == pytest.approx(1.2)
+    assert (last["onset_state"], math.isnan(last["fn_star"])) == ("censored", True)
+    assert table["nc1"].tolist()[:2] == pytest.approx([math.exp(-0.5), math.exp(-1)])
+
+
+def test_a_drop_of_the_learning_rate_is_marked_in_the_table(make_asked, make_run):
+    rates = [0.1] * 5 + [0.01] * 7
+    table = trajectory_table(make_asked({"a": make_run(epochs=120, step=10, lr=rates)}))
+    assert table.loc[table["lr_drop"], "epoch"].tolist() == [50]
+
+
+def test_repeated_runs_do_not_narrow_the_band(make_asked, make_run):
+    runs = {name: make_run(norm=norm, seed=seed) for name, norm, seed in (("a", 1.1, 0), ("b", 1 / 1.1, 1))}
+    alone, repeated = (trajectory_table(make_asked(some)) for some in (runs, {**runs, "c": runs["b"]}))
+    assert repeated["run"].nunique() == 3
+    assert repeated["pair_lo"].iloc[0] == pytest.approx(alone["pair_lo"].iloc[0])
+    assert alone["pair_fn_star"].iloc[0] == pytest.approx(1.0)

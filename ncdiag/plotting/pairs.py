@@ -1,0 +1,25 @@
+"""fn* of each pair with its interval, as a table to join to the runs of a figure."""
+
+import pandas as pd
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.repeats import drop_repeats
+from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.plotting.conditions import label_pair
+
+
+def pair_thresholds(asked: Asked) -> pd.DataFrame:
+    """Give a row per pair: its label, fn* with the interval at the level asked for, NaN where there is none.
+
+    Runs that repeat the trajectory of another do not narrow the interval.
+    """
+    results = threshold_results(drop_repeats(asked.onsets), rule=asked.rule, by=asked.by, level=asked.level)
+    found = [result for result in results if result.quantity == "fn_star"]
+    return pd.DataFrame(
+        {
+            "pair": pd.Series([label_pair(result.group) for result in found], dtype=object),
+            "pair_fn_star": [result.estimate for result in found],
+            "pair_lo": [result.lo for result in found],
+            "pair_hi": [result.hi for result in found],
+        }
+    ).drop_duplicates("pair")

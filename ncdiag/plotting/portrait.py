@@ -1,0 +1,180 @@
+"""The phase portrait: the feature norm against NC1 through training, which shows whether there is a threshold at all.
+
+Were there one, the curves of a pair would cross eps at one height, wherever they come from.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.domain.onset import FloatArray
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.axes import line_weights, log_axis
+from ncdiag.plotting.conditions import label_conditions, label_pairs
+from ncdiag.plotting.layout import MOST_NAMED, Sheet, hide_spare, mark_handle, panel_grid, shorten, start_figure
+from ncdiag.plotting.pairs import pair_thresholds
+from ncdiag.plotting.panels import END_MARK, ONSET_MARK
+from ncdiag.plotting.style import FAINT, INK, LineStyle, figure_style, line_style
+from ncdiag.plotting.trajectories import ONSET
+
+_MOST_PANELS = 12
+_MOST_ARROWS = 12  # on one panel: more of them hide the curves
+_LABELS = {"nc1": "NC1, within / between"}
+
+
+def portrait_table(asked: Asked) -> pd.DataFrame:
+    """Give the table behind the figure: a row per evaluation at which both the norm and the metric were above 0.
+
+    `condition` tells the runs of a pair apart; `pair_fn_star` is fn* of the pair, with its interval.
+    """
+    onsets, metric = asked.onsets, asked.rule.metric
+    if metric == "feature_norm":
+        raise AnalysisError("the feature norm against itself shows nothing; choose another --metric, such as nc1")
+    of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
+    pairs = label_pairs(onsets, asked.by)
+    of_run.insert(1, "pair", pairs)
+    of_run.insert(2, "condition", pd.concat([label_conditions(own) for _, own in onsets.groupby(pairs, sort=False)]))
+    of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")
+    rows = of_run.merge(asked.epochs[["run", "epoch", "phase", "loss", metric, "feature_norm"]], on="run")
+    both = rows[[metric, "feature_norm"]].to_numpy(dtype=np.float64, na_value=np.nan)
+    rows = rows[(np.isfinite(both) & (both > 0)).all(axis=1)].reset_index(drop=True)
+    if rows.empty:
+        raise AnalysisError(f"no run has an evaluation with both feature_norm and {metric} above 0; nothing to draw")
+    about = [column for column in of_run.columns if column not in ("run", "pair", "condition")]
+    columns = ["run", "pair", "condition", "epoch", "phase", "loss", metric, "feature_norm", *about]
+    table: pd.DataFrame = rows[columns]
+    return table
+
+
+def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
+    """Draw the table of `portrait_table`: a panel per pair, a curve per run, an arrow in the direction of training.
+
+    The curve is pale in the first phase. Colours are the conditions of a pair, or, where there are too many to name,
+    whether the run had an onset.
+    """
+    pairs = list(table["pair"].unique())
+    shown = pairs[:_MOST_PANELS]
+    table = _with_styles(table[table["pair"].isin(shown)])
+    page, rule = sheet.page, sheet.rule
+    rows, across = panel_grid(len(shown), {"column": 2, "page": 3, "slide": 3}[sheet.width])
+    height = min(page.inches / across * (0.8 if across > 1 else 0.62), 6.2 / rows)
+    with figure_style(page):
+        figure = start_figure(sheet, rows * height, _legend(table, sheet))
+        grid = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False)
+        log_axis(grid[0, 0].xaxis, [*table[rule.metric], rule.eps], letters=int(80 / across))
+        log_axis(grid[0, 0].yaxis, table["feature_norm"])
+        for axes, pair in zip(grid.flat, shown, strict=False):
+            _draw_pair(axes, table[table["pair"] == pair], sheet)
+            axes.set_title(shorten(pair, page.points * 1.1, page.inches / across * 0.85))
+        hide_spare(list(grid.flat)[len(shown) :])
+        if len(pairs) > len(shown):
+            figure.text(0.99, 0.01, f"and {len(pairs) - len(shown)} more pairs (--where)", ha="right", color=FAINT)
+        for axes in list(grid.flat)[max(len(shown) - across, 0) : len(shown)]:
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(_LABELS.get(rule.metric, rule.metric))
+        for axes in grid[:, 0]:
+            axes.set_ylabel("feature norm")
+    return figure
+
+
+def _with_styles(table: pd.DataFrame) -> pd.DataFrame:
+    """Add what the curves are told apart by (`series`, empty where there is nothing to tell) and its number."""
+    series = table["condition"]
+    if series[series != ""].nunique() > MOST_NAMED:
+        series = table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
+    names = [name for name in series.unique() if name]
+    numbers = [names.index(name) if name else -1 for name in series]
+    found: pd.DataFrame = table.assign(series=series, number=numbers)
+    return found
+
+
+def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
+    points, rule = sheet.page.points, sheet.rule
+    runs = table.groupby("run", sort=False)
+    axes.axvline(rule.eps, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+    low, estimate, high = table[["pair_lo", "pair_fn_star", "pair_hi"]].to_numpy(dtype=np.float64)[0]
+    if np.isfinite(low):
+        axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
+    if np.isfinite(estimate):
+        axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
+    width, alpha = line_weights(len(runs), points)
+    every = math.ceil(len(runs) / _MOST_ARROWS)
+    for place, (_, rows) in enumerate(runs):
+        color, style = _style(rows)
+        x, y = (rows[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
+        first = _first_phase(rows)
+        axes.plot(x[:first], y[:first], color=color, linestyle=style, linewidth=width * 0.7, alpha=alpha * 0.45)
+        axes.plot(x[max(first - 1, 0) :], y[max(first - 1, 0) :], color=color, linestyle=style, linewidth=width)
+        axes.lines[-1].set_alpha(alpha)
+        if place % every == 0:
+            _point_along(axes, x[:first], y[:first], color, points * 0.8)
+            _point_along(axes, x[max(first - 1, 0) :], y[max(first - 1, 0) :], color, points)
+        _mark_end(axes, rows, sheet, color)
+
+
+def _style(rows: pd.DataFrame) -> tuple[str, LineStyle]:
+    number = int(rows["number"].iloc[0])
+    return (INK, "solid") if number < 0 else line_style(number)
+
+
+def _first_phase(rows: pd.DataFrame) -> int:
+    """Count the evaluations of the first of several phases; 0 where there is one, or it is not known."""
+    phase = rows["phase"]
+    return 0 if phase.isna().any() or phase.nunique() < 2 else int((phase == phase.iloc[0]).sum())
+
+
+def _point_along(axes: Axes, x: FloatArray, y: FloatArray, color: str, points: float) -> None:
+    """Put an arrowhead on a curve where half of its way, as it is seen, is done."""
+    if len(x) < 2:
+        return
+    seen = axes.transData.transform(np.stack([x, y], axis=1))
+    steps = np.hypot(*np.diff(seen, axis=0).T)
+    if steps.sum() < 2 * points:
+        return
+    at = int(np.searchsorted(np.cumsum(steps), steps.sum() / 2))
+    arrow = {"arrowstyle": "-|>", "color": color, "lw": 0, "mutation_scale": points * 1.1, "shrinkA": 0, "shrinkB": 0}
+    middle = axes.transData.inverted().transform((seen[at] + seen[at + 1]) / 2)
+    axes.annotate("", tuple(middle), xytext=(x[at], y[at]), arrowprops=arrow, zorder=4)
+
+
+def _mark_end(axes: Axes, rows: pd.DataFrame, sheet: Sheet, color: str) -> None:
+    """Mark the onset, at eps or at the evaluation that it was read from, or the end of a run without one."""
+    run, points = rows.iloc[-1], sheet.page.points
+    if run["onset_state"] == "collapsed" and np.isfinite(run["fn_star"]):
+        seen = rows.loc[rows["epoch"] == run["onset_epoch"], sheet.rule.metric]  # between evaluations it is at eps
+        (mark,) = axes.plot(next(iter(seen), sheet.rule.eps), run["fn_star"], ONSET_MARK, color=color, zorder=5)
+        mark.set(markersize=points / 2, markeredgewidth=points / 8, markerfacecolor="white")
+    elif run["onset_state"] != "collapsed":
+        (mark,) = axes.plot(run[sheet.rule.metric], run["feature_norm"], END_MARK, color=color, zorder=5)
+        mark.set(markersize=points / 2, markeredgewidth=points / 7)
+
+
+def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
+    points = sheet.page.points
+    named = table.drop_duplicates("number").sort_values("number")
+    handles = []
+    for name, number in zip(named["series"], named["number"], strict=True):
+        if name:
+            color, style = line_style(number)
+            handles.append(Line2D([], [], color=color, linestyle=style, label=name))
+    states = set(table.drop_duplicates("run")["onset_state"])
+    if "collapsed" in states:
+        handles.append(mark_handle(ONSET_MARK, "onset", points))
+    if states - {"collapsed"}:
+        handles.append(mark_handle(END_MARK, "end without onset", points))
+    if _has_switch(table):
+        handles.append(Line2D([], [], color=INK, alpha=0.45, linewidth=points / 12, label="first phase"))
+    dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), label=f"eps {sheet.rule.eps:g}")
+    handles.append(dashed)
+    if np.isfinite(table["pair_lo"].to_numpy(dtype=np.float64)).any():
+        handles.append(Line2D([], [], color=INK, linewidth=points / 14, label=f"fn*, {sheet.sure} interval"))
+    return handles
+
+
+def _has_switch(table: pd.DataFrame) -> bool:
+    return any(_first_phase(rows) for _, rows in table.groupby("run", sort=False))

@@ -1,0 +1,180 @@
+"""fn* by pair: the feature norm of every run at onset, beside its norm at one fixed epoch, and how much each varies."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.curves import observable_curves
+from ncdiag.analysis.threshold_checks import threshold_check_results
+from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.result import Result
+from ncdiag.domain.threshold import CV_CLAIM
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.axes import draw_interval, lanes, log_axis
+from ncdiag.plotting.conditions import compact, label_conditions, label_pair, label_pairs
+from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure
+from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, figure_style
+
+AT_ONSET, AT_EPOCH = "onset", "fixed_epoch"
+_MOST_PAIRS = 24
+_LOOKS = {AT_ONSET: ("o", PALETTE[0], -0.2), AT_EPOCH: ("s", PALETTE[1], 0.2)}
+_CV_RANGE = (0.003, 1.5)
+
+
+def threshold_table(asked: Asked) -> pd.DataFrame:
+    """Give the table behind the figure: for every run a row `at` its onset and one at a fixed epoch, the placebo.
+
+    The fixed epoch is the pair's median onset (or the last epoch that all of its collapsed runs reached). `estimate` is
+    the geometric mean of the pair, with its interval for fn* alone; `cv` is the spread, with its interval. A run
+    without an onset has a row without a norm; a norm at the fixed epoch is given of the runs with an onset.
+    """
+    onsets = asked.onsets
+    base = onsets[["run", "state", "onset"]].copy()
+    base.insert(0, "pair", label_pairs(onsets, asked.by))
+    base.insert(2, "condition", label_conditions(onsets))
+    named = {(r.quantity, label_pair(r.group)): r for r in _results(asked)}
+    curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
+    rows = []
+    for pair in base["pair"].unique():
+        own = base[base["pair"] == pair]
+        threshold, spread_, placebo = (named[name, pair] for name in ("fn_star", "cv", "placebo_cv"))
+        norms = onsets.loc[own.index, "fn_star"].where(own["state"] == "collapsed")
+        fn_star = (threshold.estimate, threshold.lo, threshold.hi)
+        rows.append(_part(own, AT_ONSET, own["onset"], norms, fn_star, (spread_.estimate, spread_.lo, spread_.hi)))
+        epoch = placebo.extra.get("epoch", math.nan)
+        there = [
+            math.exp(curves[run].at(epoch)) if state == "collapsed" and run in curves else math.nan
+            for run, state in zip(own["run"], own["state"], strict=True)
+        ]
+        mean = (placebo.extra.get("feature_norm", math.nan), math.nan, math.nan)
+        cv = (placebo.estimate, placebo.lo, placebo.hi)
+        rows.append(_part(own, AT_EPOCH, [epoch] * len(own), there, mean, cv))
+    table = pd.concat(rows, ignore_index=True)
+    if not np.isfinite(table["feature_norm"].to_numpy(dtype=np.float64)).any():
+        raise AnalysisError(
+            f"none of the {len(onsets)} runs has an onset ({asked.rule}), so there is no fn* to draw.\n"
+            "Train for longer, or choose another rule with --eps, --patience or --rule"
+        )
+    return table.assign(level=asked.level)
+
+
+def _results(asked: Asked) -> list[Result]:
+    return [
+        *threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_check_results(asked),
+    ]
+
+
+def _part(
+    own: pd.DataFrame,
+    at: str,
+    epoch: "Sequence[float] | pd.Series",
+    norms: "Sequence[float] | pd.Series",
+    mean: Sequence[float],
+    cv: Sequence[float],
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {"at": at, "epoch": epoch, "feature_norm": norms}
+    columns |= dict(zip(("estimate", "lo", "hi", "cv", "cv_lo", "cv_hi"), (*mean, *cv), strict=True))
+    return own.drop(columns="onset").assign(**columns)
+
+
+def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
+    """Draw the table of `threshold_table`: a row per pair; on the left the norms, on the right how much they vary."""
+    page, pairs = sheet.page, list(table["pair"].unique())
+    table = table[table["pair"].isin(pairs[:_MOST_PAIRS])]
+    shown = pairs[:_MOST_PAIRS]
+    points = page.points
+    with figure_style(page):
+        row = points * {"column": 5.4, "page": 4.4, "slide": 4.0}[sheet.width] / 72
+        panels = len(shown) * row + 6 * points / 72
+        if sheet.width == "column":
+            figure = start_figure(sheet, panels * 2, _legend(sheet))
+            norms, spreads = figure.subplots(2, 1)
+        else:
+            figure = start_figure(sheet, panels, _legend(sheet))
+            norms, spreads = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        log_axis(norms.xaxis, table[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64), letters=40)
+        cvs = table[["cv", "cv_lo", "cv_hi"]].to_numpy(dtype=np.float64)
+        log_axis(spreads.xaxis, np.clip([*cvs[cvs > 0], CV_CLAIM], *_CV_RANGE), letters=30)
+        spreads.xaxis.set_major_formatter(lambda value, _: f"{compact(100 * value)} %")
+        norms.set(title="At onset, and at one epoch for all", xlabel="feature norm")
+        spreads.set(title="Spread between runs", xlabel="coefficient of variation")
+        spreads.axvline(CV_CLAIM, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+        for axes in (norms, spreads):
+            axes.set_ylim(len(shown) - 0.5, -0.5)
+            axes.grid(visible=False, axis="y")
+            axes.set_yticks(range(len(shown)), [_name(table, pair, page) for pair in shown])
+            axes.tick_params(axis="y", length=0)
+            for place in range(1, len(shown), 2):
+                axes.axhspan(place - 0.5, place + 0.5, color=SHADE, zorder=0, linewidth=0)
+        for place, pair in enumerate(shown):
+            for at, own in table[table["pair"] == pair].groupby("at", sort=False):
+                _draw_norms(norms, own, at, place, sheet)
+                _draw_spread(spreads, own.iloc[0], at, place, sheet)
+    return figure
+
+
+def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
+    own = table[(table["pair"] == pair) & (table["at"] == AT_ONSET)]
+    found = int((own["state"] == "collapsed").sum())
+    return f"{shorten(pair, page.points, page.inches * 0.3)}\n{found} of {len(own)} runs"
+
+
+def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, sheet: Sheet) -> None:
+    """Draw the runs as points side by side, and below them the mean of the pair with its interval."""
+    points = sheet.page.points
+    marker, color, offset = _LOOKS[at]
+    values = own["feature_norm"].to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        if at == AT_ONSET:
+            axes.text(0.5, place, "no onset", transform=axes.get_yaxis_transform(), ha="center", va="center")
+            axes.texts[-1].set(color=FAINT)
+        return
+    wide = math.log10(axes.get_xlim()[1] / axes.get_xlim()[0])
+    lane = np.minimum(lanes(np.log10(values), wide * 0.02), 4)
+    off = 0.07 * np.array([0, 1, -1, 2, -2])[lane]
+    inside = "white" if at == AT_EPOCH else color
+    (dots,) = axes.plot(values, place + offset + off, marker, color=color, zorder=4)
+    dots.set(markersize=points / 2.4, markerfacecolor=inside, markeredgewidth=points / 11, alpha=0.8)
+    mean, lo, hi = (float(own[name].iloc[0]) for name in ("estimate", "lo", "hi"))
+    if at == AT_ONSET and math.isfinite(mean):
+        draw_interval(axes, place, (lo, hi), color=INK, points=points)
+        (mark,) = axes.plot(mean, place, "D", color=INK, zorder=5)
+        mark.set(markersize=points / 2)
+
+
+def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, sheet: Sheet) -> None:
+    marker, color, offset = _LOOKS[at]
+    points = sheet.page.points
+    if not np.isfinite(row["cv"]):
+        return
+    y = place + offset * 0.75
+    draw_interval(axes, y, (row["cv_lo"], row["cv_hi"]), color=color, points=points)
+    (mark,) = axes.plot(max(row["cv"], axes.get_xlim()[0]), y, marker, color=color, zorder=4)
+    mark.set(markersize=points / 1.7, markerfacecolor="white" if at == AT_EPOCH else color, markeredgewidth=points / 9)
+
+
+def _legend(sheet: Sheet) -> list[Line2D]:
+    points = sheet.page.points
+    onset, epoch = (_LOOKS[at] for at in (AT_ONSET, AT_EPOCH))
+    return [
+        mark_handle(onset[0], "a run at its onset", points, color=onset[1], filled=True),
+        mark_handle(epoch[0], "a run at the median onset", points, color=epoch[1], filled=False),
+        mark_handle("D", f"fn*, {sheet.sure} interval", points),
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=points / 12,
+            linestyle=(0, (6, 3)),
+            label=f"published bound, {100 * CV_CLAIM:g} %",
+        ),
+    ]

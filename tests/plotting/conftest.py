@@ -1,0 +1,33 @@
+"""What a figure is asked of: runs with onsets and norms in closed form, as the frames of the store give them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from analysis.conftest import build, decay
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.store.frames import EPOCH_FRAME_COLUMNS
+
+Runs = Mapping[str, Mapping[str, Any]]
+
+
+def ask(runs: Runs, *, by: tuple[str, ...] = ("arch", "dataset"), level: float = 0.95, **rule: Any) -> Asked:
+    frame, epochs = build(runs)
+    for column in EPOCH_FRAME_COLUMNS:
+        if column not in epochs:
+            epochs[column] = np.nan
+    return Asked(runs=frame, epochs=epochs, rule=OnsetRule(**rule), by=by, level=level)
+
+
+@pytest.fixture(scope="session")
+def make_asked() -> Callable[..., Asked]:
+    return ask
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., dict[str, Any]]:
+    """Give a run with NC1 = exp(-t / rate), onset at rate ln 100, and fn = norm there, falling as exp(-t / 400)."""
+    return decay

@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.layout import Sheet
+from ncdiag.plotting.portrait import draw_portrait, portrait_table
+from ncdiag.plotting.style import line_style
+
+EPS = 0.01
+
+
+def curves_of(figure: Figure, panel: int = 0):
+    lines = [line for line in figure.axes[panel].lines if len(line.get_xdata()) > 2]
+    return [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in lines]
+
+
+def marks_of(figure: Figure, marker: str, panel: int = 0):
+    found = [line for line in figure.axes[panel].lines if line.get_marker() == marker]
+    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in found]
+
+
+def legend_of(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_the_table_has_the_evaluations_at_which_both_are_above_zero(make_asked, make_run):
+    run = make_run(epochs=50, step=10)
+    run["nc1"][1], run["feature_norm"][2] = 0.0, math.nan
+    table = portrait_table(make_asked({"a": run}))
+    assert table["epoch"].tolist() == [10, 40, 50]
+    assert table["nc1"].tolist() == pytest.approx([math.exp(-0.5), math.exp(-2), math.exp(-2.5)])
+
+
+def test_a_curve_is_what_the_table_says_and_the_onset_is_at_eps(make_asked, make_run):
+    table = portrait_table(make_asked({"a": make_run(norm=1.2, step=10), "b": make_run(norm=1 / 1.2, step=10)}))
+    figure = draw_portrait(table, Sheet())
+    own = table[table["run"] == "b"]
+    assert curves_of(figure)[1] == (own["nc1"].tolist(), own["feature_norm"].tolist())
+    assert marks_of(figure, "o") == [pytest.approx((EPS, 1.2)), pytest.approx((EPS, 1 / 1.2))]
+    assert table["pair_fn_star"].tolist() == pytest.approx([1.0] * len(table))
+    lines = [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
+    assert lines == pytest.approx([1.0])  # fn* of the pair
+
+
+def test_the_published_rule_marks_the_evaluation_that_it_reads(make_asked, make_run):
+    table = portrait_table(make_asked({"a": make_run(step=10)}, rule="first"))
+    figure = draw_portrait(table, Sheet())
+    read = table[table["epoch"] == 100].iloc[0]
+    assert marks_of(figure, "o") == [(read["nc1"], read["feature_norm"])]
+
+
+def test_a_run_without_onset_is_marked_at_its_end(make_asked, make_run):
+    figure = draw_portrait(portrait_table(make_asked({"a": make_run(epochs=60, step=10)})), Sheet())
+    assert [x for x, _ in marks_of(figure, "x")] == pytest.approx([math.exp(-3)])
+    assert "end without onset" in legend_of(figure)
+
+
+def test_arrows_point_where_training_goes(make_asked, make_run):
+    figure = draw_portrait(portrait_table(make_asked({"a": make_run(step=10)})), Sheet())
+    (arrow,) = [text for text in figure.axes[0].texts if text.arrow_patch is not None]
+    (x0, y0), (x1, y1) = arrow.xyann, arrow.xy
+    assert x1 < x0
+    assert y1 < y0
+
+
+def test_the_first_of_two_phases_is_pale(make_asked, make_run):
+    phases = [1] * 5 + [2] * 15
+    figure = draw_portrait(portrait_table(make_asked({"a": make_run(step=10, phase=phases)})), Sheet())
+    first, second = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
+    assert (len(first.get_xdata()), len(second.get_xdata())) == (5, 16)  # the switch belongs to the second
+    assert first.get_alpha() < second.get_alpha()
+
+
+def test_each_pair_has_a_panel(make_asked, make_run):
+    runs = {"a": make_run(dataset="mnist"), "b": make_run(dataset="cifar10"), "c": make_run(dataset="cifar10")}
+    figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["mlp mnist", "mlp cifar10"]
+    assert [len(curves_of(figure, panel)) for panel in (0, 1)] == [1, 2]
+
+
+def test_many_conditions_are_told_apart_by_their_outcome(make_asked, make_run):
+    runs = {f"r{n}": make_run(depth=n, epochs=120 if n % 2 else 60, step=10) for n in range(1, 13)}
+    figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
+    assert legend_of(figure)[:2] == ["run with onset", "run without"]
+    colors = [line.get_color() for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
+    assert colors == [line_style(0 if n % 2 else 1)[0] for n in range(1, 13)]
+
+
+def test_pairs_beyond_what_can_be_seen_are_counted(make_asked, make_run):
+    runs = {f"r{n}": make_run(dataset=f"set {n}", epochs=30, step=10) for n in range(15)}
+    table = portrait_table(make_asked(runs))
+    figure = draw_portrait(table, Sheet())
+    assert table["pair"].nunique() == 15
+    assert "and 3 more pairs (--where)" in [text.get_text() for text in figure.texts]
+
+
+def test_nothing_to_draw_is_said(make_asked, make_run):
+    run = make_run(epochs=30, step=10) | {"nc1": [0.0, np.nan, -1.0]}
+    with pytest.raises(AnalysisError, match="both feature_norm and nc1 above 0"):
+        portrait_table(make_asked({"a": run}))
+    with pytest.raises(AnalysisError, match="against itself"):
+        portrait_table(make_asked({"a": run}, metric="feature_norm"))

@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.layout import Sheet
+from ncdiag.plotting.regularities import draw_regularity, regularity_table
+
+ONSET = math.log(100)  # times the rate
+
+
+@pytest.fixture
+def runs(make_run):
+    """Give two seeds at three weight decays; the largest keeps one of them from its onset within 100 epochs."""
+    rates = {1e-5: (20.0, 21.0), 1e-4: (10.0, 12.0), 1e-3: (18.0, 200.0)}
+    return {
+        f"{decay}-{seed}": make_run(rate, norm=1 + seed, weight_decay=decay, epochs=100, seed=seed)
+        for decay, pair in rates.items()
+        for seed, rate in enumerate(pair)
+    }
+
+
+@pytest.fixture
+def table(make_asked, runs):
+    return regularity_table(make_asked(runs), "weight_decay")
+
+
+def test_a_run_has_its_onset_or_the_budget(table):
+    by_run = table.set_index("run")
+    assert by_run.loc["1e-05-1", "time"] == pytest.approx(21 * ONSET)
+    assert by_run.loc["0.001-1", ["time", "collapsed", "state"]].tolist() == [100, False, "censored"]
+    assert math.isnan(by_run.loc["0.001-1", "fn_star"])
+    assert by_run.loc["1e-05-1", "fn_star"] == pytest.approx(2)
+    assert set(table["budget"]) == {100}
+
+
+def test_a_value_has_the_mean_and_the_share_of_its_runs(table):
+    of_value = table.groupby("value").first()
+    assert of_value["share"].tolist() == [1, 1, 0.5]
+    means = [ONSET * math.sqrt(20 * 21), ONSET * math.sqrt(10 * 12), math.sqrt(18 * ONSET * 100)]
+    assert of_value["onset_mean"].tolist() == pytest.approx(means)
+    assert of_value["fn_mean"].tolist() == pytest.approx([math.sqrt(2), math.sqrt(2), 1])
+    # Clopper and Pearson's limits for two of two: 0.025 ** (1 / 2) and 1.
+    assert of_value.loc[1e-5, ["share_lo", "share_hi"]].tolist() == pytest.approx([math.sqrt(0.025), 1])
+
+
+def points_of(axes: Axes, marker: str, face: str | None = None) -> list[tuple[float, float]]:
+    found = [line for line in axes.lines if line.get_marker() == marker]
+    kept = [line for line in found if face is None or (line.get_markerfacecolor() == "white") == (face == "white")]
+    return [(float(x), float(y)) for line in kept for x, y in zip(*line.get_data(), strict=True)]
+
+
+def same(found: list[tuple[float, float]], expected: list[tuple[float, float]]) -> bool:
+    """Say whether the points are the same, in whatever order they were drawn."""
+    return np.array(sorted(found)) == pytest.approx(np.array(sorted(expected)))
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_what_is_drawn_is_the_table(table, width):
+    onsets, shares, norms = draw_regularity(table, Sheet(width=width)).axes
+    of_value = table.groupby("value").first()
+    places = [-5, -4, -3]  # the decimal logarithms of the weight decays
+    means = list(zip(places, of_value["onset_mean"], strict=True))
+    runs = [(math.log10(value), time) for value, time in zip(table["value"], table["time"], strict=True)]
+    assert same(points_of(onsets, "o"), [*means, *runs])
+    assert same(points_of(onsets, "o", "white"), [means[2], (-3, 100)])
+    assert same(points_of(shares, "o"), list(zip(places, [1, 1, 0.5], strict=True)))
+    assert len(points_of(norms, "o")) == 3 + 5
+    assert same(points_of(onsets, "^"), [(-3, 100)])  # the arrow: later, or never
+    assert [text.get_text() for text in onsets.get_xticklabels()] == ["1e-5", "1e-4", "0.001"]
+    assert shares.get_title(loc="left") == "Collapsed by epoch 100"
+
+
+def test_a_weight_decay_of_zero_stands_a_step_before_the_others(make_asked, runs):
+    runs = {name: run | {"weight_decay": 0.0} if name.startswith("1e-05") else run for name, run in runs.items()}
+    axes = draw_regularity(regularity_table(make_asked(runs), "weight_decay"), Sheet()).axes[0]
+    assert axes.get_xticks().tolist() == pytest.approx([-5, -4, -3])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1e-4", "0.001"]
+
+
+def test_words_stand_side_by_side(make_asked, make_run):
+    runs = {f"{name}-{seed}": make_run(activation=name, seed=seed) for name in ("tanh", "relu") for seed in (0, 1)}
+    axes = draw_regularity(regularity_table(make_asked(runs), "activation"), Sheet()).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["relu", "tanh"]
+
+
+def test_runs_that_differ_in_more_are_groups_of_their_own(make_asked, make_run):
+    runs = {
+        f"{depth}-{data}-{seed}": make_run(20.0 + seed, depth=depth, dataset=data, seed=seed)
+        for depth in (2, 3)
+        for data in ("mnist", "cifar10")
+        for seed in (0, 1)
+    }
+    table = regularity_table(make_asked(runs), "depth")
+    figure = draw_regularity(table, Sheet())
+    assert table["group"].unique().tolist() == ["mnist", "cifar10"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["mnist", "cifar10"]
+
+
+def test_without_a_value_to_compare_with_it_is_said(make_asked, make_run):
+    with pytest.raises(AnalysisError, match=r"all runs have one depth \(5\)(.|\n)*ncdiag sweep --depth 2,3,5,7"):
+        regularity_table(make_asked({"a": make_run(), "b": make_run()}), "depth")

@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.layout import Sheet
+from ncdiag.plotting.thresholds import draw_thresholds, threshold_table
+
+SLOW, FAST = 30 * math.log(100), 20 * math.log(100)  # onsets of the rates 30 and 20
+EPOCH = (SLOW + FAST) / 2
+
+
+@pytest.fixture
+def table(make_asked, make_run):
+    runs = {"fast": make_run(20.0, norm=1.2), "slow": make_run(30.0, norm=1 / 1.2)}
+    runs["never"] = make_run(20.0, epochs=50, dataset="cifar10")
+    return threshold_table(make_asked(runs))
+
+
+def test_each_run_is_at_its_onset_and_at_the_median_onset(table):
+    mnist = table[table["pair"] == "mlp mnist"].set_index(["at", "run"])
+    assert mnist.loc["onset", "feature_norm"].tolist() == pytest.approx([1.2, 1 / 1.2])
+    assert mnist.loc["onset", "epoch"].tolist() == pytest.approx([FAST, SLOW])
+    # fn falls as exp(-t / 400) through its value at onset.
+    there = [1.2 * math.exp(-(EPOCH - FAST) / 400), math.exp(-(EPOCH - SLOW) / 400) / 1.2]
+    assert mnist.loc["fixed_epoch", "feature_norm"].tolist() == pytest.approx(there)
+    assert mnist.loc["fixed_epoch", "epoch"].tolist() == pytest.approx([EPOCH, EPOCH])
+
+
+def test_the_spread_is_that_of_the_logarithms(table):
+    mnist = table[table["pair"] == "mlp mnist"].set_index(["at", "run"])
+    for at, low, high in (("onset", 1 / 1.2, 1.2), ("fixed_epoch", *sorted(mnist.loc["fixed_epoch", "feature_norm"]))):
+        sd = math.log(high / low) / math.sqrt(2)
+        assert mnist.loc[at, "cv"].tolist() == pytest.approx([math.sqrt(math.expm1(sd**2))] * 2)
+        assert mnist.loc[at, "estimate"].tolist() == pytest.approx([math.sqrt(low * high)] * 2)
+    # Student's t with one degree of freedom: 12.7062 standard errors, which are ln 1.2.
+    assert mnist.loc["onset", "hi"].iloc[0] == pytest.approx(math.exp(12.7062047 * math.log(1.2)))
+
+
+def test_a_run_without_onset_has_rows_without_a_norm(table):
+    never = table[table["run"] == "never"]
+    assert never["state"].tolist() == ["censored", "censored"]
+    assert never["feature_norm"].isna().all()
+
+
+def drawn(figure: Figure, marker: str, panel: int = 0) -> list[float]:
+    return [float(x) for line in figure.axes[panel].lines if line.get_marker() == marker for x in line.get_xdata()]
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_what_is_drawn_is_the_table(table, width):
+    figure = draw_thresholds(table, Sheet(width=width))
+    mnist = table[table["pair"] == "mlp mnist"]
+    norms = {at: own["feature_norm"].tolist() for at, own in mnist.groupby("at")}
+    assert drawn(figure, "o") == norms["onset"]
+    assert drawn(figure, "s") == norms["fixed_epoch"]
+    assert drawn(figure, "D") == pytest.approx([1.0])
+    cvs = {at: own["cv"].iloc[0] for at, own in mnist.groupby("at")}
+    assert drawn(figure, "o", 1) == [cvs["onset"]]
+    assert drawn(figure, "s", 1) == [cvs["fixed_epoch"]]
+
+
+def test_a_pair_without_onset_says_so(table):
+    figure = draw_thresholds(table, Sheet())
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "mlp mnist\n2 of 2 runs",
+        "mlp cifar10\n0 of 1 runs",
+    ]
+    assert "no onset" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_one_run_is_a_point_without_an_interval(make_asked, make_run):
+    table = threshold_table(make_asked({"a": make_run(norm=1.3)}))
+    figure = draw_thresholds(table, Sheet())
+    assert drawn(figure, "o") == pytest.approx([1.3])
+    assert drawn(figure, "o", 1) == []
+    assert np.isnan(table["lo"]).all()
+
+
+def test_without_any_onset_there_is_nothing_to_draw(make_asked, make_run):
+    with pytest.raises(AnalysisError, match="none of the 1 runs has an onset"):
+        threshold_table(make_asked({"a": make_run(epochs=40)}))
