@@ -92,7 +92,7 @@ class Dataset:
         return replace(self, train_images=self.train_images[index], train_labels=self.train_labels[index])
 
     def train_inputs(self, index: Tensor | slice) -> Tensor:
-        """Give normalised training inputs, float32 [B, *input_shape], on the device."""
+        """Give normalised training inputs, float32 [*index, *input_shape], on the device."""
         return self._normalise(self.train_images[index])
 
     def test_inputs(self, index: Tensor | slice) -> Tensor:
@@ -114,7 +114,7 @@ class Dataset:
     def _normalise(self, images: Tensor) -> Tensor:
         # The same operations in the same order as torchvision's ToTensor and Normalize: the same bits.
         pixels = images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
-        return pixels.sub(self.mean).div_(self.std).expand(-1, self.channels, -1, -1)
+        return pixels.sub(self.mean).div_(self.std).expand(*pixels.shape[:-3], self.channels, -1, -1)
 
 
 def default_data_dir() -> Path:

@@ -27,6 +27,15 @@ class MLP(Network):
         self.activation = ACTIVATIONS[spec.activation]()
         self.head = make_linear(width, num_classes, gain=LINEAR_GAIN, generator=generator)
 
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The hidden layers, then the head."""
+        return [*(cast(nn.Linear, layer) for layer in self.hidden), self.head]
+
+    def trained_tensors(self) -> list[Tensor]:
+        """Give weight [in, out] and bias of each layer: the layout of a batched product's gradient."""
+        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT, layer.bias)]
+
     def features(self, x: Tensor) -> Tensor:
         """Give the last hidden activation, [B, width]."""
         x = x.flatten(1)

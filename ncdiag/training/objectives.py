@@ -1,13 +1,12 @@
-"""What a phase minimises, with what, and how fast: loss, optimiser and learning-rate schedule.
+"""What a phase minimises, and how fast: loss and learning-rate schedule.
 
 Every schedule is a function of the epoch alone, so a run that is continued needs no state of it.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ncdiag.domain.spec import Loss, OptimizerSpec, PhaseSpec
@@ -27,26 +26,6 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: dict[Loss, LossFunction] = {"ce": cross_entropy, "mse": squared_error}
-
-
-def make_optimizer(spec: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Give a fresh optimiser. Weight decay is added to the gradient (adam, sgd) or decoupled from it (adamw).
-
-    `fused` computes the same update in one kernel per tensor. It is safe because parameters are float32: in lower
-    precision the fused SGD of torch 2.13 silently does nothing.
-    """
-    if spec.name == "adam":
-        return torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    if spec.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters,
-        lr=spec.lr,
-        momentum=spec.momentum,
-        weight_decay=spec.weight_decay,
-        nesterov=spec.momentum > 0,  # torch has no Nesterov step without momentum
-        fused=True,
-    )
 
 
 def learning_rate(spec: OptimizerSpec, phase: PhaseSpec, epoch: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import ncdiag
+from ncdiag.domain.spec import Precision
 
 Purpose = Literal["weights", "order"]
 _PURPOSES: dict[Purpose, int] = {"weights": 1, "order": 2}  # part of every stored result: never renumber
@@ -55,6 +56,18 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
+def lowered_precision(precision: Precision) -> Iterator[None]:
+    """Let products on a GPU be TF32 where a run asks for it; the caller's flags come back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def device_name(device: torch.device) -> str:
