@@ -16,7 +16,16 @@ import typer
 
 from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.presets import find_preset
-from ncdiag.domain.spec import BUILTIN_DATASETS, Activation, Arch, Intervention, OptimizerName, PhaseSpec, Schedule
+from ncdiag.domain.spec import (
+    BUILTIN_DATASETS,
+    Activation,
+    Arch,
+    Intervention,
+    OptimizerName,
+    PhaseSpec,
+    Precision,
+    Schedule,
+)
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
@@ -141,7 +150,26 @@ OPTIONS = (
         help="Images a step. [default: 256; digits 32; resnet20 512, on cifar10 128]",
     ),
     TrainingOption(name="seed", read=_whole, metavar="N", help="Seed of the weights and the order. [default: 0]"),
-    TrainingOption(name="eval_every", read=_whole, metavar="N", help="Measure every N epochs. [default: 1]"),
+    TrainingOption(
+        name="eval_every",
+        read=lambda text: text if text == "log" else _whole(text),
+        metavar="N|log",
+        help="Measure every N epochs; log measures ever more seldom, each time 10% later in a phase, and around "
+        "steps of the learning rate. [default: 1]",
+    ),
+    TrainingOption(
+        name="metric_samples",
+        read=_whole,
+        metavar="N",
+        help="Measure on N training images, a fixed proportional part, rather than on all. [default: all]",
+    ),
+    TrainingOption(
+        name="precision",
+        read=str,
+        metavar="NAME",
+        choices=get_args(Precision),
+        help="Of training's products: float32, tf32 (NVIDIA only) or bf16. Metrics stay float32. [default: float32]",
+    ),
     TrainingOption(
         name="stop_at_onset",
         read=_yes,

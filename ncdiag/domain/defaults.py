@@ -90,6 +90,8 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
         stop=StopRule(eps=value.get("eps", 0.01), patience=value.get("patience", 3))
         if value.get("stop_at_onset")
         else None,
+        metric_samples=value.get("metric_samples"),
+        precision=value.get("precision", "float32"),
     )
 
 

@@ -4,7 +4,8 @@ A `RunSpec` holds everything that decides the numbers of a run, and nothing else
 folder of the data are not part of it. Its `key` is the SHA-256 of its canonical JSON, so two runs with one
 key are the same experiment, and a sweep that is typed again finds what it has already trained.
 
-Changing the canonical form changes every key: it is a schema change and needs a migration.
+Changing the canonical form changes every key: it is a schema change and needs a migration. A field that comes later
+is therefore left out of it where it has the value that every earlier run had.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Loss = Literal["ce", "mse"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["cosine", "multistep", "constant"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 BUILTIN_DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 # Activations with f(a x) = a f(x) for a > 0: only there does scaling a layer scale its features.
@@ -203,7 +205,12 @@ class StopRule:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """Everything that decides the numbers of one run."""
+    """Everything that decides the numbers of one run.
+
+    `eval_every` is a number of epochs, or `log` for the spacing of `ncdiag.domain.evaluations`. `metric_samples` is the
+    size of the part of the training set that is measured; None is all of it. `precision` is that of the products of
+    training; metrics are float32 with float64 sums whatever it is.
+    """
 
     network: NetworkSpec
     data: DataSpec
@@ -211,16 +218,22 @@ class RunSpec:
     optimizer: OptimizerSpec
     batch_size: int
     seed: int = 0
-    eval_every: int = 1
+    eval_every: int | Literal["log"] = 1
     intervention: Intervention | None = None
     stop: StopRule | None = None
+    metric_samples: int | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not self.phases:
             raise SpecError("a run needs at least one phase, such as --phase ce:200")
         _check_whole("batch size", self.batch_size, 1, 10**9)
         _check_whole("seed", self.seed, 0, 2**31 - 1)
-        _check_whole("--eval-every", self.eval_every, 1)
+        if self.eval_every != "log":
+            _check_whole("--eval-every", self.eval_every, 1)
+        if self.metric_samples is not None:
+            _check_whole("--metric-samples", self.metric_samples, 1, 10**9)
+        check_choice("precision", self.precision, get_args(Precision))
         if self.optimizer.schedule != "multistep" and any(p.milestones for p in self.phases):
             raise SpecError(f"milestones (@) need --schedule multistep, not {self.optimizer.schedule}")
         if self.intervention:
@@ -257,7 +270,8 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the specification as JSON-ready values; `from_dict` is its inverse."""
-        return asdict(self)
+        values = asdict(self)
+        return {name: value for name, value in values.items() if _LATER.get(name, ...) != value}
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "RunSpec":
@@ -272,12 +286,17 @@ class RunSpec:
             eval_every=config["eval_every"],
             intervention=Intervention(**config["intervention"]) if config["intervention"] else None,
             stop=StopRule(**config["stop"]) if config["stop"] else None,
+            **{name: config.get(name, usual) for name, usual in _LATER.items()},
         )
 
     @property
     def key(self) -> str:
         """SHA-256 of the canonical JSON: the identity of the experiment."""
         return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()
+
+
+# Fields of a run that earlier specifications did not have, and the value that all of their runs had.
+_LATER: dict[str, Any] = {"metric_samples": None, "precision": "float32"}
 
 
 def canonical_json(value: Any) -> str:

@@ -23,7 +23,7 @@ from ncdiag.training.array_file import read_array_file
 from ncdiag.training.arrays import ImageArrays
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.image_folder import read_image_folder
-from ncdiag.training.subset import balanced_subset
+from ncdiag.training.subset import balanced_subset, proportional_subset
 
 RESNET_CHANNELS = 3
 MNIST_SIZE = (28, 28)
@@ -90,6 +90,11 @@ class Dataset:
     def subset(self, index: Tensor) -> "Dataset":
         """Give the data set with the training samples at `index`, int64, and the whole test set."""
         return replace(self, train_images=self.train_images[index], train_labels=self.train_labels[index])
+
+    def proportional_part(self, size: int) -> "Dataset":
+        """Give `size` training samples, each class with its share, and the whole test set."""
+        places = proportional_subset(self.train_labels.cpu().numpy(), size)
+        return self.subset(torch.from_numpy(places).to(self.device))
 
     def train_inputs(self, index: Tensor | slice) -> Tensor:
         """Give normalised training inputs, float32 [*index, *input_shape], on the device."""

@@ -34,7 +34,7 @@ class MLP(Network):
 
     def trained_tensors(self) -> list[Tensor]:
         """Give weight [in, out] and bias of each layer: the layout of a batched product's gradient."""
-        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT, layer.bias)]
+        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT.contiguous(), layer.bias)]
 
     def features(self, x: Tensor) -> Tensor:
         """Give the last hidden activation, [B, width]."""

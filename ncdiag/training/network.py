@@ -20,7 +20,7 @@ class Network(nn.Module, ABC):
         """The layer whose activation the features are; `SpecError` where no single layer makes them."""
 
     def trained_tensors(self) -> list[Tensor]:
-        """Give the parameters in the layout in which they are trained, by reference."""
+        """Give the parameters in the layout in which they are trained, by reference or as copies."""
         return [parameter.detach() for parameter in self.parameters()]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
+from ncdiag.domain.evaluations import rate_drops
 from ncdiag.domain.spec import Loss, OptimizerSpec, PhaseSpec
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -31,12 +32,8 @@ LOSSES: dict[Loss, LossFunction] = {"ce": cross_entropy, "mse": squared_error}
 def learning_rate(spec: OptimizerSpec, phase: PhaseSpec, epoch: int) -> float:
     """Give the learning rate of an epoch, counted from 1 within its phase.
 
-    cosine: from `lr` at the first epoch towards 0 after the last. multistep: a tenth after each milestone, by default
-    after half and three quarters of the phase, which gives the published 100, 150 of 200 and 300, 450 of 600.
+    cosine: from `lr` at the first epoch towards 0 after the last. multistep: a tenth after each of the `rate_drops`.
     """
     if spec.schedule == "cosine":
         return spec.lr * (1 + math.cos(math.pi * (epoch - 1) / phase.epochs)) / 2
-    if spec.schedule == "multistep":
-        milestones = phase.milestones or (phase.epochs // 2, 3 * phase.epochs // 4)
-        return spec.lr * 0.1 ** sum(epoch > milestone > 0 for milestone in milestones)
-    return spec.lr
+    return spec.lr * 0.1 ** sum(epoch > drop for drop in rate_drops(spec.schedule, phase))

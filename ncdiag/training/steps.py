@@ -44,7 +44,7 @@ class Steps:
         self.batches = torch.empty(self.whole, members, batch_size, dtype=torch.int64, device=data.device)
         self.place = torch.zeros(1, dtype=torch.int64, device=data.device)
         self.losses = torch.zeros(members, device=data.device)
-        self.next: Callable[[], None] | None = None
+        self.captured: torch.cuda.CUDAGraph | None = None
 
     def take(self, orders: Sequence[Tensor], rates: Sequence[float]) -> Tensor:
         """Go once through the data and give the sum of the batches' mean losses of each network, [E].
@@ -52,9 +52,8 @@ class Steps:
         `orders` holds a permutation of the samples for each network, on the CPU.
         """
         order = torch.stack(list(orders)).to(self.data.device)
-        members, _, size = self.batches.shape[1], self.whole, self.batches.shape[2]
-        full, rest = order.tensor_split([self.whole * size], dim=1)
-        self.batches.copy_(full.reshape(members, self.whole, size).transpose(0, 1))
+        full, rest = order.tensor_split([self.whole * self.batches.shape[2]], dim=1)
+        self.batches.copy_(full.unflatten(1, (self.whole, self.batches.shape[2])).transpose(0, 1))
         self.place.zero_()
         self.losses.zero_()
         for optimizer, rate in zip(self.optimizers, rates, strict=True):
@@ -62,13 +61,19 @@ class Steps:
         for network in self.stack.networks:
             network.train()
         with lowered_precision(self.precision):
-            if self.next is None and self.whole:
-                self.next = self._step_at_place if self.data.device.type == "cpu" else self._captured()
+            step = self._find_step()
             for _ in range(self.whole):
-                self.next()
+                step()
             if rest.shape[1]:
                 self._step(rest)
         return self.losses
+
+    def _find_step(self) -> Callable[[], None]:
+        if self.data.device.type == "cpu" or not self.whole:
+            return self._step_at_place
+        if self.captured is None:
+            self.captured = self._capture()
+        return self.captured.replay
 
     def _step_at_place(self) -> None:
         self._step(self.batches.index_select(0, self.place)[0])
@@ -85,8 +90,8 @@ class Steps:
             optimizer.step(parameters, ours)
         self.losses += losses.detach()
 
-    def _captured(self) -> Callable[[], None]:
-        """Give a replay of the step; what the warm-up changed is put back."""
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """Record the step on a GPU; what the warm-up changed is put back."""
         kept = [*self.stack.parameters, self.place, self.losses]
         for network in self.stack.networks:
             kept += network.buffers()
@@ -106,4 +111,4 @@ class Steps:
         with torch.no_grad():
             for tensor, value in zip(kept, before, strict=True):
                 tensor.copy_(value)
-        return graph.replay
+        return graph

@@ -50,6 +50,9 @@ def test_key_ignores_how_a_number_was_written() -> None:
         {"weight_decay": 2e-4},
         {"train_size": 100},
         {"eval_every": 2},
+        {"eval_every": "log"},
+        {"metric_samples": 1000},
+        {"precision": "bf16"},
         {"stop_at_onset": True},
     ],
 )
@@ -65,6 +68,9 @@ def test_specification_survives_json() -> None:
             "scale_features": Intervention.parse("0.3@20"),
             "compensate_head": True,
             "stop_at_onset": True,
+            "eval_every": "log",
+            "metric_samples": 500,
+            "precision": "tf32",
         }
     )
     assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
@@ -112,6 +118,10 @@ def test_phase_of_counts_within_phases() -> None:
         (lambda: complete_spec({"phases": (PhaseSpec.parse("ce:10@5"),)}), "multistep"),
         (lambda: complete_spec({"batch_size": 0}), "batch size"),
         (lambda: complete_spec({"seed": -1}), "seed"),
+        (lambda: complete_spec({"eval_every": 0}), "--eval-every"),
+        (lambda: complete_spec({"eval_every": "often"}), "--eval-every"),
+        (lambda: complete_spec({"metric_samples": 0}), "--metric-samples"),
+        (lambda: complete_spec({"precision": "bf61"}), "did you mean bf16"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name(make, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ncdiag.domain.spec import OptimizerSpec, PhaseSpec
-from ncdiag.training.objectives import LOSSES, learning_rate, make_optimizer
+from ncdiag.training.objectives import LOSSES, learning_rate
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2])
@@ -55,55 +55,3 @@ def test_schedule_equals_that_of_torch(name: str, phase: PhaseSpec, milestones: 
 def test_constant_schedule_stays() -> None:
     spec = OptimizerSpec(name="sgd", lr=0.1, weight_decay=0, schedule="constant")
     assert {learning_rate(spec, PhaseSpec(loss="ce", epochs=9), e) for e in range(1, 10)} == {0.1}
-
-
-def _steps(spec: OptimizerSpec, gradients: list[float], start: float) -> list[float]:
-    weight = torch.nn.Parameter(torch.tensor([start]))
-    optimizer = make_optimizer(spec, [weight])
-    path = []
-    for gradient in gradients:
-        weight.grad = torch.tensor([gradient])
-        optimizer.step()
-        path.append(weight.item())
-    return path
-
-
-GRADIENTS = [0.5, -0.2, 0.1, 0.7]
-
-
-def test_adam_adds_the_decay_to_the_gradient() -> None:
-    lr, decay, w, m, v, expected = 0.01, 0.1, 1.5, 0.0, 0.0, []
-    for step, gradient in enumerate(GRADIENTS, start=1):  # Kingma and Ba 2015, algorithm 1, with an L2 term
-        g = gradient + decay * w
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        w -= lr * (m / (1 - 0.9**step)) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
-        expected.append(w)
-    spec = OptimizerSpec(name="adam", lr=lr, weight_decay=decay)
-    np.testing.assert_allclose(_steps(spec, GRADIENTS, 1.5), expected, rtol=1e-5)
-
-
-def test_adamw_decouples_the_decay() -> None:
-    lr, decay, w, m, v, expected = 0.01, 0.1, 1.5, 0.0, 0.0, []
-    for step, g in enumerate(GRADIENTS, start=1):  # Loshchilov and Hutter 2019, algorithm 2
-        w -= lr * decay * w
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        w -= lr * (m / (1 - 0.9**step)) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
-        expected.append(w)
-    spec = OptimizerSpec(name="adamw", lr=lr, weight_decay=decay)
-    np.testing.assert_allclose(_steps(spec, GRADIENTS, 1.5), expected, rtol=1e-5)
-
-
-def test_sgd_takes_the_nesterov_step() -> None:
-    lr, decay, momentum, w, buffer, expected = 0.1, 0.01, 0.9, 1.5, 0.0, []
-    for gradient in GRADIENTS:  # Sutskever et al. 2013 as torch documents it
-        g = gradient + decay * w
-        buffer = momentum * buffer + g
-        w -= lr * (g + momentum * buffer)
-        expected.append(w)
-    spec = OptimizerSpec(name="sgd", lr=lr, weight_decay=decay, momentum=momentum)
-    np.testing.assert_allclose(_steps(spec, GRADIENTS, 1.5), expected, rtol=1e-5)
-
-
-def test_sgd_without_momentum_is_plain() -> None:
-    spec = OptimizerSpec(name="sgd", lr=0.1, weight_decay=0)
-    np.testing.assert_allclose(_steps(spec, [1.0, 1.0], 0.0), [-0.1, -0.2], rtol=1e-6)
