@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
+from ncdiag.analysis.regularities import regularity_results
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, lanes, log_axis, plain_axis, shifted
 from ncdiag.plotting.conditions import compact, label_conditions
@@ -37,8 +38,9 @@ def regularity_table(asked: Asked, factor: str) -> pd.DataFrame:
     """
     groups = list_factor_groups(asked.onsets, factor, asked.rule)
     if not groups:
-        untested = next(r for r in asked.regularities if r.question == factor.replace("_", "-"))
         option = factor.replace("_", "-")
+        results = regularity_results(asked.onsets, rule=asked.rule, level=asked.level)
+        untested = next(result for result in results if result.question == option)
         raise AnalysisError(
             f"{untested.warnings[0]}.\n`ncdiag sweep --{option} {_EXAMPLES[factor]} --seed 0:3` trains such runs"
         )

@@ -5,11 +5,11 @@ The database itself guards keys and references; these are the promises that it d
 
 import json
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Connection, Double, String, cast, func, or_, select
 
+from ncdiag.domain.evaluations import is_evaluated
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError
 from ncdiag.store import schema
@@ -29,8 +29,7 @@ def list_inconsistencies(connection: Connection) -> list[str]:
 
 def due_epochs(spec: RunSpec, last: int) -> list[int]:
     """Give the epochs up to `last` after which a run is evaluated."""
-    ends = set(accumulate(phase.epochs for phase in spec.phases))
-    return [epoch for epoch in range(1, last + 1) if epoch % spec.eval_every == 0 or epoch in ends]
+    return [epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)]
 
 
 def _rows(connection: Connection) -> Iterator[dict[str, Any]]:

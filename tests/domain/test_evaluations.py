@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from ncdiag.domain.defaults import complete_spec
@@ -22,7 +24,7 @@ def test_log_is_every_epoch_at_first_and_46_of_300() -> None:
     found = evaluated(spec("ce:300", eval_every="log"))
     assert found[:14] == list(range(1, 15))
     assert (len(found), found[-1]) == (46, 300)
-    assert all(b <= 1.1 * a + 1 for a, b in zip(found, found[1:], strict=False))
+    assert all(b <= 1.1 * a + 1 for a, b in pairwise(found))
 
 
 def test_log_begins_anew_in_each_phase() -> None:
