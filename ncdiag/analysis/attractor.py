@@ -102,12 +102,14 @@ def _paired(this: _Set, arm: str) -> tuple[IntArray, IntArray, IntArray]:
 
 def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     first, second, condition = _paired(this, arm)
+    apart = 0
     if at_onset:
         norms = [np.log(this.column("fn_star", rows)) for rows in (first, second)]
         what = "onset"
     else:
         ends = [_at_end(this.curve(a), this.curve(b)) for a, b in zip(first, second, strict=True)]
         norms = [np.array([end[side] for end in ends]) for side in (0, 1)]
+        apart = int(np.count_nonzero(this.column("last_epoch", first) != this.column("last_epoch", second)))
         what = f"the end (mean of {_LAST} evaluations)"
     known = np.isfinite(norms[0]) & np.isfinite(norms[1])
     differences = (norms[0] - norms[1])[known]
@@ -116,6 +118,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
         "margin": MARGIN,
         "n_pairs": len(differences),
         "n_left_out": int((~known).sum()),
+        "n_ends_apart": apart,
     }
     quantity = "log_ratio_at_onset" if at_onset else "log_ratio"
     if not len(differences):
@@ -137,9 +140,19 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
         quantity=quantity,
         **_figures(test),
         method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
-        warnings=_few(test, over, this.base["n_conditions"]),
+        warnings=(*_ends_apart(arm, apart, len(known)), *_few(test, over, this.base["n_conditions"])),
         extra=extra,
         **this.base,
+    )
+
+
+def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
+    """Warn of runs that end at different epochs: where the shorter one ends the other may still be under way."""
+    if not apart:
+        return ()
+    names = " and ".join(arm.split("_"))
+    return (
+        f"in {apart} of {pairs} pairs {names} end at different epochs, and are compared where the shorter one ends",
     )
 
 

@@ -43,14 +43,14 @@ def sample_cells(collapsed: pd.DataFrame, by: Sequence[str]) -> Cells:
     norm = collapsed["fn_star"].to_numpy(dtype=np.float64)
     row, column = row.astype(np.int64), column.astype(np.int64)
     named: dict[str, Any] = {"rows": [show(value) for value in rows], "columns": [show(value) for value in columns]}
-    conditions = condition_numbers(collapsed)
-    of_condition = np.unique(np.stack([row * len(columns) + column, conditions], 1), axis=0)
-    if not len(norm) or np.bincount(of_condition[:, 0]).max() < 2:
+    # Where a factor is no hyperparameter, such as the device, a condition has a part in several cells.
+    of_cell = np.stack([row * len(columns) + column, condition_numbers(collapsed)], 1)
+    parts, first, part = np.unique(of_cell, axis=0, return_index=True, return_inverse=True)
+    if not len(norm) or np.bincount(parts[:, 0]).max() < 2:
         return Cells(raw=norm, logs=np.log(norm), row=row, column=column, unit="runs", **named)
-    first = np.unique(conditions, return_index=True)[1]
     return Cells(
-        raw=group_means(norm, conditions),
-        logs=group_means(np.log(norm), conditions),
+        raw=group_means(norm, part.ravel()),
+        logs=group_means(np.log(norm), part.ravel()),
         row=row[first],
         column=column[first],
         unit="conditions",

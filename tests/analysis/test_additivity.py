@@ -158,3 +158,23 @@ def test_without_an_onset_all_is_censored(make_frames, make_run):
     runs = {f"{a}{d}": make_run(90.0, arch=a, dataset=d) for a in ("mlp", "cnn") for d in ("mnist", "digits")}
     assert {result.status for result in answers(make_frames(runs))[1]} == {"all_censored"}
     assert {result.status for result in answers(make_frames({}))[1]} == {"not_testable"}
+
+
+def test_a_condition_that_spans_cells_counts_in_each(make_frames, make_run):
+    """The device is no part of a condition: each of the four cells holds the means of its own runs at two depths."""
+    norms = {
+        (device, activation, depth): 1 + 0.1 * depth + (device == "cuda") * (0.5 + (activation == "tanh"))
+        for device in ("cpu", "cuda")
+        for activation in ("relu", "tanh")
+        for depth in (2, 3)
+    }
+    runs = {
+        f"{device}{activation}{depth}": make_run(20.0, norm=norm, device=device, activation=activation, depth=depth)
+        for (device, activation, depth), norm in norms.items()
+    }
+    named, _ = answers(make_frames(runs), by=("device", "activation"))
+    values = np.array(list(norms.values()))
+    expected = estimate_interaction(values, *(np.arange(8) // step % 2 for step in (4, 2)))
+    assert named["interaction_raw"].extra["unit"] == "conditions"
+    assert named["interaction_raw"].extra["n_units"] == 8
+    assert named["interaction_raw"].p == pytest.approx(expected.p, rel=1e-3)

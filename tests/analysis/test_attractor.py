@@ -170,3 +170,15 @@ def test_heads_are_judged_apart_and_corrected_together(make_frames, make_run):
 
 def test_without_interventions_there_is_nothing_to_say(make_frames, make_run):
     assert attractor(make_frames({"a": make_run(), "b": make_run()})) == []
+
+
+def test_runs_that_end_at_different_epochs_are_compared_where_the_shorter_ends_and_named(make_frames, make_run):
+    runs = experiment(make_run, BACK)
+    for name in ("epoch", "nc1", "feature_norm", "train_accuracy"):
+        runs["c1"][name] = runs["c1"][name][:-100]
+    found = attractor(make_frames(runs))
+    up, between = pick(found, "log_ratio", "up_control"), pick(found, "log_ratio", "up_down")
+    assert up.extra["n_ends_apart"] == 1
+    assert "in 1 of 5 pairs up and control end at different epochs" in up.warnings[0]
+    assert (between.extra["n_ends_apart"], between.warnings) == (0, ())
+    assert pick(found, "log_ratio_at_onset", "up_control").extra["n_ends_apart"] == 0
