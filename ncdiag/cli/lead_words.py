@@ -25,6 +25,8 @@ def guess_words(values: Sequence[Values]) -> str:
         return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."
     if skill["p_holm"] is not None and skill["p_holm"] < _SHOWN:
         return f"{alarm} forecasts the onset better than guessing: its error is {gain} smaller{p}."
+    if skill["p"] is None:
+        return f"{alarm} has an error {gain} smaller than guessing, which {skill['n_tested']} runs cannot test."
     return f"that {alarm} forecasts the onset better than guessing is not shown: error {gain} smaller{p}."
 
 
@@ -49,9 +51,13 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
         beside = "as much" if own == other else "less"
         said = f"an alarm on {metric} itself errs {beside}, so fn shows nothing that it does not"
     elif against["p"] is not None and against["p"] < _SHOWN:
-        said = f"an alarm on {metric} itself errs more: fn adds something (p = {p_text(against['p'])})"
+        said, errors = (
+            f"an alarm on {metric} itself errs more: fn adds something",
+            f"{errors}, p = {p_text(against['p'])}",
+        )
     else:
-        said = f"that fn errs less than an alarm on {metric} itself is not shown (p = {p_text(against['p'])})"
+        p = "" if against["p"] is None else f", p = {p_text(against['p'])}"
+        said, errors = f"that fn errs less than an alarm on {metric} itself is not shown", errors + p
     return f"At the same mean lead, {said} ({errors}); {count}."
 
 

@@ -11,7 +11,14 @@ from ncdiag.cli.lead_words import (
 
 
 def skill(estimate, p, baseline="median", **more):
-    about = {"quantity": "skill", "margin": 0.25, "p_holm": p, "p_min": 0.01, "primary": baseline == "median"}
+    about = {
+        "quantity": "skill",
+        "margin": 0.25,
+        "p_holm": p,
+        "p_min": 0.01,
+        "n_tested": 3,
+        "primary": baseline == "median",
+    }
     return {**about, "estimate": estimate, "p": p, "baseline": baseline, **more}
 
 
@@ -25,7 +32,7 @@ def mae(baseline, estimate, margin=0.25, **more):
         (0.5, 0.01, "the alarm of fn forecasts the onset better than guessing: its error is 50% smaller (p = .01"),
         (0.5, 0.3, "better than guessing is not shown: error 50% smaller (p = .3, smallest possible .01)"),
         (-0.5, 0.9, "no better than guessing: its error is 50% larger"),
-        (0.5, None, "is not shown: error 50% smaller."),
+        (0.5, None, "has an error 50% smaller than guessing, which 3 runs cannot test."),
         (None, None, "guessing it is always right"),
     ],
 )
@@ -45,8 +52,9 @@ def test_the_p_that_decides_is_the_corrected_one():
             0.9,
             "an alarm on nc1 itself errs less, so fn shows nothing that it does not (12 epochs by fn, 10 by nc1)",
         ),
-        (0.2, 0.3, "that fn errs less than an alarm on nc1 itself is not shown (p = .3)"),
-        (0.2, 0.01, "an alarm on nc1 itself errs more: fn adds something (p = .01)"),
+        (0.2, 0.3, "that fn errs less than an alarm on nc1 itself is not shown (12 epochs by fn, 10 by nc1, p = .3)"),
+        (0.2, 0.01, "an alarm on nc1 itself errs more: fn adds something (12 epochs by fn, 10 by nc1, p = .01)"),
+        (0.2, None, "is not shown (12 epochs by fn, 10 by nc1);"),
         (None, None, "At the same mean lead, 1 of 2 other observables did better than fn."),
     ],
 )
