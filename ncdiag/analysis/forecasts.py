@@ -1,6 +1,6 @@
 """The forecast of one stored run, calibrated on the other runs of its pair."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +9,18 @@ import pandas as pd
 
 from ncdiag.analysis.cautions import UNFINISHED
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
+from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.analysis.trajectories import trajectories
+from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
-from ncdiag.domain.onset import OnsetRule, Trajectory
-from ncdiag.domain.predictor import CalibrationRun
+from ncdiag.domain.landmark import CalibrationRun
+from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
 
 # Every calibration run is forecast from all the others, so the work grows with the square of their number.
-_MOST_RUNS = 100
-_NOTHING = np.empty(0)
+MOST_RUNS = 100
 
 
 def forecast_run(
@@ -39,11 +39,9 @@ def forecast_run(
     """
     check_grouping(by)
     table = _pair_table(runs, epochs, run, rule, by)
-    seen = trajectories(epochs[epochs["run"].isin(table["run"])], rule.metric)
     mine = (table["run"] == run).to_numpy(dtype=bool)
     this, others = table[mine].iloc[0], table[~mine & (table["state"] != "no_data").to_numpy()]
-    target = seen.get(run, Trajectory(epoch=_NOTHING, metric=_NOTHING))
-    now = float(target.epoch[-1]) if len(target.epoch) else 0.0
+    now = float(this["last_epoch"]) if this["evaluations"] else 0.0
     common: dict[str, Any] = {"run": run, "epoch_now": now, "level": level}
     if this["state"] in ("collapsed", "left_censored"):
         return _collapsed(this, common)
@@ -54,13 +52,15 @@ def forecast_run(
         pair = ", ".join(str(this[column]) for column in by)
         return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
     calibration = _nearest_runs(others[others["state"] == "collapsed"], int(this["condition"]))
+    courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
     found = forecast_onset(
         run,
-        target,
+        courses.get(run, Course(curves={})),
         int(this["condition"]),
-        [_calibration_run(row, seen) for row in calibration.to_dict("records")],
-        others.loc[_ended_without(others, rule), "censored_at"].tolist(),
+        calibration_runs(calibration, courses),
+        others.loc[ended_without(others, rule), "censored_at"].tolist(),
         now=now,
+        metric=rule.metric,
         eps=rule.eps,
         level=level,
     )
@@ -94,19 +94,19 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
 def _nearest_runs(collapsed: pd.DataFrame, condition: int) -> pd.DataFrame:
     """Keep the runs of the same condition and the latest of the others, as many as can be worked through."""
     order = np.lexsort((-np.arange(len(collapsed)), collapsed["condition"] != condition))
-    return collapsed.iloc[order[:_MOST_RUNS]]
+    return collapsed.iloc[order[:MOST_RUNS]]
 
 
-def _calibration_run(row: Mapping[Hashable, Any], seen: dict[str, Trajectory]) -> CalibrationRun:
-    return CalibrationRun(
-        trajectory=seen[row["run"]],
-        condition=int(row["condition"]),
-        onset=float(row["onset"]),
-        feature_norm=float(row["fn_star"]),
-    )
+def calibration_runs(collapsed: pd.DataFrame, courses: Mapping[str, Course]) -> list[CalibrationRun]:
+    """Give the runs of an onset table that have collapsed, with a column `condition`, as runs to learn from."""
+    columns = (collapsed[name].tolist() for name in ("run", "condition", "onset", "fn_star"))
+    return [
+        CalibrationRun(course=courses[run], condition=int(condition), onset=float(onset), feature_norm=float(norm))
+        for run, condition, onset, norm in zip(*columns, strict=True)
+    ]
 
 
-def _ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
+def ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
     """Mark the runs that used up their budget without a collapse.
 
     A run that is still training, or that stopped because another eps was reached, says nothing about that.

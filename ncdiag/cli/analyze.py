@@ -43,7 +43,7 @@ EXAMPLES = (
 )
 # In the order in which a summary of everything shows them.
 QUESTIONS = (
-    *("claims", "threshold", "lead", "additivity", "attractor"),
+    *("claims", "threshold", "lead", "forecast", "additivity", "attractor"),
     *("depth", "width", "activation", "weight-decay"),
 )
 
@@ -82,6 +82,8 @@ def analyze(
     published reading.
 
     lead: whether the fall of fn below fn* announces the onset, out of sample, beside guessing and other alarms.
+
+    forecast: which rule says best when a run will collapse, what fn adds to the others, and whether intervals hold.
 
     attractor: whether features that were rescaled come back; --preset intervention of sweep trains such runs.
     """
@@ -144,6 +146,12 @@ def _lead_page(survey: "Survey", store: str) -> str:
     return lead_page(survey.results["lead"], survey.rule)
 
 
+def _forecast_page(survey: "Survey", store: str) -> str:
+    from ncdiag.cli.forecast_page import forecast_page
+
+    return forecast_page(survey.results["forecast"], survey.rule)
+
+
 def _attractor_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.attractor_page import attractor_page
 
@@ -173,6 +181,7 @@ PAGES: "dict[str, Callable[[Survey, str], str]]" = {
     "claims": _claims_page,
     "threshold": _threshold_page,
     "lead": _lead_page,
+    "forecast": _forecast_page,
     "additivity": _additivity_page,
     "attractor": _attractor_page,
     **{name: partial(_regularity_page, name) for name in ("depth", "width", "activation", "weight-decay")},

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ncdiag.cli.options import (
     ByOption,
@@ -44,13 +46,18 @@ def predict(
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
+    tournament: Annotated[
+        bool,
+        typer.Option("--tournament", help="Show every rule that competed: its forecast, and its error on the others."),
+    ] = False,
     form: FormatOption = Format.TABLE,
     store: StoreOption = "",
 ) -> None:
     """Forecast the epoch at which a run collapses, with an interval.
 
-    The other runs of its pair calibrate the forecast; --where narrows them. A run that is still training may be asked
-    about, and where the other runs do not suffice the answer says so.
+    The other runs of its pair calibrate the forecast; --where narrows them. Of all rules, the one that forecasts them
+    best is used, and named. A run that is still training may be asked about, and where the other runs do not suffice
+    the answer says so.
     """
     from ncdiag.analysis.forecasts import forecast_run
     from ncdiag.store.engine import open_store
@@ -62,9 +69,11 @@ def predict(
     found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
-        emit_text(_page(values))
+        emit_text(_page(values, tournament=tournament))
     elif form is Format.JSON:
         emit_json(values)
+    elif tournament:
+        emit_csv([{"run": run, **score} for score in values["rules"]], header=["run", "rule", "onset", "mae"])
     else:
         emit_csv([values], header=list(values))
 
@@ -84,12 +93,14 @@ def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -
     return chosen, epochs_frame(store, chosen["run_id"].tolist())
 
 
-def _page(values: Mapping[str, Any]) -> str:
-    """Give the forecast as a sentence, the figures behind it, and what to keep in mind."""
+def _page(values: Mapping[str, Any], *, tournament: bool) -> str:
+    """Give the forecast as a sentence, the figures behind it, all rules if wanted, and what to keep in mind."""
     parts = [paragraph(printable(_sentence(values)))]
     if values["status"] == "forecast":
         facts = [[f"  {name}", text] for name, text in _facts(values)]
         parts.append("\n".join(layout(facts, right=[False, False])))
+        if tournament:
+            parts.append(_tournament(values["rules"]))
     if values["warnings"]:
         cautions = [paragraph(f"{printable(caution)}.", indent="  - ") for caution in values["warnings"]]
         parts.append("\n".join(["Keep in mind:", *cautions]))
@@ -116,16 +127,34 @@ def _sentence(values: Mapping[str, Any]) -> str:
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give the figures behind a forecast, each with what it is."""
-    rule, _, interval = values["method"].partition(", ")
+    from ncdiag.domain.contenders import describe
+
+    interval = values["method"].rpartition(", ")[2]
     compared = values["n_calibration"] + values["n_censored"]
     share = f"{values['n_censored']} of {compared}"
     if values["p_no_collapse_lo"] is not None:
         share += f", so {100 * values['p_no_collapse_lo']:.0f}% to {100 * values['p_no_collapse_hi']:.0f}% of such runs"
+    error = f"{values['mae']:.1f} epochs"
+    if values["mae_selected"] < values["mae"]:
+        error += f" (picked afterwards: {values['mae_selected']:.1f})"
+    rules = {score["rule"]: score for score in values["rules"]}
+    others = [name for name in dict.fromkeys((values["runner_up"], "fn")) if name in rules and name != values["rule"]]
     return [
-        ("judged by", rule),
-        ("mean error on the other runs", f"{values['mae']:.1f} epochs"),
+        ("judged by", describe(values["rule"])),
+        ("mean error on the other runs", error),
         ("mean error of guessing their median", f"{values['baseline_mae']:.1f} epochs"),
+        *(("runner-up" if name == values["runner_up"] else "fn rule", _short(rules[name])) for name in others),
         ("learned from", f"{values['n_calibration']} runs that collapsed after epoch {values['epoch_now']:g}"),
         ("runs that never collapsed", share),
         ("interval", interval),
     ]
+
+
+def _short(score: Mapping[str, Any]) -> str:
+    return f"epoch {score['onset']:.0f} by {score['rule']}, error {score['mae']:.1f}"
+
+
+def _tournament(rules: Sequence[Mapping[str, Any]]) -> str:
+    rows = [["  rule, the best first", "says epoch", "error on the others"]]
+    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in rules]
+    return "\n".join(layout(rows, right=[False, True, True]))

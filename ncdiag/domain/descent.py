@@ -2,15 +2,25 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ncdiag.domain.crossing import Curve, find_crossings
 from ncdiag.domain.statistics import FloatArray
 
 WINDOW = 0.2  # the share of the training so far whose trend is extrapolated: no unit, so any length of run will do
 WINDOW_ROWS = 5  # ... but at least this many evaluations, as far as the phase has them
+_ROBUST_ROWS = 60  # pairs grow with the square
 MIN_ROWS = 3  # two points have a line, but no sign of whether it means anything
+
+
+class Trend(TypedDict, total=False):
+    """How a trend is fitted: see `see_descent`."""
+
+    share: float
+    robust: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,42 +43,54 @@ class Descent:
         Between two evaluations the curve is a line, except across a phase switch. What lies ahead follows the trend,
         and lies ahead of the last evaluation even where the trend says that the level should have been reached.
         """
-        below = np.flatnonzero(self.log <= log_level)
-        if len(below):
-            return self._crossing(int(below[0]), log_level)
-        if not self.slope < 0:
-            return math.nan
-        return max((log_level - self.start) / self.slope, float(self.epoch[-1]))
+        return float(self.reach_each(np.array([log_level]))[0])
 
-    def _crossing(self, row: int, log_level: float) -> float:
-        here = float(self.epoch[row])
-        if row == 0 or self.switched[row]:
-            return here
-        before, fall = float(self.epoch[row - 1]), float(self.log[row - 1] - self.log[row])
-        return before + (here - before) * float(self.log[row - 1] - log_level) / fall
+    def reach_each(self, log_levels: FloatArray) -> FloatArray:
+        """Give what `reach` gives for each of some levels."""
+        if not len(self.epoch):
+            return np.full(len(log_levels), np.nan)
+        seen = Curve(epoch=self.epoch, log=self.log, switched=self.switched)
+        crossed = find_crossings(seen, log_levels).epoch
+        ahead = np.full(len(log_levels), np.nan)
+        if self.slope < 0:
+            ahead = np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
+        return np.where(np.isnan(crossed), ahead, crossed)
 
 
-def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray | None) -> Descent:
-    """Give the descent of positive `values`; what is not finite or not positive is passed over."""
+def see_descent(
+    epoch: FloatArray, values: FloatArray, phase: FloatArray | None, **how: Unpack[Trend]
+) -> Descent:
+    """Give the descent of positive `values`; what is not finite or not positive is passed over.
+
+    The trend is that of the last `share` of the training so far, within the current phase: a line by least squares, or
+    with `robust` the median of the slopes between any two evaluations (Theil 1950, Sen 1968).
+    """
     usable = np.isfinite(values) & (values > 0)
     epoch, log = epoch[usable], np.log(values[usable])
     phases = np.zeros(len(epoch)) if phase is None else np.nan_to_num(phase[usable])
-    start, slope = _trend(epoch, log, phases)
+    start, slope = _trend(epoch, log, phases, how.get("share", WINDOW), how.get("robust", False))
     switched = np.diff(phases, prepend=phases[:1]) != 0
     return Descent(epoch=epoch, log=log, switched=switched, start=start, slope=slope)
 
 
-def _trend(epoch: FloatArray, log: FloatArray, phases: FloatArray) -> tuple[float, float]:
-    """Fit a line to the last evaluations of the current phase by least squares."""
+def _trend(
+    epoch: FloatArray, log: FloatArray, phases: FloatArray, share: float, robust: bool
+) -> tuple[float, float]:
+    """Fit a line to the last evaluations of the current phase."""
     if not len(epoch):
         return math.nan, math.nan
     others = np.flatnonzero(phases != phases[-1])
     in_phase = int(others[-1]) + 1 if len(others) else 0
-    recent = int(np.searchsorted(epoch, (1 - WINDOW) * epoch[-1], side="right"))
+    recent = int(np.searchsorted(epoch, (1 - share) * epoch[-1], side="right"))
     first = max(min(recent, len(epoch) - WINDOW_ROWS), in_phase)
     t, y = epoch[first:], log[first:]
     if len(t) < MIN_ROWS:
         return math.nan, math.nan
+    if robust:
+        t, y = t[-_ROBUST_ROWS:], y[-_ROBUST_ROWS:]
+        one, other = np.triu_indices(len(t), 1)
+        slope = float(np.median((y[other] - y[one]) / (t[other] - t[one])))
+        return float(np.median(y - slope * t)), slope
     centre = float(t.mean())
     slope = float((t - centre) @ y) / float((t - centre) @ (t - centre))
     return float(y.mean()) - slope * centre, slope

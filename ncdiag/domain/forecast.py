@@ -7,35 +7,28 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ncdiag.domain.onset import Trajectory
-from ncdiag.domain.predictor import (
-    BASELINE,
-    RULES,
-    CalibrationRun,
-    Landmark,
-    RuleScore,
-    choose_rule,
-    predict,
-    score_rules,
-    see_landmark,
-)
+from ncdiag.domain.contenders import BASELINE, describe
+from ncdiag.domain.course import Course
+from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
+from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import plain
-from ncdiag.domain.statistics import (
-    FloatArray,
-    Interval,
-    clopper_pearson,
-    conformal_minimum,
-    jackknife_plus,
-    prediction_half_width,
-)
+from ncdiag.domain.statistics import Interval, clopper_pearson
+from ncdiag.domain.tournament import Contest, hold_contest
 
 ForecastStatus = Literal["forecast", "collapsed", "insufficient", "no_calibration"]
 
 MIN_RUNS = 2  # a spread needs two
-_MIN_DISTRIBUTION_FREE = 9  # below, jackknife+ limits are the extremes of the sample, and often infinite
-_MIN_CONDITIONS = 3  # for an interval that speaks of a new condition
-_EQUAL = 1e-9  # a spread of ln onset that is nothing but rounding
-_LATEST = 700.0  # the largest logarithm that still has an exponential
+_SAME = 1e-9  # a rule that says the same as the winner is no runner-up
+MIN_CONDITIONS = 3  # for an interval that speaks of a new condition
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleScore:
+    """A rule, its forecast for the run, and its mean absolute error on the other runs at risk, held out; in epochs."""
+
+    rule: str
+    onset: float
+    mae: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +36,9 @@ class Forecast:
     """When a run is expected to collapse, and how sure that is.
 
     `onset`, `lo`, `hi` are epochs, never before `epoch_now`; `hi` is infinite where too many runs never collapsed.
-    `rule` is the rule that did best on the `n_calibration` other runs, with its leave-one-out error `mae` in epochs
-    beside that of guessing the median (`baseline_mae`); `rules` has all that competed. `p_no_collapse` is the share of
+    `rule` won the contest over the `n_calibration` other runs. `mae` is the error of winners that were chosen without
+    the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
+    their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
     comparable runs that ended without a collapse. A run that has collapsed has its onset and evaluation interval.
     """
 
@@ -57,7 +51,9 @@ class Forecast:
     hi: float = math.nan
     method: str = ""
     rule: str = ""
+    runner_up: str = ""
     mae: float = math.nan
+    mae_selected: float = math.nan
     baseline_mae: float = math.nan
     n_calibration: int = 0
     n_censored: int = 0
@@ -76,16 +72,17 @@ class Forecast:
 
 def forecast_onset(
     run: str,
-    target: Trajectory,
+    target: Course,
     condition: int,
     calibration: Sequence[CalibrationRun],
     censored_at: Sequence[float],
     *,
     now: float,
+    metric: str,
     eps: float,
     level: float,
 ) -> Forecast:
-    """Forecast the onset of a run that has none by the epoch `now`.
+    """Forecast the onset of a run, `metric` below `eps`, that has none by the epoch `now`.
 
     `calibration` are the other runs of the pair whose onset is known, `censored_at` the last epochs of those that ended
     without one. Fewer than `MIN_RUNS` runs with an onset after `now` give `insufficient`.
@@ -107,24 +104,50 @@ def forecast_onset(
         return Forecast(status="insufficient", message=_shortage(calibration, len(at_risk), n_censored, now), **common)
     conditions = {other.condition for other in at_risk}
     new = condition not in conditions
-    by_condition = new and len(conditions) >= _MIN_CONDITIONS
-    landmark = see_landmark(target, calibration, now=now, eps=eps, by_condition=by_condition)
-    scores = score_rules(landmark)
-    best = choose_rule(landmark, scores)
-    limits, method = _limits(landmark, scores, n_censored, level, by_condition=by_condition)
+    by_condition = new and len(conditions) >= MIN_CONDITIONS
+    units = [other.condition if by_condition else number for number, other in enumerate(calibration)]
+    fold = make_folds(np.array(units, dtype=np.int64))
+    contest = hold_contest(
+        Landmark(runs=calibration, fold=fold, now=now, metric=metric, log_eps=math.log(eps), target=target)
+    )
+    found = predictions(contest, contest.landmark.folds)
+    (limits,), method = found.limits(level, n_censored, by_condition=by_condition)
+    onset = max(math.exp(float(found.logs[0])), now)  # the logarithm of now may round down
+    rules = _ranked(contest)
+    maes = {score.rule: score.mae for score in rules}
+    true = np.exp(contest.landmark.asked_log_onset)
     return Forecast(
         status="forecast",
-        onset=best.onset,
-        lo=min(max(limits.lo, now), best.onset),
-        hi=max(limits.hi, best.onset),
-        method=f"{RULES[best.rule]}, {method}",
-        rule=best.rule,
-        mae=best.mae,
-        baseline_mae=next(score.mae for score in scores if score.rule == BASELINE),
-        rules=tuple(scores),
-        warnings=_warnings(limits, best, new=new, conditions=len(conditions)),
+        onset=onset,
+        lo=min(max(limits.lo, now), onset),
+        hi=max(limits.hi, onset),
+        method=f"{describe(rules[0].rule)}, {method}",
+        rule=rules[0].rule,
+        runner_up=next((score.rule for score in rules if abs(score.onset - onset) > _SAME * onset), ""),
+        mae=float(np.abs(np.exp(np.log(true) - found.errors) - true).mean()),
+        mae_selected=rules[0].mae,
+        baseline_mae=maes[BASELINE],
+        rules=tuple(rules),
+        warnings=_warnings(limits, rules[0].rule, new=new, conditions=len(conditions)),
         **common,
     )
+
+
+def _ranked(contest: Contest) -> list[RuleScore]:
+    """Give the rules that competed, in the order of their scores; the simplest of equals first."""
+    last = contest.landmark.folds
+    true = np.exp(contest.landmark.asked_log_onset)
+    onsets = np.exp(contest.logs[:, last])
+    errors = np.abs(onsets[:, : len(true)] - true).mean(axis=1)
+    score = contest.score[:, last, last].copy()
+    score[contest.winner[last, last]] = -np.inf
+    if contest.only_median:
+        score[1:] = np.inf
+    order = [place for place in np.argsort(score, kind="stable").tolist() if score[place] < np.inf]
+    return [
+        RuleScore(rule=contest.rules[place], onset=float(onsets[place, -1]), mae=float(errors[place]))
+        for place in order
+    ]
 
 
 def _shortage(calibration: Sequence[CalibrationRun], at_risk: int, n_censored: int, now: float) -> str:
@@ -136,51 +159,15 @@ def _shortage(calibration: Sequence[CalibrationRun], at_risk: int, n_censored: i
     )
 
 
-def _limits(
-    landmark: Landmark, scores: list[RuleScore], n_censored: int, level: float, *, by_condition: bool
-) -> tuple[Interval, str]:
-    """Give the limits in epochs, and the name of the way they were found.
-
-    The errors behind them are those of the whole procedure: for each unit the rule is chosen without that unit, so
-    that an interval does not pretend that the rule had been known beforehand.
-    """
-    chosen = {unit: choose_rule(landmark, scores, unit) for unit in np.unique(landmark.unit).tolist()}
-    held_out = np.array([chosen[unit].held_out[run] for run, unit in enumerate(landmark.unit.tolist())])
-    errors = np.log(landmark.onset) - np.log(held_out)
-    n = len(errors)
-    if float(np.abs(errors).max()) < _EQUAL:
-        return Interval(), "no interval"
-    if not by_condition and n + n_censored >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
-        fits = {unit: predict(landmark, score.rule, unit) for unit, score in chosen.items()}
-        logs = np.log([fits[unit] for unit in landmark.unit.tolist()])
-        return _distribution_free(logs, np.abs(errors), n_censored, level), "jackknife+ interval"
-    centre = math.log(choose_rule(landmark, scores).onset)
-    # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
-    # rules, errors of single runs as they stand cover 74 to 85 % at a nominal 80 %, and corrected ones 65 to 80 %.
-    single = len(set(chosen)) == n
-    half = prediction_half_width(errors, landmark.unit, level, of_a_mean=not single or len(scores) == 1)
-    unbounded = n_censored / (n + n_censored) > (1 - level) / 2
-    hi = math.inf if unbounded else math.exp(min(centre + half, _LATEST))
-    return Interval(lo=math.exp(centre - half), hi=hi), f"{'two-level ' * by_condition}t interval (model-based)"
-
-
-def _distribution_free(logs: FloatArray, errors: FloatArray, n_censored: int, level: float) -> Interval:
-    """Give jackknife+ limits of the logarithm of the onset; a run that never collapsed has an infinite error."""
-    lo, hi = jackknife_plus(
-        np.concatenate((logs, np.zeros(n_censored))), np.concatenate((errors, np.full(n_censored, math.inf))), level
-    )
-    return Interval(lo=math.exp(lo), hi=math.exp(min(hi, _LATEST)) if hi < math.inf else math.inf)
-
-
-def _warnings(limits: Interval, best: RuleScore, *, new: bool, conditions: int) -> tuple[str, ...]:
+def _warnings(limits: Interval, rule: str, *, new: bool, conditions: int) -> tuple[str, ...]:
     found = []
     if math.isnan(limits.lo):
         found.append("the other runs are forecast without any error: no interval can be computed from them")
-    if new and conditions < _MIN_CONDITIONS:
+    if new and conditions < MIN_CONDITIONS:
         found.append(
             f"no other run of this condition, and {conditions} other condition{'s' * (conditions > 1)}: the interval "
-            f"is one for a known condition, and too narrow (a new one needs {_MIN_CONDITIONS} others)"
+            f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
         )
-    if best.rule == BASELINE:
+    if rule == BASELINE:
         found.append("no rule beats the median onset of the other runs at this epoch")
     return tuple(found)

@@ -28,7 +28,7 @@ def test_a_run_in_training_is_forecast_from_its_pair(forecast, pair, make_run):
     found = forecast({**pair, "mine": make_run(22.0, epochs=60, status="running")})
     assert (found.status, found.epoch_now, found.n_calibration) == ("forecast", 60, 5)
     assert found.onset == pytest.approx(22 * math.log(100))  # NC1 falls without noise: its trend is exact
-    assert found.rule == "nc1"
+    assert found.rule == "trend"
     assert found.mae == pytest.approx(0, abs=1e-6)
     assert found.baseline_mae > 5
     assert found.p_no_collapse == 0

@@ -1,0 +1,20 @@
+"""The course of each run: every stored observable that says how far the run has come."""
+
+import pandas as pd
+
+from ncdiag.analysis.curves import observable_curves
+from ncdiag.domain.course import Course
+from ncdiag.domain.records import METRICS
+
+# The rank behind nc1_pinv is a count of numbers that were not lost to rounding, and says nothing of the run.
+OBSERVABLES = (*(name for name in METRICS if name != "nc1_rank"), "train_loss", "train_accuracy")
+
+
+def run_courses(epochs: pd.DataFrame) -> dict[str, Course]:
+    """Give the course of each run in the frame of the store, with the observables that were measured in it."""
+    measured = [name for name in OBSERVABLES if name in epochs and epochs[name].notna().any()]
+    curves = observable_curves(epochs, measured)
+    return {
+        str(run): Course(curves={name: curves[name][run] for name in measured if len(curves[name][run].epoch)})
+        for run in epochs["run"].unique()
+    }

@@ -1,0 +1,338 @@
+"""All forecast rules against each other, out of sample: what the winner is worth, and whether fn adds anything.
+
+Runs are asked at fixed epochs, so every rule knows as much as the others and has the same lead: the epochs from the
+question to the onset. The epochs are chosen so that the mean lead comes near to some shares of the mean onset.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
+from ncdiag.analysis.courses import run_courses
+from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs
+from ncdiag.domain.comparison import MIN_UNITS, less_variable
+from ncdiag.domain.contenders import BASELINE, describe
+from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
+from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.prediction import predictions
+from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import FloatArray, Interval, clopper_pearson, group_means, t_interval
+from ncdiag.domain.tournament import Contest, hold_contest
+
+QUESTION = "forecast"
+MIN_UNITS_HELD = 3  # one to hold out, one to forecast from and one to choose the rule by
+PUBLISHED_LEAD = 62.0  # epochs (PAPER: mean lead 62, error 24)
+PUBLISHED_SHARE = 0.19  # ... of a mean onset at epoch 324
+SHARES = (0.5, 0.35, 0.25, 0.1)  # further leads, of the mean onset
+LEVELS = (0.8, 0.9)
+WINNER = "winner"
+CALIBRATION_COLUMNS = (
+    *("run", "condition", "held_out", "epoch", "lead", "rule"),
+    *("forecast", "lo", "hi", "level", "actual"),
+)
+
+
+def forecast_results(asked: Asked) -> list[Result]:
+    """Give the results of each pair, in the order of the runs.
+
+    `held_out` (in `extra`) is `condition` or `run`; `lead` is the mean lead in epochs, and `primary` marks that nearest
+    to the published one. Quantities: `mae` of each `rule`, of the `winner` (chosen anew without each held-out part,
+    with `mae_selected`, the flattered error of the rule that wins on all), `skill` of the winner = 1 - its MAE / MAE of
+    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, and `coverage` of its intervals.
+    """
+    found = []
+    for pair in _pairs(asked):
+        found += pair.results()
+    return _corrected(found)
+
+
+def calibration_table(asked: Asked) -> pd.DataFrame:
+    """Give every held-out forecast of the winners with its interval, to be set against what happened.
+
+    A row per run, way of holding out, epoch asked and level: the columns that make the pair; `run`; `condition`, named
+    by what varies in the pair; `held_out`, `condition` or `run`; `epoch` asked at and mean `lead` then; `rule`, the
+    winner without the held-out part; `forecast`, `lo`, `hi` and `actual`, the onset, in epochs (`hi` may be infinite);
+    `level` of the interval.
+    """
+    rows: list[dict[str, Any]] = []
+    for pair in _pairs(asked):
+        names, labels = pair.table["run"].tolist(), condition_labels(pair.table)
+        for view in pair.views:
+            at_risk = np.flatnonzero(view.contest.landmark.at_risk).tolist()
+            for level in LEVELS:
+                for place, limits in enumerate(view.limits(level)):
+                    rows.append(
+                        {
+                            **pair.group,
+                            "run": names[at_risk[place]],
+                            "condition": labels[at_risk[place]],
+                            "held_out": view.held_out,
+                            "epoch": view.contest.landmark.now,
+                            "lead": view.lead,
+                            "rule": view.rules[place],
+                            "forecast": limits.estimate,
+                            "lo": limits.lo,
+                            "hi": limits.hi,
+                            "level": level,
+                            "actual": float(view.onset[place]),
+                        }
+                    )
+    return pd.DataFrame(rows, columns=[*asked.by, *CALIBRATION_COLUMNS])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """A pair asked at one epoch with one way of holding out."""
+
+    contest: Contest
+    held_out: str
+    primary: bool
+
+    @property
+    def onset(self) -> FloatArray:
+        """The onset of each run at risk."""
+        found: FloatArray = np.exp(self.contest.landmark.asked_log_onset)
+        return found
+
+    @property
+    def lead(self) -> float:
+        """The mean lead of the runs at risk."""
+        return float(self.onset.mean()) - self.contest.landmark.now
+
+    @property
+    def places(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """The place of the rule that forecasts each run, chosen without the part that is held out with it."""
+        fold = self.contest.landmark.asked_fold
+        return self.contest.winner[fold, fold]
+
+    @property
+    def rules(self) -> list[str]:
+        """The rule that forecasts each run."""
+        return [self.contest.rules[place] for place in self.places.tolist()]
+
+    def forecasts(self, rule: str) -> FloatArray:
+        """Give the held-out forecasts of a rule, or of the winners."""
+        logs = self.contest.logs
+        fold = self.contest.landmark.asked_fold
+        places = self.places if rule == WINNER else np.full(len(fold), self.contest.place(rule))
+        found: FloatArray = np.exp(logs[places, fold, np.arange(len(fold))])
+        return found
+
+    def limits(self, level: float) -> list[Interval]:
+        """Give the forecast of each run with its limits, all made without the part that is held out."""
+        fold, own = self.contest.landmark.asked_fold, self.forecasts(WINNER)
+        now = self.contest.landmark.now
+        found: dict[int, Interval] = {}
+        for unit in np.unique(fold).tolist():
+            made = predictions(self.contest, unit)
+            limits, _ = made.limits(level, 0, by_condition=self.held_out == "condition")
+            for place, each in zip(np.flatnonzero(fold == unit).tolist(), limits, strict=True):
+                at = float(own[place])
+                found[place] = Interval(estimate=at, lo=min(max(each.lo, now), at), hi=max(each.hi, at))
+        return [found[place] for place in range(len(fold))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """A pair of architecture and data set, its collapsed runs and the views of them."""
+
+    table: pd.DataFrame
+    views: tuple[_View, ...]
+    group: dict[str, Any]
+    base: dict[str, Any]
+    level: float
+
+    def results(self) -> list[Result]:
+        if not self.views:
+            n = len(self.table)
+            why = f"{n} run{'s' * (n != 1)} with an onset; a tournament needs {MIN_UNITS_HELD}"
+            return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.level, **self.base)]
+        found = []
+        for view in self.views:
+            found += self._judge(view)
+        for held_out in dict.fromkeys(view.held_out for view in self.views):
+            views = [view for view in self.views if view.held_out == held_out]
+            found += [self._coverage(views, level) for level in LEVELS]
+        return found
+
+    def _judge(self, view: _View) -> list[Result]:
+        contest, last = view.contest, view.contest.landmark.folds
+        score = contest.score[:, last, last]
+        best = contest.rules[contest.winner[last, last]]
+        selected = _mae(view, best)
+        found = [
+            self._result(
+                view,
+                "mae",
+                estimate=_mae(view, WINNER),
+                method="the rule chosen without the part that is held out",
+                extra={"rule": WINNER, "chosen": best, "chosen_held_out": view.rules, "mae_selected": selected},
+            )
+        ]
+        order = [place for place in np.argsort(score, kind="stable").tolist() if np.isfinite(score[place])]
+        for rank, place in enumerate(order, start=1):
+            rule = contest.rules[place]
+            said = {"rule": rule, "rank": rank, "score": float(score[place])}
+            found.append(self._result(view, "mae", estimate=_mae(view, rule), method=describe(rule), extra=said))
+        found.append(self._compared(view, "skill", WINNER, BASELINE))
+        found += [
+            self._compared(view, "skill", contest.rules[place], BASELINE)
+            for place in order
+            if place != contest.place(BASELINE)
+        ]
+        found.append(self._compared(view, "fn_gain", "mean", "mean_without_fn"))
+        return found
+
+    def _compared(self, view: _View, quantity: str, rule: str, against: str) -> Result:
+        """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over units of its numerator."""
+        onset = view.onset
+        own, other = view.forecasts(rule) - onset, view.forecasts(against) - onset
+        condition = np.array([run.condition for run in view.contest.landmark.runs])[view.contest.landmark.at_risk]
+        by_condition = len(np.unique(condition)) >= MIN_UNITS
+        unit = condition if by_condition else np.arange(len(onset))
+        over = "conditions" if by_condition else "runs"
+        base = float(np.abs(other).mean())
+        extra: dict[str, Any] = {"rule": rule, "baseline": against, "n_tested": len(np.unique(unit)), "over": over}
+        if not base > 0:
+            return self._result(view, quantity, status="zero_variance", extra=extra)
+        gain = t_interval(group_means(np.abs(other) - np.abs(own), unit), self.level)
+        primary = view.primary and rule == WINNER
+        said: dict[str, Any] = {"p": np.nan, "status": "ok", "warnings": ()}
+        if primary:
+            test = less_variable(group_means(own, unit), group_means(other, unit))
+            said |= {"p": test.p, "status": test.status}
+            extra |= {"p_min": test.p_min, "primary_test": True}
+            if not by_condition and len(np.unique(condition)) > 1:
+                said["warnings"] = (
+                    f"the test takes the runs of {len(np.unique(condition))} conditions as independent",
+                )
+        test_words = "Pitman-Morgan test, one-sided" if primary else "exploratory, no test"
+        return self._result(
+            view,
+            quantity,
+            estimate=1 - float(np.abs(own).mean()) / base,
+            lo=gain.lo / base,
+            hi=min(gain.hi / base, 1.0) if np.isfinite(gain.hi) else np.nan,
+            method=f"1 - MAE / MAE of {against}; t interval over {extra['n_tested']} {over}; {test_words}",
+            extra=extra,
+            **said,
+        )
+
+    def _coverage(self, views: list[_View], level: float) -> Result:
+        """Count the onsets inside their intervals, at all epochs asked; the limits are those of as many runs."""
+        inside, runs = 0, 0
+        asked = 0
+        for view in views:
+            limits = view.limits(level)
+            inside += sum(each.lo <= onset <= each.hi for each, onset in zip(limits, view.onset.tolist(), strict=True))
+            asked += len(limits)
+            runs = max(runs, len(limits))
+        share = clopper_pearson(round(inside / asked * runs), runs, self.level)
+        extra = {"held_out": views[0].held_out, "nominal": level, "inside": inside, "n_asked": asked}
+        return Result(
+            quantity="coverage",
+            estimate=inside / asked,
+            lo=share.lo,
+            hi=share.hi,
+            level=self.level,
+            method=f"Clopper-Pearson for {runs} runs: the {asked} forecasts of one run at several epochs are no sample",
+            extra=extra,
+            **self.base,
+        )
+
+    def _result(self, view: _View, quantity: str, **said: Any) -> Result:
+        extra = {
+            "held_out": view.held_out,
+            "epoch": view.contest.landmark.now,
+            "lead": view.lead,
+            "primary": view.primary,
+            "n_asked": len(view.onset),
+            **said.pop("extra", {}),
+        }
+        return Result(quantity=quantity, level=self.level, extra=extra, **said, **self.base)
+
+
+def _mae(view: _View, rule: str) -> float:
+    return float(np.abs(view.forecasts(rule) - view.onset).mean())
+
+
+def _pairs(asked: Asked) -> Iterator[_Pair]:
+    check_grouping(asked.by)
+    onsets = asked.onsets
+    numbers = group_numbers(onsets, asked.by)
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        pair = onsets[numbers == number]
+        table = pair[pair["state"] == "collapsed"].tail(MOST_RUNS)
+        conditions = condition_numbers(table)
+        group = {column: plain_value(pair[column].iloc[0]) for column in asked.by}
+        base: dict[str, Any] = {
+            "question": QUESTION,
+            "group": group,
+            "n_runs": len(pair) - int((pair["state"] == "no_data").sum()),
+            "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
+            "n_conditions": int(conditions.max(initial=-1)) + 1,
+        }
+        views: tuple[_View, ...] = ()
+        if len(table) >= MIN_UNITS_HELD:
+            epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
+            runs = calibration_runs(table.assign(condition=conditions), run_courses(epochs))
+            views = tuple(_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked))
+        yield _Pair(table=table, views=views, group=group, base=base, level=asked.level)
+
+
+def _views(runs: list[CalibrationRun], epochs: FloatArray, asked: Asked) -> Iterator[_View]:
+    onset, condition = np.array([run.onset for run in runs]), np.array([run.condition for run in runs])
+    mean = float(onset.mean())
+    primary = PUBLISHED_LEAD if mean / 2 > PUBLISHED_LEAD else PUBLISHED_SHARE * mean
+    for held_out, unit in (("condition", condition), ("run", np.arange(len(runs)))):
+        if len(np.unique(unit)) < MIN_UNITS_HELD:
+            continue
+        chosen: set[float] = set()
+        for lead in (primary, *(share * mean for share in SHARES)):
+            epoch = _epoch_of_lead(onset, unit, epochs, lead)
+            if epoch is not None and epoch not in chosen:
+                chosen.add(epoch)
+                landmark = Landmark(
+                    runs=runs,
+                    fold=make_folds(unit),
+                    now=epoch,
+                    metric=asked.rule.metric,
+                    log_eps=float(np.log(asked.rule.eps)),
+                )
+                yield _View(contest=hold_contest(landmark), held_out=held_out, primary=lead == primary)
+
+
+def _epoch_of_lead(
+    onset: FloatArray, unit: "np.ndarray[Any, np.dtype[Any]]", epochs: FloatArray, lead: float
+) -> float | None:
+    """Give the evaluated epoch at which the mean lead of the runs at risk is nearest to `lead`.
+
+    At least half of the runs must be at risk, in as many units as a tournament needs.
+    """
+    best, epoch = np.inf, None
+    for candidate in epochs[epochs < onset.max()].tolist():
+        left = onset > candidate
+        if 2 * left.sum() >= len(onset) and len(np.unique(unit[left])) >= MIN_UNITS_HELD:
+            distance = abs(float(onset[left].mean()) - candidate - lead)
+            if distance < best:
+                best, epoch = distance, candidate
+    return epoch
+
+
+def _corrected(results: list[Result]) -> list[Result]:
+    """Add Holm's p over the pairs to the one test of each that was fixed beforehand: the winner against guessing."""
+    for held_out in ("condition", "run"):
+        family = [
+            place
+            for place, result in enumerate(results)
+            if result.extra.get("primary_test") and result.extra["held_out"] == held_out
+        ]
+        adjusted = holm(np.array([results[place].p for place in family]))
+        for place, p in zip(family, adjusted.tolist(), strict=True):
+            results[place] = replace(results[place], extra={**results[place].extra, "p_holm": p, "family": len(family)})
+    return results

@@ -1,0 +1,147 @@
+"""The printed answer to `ncdiag analyze forecast`: which rule forecasts an onset best, and what its word is worth."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.threshold_words import p_text, pair_label, percent
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.result import Result
+
+Values = Mapping[str, Any]
+
+_HELD_OUT = {
+    "condition": "each condition forecast from the other conditions: a new setting",
+    "run": "each run forecast from the other runs: another seed",
+}
+_INTRODUCTION = (
+    "Every run is asked at the same epochs when it will collapse, and every rule answers from what the run shows until "
+    "then. Whatever a rule learns, it learns from runs that it does not forecast. The winner of the other runs answers "
+    "for a run, so its error is honest; 'best' is the error of the rule that won over all of them, and flattered."
+)
+_LEGEND = (
+    "lead: mean epochs from the question to the onset. error: mean distance of forecast and onset, in epochs. guess: "
+    "the median onset of the other runs. fn: where fn falls to fn*. trend: where the trend of {m} reaches eps."
+)
+_SHOWN = 6  # rules of the tournament in the table; all are in --format json
+_CLOSE = 0.05  # points between the share of intervals that hold and what they say
+
+
+def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+    """Give the page: what is asked, then for each pair a reading and two tables."""
+    pairs: dict[str, list[Values]] = {}
+    for result in results:
+        pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
+    return "\n\n".join(
+        [
+            paragraph(f"Forecast: which rule says best when a run collapses ({rule})"),
+            paragraph(_INTRODUCTION),
+            paragraph(_LEGEND.format(m=rule.metric)),
+            *(_block(label, values) for label, values in pairs.items()),
+        ]
+    )
+
+
+def _block(label: str, values: Sequence[Values]) -> str:
+    if values[0]["status"] == "too_few":
+        return "\n".join([label, paragraph(f"{printable(values[0]['warnings'][0])}.", indent="  ")])
+    kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
+    first = [value for value in values if value["held_out"] == kinds[0]]
+    lines = [label, paragraph(f"In short: {_reading(first)}", indent="  "), paragraph(_norm(first), indent="  ")]
+    if kinds[0] == "run":
+        few = "the runs are of fewer than 3 conditions, so this says nothing about a new condition."
+        lines.append(paragraph(f"Keep in mind: {few}", indent="  "))
+    for kind in kinds:
+        lines += _curve([value for value in values if value["held_out"] == kind], kind)
+    return "\n".join([*lines, *_rules(first)])
+
+
+def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values:
+    wanted = {"quantity": quantity, **said}
+    return next(value for value in values if all(value.get(key) == item for key, item in wanted.items()))
+
+
+def _reading(values: Sequence[Values]) -> str:
+    won, skill = _find(values, "mae", rule="winner", primary=True), _find(values, "skill", rule="winner", primary=True)
+    guess = _find(values, "mae", rule="median", primary=True)
+    asked = f"asked at epoch {won['epoch']:.0f}, {won['lead']:.0f} epochs before onset on average,"
+    errors = f"the winner errs by {_epochs(won['estimate'])} epochs and guessing by {_epochs(guess['estimate'])}"
+    if skill["estimate"] is None:
+        return f"{asked} {errors}: all onsets are at one epoch, and no forecast can do better than that."
+    p = "" if skill["p"] is None else f" (p = {p_text(skill['p_holm'])}, smallest possible {p_text(skill['p_min'])})"
+    if set(won["chosen_held_out"]) == {"median"} or skill["estimate"] <= 0:
+        return f"{asked} nobody beats guessing the median onset of the other runs: {errors}{p}."
+    if skill["p"] is not None and skill["p_holm"] < 0.05:
+        return f"{asked} {errors}: better than guessing{p}."
+    return f"{asked} {errors}; that this is better than guessing is not shown{p}."
+
+
+def _norm(values: Sequence[Values]) -> str:
+    """Say whether the rules of the feature norm add anything to the others."""
+    gain = _find(values, "fn_gain", primary=True)
+    if gain["estimate"] is None or gain["estimate"] == 0:
+        return "fn adds nothing: no rule of fn has weight in the mean of all rules."
+    size = percent(abs(gain["estimate"]))
+    if gain["estimate"] < 0:
+        return f"fn adds nothing: with its rules, the mean of all rules errs {size} more than without."
+    if gain["lo"] is None or gain["lo"] <= 0:
+        return (
+            f"That fn adds anything is not shown: with its rules, the mean of all rules errs {size} less than without."
+        )
+    return f"fn adds something: with its rules, the mean of all rules errs {size} less than without."
+
+
+def _curve(values: Sequence[Values], kind: str) -> list[str]:
+    heading = ["    lead", "asked at", "runs", "guess", "fn", "trend", "winner", "best", "which is"]
+    rows = []
+    winners = [value for value in values if value["quantity"] == "mae" and value["rule"] == "winner"]
+    for won in sorted(winners, key=lambda value: -float(value["lead"])):
+        here = {v["rule"]: v for v in values if v["quantity"] == "mae" and v["epoch"] == won["epoch"]}
+        columns = (here.get(name) for name in ("median", "fn", "trend"))
+        rows.append(
+            [
+                f"    {won['lead']:.0f}",
+                f"{won['epoch']:.0f}",
+                str(won["n_asked"]),
+                *(_epochs(value["estimate"] if value else None) for value in columns),
+                _epochs(won["estimate"]),
+                _epochs(won["mae_selected"]),
+                won["chosen"],
+            ]
+        )
+    covered = [value for value in values if value["quantity"] == "coverage"]
+    table = layout([heading, *rows], right=[False, *[True] * 7, False], gap=2)
+    return [paragraph(f"Error, {_HELD_OUT[kind]}:", indent="  "), *table, paragraph(_coverage(covered), indent="  ")]
+
+
+def _coverage(values: Sequence[Values]) -> str:
+    said = ", ".join(f"{percent(v['nominal'])} intervals {percent(v['estimate'])}" for v in values)
+    close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
+    verdict = "within 5 points of what they say" if close else "more than 5 points from what they say"
+    return f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts: {said}. That is {verdict}."
+
+
+def _rules(values: Sequence[Values]) -> list[str]:
+    """Give the best rules at the lead that the tournament is about, with fn and the guess wherever they stand."""
+    ranked = [v for v in values if v["quantity"] == "mae" and v.get("primary") and v.get("rank")]
+    skills = {v["rule"]: v for v in values if v["quantity"] == "skill" and v.get("primary")}
+    shown = [v for v in ranked if v["rank"] <= _SHOWN or v["rule"] in ("fn", "median")]
+    rows = [["    ", "rule", "error", "gain on guess", "interval"]]
+    for value in shown:
+        skill = skills.get(value["rule"])
+        gain = "" if skill is None or skill["estimate"] is None else _whole(skill["estimate"])
+        limits = "" if skill is None or skill["lo"] is None else f"{_whole(skill['lo'])} to {_whole(skill['hi'])}"
+        rows.append([f"    {value['rank']}.", value["rule"], _epochs(value["estimate"]), gain, limits])
+    said = f"The {len(ranked)} rules at a lead of {ranked[0]['lead']:.0f}, the best first (exploratory, no tests):"
+    return [paragraph(said, indent="  "), *layout(rows, right=[True, False, True, True, True], gap=2)]
+
+
+def _whole(share: float) -> str:
+    """Write a share in percent without decimals; a minus where it is a loss."""
+    return f"{100 * share:.0f}%"
+
+
+def _epochs(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"

@@ -1,0 +1,200 @@
+"""The ways to forecast an onset that compete with each other.
+
+All forecast the logarithm of the onset from what a run shows until `now`:
+
+- `median`: nothing of the run itself, the median onset of the other runs at risk (baseline B0).
+- `phase`, `learned`: the time since the present phase began, or since the train accuracy reached 99.9 % (B1).
+- `trend`, `trend_phase`, `trend_robust`: where the trend of the ln metric reaches ln eps (B2): over the last fifth of
+  the training, the whole phase, or by the median slope.
+- `fn`, `fn+25%`, ...: where fn falls, or by its trend will fall, to fn* of the other runs, or that margin above it.
+- `nc1 falling`, `nc3 rising`, ...: an alarm on one observable, at the level where the run is now. Another run that
+  was there at epoch u and collapsed at T says that the onset is at now * T / u. (An alarm at one fixed level says the
+  same at the moment when it comes, and nothing before.)
+- `regression`, `regression_without_fn`: ln onset on the levels of all observables, shrunk (ridge).
+- `mean`, `mean_without_fn`: the mean of all rules that beat the median, weighted by their errors.
+
+How far the onset lies beyond a reading is learned as a ratio from the other runs.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ncdiag.domain.crossing import Curve
+from ncdiag.domain.descent import Trend
+from ncdiag.domain.landmark import Landmark, median_of_known
+from ncdiag.domain.statistics import FloatArray
+
+BASELINE = "median"
+NORM = "feature_norm"
+MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
+_HORIZON = 5.0  # a trend that reaches its level later than this many times now is not heading there
+_LEARNED = math.log(0.999)
+_SHRINKAGE = 1.0  # as much weight as the data have: a coefficient is halved, were the observables uncorrelated
+_CONSTANT = 1e-9  # a spread of ln values that is nothing but rounding
+_ROWS = 4  # a regression on fewer runs is not tried
+_TRENDS: dict[str, Trend] = {
+    "trend": {},
+    "trend_phase": {"share": 1.0},
+    "trend_robust": {"robust": True},
+}
+_WORDS = {
+    "median": "median onset of the other runs",
+    "phase": "time since the phase began",
+    "learned": "time since train accuracy reached 99.9%",
+    "trend": "trend of the metric",
+    "trend_phase": "trend of the metric over the phase",
+    "trend_robust": "trend of the metric (robust)",
+    "fn": "fall of the feature norm to fn*",
+    "regression": "regression on all observables",
+    "regression_without_fn": "regression on all observables but fn",
+    "mean": "weighted mean of the rules",
+    "mean_without_fn": "weighted mean of the rules without fn",
+}
+
+
+def describe(rule: str) -> str:
+    """Give a rule in words."""
+    if rule.startswith("fn+"):
+        return f"fall of the feature norm to {rule[3:]} above fn*"
+    name, _, direction = rule.partition(" ")
+    if direction:
+        return f"how far {name} has {'fallen' if direction == 'falling' else 'risen'}"
+    return _WORDS[rule]
+
+
+def is_of_norm(rule: str) -> bool:
+    """Say whether a rule rests on the feature norm, alone or among others."""
+    return rule.startswith(("fn", NORM)) or rule == "regression"
+
+
+def contend(landmark: Landmark) -> dict[str, FloatArray]:
+    """Give the ln onset that each simple rule forecasts; shape (folds + 1, courses), see `Landmark`.
+
+    Entry [u, i] is fitted without the fold u and without the fold of course i; the last row leaves out nothing more.
+    NaN where a rule is silent.
+    """
+    names = sorted({name for course in landmark.asked for name in course.curves})
+    found = {BASELINE: _median(landmark)}
+    found |= {name: _from_readings(landmark, readings) for name, readings in _clocks(landmark)}
+    found |= {name: _from_readings(landmark, _trend_readings(landmark, name)) for name in _TRENDS}
+    found |= dict(_norm_rules(landmark))
+    for name in names:
+        for word, sign in (("falling", 1.0), ("rising", -1.0)):
+            found[f"{name} {word}"] = _at_level(landmark, name, sign)
+    found["regression"] = _regression(landmark, names)
+    found["regression_without_fn"] = _regression(landmark, [name for name in names if not name.startswith(NORM)])
+    return found
+
+
+def _median(landmark: Landmark) -> FloatArray:
+    # The median of the onsets themselves: between two runs it is their arithmetic mean.
+    medians = landmark.left_out_medians(np.exp(landmark.asked_log_onset))
+    return np.log(medians)[:, landmark.asked_fold]
+
+
+def _from_readings(landmark: Landmark, readings: FloatArray) -> FloatArray:
+    """Forecast reading times the median ratio of onset to reading of the runs at risk; `readings` of all courses."""
+    logs = np.log(readings)
+    ratios = landmark.asked_log_onset - logs[: len(landmark.asked_log_onset)]
+    return logs + landmark.left_out_medians(ratios)[:, landmark.asked_fold]
+
+
+def _clocks(landmark: Landmark) -> Iterator[tuple[str, FloatArray]]:
+    metric = landmark.metric
+    stages = [course.stages(metric)[: course.place(metric, landmark.now)[0] + 1] for course in landmark.asked]
+    yield "phase", np.array([seen[-1].epoch[0] if len(seen) > 1 else np.nan for seen in stages])
+    yield (
+        "learned",
+        np.array([_first_learned(course.curves.get("train_accuracy"), landmark.now) for course in landmark.asked]),
+    )
+
+
+def _first_learned(curve: Curve | None, now: float) -> float:
+    if curve is None:
+        return math.nan
+    rows = np.flatnonzero((curve.log >= _LEARNED) & (curve.epoch <= now))
+    return float(curve.epoch[rows[0]]) if len(rows) else math.nan
+
+
+def _trend_readings(landmark: Landmark, rule: str) -> FloatArray:
+    found = np.full(len(landmark.asked), np.nan)
+    for place, course in enumerate(landmark.asked):
+        descent = course.descent(landmark.metric, landmark.now, **_TRENDS[rule])
+        if descent is not None:
+            found[place] = descent.reach(landmark.log_eps)
+    return np.where(found <= _HORIZON * landmark.now, np.maximum(found, landmark.now), np.nan)
+
+
+def _norm_rules(landmark: Landmark) -> Iterator[tuple[str, FloatArray]]:
+    """Give the fn rule for each margin; its level, and so each reading, depends on what is left out."""
+    descents = [course.descent(NORM, landmark.now) for course in landmark.asked]
+    count, runs = landmark.folds + 1, len(landmark.asked_log_onset)
+    levels = landmark.log_fn_star.ravel()
+    offsets = np.log1p(np.array(MARGINS))
+    reached = np.full((len(descents), count, count, len(MARGINS)), np.nan)
+    for place, descent in enumerate(descents):
+        if descent is not None:
+            epochs = descent.reach_each((levels[:, None] + offsets).ravel())
+            reached[place] = np.where(epochs <= _HORIZON * landmark.now, np.maximum(epochs, 1.0), np.nan).reshape(
+                reached.shape[1:]
+            )
+    logs = np.log(reached)
+    fold, out = landmark.asked_fold[:runs, None, None], np.arange(count)
+    kept = (fold != out[None, :, None]) & (fold != out[None, None, :])
+    ratios = np.where(kept[..., None], landmark.asked_log_onset[:, None, None, None] - logs[:runs], np.nan)
+    medians = median_of_known(ratios)
+    courses = np.arange(len(descents))
+    for number, margin in enumerate(MARGINS):
+        rule = "fn" if margin == 0 else f"fn+{margin:.0%}"
+        own = logs[courses, :, landmark.asked_fold, number].T
+        yield rule, own + medians[:, landmark.asked_fold, number]
+
+
+def _at_level(landmark: Landmark, name: str, sign: float) -> FloatArray:
+    """Forecast from when the other runs were at the level where each course is now."""
+    places = [course.place(name, landmark.now) for course in landmark.asked]
+    phases = np.array([place[0] for place in places])
+    at, levels = np.array([place[1] for place in places]), np.array([place[2] for place in places])
+    ratios = np.full((len(places), len(landmark.runs)), np.nan)
+    groups = [(phase, phases == phase) for phase in np.unique(phases).tolist()]
+    for column, run in enumerate(landmark.runs):
+        stages = run.course.stages(name)
+        for phase, here in groups:
+            if phase < len(stages) and stages[phase].epoch[0] < run.onset:
+                reached = stages[phase].reached(levels[here], sign)
+                # A run that had not come so far when it collapsed says: now.
+                reached = np.fmin(np.where(np.isnan(reached), run.onset, reached), run.onset)
+                ratios[here, column] = math.log(run.onset) - np.log(reached)
+    ratios[np.isnan(levels)] = np.nan
+    forecasts: FloatArray = np.log(np.maximum(at, 1e-9)) + landmark.left_out_means(ratios)
+    return forecasts
+
+
+def _regression(landmark: Landmark, names: list[str]) -> FloatArray:
+    """Forecast by a shrunk linear regression on the levels of the observables that all courses have."""
+    count, runs = landmark.folds + 1, len(landmark.asked_log_onset)
+    found = np.full((count, len(landmark.asked)), np.nan)
+    levels = np.array([[course.place(name, landmark.now)[2] for name in names] for course in landmark.asked])
+    levels = levels.reshape(len(landmark.asked), len(names))
+    levels = levels[:, np.isfinite(levels).all(axis=0)]
+    if not levels.shape[1]:
+        return found
+    onset, fold = landmark.asked_log_onset, landmark.asked_fold
+    members = [np.flatnonzero(fold == number) for number in range(count)]
+    shrinkage = _SHRINKAGE * np.eye(levels.shape[1])
+    for first in range(count):
+        for second in range(first, count):
+            kept = (fold[:runs] != first) & (fold[:runs] != second)
+            if np.count_nonzero(kept) >= _ROWS:
+                x, y = levels[:runs][kept], onset[kept]
+                centre, mean = x.sum(axis=0) / len(x), float(y.sum()) / len(y)
+                x = x - centre
+                scale = np.sqrt((x * x).sum(axis=0) / len(x))
+                scale[scale < _CONSTANT] = np.inf
+                x = x / scale
+                weights = np.linalg.solve(x.T @ x + len(x) * shrinkage, x.T @ (y - mean))
+                for row, wanted in ((first, members[second]), (second, members[first])):
+                    found[row, wanted] = mean + ((levels[wanted] - centre) / scale) @ weights
+    return found
