@@ -31,6 +31,7 @@ PUBLISHED_SHARE = 0.19  # ... of a mean onset at epoch 324
 SHARES = (0.5, 0.35, 0.25, 0.1)  # further leads, of the mean onset
 LEVELS = (0.8, 0.9)
 WINNER = "winner"
+_SILENT = 0.5  # a rule that is silent about more of the runs is not listed
 CALIBRATION_COLUMNS = (
     *("run", "condition", "held_out", "epoch", "lead", "rule"),
     *("forecast", "lo", "hi", "level", "actual"),
@@ -43,7 +44,8 @@ def forecast_results(asked: Asked) -> list[Result]:
     `held_out` (in `extra`) is `condition` or `run`; `lead` is the mean lead in epochs, and `primary` marks that nearest
     to the published one. Quantities: `mae` of each `rule`, of the `winner` (chosen anew without each held-out part,
     with `mae_selected`, the flattered error of the rule that wins on all), `skill` of the winner = 1 - its MAE / MAE of
-    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, and `coverage` of its intervals.
+    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE of the
+    mean onset of the other seeds of a condition, and `coverage` of the winner's intervals.
     """
     found = []
     for pair in _pairs(asked):
@@ -105,10 +107,16 @@ class _View:
         return float(self.onset.mean()) - self.contest.landmark.now
 
     @property
+    def conditions(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """The condition of each run at risk."""
+        landmark = self.contest.landmark
+        return np.array([run.condition for run in landmark.runs], dtype=np.int64)[landmark.at_risk]
+
+    @property
     def places(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
         """The place of the rule that forecasts each run, chosen without the part that is held out with it."""
         fold = self.contest.landmark.asked_fold
-        return self.contest.winner[fold, fold]
+        return self.contest.winners(fold, fold, np.arange(len(fold)))
 
     @property
     def rules(self) -> list[str]:
@@ -163,7 +171,10 @@ class _Pair:
     def _judge(self, view: _View) -> list[Result]:
         contest, last = view.contest, view.contest.landmark.folds
         score = contest.score[:, last, last]
-        best = contest.rules[contest.winner[last, last]]
+        order = [
+            place for place in np.argsort(score, kind="stable").tolist() if contest.silent[place].mean() <= _SILENT
+        ]
+        best = contest.rules[order[0]]
         selected = _mae(view, best)
         found = [
             self._result(
@@ -174,7 +185,6 @@ class _Pair:
                 extra={"rule": WINNER, "chosen": best, "chosen_held_out": view.rules, "mae_selected": selected},
             )
         ]
-        order = [place for place in np.argsort(score, kind="stable").tolist() if np.isfinite(score[place])]
         for rank, place in enumerate(order, start=1):
             rule = contest.rules[place]
             said = {"rule": rule, "rank": rank, "score": float(score[place])}
@@ -186,13 +196,26 @@ class _Pair:
             if place != contest.place(BASELINE)
         ]
         found.append(self._compared(view, "fn_gain", "mean", "mean_without_fn"))
+        found.append(self._seed_spread(view))
         return found
+
+    def _seed_spread(self, view: _View) -> Result:
+        """Give how far runs are from the mean of the others of their condition: what hyperparameters cannot tell."""
+        condition = view.conditions
+        _, member, sizes = np.unique(condition, return_inverse=True, return_counts=True)
+        several = sizes[member] > 1
+        if not several.any():
+            return self._result(view, "seed_spread", status="not_testable", warnings=("no condition has two runs",))
+        sums = np.bincount(member, weights=view.onset)
+        others = (sums[member] - view.onset)[several] / (sizes[member] - 1)[several]
+        spread = float(np.abs(view.onset[several] - others).mean())
+        return self._result(view, "seed_spread", estimate=spread, method="mean |onset - mean of the other seeds|")
 
     def _compared(self, view: _View, quantity: str, rule: str, against: str) -> Result:
         """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over units of its numerator."""
         onset = view.onset
         own, other = view.forecasts(rule) - onset, view.forecasts(against) - onset
-        condition = np.array([run.condition for run in view.contest.landmark.runs])[view.contest.landmark.at_risk]
+        condition = view.conditions
         by_condition = len(np.unique(condition)) >= MIN_UNITS
         unit = condition if by_condition else np.arange(len(onset))
         over = "conditions" if by_condition else "runs"

@@ -139,8 +139,10 @@ def _ranked(contest: Contest) -> list[RuleScore]:
     true = np.exp(contest.landmark.asked_log_onset)
     onsets = np.exp(contest.logs[:, last])
     errors = np.abs(onsets[:, : len(true)] - true).mean(axis=1)
-    score = contest.score[:, last, last].copy()
-    score[contest.winner[last, last]] = -np.inf
+    target = len(true)
+    (winner,) = contest.winners(*(np.array([number]) for number in (last, last, target))).tolist()
+    score = np.where(contest.silent[:, target], np.inf, contest.score[:, last, last])
+    score[winner] = -np.inf
     if contest.only_median:
         score[1:] = np.inf
     order = [place for place in np.argsort(score, kind="stable").tolist() if score[place] < np.inf]

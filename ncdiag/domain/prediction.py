@@ -64,14 +64,14 @@ def predictions(contest: Contest, without: int) -> Predictions:
     runs = len(landmark.asked_log_onset)
     asked = np.flatnonzero(fold == without)
     others = np.flatnonzero(fold[:runs] != without)
-    winner = contest.winner
     chosen = contest.chosen(without)
     units = fold[others]
+    run, course = np.meshgrid(np.arange(len(others)), asked, indexing="ij")
     return Predictions(
-        logs=contest.logs[winner[without, without], without, asked],
+        logs=chosen[asked],
         errors=(landmark.asked_log_onset - chosen[:runs])[others],
         fold=units,
-        fitted=contest.logs[winner[without, units], units][:, asked],
+        fitted=contest.logs[contest.winners(np.full(run.shape, without), units[run], course), units[run], course],
         # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
         # rules, errors of single runs as they stand cover what they say, and corrected ones too little.
         of_a_mean=len(np.unique(units)) < len(units) or contest.only_median,

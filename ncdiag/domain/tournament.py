@@ -16,11 +16,10 @@ from ncdiag.domain.contenders import BASELINE, contend, is_of_norm
 from ncdiag.domain.landmark import Landmark
 from ncdiag.domain.statistics import FloatArray, IntArray
 
-MEANS = {"mean": False, "mean_without_fn": True}
+MEANS = {"mean_without_fn": True, "mean": False}
 _LATER = (1.05, 1.1, 1.2)  # times the epoch of the question: no onset that is forecast has a say in when
 _WEIGHT_POWER = 4  # of the ratio of errors: a rule that errs half as much has 16 times the weight
 _SAME = 1e-9  # a difference of two errors that rounding explains: the rule named first wins
-_SPOKEN = 0.5  # a rule that is silent about more of the runs does not compete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,48 +28,57 @@ class Contest:
 
     Entry [k, u, i] is fitted without the fold u and the own fold of course i, and is at the earliest now. `score`
     [k, u, v] is the mean error of a rule beside that of the median, over the runs outside u and v, by forecasts without
-    u, and infinite for rules that do not compete; `winner` [u, v] is the place of the best.
+    u. `silent` [k, i] marks rules that say nothing about a course: they do not answer for it.
     """
 
     landmark: Landmark
     rules: tuple[str, ...]
     logs: FloatArray
     score: FloatArray
-    winner: IntArray
+    silent: NDArray[np.bool_]
 
     @property
     def only_median(self) -> bool:
-        """Whether no rule but the median competed."""
-        return int(np.isfinite(self.score[: -len(MEANS), -1, -1]).sum()) == 1
+        """Whether no rule but the median says anything."""
+        return bool(self.silent[1 : -len(MEANS)].all())
 
     def place(self, rule: str) -> int:
         """Give the place of a rule among `rules`."""
         return self.rules.index(rule)
+
+    def winners(self, without: IntArray, second: IntArray, course: IntArray) -> IntArray:
+        """Give the place of the rule that answers for each of some courses: the best on the runs outside two folds.
+
+        Its forecasts on these runs are those without the first fold. Of equals the simplest, which comes first.
+        """
+        score = np.where(self.silent[:, course], np.inf, self.score[:, without, second])
+        found: IntArray = np.argmax(score <= score.min(axis=0) + _SAME, axis=0)
+        return found
 
     def chosen(self, without: int) -> FloatArray:
         """Give the forecasts of the winners, each chosen without the own fold of the course; shape (courses,).
 
         Forecasts and choices are made without the fold `without`, too.
         """
-        fold = self.landmark.asked_fold
-        places: IntArray = self.winner[without, fold]
-        found: FloatArray = self.logs[places, without, np.arange(len(fold))]
+        fold, courses = self.landmark.asked_fold, np.arange(len(self.landmark.asked))
+        places = self.winners(np.full(len(fold), without), fold, courses)
+        found: FloatArray = self.logs[places, without, courses]
         return found
 
 
 def hold_contest(landmark: Landmark) -> Contest:
-    """Give the contest at an epoch; a rule competes if it says something about most runs, and about the target."""
+    """Give the contest of all rules at the epoch of a landmark."""
     found = contend(landmark)
-    last, rules = landmark.folds, tuple(found)
-    spoken = np.array([_spoke(landmark, logs[last]) for logs in found.values()])
+    rules = tuple(found)
+    silent = np.array([np.isnan(logs[landmark.folds]) for logs in found.values()])
+    silent[0] = False
     views = [_filled(landmark, found)]
     landmarks = [landmark, *_later(landmark)]
     for later in landmarks[1:]:
         seen = contend(later)
-        silent = np.full_like(seen[BASELINE], np.nan)
-        views.append(_filled(later, {rule: seen.get(rule, silent) for rule in rules}))
+        nothing = np.full_like(seen[BASELINE], np.nan)
+        views.append(_filled(later, {rule: seen.get(rule, nothing) for rule in rules}))
     score = _score(landmarks, views)
-    score[~spoken] = np.inf
     for without_norm in MEANS.values():
         members = np.array([not (without_norm and is_of_norm(rule)) for rule in rules])
         weights = _weights(np.where(members[:, None, None], score[: len(rules)], np.inf))
@@ -79,14 +87,8 @@ def hold_contest(landmark: Landmark) -> Contest:
             for each, view in zip(landmarks, views, strict=True)
         ]
     score = np.concatenate([score, _score(landmarks, [view[[0, -2, -1]] for view in views])[1:]])
-    lowest = score.min(axis=0)
-    winner: IntArray = np.argmax(score <= lowest + _SAME, axis=0)
-    return Contest(landmark=landmark, rules=(*rules, *MEANS), logs=views[0], score=score, winner=winner)
-
-
-def _spoke(landmark: Landmark, logs: FloatArray) -> bool:
-    known = np.isfinite(logs)
-    return bool(known.mean() > _SPOKEN and (landmark.target is None or known[-1]))
+    silent = np.concatenate([silent, np.zeros((len(MEANS), silent.shape[1]), dtype=bool)])
+    return Contest(landmark=landmark, rules=(*rules, *MEANS), logs=views[0], score=score, silent=silent)
 
 
 def _filled(landmark: Landmark, found: dict[str, FloatArray]) -> FloatArray:

@@ -1,0 +1,149 @@
+import math
+
+import numpy as np
+import pytest
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.courses import run_courses
+from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.tournament import CALIBRATION_COLUMNS, calibration_table, forecast_results
+from ncdiag.domain.onset import OnsetRule
+
+RATES = np.array([30.0, 33, 36, 40, 43, 47, 50, 54])
+DEPTHS = (2, 2, 3, 3, 4, 4, 5, 5)
+
+
+def ask(frames, **options):
+    return Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), **options)
+
+
+def pick(results, quantity, **said):
+    wanted = [r for r in results if r.quantity == quantity and all(r.extra.get(k) == v for k, v in said.items())]
+    assert len(wanted) == 1, [r.extra for r in wanted]
+    return wanted[0]
+
+
+@pytest.fixture
+def noisy(make_run):
+    """Eight runs of four depths whose NC1 falls to its onset with noise, and whose norm says nothing."""
+    rng, runs = np.random.default_rng(0), {}
+    for number, (rate, depth) in enumerate(zip(RATES, DEPTHS, strict=True)):
+        run = make_run(rate, epochs=300, step=2, depth=depth, norm=float(np.exp(0.2 * rng.normal())))
+        noise = np.exp(0.1 * rng.normal(size=len(run["epoch"])))
+        run["nc1"] = (np.array(run["nc1"]) * noise).tolist()
+        runs[f"run-{number}"] = run
+    return runs
+
+
+def test_guessing_errs_as_a_naive_loop_says(make_frames, noisy):
+    asked = ask(make_frames(noisy))
+    onset, depth = asked.onsets["onset"].to_numpy(), np.array(DEPTHS)
+    results = forecast_results(asked)
+    primary = [r for r in results if r.quantity == "mae" and r.extra.get("rule") == "median" and r.extra["primary"]]
+    assert {r.extra["held_out"] for r in primary} == {"condition", "run"}
+    for result in primary:
+        now, errors = result.extra["epoch"], []
+        for i in np.flatnonzero(onset > now):
+            others = depth != depth[i] if result.extra["held_out"] == "condition" else np.arange(8) != i
+            errors.append(abs(np.median(onset[others & (onset > now)]) - onset[i]))
+        assert result.estimate == pytest.approx(np.mean(errors))
+        assert result.extra["lead"] == pytest.approx(onset[onset > now].mean() - now)
+
+
+def test_a_held_out_forecast_is_what_predict_would_have_said(make_frames, noisy):
+    """The rule, the forecast and its interval, with the run at that epoch and no other run of its condition."""
+    frames = make_frames(noisy)
+    table = calibration_table(ask(frames))
+    early = table["epoch"] < 136  # later, too few conditions are left for an interval of a new one
+    rows = table[(table["held_out"] == "condition") & (table["run"] == "run-5") & early]
+    assert len(rows) == 6
+    for row in rows.to_dict("records"):
+        runs, epochs = frames
+        runs = runs[(runs["run"] == "run-5") | (runs["depth"] != 4)].reset_index(drop=True)
+        runs["status"] = np.where(runs["run"] == "run-5", "running", runs["status"])
+        epochs = epochs[(epochs["run"] != "run-5") | (epochs["epoch"] <= row["epoch"])]
+        found = forecast_run(runs, epochs, "run-5", rule=OnsetRule(), level=row["level"])
+        assert (found.rule, found.onset) == (row["rule"], pytest.approx(row["forecast"]))
+        assert (found.lo, found.hi) == (pytest.approx(row["lo"]), pytest.approx(row["hi"]))
+
+
+def test_the_table_has_a_row_per_run_epoch_and_level(make_frames, noisy):
+    table = calibration_table(ask(make_frames(noisy)))
+    assert list(table) == ["arch", "dataset", *CALIBRATION_COLUMNS]
+    assert not table.duplicated(["run", "held_out", "epoch", "level"]).any()
+    assert (table["lo"] <= table["forecast"]).all()
+    assert (table["forecast"] <= table["hi"]).all()
+    assert (table["actual"] > table["epoch"]).all()
+    wide = table.pivot_table(index=["run", "held_out", "epoch"], columns="level", values="hi")
+    assert (wide[0.9] >= wide[0.8]).all()
+
+
+def test_the_winner_beats_guessing_and_fn_adds_nothing_where_only_nc1_informs(make_frames, noisy):
+    results = forecast_results(ask(make_frames(noisy)))
+    skill = pick(results, "skill", rule="winner", held_out="condition", primary=True)
+    assert skill.estimate > 0.5
+    assert skill.p == skill.extra["p_min"] == pytest.approx(1 / 24)
+    assert skill.extra["over"] == "conditions"
+    assert pick(results, "fn_gain", held_out="condition", primary=True).lo <= 0
+    winner = pick(results, "mae", rule="winner", held_out="condition", primary=True)
+    assert winner.extra["chosen"].split()[0] in ("nc1", "trend", "trend_phase", "trend_robust", "mean")
+    best = pick(results, "mae", rule=winner.extra["chosen"], held_out="condition", primary=True)
+    assert winner.extra["mae_selected"] == best.estimate
+    assert best.extra["rank"] == 1
+
+
+def test_coverage_counts_the_rows_of_the_table(make_frames, noisy):
+    asked = ask(make_frames(noisy))
+    table = calibration_table(asked)
+    for result in (r for r in forecast_results(asked) if r.quantity == "coverage"):
+        rows = table[(table["held_out"] == result.extra["held_out"]) & (table["level"] == result.extra["nominal"])]
+        inside = (rows["lo"] <= rows["actual"]) & (rows["actual"] <= rows["hi"])
+        assert result.estimate == pytest.approx(inside.mean())
+        assert result.lo <= result.estimate <= result.hi
+
+
+def test_seeds_are_measured_against_the_others_of_their_condition(make_frames, noisy):
+    asked = ask(make_frames(noisy))
+    onset = asked.onsets["onset"].to_numpy()
+    found = pick(forecast_results(asked), "seed_spread", held_out="condition", primary=True)
+    assert found.extra["n_asked"] == 8
+    assert found.estimate == pytest.approx(np.abs(np.diff(onset)[::2]).mean())
+
+
+def test_one_condition_is_judged_by_runs_only(make_frames, noisy):
+    alike = {name: {**run, "depth": 5} for name, run in noisy.items()}
+    results = forecast_results(ask(make_frames(alike)))
+    assert {r.extra["held_out"] for r in results} == {"run"}
+    assert {r.n_conditions for r in results} == {1}
+
+
+def test_runs_that_never_collapsed_are_counted(make_frames, noisy, make_run):
+    results = forecast_results(ask(make_frames({**noisy, "never": make_run(500.0, epochs=300)})))
+    assert {(r.n_runs, r.n_censored) for r in results} == {(9, 1)}
+
+
+def test_two_runs_are_too_few(make_frames, make_run):
+    (result,) = forecast_results(ask(make_frames({"a": make_run(20.0), "b": make_run(22.0)})))
+    assert (result.status, result.warnings) == ("too_few", ("2 runs with an onset; a tournament needs 3",))
+    assert math.isnan(result.estimate)
+    assert calibration_table(ask(make_frames({"a": make_run(20.0), "b": make_run(22.0)}))).empty
+
+
+def test_holm_counts_the_pairs(make_frames, noisy):
+    twice = {**noisy, **{f"{name}-c": {**run, "dataset": "cifar10"} for name, run in noisy.items()}}
+    skills = [r for r in forecast_results(ask(make_frames(twice))) if r.extra.get("primary_test")]
+    held_out = [r for r in skills if r.extra["held_out"] == "condition"]
+    assert [r.extra["family"] for r in held_out] == [2, 2]
+    assert [r.extra["p_holm"] for r in held_out] == pytest.approx([2 / 24, 2 / 24])
+
+
+def test_equal_onsets_leave_nothing_to_gain(make_frames, make_run):
+    same = {str(i): make_run(20.0) for i in range(4)}
+    skill = pick(forecast_results(ask(make_frames(same))), "skill", rule="winner", primary=True)
+    assert skill.status == "zero_variance"
+    assert math.isnan(skill.p)
+
+
+def test_courses_hold_what_was_measured(make_frames, make_run):
+    _, epochs = make_frames({"a": make_run(20.0), "b": {"status": "pending"}})
+    assert sorted(run_courses(epochs)["a"].curves) == ["feature_norm", "nc1", "train_accuracy"]
