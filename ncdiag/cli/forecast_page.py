@@ -26,7 +26,7 @@ _LEGEND = (
     "the median onset of the other runs. fn: where fn falls to fn*. trend: where the trend of {m} reaches eps."
 )
 _SHOWN = 6  # rules of the tournament in the table; all are in --format json
-_CLOSE = 0.05  # points between the share of intervals that hold and what they say
+_CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what they say
 
 
 def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
@@ -90,7 +90,9 @@ def _norm(values: Sequence[Values]) -> str:
     gain = _find(values, "fn_gain", primary=True)
     if gain["estimate"] is None or gain["estimate"] == 0:
         return "fn adds nothing: no rule of fn has weight in the mean of all rules."
-    size = percent(abs(gain["estimate"]))
+    size = _whole(abs(gain["estimate"]))
+    if size == "0%":
+        return "fn adds nothing: with its rules, the mean of all rules errs as much as without."
     if gain["estimate"] < 0:
         return f"fn adds nothing: with its rules, the mean of all rules errs {size} more than without."
     if gain["lo"] is None or gain["lo"] <= 0:

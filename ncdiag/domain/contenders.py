@@ -29,7 +29,7 @@ from ncdiag.domain.statistics import FloatArray
 BASELINE = "median"
 NORM = "feature_norm"
 MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
-_HORIZON = 5.0  # a trend that reaches its level later than this many times now is not heading there
+_HORIZON = 3.0  # a trend that reaches its level later than this many times now is not heading there
 _LEARNED = math.log(0.999)
 _SHRINKAGE = 1.0  # as much weight as the data have: a coefficient is halved, were the observables uncorrelated
 _CONSTANT = 1e-9  # a spread of ln values that is nothing but rounding

@@ -71,3 +71,24 @@ def test_mistakes_are_named(arguments: list[str], code: int, said: str, cli: Cli
     answer = cli("predict", *arguments)
     assert (answer.code, answer.out) == (code, "")
     assert said in answer.err
+
+
+def test_the_page_names_the_winner_the_runner_up_and_the_rule_of_fn(cli: Cli, store: Path):
+    forecast = json.loads(cli("predict", "short", "--format", "json").out)
+    page = cli("predict", "short").out
+    assert forecast["rules"][0]["rule"] == forecast["rule"]
+    assert f"by {forecast['runner_up']}, error" in page
+    assert "judged by" in page
+    assert "says epoch" not in page
+
+
+def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
+    forecast = json.loads(cli("predict", "short", "--format", "json").out)
+    page = cli("predict", "short", "--tournament").out
+    listed = page[page.index("the best first") :]
+    assert [score["rule"] for score in forecast["rules"]] == [
+        line[2:].split("  ")[0] for line in listed.splitlines()[1 : len(forecast["rules"]) + 1]
+    ]
+    rows = list(csv.DictReader(io.StringIO(cli("predict", "short", "--tournament", "--format", "csv").out)))
+    assert [row["rule"] for row in rows] == [score["rule"] for score in forecast["rules"]]
+    assert float(rows[0]["onset"]) == forecast["onset"]

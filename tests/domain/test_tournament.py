@@ -139,9 +139,9 @@ def test_before_the_first_evaluation_only_the_median_competes():
 
 
 def test_a_rule_that_is_silent_about_the_target_does_not_compete():
-    t = np.arange(1, 101.0)
-    flat = course(t, nc1=np.full(100, 0.5), feature_norm=np.full(100, 9.0))
-    contest = hold_contest(landmark([exponential(rate) for rate in RATES], 100.0, target=flat))
+    t = np.arange(1, 151.0)
+    flat = course(t, nc1=np.full(150, 0.5), feature_norm=np.full(150, 9.0))
+    contest = hold_contest(landmark([exponential(rate) for rate in RATES], 150.0, target=flat))
     assert contest.silent[contest.place("trend"), -1]
     assert not contest.silent[contest.place("trend"), 0]
     last = np.array([contest.landmark.folds])

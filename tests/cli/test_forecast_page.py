@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+from clihelp import Cli
+
+from ncdiag.cli.forecast_page import forecast_page
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+PAIR = {"question": "forecast", "group": {"arch": "mlp", "dataset": "digits"}}
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def mae(rule: str, estimate: float, **extra: object) -> Result:
+    said = {"held_out": "condition", "primary": True, "epoch": 40.0, "lead": 20.0, "n_asked": 8, "rule": rule, **extra}
+    return Result(quantity="mae", estimate=estimate, extra=said, **PAIR)
+
+
+def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, float]) -> list[Result]:
+    """A pair whose guess errs by 10 epochs: the winner's error and rule, the p of its skill, and what fn adds."""
+    here = {"held_out": "condition", "primary": True, "epoch": 40.0, "lead": 20.0, "n_asked": 8}
+    tested = {"rule": "winner", "p_holm": p, "p_min": 0.001, "primary_test": True}
+    won = mae("winner", winner, chosen=chosen, chosen_held_out=[chosen] * 8, mae_selected=winner - 1)
+    return [
+        won,
+        mae("nc1 falling", winner - 1, rank=1),
+        mae("median", 10.0, rank=2),
+        Result(quantity="skill", estimate=1 - winner / 10, p=p, extra={**here, **tested}, **PAIR),
+        Result(quantity="fn_gain", estimate=gain[0], lo=gain[1], hi=gain[2], extra={**here, "rule": "mean"}, **PAIR),
+        Result(quantity="seed_spread", estimate=7.0, extra=here, **PAIR),
+        Result(
+            quantity="coverage", estimate=0.75, extra={"held_out": "condition", "nominal": 0.8, "n_asked": 8}, **PAIR
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("winner", "chosen", "p", "said"),
+    [
+        (4.0, "nc1 falling", 0.01, "the winner errs by 4.0 epochs and guessing by 10.0: better than guessing (p = .01"),
+        (4.0, "nc1 falling", 0.2, "that this is better than guessing is not shown (p = .2"),
+        (12.0, "nc1 falling", 0.9, "nobody beats guessing the median onset of the other runs"),
+        (10.0, "median", 1.0, "nobody beats guessing the median onset of the other runs"),
+    ],
+)
+def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
+    page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), OnsetRule())
+    assert said in flat(page)
+    assert "in 8 forecasts: 80% intervals 75%. That is within 5 points of what they say" in flat(page)
+    assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        ((-0.1, -0.2, 0.0), "fn adds nothing: with its rules, the mean of all rules errs 10% more than without"),
+        ((0.0, 0.0, 0.0), "fn adds nothing: no rule of fn has weight"),
+        ((0.001, -0.1, 0.1), "errs as much as without"),
+        ((0.1, -0.2, 0.4), "That fn adds anything is not shown: with its rules, the mean of all rules errs 10% less"),
+        ((0.3, 0.1, 0.5), "fn adds something: with its rules, the mean of all rules errs 30% less than without"),
+    ],
+)
+def test_the_page_says_what_fn_adds(gain: tuple[float, float, float], said: str):
+    assert said in flat(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=gain), OnsetRule()))
+
+
+def test_two_onsets_are_too_few():
+    few = Result(quantity="mae", status="too_few", warnings=("2 runs with an onset; a tournament needs 3",), **PAIR)
+    assert "2 runs with an onset; a tournament needs 3." in forecast_page([few], OnsetRule())
+
+
+def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):
+    answer = cli("analyze", "forecast")
+    assert (answer.code, answer.err) == (0, "")
+    assert max(map(len, answer.out.splitlines())) <= 80
+    page = flat(answer.out)
+    for said in ("each run forecast from the other runs", "fewer than 3 conditions", "the best first (exploratory"):
+        assert said in page
+
+
+def test_json_has_every_rule(cli: Cli, store: Path):
+    found = json.loads(cli("analyze", "forecast", "--format", "json").out)["results"]
+    assert {"mae", "skill", "fn_gain", "coverage", "seed_spread"} == {result["quantity"] for result in found}
+    rules = {result["rule"] for result in found if result["quantity"] == "mae"}
+    assert {"winner", "median", "trend", "fn", "nc1 falling", "mean", "mean_without_fn"} <= rules
+    assert {result["held_out"] for result in found} == {"run"}
