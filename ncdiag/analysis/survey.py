@@ -17,12 +17,14 @@ from ncdiag.analysis.attractor import attractor_results, corrected_attractors
 from ncdiag.analysis.branches import find_rescaling
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
+from ncdiag.analysis.courses import OBSERVABLES as FORECAST
 from ncdiag.analysis.invariance import invariance_results
-from ncdiag.analysis.lead_data import OBSERVABLES
+from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
 from ncdiag.analysis.leads import corrected_leads, lead_results
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.analysis.tournament import corrected_forecasts, forecast_results
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -31,7 +33,8 @@ ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
 
 Found = dict[str, list[Result]]
 
-QUESTIONS = ("claims", "threshold", "lead", "additivity", "attractor", *REGULARITIES)
+QUESTIONS = ("claims", "threshold", "lead", "forecast", "additivity", "attractor", *REGULARITIES)
+_FOR_CLAIMS = frozenset(QUESTIONS) - {"forecast"}  # no claim of the abstract is about the other rules
 _BASIC = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
 
 
@@ -46,6 +49,7 @@ def _threshold(asked: Asked) -> list[Result]:
 _WITHIN_PAIRS: dict[str, Callable[[Asked], list[Result]]] = {
     "threshold": _threshold,
     "lead": lead_results,
+    "forecast": forecast_results,
     "attractor": attractor_results,
 }
 
@@ -113,6 +117,7 @@ class Survey:
                     untouched[question] += _WITHIN_PAIRS[question](left) if rescaled.any() else results[question]
         for kind in (found, untouched):
             kind["lead"] = corrected_leads(kind["lead"])
+        found["forecast"] = corrected_forecasts(found["forecast"])
         found["attractor"] = corrected_attractors(found["attractor"])
         order = np.argsort(np.argsort(numbers, kind="stable"))
         return pd.concat(tables, ignore_index=True).iloc[order].reset_index(drop=True), found, untouched
@@ -125,11 +130,12 @@ class Survey:
         return additivity_results(onsets, by=self.by, level=self.level, mix_phases=self.mix_phases)
 
     def _needs(self, *questions: str) -> bool:
-        return "claims" in self.questions or any(question in self.questions for question in questions)
+        wanted = {*self.questions, *(_FOR_CLAIMS if "claims" in self.questions else ())}
+        return not wanted.isdisjoint(questions)
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        observed = OBSERVABLES if self._needs("lead") else ()
+        observed = (*(LEAD if self._needs("lead") else ()), *(FORECAST if self._needs("forecast") else ()))
         return tuple(dict.fromkeys([*_BASIC, self.rule.metric, *observed]))
 
 

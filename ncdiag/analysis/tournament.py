@@ -50,7 +50,7 @@ def forecast_results(asked: Asked) -> list[Result]:
     found = []
     for pair in _pairs(asked):
         found += pair.results()
-    return _corrected(found)
+    return corrected_forecasts(found)
 
 
 def calibration_table(asked: Asked) -> pd.DataFrame:
@@ -347,7 +347,7 @@ def _epoch_of_lead(
     return epoch
 
 
-def _corrected(results: list[Result]) -> list[Result]:
+def corrected_forecasts(results: list[Result]) -> list[Result]:
     """Add Holm's p over the pairs to the one test of each that was fixed beforehand: the winner against guessing."""
     for held_out in ("condition", "run"):
         family = [

@@ -149,7 +149,7 @@ def _rules(values: Sequence[Values]) -> list[str]:
 
 def _whole(share: float) -> str:
     """Write a share in percent without decimals; a minus where it is a loss."""
-    return f"{100 * share:.0f}%"
+    return f"{round(100 * share)}%"
 
 
 def _epochs(value: float | None) -> str:

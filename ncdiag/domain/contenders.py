@@ -32,7 +32,7 @@ MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
 _HORIZON = 3.0  # a trend that reaches its level later than this many times now is not heading there
 _LEARNED = math.log(0.999)
 _SHRINKAGE = 1.0  # as much weight as the data have: a coefficient is halved, were the observables uncorrelated
-_CONSTANT = 1e-9  # a spread of ln values that is nothing but rounding
+_CONSTANT = 1e-7  # a spread of ln values that is nothing but rounding
 _ROWS = 4  # a regression on fewer runs is not tried
 _TRENDS: dict[str, Trend] = {
     "trend": {},
@@ -154,11 +154,9 @@ def _norm_rules(landmark: Landmark) -> Iterator[tuple[str, FloatArray]]:
 
 def _at_level(landmark: Landmark, name: str, sign: float) -> FloatArray:
     """Forecast from when the other runs were at the level where each course is now."""
-    places = [course.place(name, landmark.now) for course in landmark.asked]
-    phases = np.array([place[0] for place in places])
-    at, levels = np.array([place[1] for place in places]), np.array([place[2] for place in places])
-    ratios = np.full((len(places), len(landmark.runs)), np.nan)
-    groups = [(phase, phases == phase) for phase in np.unique(phases).tolist()]
+    phases, at, levels = landmark.places(name)
+    ratios = np.full((len(levels), len(landmark.runs)), np.nan)
+    groups = [(int(phase), phases == phase) for phase in np.unique(phases).tolist()]
     for column, run in enumerate(landmark.runs):
         stages = run.course.stages(name)
         for phase, here in groups:
@@ -173,28 +171,36 @@ def _at_level(landmark: Landmark, name: str, sign: float) -> FloatArray:
 
 
 def _regression(landmark: Landmark, names: list[str]) -> FloatArray:
-    """Forecast by a shrunk linear regression on the levels of the observables that all courses have."""
+    """Forecast by a shrunk linear regression on the levels of the observables that all courses have.
+
+    All pairs of folds are solved at once, from sums over folds: a sample without two folds is the total less theirs.
+    """
     count, runs = landmark.folds + 1, len(landmark.asked_log_onset)
-    found = np.full((count, len(landmark.asked)), np.nan)
-    levels = np.array([[course.place(name, landmark.now)[2] for name in names] for course in landmark.asked])
-    levels = levels.reshape(len(landmark.asked), len(names))
+    levels = np.array([landmark.places(name)[2] for name in names]).reshape(len(names), len(landmark.asked)).T
     levels = levels[:, np.isfinite(levels).all(axis=0)]
-    if not levels.shape[1]:
-        return found
-    onset, fold = landmark.asked_log_onset, landmark.asked_fold
-    members = [np.flatnonzero(fold == number) for number in range(count)]
-    shrinkage = _SHRINKAGE * np.eye(levels.shape[1])
-    for first in range(count):
-        for second in range(first, count):
-            kept = (fold[:runs] != first) & (fold[:runs] != second)
-            if np.count_nonzero(kept) >= _ROWS:
-                x, y = levels[:runs][kept], onset[kept]
-                centre, mean = x.sum(axis=0) / len(x), float(y.sum()) / len(y)
-                x = x - centre
-                scale = np.sqrt((x * x).sum(axis=0) / len(x))
-                scale[scale < _CONSTANT] = np.inf
-                x = x / scale
-                weights = np.linalg.solve(x.T @ x + len(x) * shrinkage, x.T @ (y - mean))
-                for row, wanted in ((first, members[second]), (second, members[first])):
-                    found[row, wanted] = mean + ((levels[wanted] - centre) / scale) @ weights
-    return found
+    if not levels.shape[1] or runs < _ROWS:
+        return np.full((count, len(landmark.asked)), np.nan)
+    x, y = levels - levels.mean(axis=0), landmark.asked_log_onset
+    member = np.eye(count)[landmark.asked_fold[:runs]]
+
+    def sums(of: FloatArray) -> FloatArray:
+        """Sum over the runs outside each pair of folds; shape (folds + 1, folds + 1, ...)."""
+        parts = np.tensordot(member.T, of, axes=1)
+        left: FloatArray = parts.sum(axis=0) - parts[:, None] - parts[None, :]
+        left[np.arange(count), np.arange(count)] += parts
+        return left
+
+    n = np.maximum(sums(np.ones(runs)), 1.0)
+    known = x[:runs]
+    centre, mean = sums(known) / n[..., None], sums(y) / n
+    spread = (
+        sums(known[:, :, None] * known[:, None, :]) / n[..., None, None] - centre[..., :, None] * centre[..., None, :]
+    )
+    slope = sums(known * y[:, None]) / n[..., None] - centre * mean[..., None]
+    scale = np.sqrt(np.maximum(np.diagonal(spread, axis1=2, axis2=3), 0.0))
+    scale = np.where(scale < _CONSTANT, np.inf, scale)
+    shrunk = spread / (scale[..., :, None] * scale[..., None, :]) + _SHRINKAGE * np.eye(x.shape[1])
+    weights = np.linalg.solve(shrunk, (slope / scale)[..., None])[..., 0] / scale
+    fold = landmark.asked_fold
+    forecasts = mean[:, fold] + np.einsum("uip,uip->ui", x - centre[:, fold], weights[:, fold])
+    return np.where(n[:, fold] >= _ROWS, forecasts, np.nan)

@@ -7,7 +7,6 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ncdiag.domain.crossing import Curve, find_crossings
 from ncdiag.domain.statistics import FloatArray
 
 WINDOW = 0.2  # the share of the training so far whose trend is extrapolated: no unit, so any length of run will do
@@ -49,17 +48,21 @@ class Descent:
         """Give what `reach` gives for each of some levels."""
         if not len(self.epoch):
             return np.full(len(log_levels), np.nan)
-        seen = Curve(epoch=self.epoch, log=self.log, switched=self.switched)
-        crossed = find_crossings(seen, log_levels).epoch
+        row = np.searchsorted(-np.minimum.accumulate(self.log), -log_levels)
+        below = row < len(self.log)
+        here = np.where(below, row, 0)
+        before = np.maximum(here - 1, 0)
+        fall = self.log[before] - self.log[here]
+        drawn = (here > 0) & ~self.switched[here]
+        share = np.divide(self.log[before] - log_levels, fall, out=np.ones(len(here)), where=drawn)
+        crossed = self.epoch[before] + (self.epoch[here] - self.epoch[before]) * share
         ahead = np.full(len(log_levels), np.nan)
         if self.slope < 0:
             ahead = np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
-        return np.where(np.isnan(crossed), ahead, crossed)
+        return np.where(below, crossed, ahead)
 
 
-def see_descent(
-    epoch: FloatArray, values: FloatArray, phase: FloatArray | None, **how: Unpack[Trend]
-) -> Descent:
+def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray | None, **how: Unpack[Trend]) -> Descent:
     """Give the descent of positive `values`; what is not finite or not positive is passed over.
 
     The trend is that of the last `share` of the training so far, within the current phase: a line by least squares, or
@@ -73,9 +76,7 @@ def see_descent(
     return Descent(epoch=epoch, log=log, switched=switched, start=start, slope=slope)
 
 
-def _trend(
-    epoch: FloatArray, log: FloatArray, phases: FloatArray, share: float, robust: bool
-) -> tuple[float, float]:
+def _trend(epoch: FloatArray, log: FloatArray, phases: FloatArray, share: float, robust: bool) -> tuple[float, float]:
     """Fit a line to the last evaluations of the current phase."""
     if not len(epoch):
         return math.nan, math.nan

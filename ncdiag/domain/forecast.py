@@ -116,6 +116,7 @@ def forecast_onset(
     rules = _ranked(contest)
     maes = {score.rule: score.mae for score in rules}
     true = np.exp(contest.landmark.asked_log_onset)
+    mae = float(np.abs(true * np.exp(-found.errors) - true).mean())
     return Forecast(
         status="forecast",
         onset=onset,
@@ -124,11 +125,14 @@ def forecast_onset(
         method=f"{describe(rules[0].rule)}, {method}",
         rule=rules[0].rule,
         runner_up=next((score.rule for score in rules if abs(score.onset - onset) > _SAME * onset), ""),
-        mae=float(np.abs(np.exp(np.log(true) - found.errors) - true).mean()),
+        mae=mae,
         mae_selected=rules[0].mae,
         baseline_mae=maes[BASELINE],
         rules=tuple(rules),
-        warnings=_warnings(limits, rules[0].rule, new=new, conditions=len(conditions)),
+        warnings=(
+            *_about_error(rules[0].rule, mae, maes[BASELINE]),
+            *_about_interval(limits, new=new, conditions=len(conditions)),
+        ),
         **common,
     )
 
@@ -161,7 +165,15 @@ def _shortage(calibration: Sequence[CalibrationRun], at_risk: int, n_censored: i
     )
 
 
-def _warnings(limits: Interval, rule: str, *, new: bool, conditions: int) -> tuple[str, ...]:
+def _about_error(rule: str, mae: float, guess: float) -> list[str]:
+    if rule == BASELINE:
+        return ["no rule beats the median onset of the other runs at this epoch"]
+    if mae >= guess:
+        return ["rules that are chosen in this way did no better on the other runs than guessing their median"]
+    return []
+
+
+def _about_interval(limits: Interval, *, new: bool, conditions: int) -> list[str]:
     found = []
     if math.isnan(limits.lo):
         found.append("the other runs are forecast without any error: no interval can be computed from them")
@@ -170,6 +182,4 @@ def _warnings(limits: Interval, rule: str, *, new: bool, conditions: int) -> tup
             f"no other run of this condition, and {conditions} other condition{'s' * (conditions > 1)}: the interval "
             f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
         )
-    if rule == BASELINE:
-        found.append("no rule beats the median onset of the other runs at this epoch")
-    return tuple(found)
+    return found

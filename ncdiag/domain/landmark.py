@@ -6,7 +6,7 @@ are kept in one table with a row for the second fold and a column for the run; t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +43,7 @@ class Landmark:
     metric: str
     log_eps: float
     target: Course | None = None
+    _places: dict[str, tuple[FloatArray, ...]] = field(default_factory=dict, repr=False, compare=False, init=False)
 
     @cached_property
     def folds(self) -> int:
@@ -76,6 +77,13 @@ class Landmark:
     def asked_log_onset(self) -> FloatArray:
         """The ln onset of the runs at risk."""
         return self.log_onset[self.at_risk]
+
+    def places(self, name: str) -> tuple[FloatArray, ...]:
+        """Give the phases, the epochs and the levels at which the courses are now, by one observable."""
+        if name not in self._places:
+            found = [course.place(name, self.now) for course in self.asked]
+            self._places[name] = tuple(np.array(part, dtype=np.float64) for part in zip(*found, strict=True))
+        return self._places[name]
 
     def without(self, first: int, second: int) -> NDArray[np.bool_]:
         """Mark the runs outside two folds."""

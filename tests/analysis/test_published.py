@@ -16,6 +16,7 @@ from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.selection import select_runs
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.analysis.tournament import forecast_results
 from ncdiag.domain.onset import OnsetRule
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "published-trajectories"
@@ -116,17 +117,32 @@ def test_runs_that_stop_at_the_first_epoch_below_are_never_confirmed(released):
     assert any("--rule first" in warning for warning in found.warnings)
 
 
-def test_out_of_sample_nothing_beats_the_median_twenty_epochs_into_the_second_phase(released):
+def test_out_of_sample_the_rule_of_fn_is_no_better_than_the_median_twenty_epochs_into_the_second_phase(released):
     """PAPER.md: out of sample the rule hardly beats guessing the mean onset."""
     runs, epochs = released
     twelve = runs[runs["run"].isin(TWELVE)]
     cut = epochs[(epochs["run"] != "depth7_s1") | (epochs["epoch"] <= 220)]
     found = forecast_run(twelve, cut, "depth7_s1", rule=PUBLISHED, level=0.8)
-    assert (found.status, found.rule, found.n_calibration) == ("forecast", "median", 11)
-    others = onset_table(twelve[twelve["run"] != "depth7_s1"], epochs, PUBLISHED)["onset"]
-    assert found.onset == np.median(others)
+    assert (found.status, found.n_calibration) == ("forecast", 11)
+    onsets = onset_table(twelve[twelve["run"] != "depth7_s1"], epochs, PUBLISHED)["onset"].to_numpy()
+    said = {score.rule: score for score in found.rules}
+    assert said["median"].onset == pytest.approx(np.median(onsets))
+    guesses = [abs(np.median(np.delete(onsets, i)) - onsets[i]) for i in range(11)]
+    assert found.baseline_mae == pytest.approx(np.mean(guesses))
+    assert said["fn"].mae > found.baseline_mae
     assert found.lo < 340 < found.hi
     assert math.isfinite(found.hi)
+
+
+def test_sixty_epochs_ahead_the_winner_halves_the_error_of_guessing_but_does_not_reach_twelve(released):
+    """STATISTICS.md Q6 on the twelve runs of the published lead: leave-one-condition-out, 4 conditions."""
+    found = [r for r in of_the_twelve(released, forecast_results) if r.extra["held_out"] == "condition"]
+    maes = {r.extra["rule"]: r.estimate for r in found if r.quantity == "mae" and r.extra["primary"]}
+    assert 12 < maes["winner"] < 0.6 * maes["median"]
+    assert maes["fn"] > 0.9 * maes["median"]
+    (spread,) = [r.estimate for r in found if r.quantity == "seed_spread" and r.extra["primary"]]
+    seeds = np.array([[310, 290, 290], [350, 340, 330], [430, 330, 380], [300, 290, 280]])
+    assert spread == pytest.approx(np.abs(seeds - (seeds.sum(axis=1, keepdims=True) - seeds) / 2).mean())
 
 
 def of_the_twelve(released, question):

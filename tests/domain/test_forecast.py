@@ -147,6 +147,8 @@ def test_the_error_of_the_winner_is_that_of_winners_chosen_without_each_run():
         if found.status == "forecast":
             flattered.append(found.mae_selected)
             honest.append(found.mae)
+            warned = any("no better on the other runs than guessing" in warning for warning in found.warnings)
+            assert warned == (found.mae >= found.baseline_mae and found.rule != "median")
     assert np.mean(honest) > 1.1 * np.mean(flattered)
 
 
