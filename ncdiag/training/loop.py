@@ -40,6 +40,10 @@ def train(
     """
     with full_precision():
         members = [Member(i, spec, data, (states or {}).get(i)) for i, spec in enumerate(specs)]
+        for member in members:
+            if member.epoch and (ended := member.ending(0.0)):  # killed between its last checkpoint and its end
+                member.live = False
+                yield ended
         passes: dict[tuple[tuple[int, int], ...], Steps] = {}
         for epoch in range(1, max(spec.epochs for spec in specs) + 1):
             ready = [m for m in members if m.live and m.epoch == epoch - 1 and m.index not in given_up]

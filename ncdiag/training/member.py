@@ -78,7 +78,7 @@ class Member:
             record = self._evaluate()
             self._judge(record)
             yield EpochDone(member=self.index, record=record)
-        ended = self._ending(total_loss)
+        ended = self.ending(total_loss)
         if ended is None or ended.status is RunStatus.DONE:
             milestone = ended is not None or self.phase_epoch == self.phase.epochs
             yield Checkpoint(member=self.index, epoch=self.epoch, milestone=milestone, state=self._state())
@@ -145,7 +145,8 @@ class Member:
         collapsed = self.spec.stop is not None and last_phase and nc1 < self.spec.stop.eps and accuracy >= MIN_ACCURACY
         self.below = self.below + 1 if collapsed else 0
 
-    def _ending(self, total_loss: float) -> Ended | None:
+    def ending(self, total_loss: float) -> Ended | None:
+        """Tell how the run ends after the epoch it is at, if it does."""
         if not math.isfinite(total_loss) or not self._weights_finite():
             reason = f"the loss or the weights became non-finite in epoch {self.epoch}"
             return Ended(member=self.index, status=RunStatus.DIVERGED, reason=reason)
