@@ -129,7 +129,8 @@ def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.
     else:
         emit_text(_page(found, latest, [asdict(change) for change in changes]))
     if waiting:
-        note(f"{waiting} records of {run} wait in {where}; they are stored when its training goes on or ends")
+        count = f"{waiting} record{'s' * (waiting > 1)}"
+        note(f"{count} of {run} not stored yet: {where}; they are when its training goes on or ends")
 
 
 @app.command("rm", epilog=show_examples("ncdiag runs rm run-1", "ncdiag runs rm run-1 run-2 --yes"))

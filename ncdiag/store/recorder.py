@@ -112,7 +112,7 @@ class Recorder:
             if hurry:
                 return False
             raise StoreBusyError(
-                f"{str(error).splitlines()[0]}\n{_count(records)} of {self.run.name} wait in {self.path}.\n"
+                f"{str(error).splitlines()[0]}\n{_count(records)} of {self.run.name} not stored yet: {self.path}\n"
                 f"`ncdiag train --resume {self.run.name}` stores them when the store can be had"
             ) from error
         self._forget()

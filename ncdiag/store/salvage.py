@@ -157,6 +157,7 @@ def _copy_rows(copy: Path, store: Store) -> tuple[int, dict[int, int]]:
                     runs_lost = unreadable + refused
                 elif table == "epochs":
                     epochs_lost[parent[0]] = unreadable + refused
+        target.execute("DELETE FROM sweep_points WHERE run_id NOT IN (SELECT id FROM runs)")
         target.commit()
     return runs_lost, epochs_lost
 
@@ -192,7 +193,6 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
     """Let the runs say of themselves what is there, and give the account."""
     incomplete: dict[str, int] = {}
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM sweep_points WHERE run_id NOT IN (SELECT id FROM runs)")
         rows = connection.execute(
             "SELECT id, name, origin, status, epochs_done, config, (SELECT count(*) FROM epochs WHERE run_id = id),"
             " (SELECT coalesce(max(epoch), 0) FROM epochs WHERE run_id = id) FROM runs"

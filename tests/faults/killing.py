@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,13 @@ class Account:
 def start(work: Work) -> int:
     """Do some work in a forked process, a group of its own, and give its process id."""
     child = os.fork()
+    # in both processes, since either may be the first to need the group
+    with suppress(PermissionError, ProcessLookupError):
+        os.setpgid(child, child)
     if child:
         return child
     code = 1
     try:
-        os.setsid()
         work()
         code = 0
     except BaseException:

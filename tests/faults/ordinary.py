@@ -50,14 +50,13 @@ def kill_ordinary(folder: Path, kills: int, draw: random.Random) -> Account:
     seconds = timed(partial(ordinary_script, whole, 40))
     final = torch.load(whole / "checkpoint.pt", weights_only=True)["model"]
     for number in itertools.count():
-        todo = min(4, kills - account.kills)
-        if todo <= 0:
+        if account.kills >= kills:
             return account
         place = folder / str(number)
         place.mkdir()
-        for _ in range(todo):
+        for _ in range(3):
             child = start(partial(ordinary_script, place, 40))
-            time.sleep(draw.uniform(0, seconds))
+            time.sleep(draw.uniform(0, 0.6 * seconds))
             account.acknowledged += len((place / "log.csv").read_text().split()) if (place / "log.csv").exists() else 0
             os.killpg(child, signal.SIGKILL)
             code = end(child)

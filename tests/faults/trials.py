@@ -109,19 +109,20 @@ def train(store: Path, spec: RunSpec, every: int) -> None:
 
 
 def kill_training(folder: Path, kills: int, draw: random.Random) -> Account:
-    """Kill runs of every optimiser and schedule at random moments."""
+    """Kill runs of every optimiser and schedule at random moments, up to three times each, and then the next."""
     account = Account()
     specs = training_specs(10)
     load_dataset(specs[0].data, arch="mlp", data_dir=None, path=None)  # every process after this one has it
-    share = -(-kills // len(specs))
-    for number, spec in enumerate(specs):
-        todo = min(share, kills - account.kills)
-        if todo <= 0:
-            break
-        reference, store = folder / f"{number}-whole.db", folder / f"{number}.db"
-        seconds = timed(partial(train, reference, spec, 5))
-        work = partial(train, store, spec, draw.choice((1, 3, 7)))
-        kill_until_done(account, store, work, moments(draw, seconds), kills=todo, reference=reference)
+    seconds: list[float] = []
+    number = -1
+    while account.kills < kills:
+        number += 1
+        which = number % len(specs)
+        reference, store = folder / f"{which}-whole.db", folder / f"{number}.db"
+        if number == which:
+            seconds.append(timed(partial(train, reference, specs[which], 5)))
+        work = partial(train, store, specs[which], draw.choice((1, 3, 7)))
+        kill_until_done(account, store, work, moments(draw, 0.6 * seconds[which]), kills=3, reference=reference)
     return account
 
 
@@ -167,12 +168,12 @@ def kill_sweep(folder: Path, kills: int, draw: random.Random, jobs: int = 1) -> 
     reference = folder / "whole.db"
     seconds = timed(partial(sweep, reference, jobs))
     for number in itertools.count():
-        todo = min(draw.randint(2, 6), kills - account.kills)
-        if todo <= 0:
+        if account.kills >= kills:
             return account
         store = folder / f"{number}.db"
         work = partial(sweep, store, jobs)
-        kill_until_done(account, store, work, moments(draw, seconds), kills=todo, reference=reference)
+        times = moments(draw, 0.7 * seconds)
+        kill_until_done(account, store, work, times, kills=draw.randint(1, 5), reference=reference)
         with closing(sqlite3.connect(store)) as connection:
             stands = connection.execute("SELECT status, epochs_done, count(*) FROM runs GROUP BY 1, 2").fetchall()
         if stands != [("done", 8, 4)]:
@@ -223,7 +224,7 @@ def kill_migrations(folder: Path, kills: int, draw: random.Random) -> Account:
         if not made_new:
             shutil.copy(old, store)
         child = start(partial(upgrade, store, migrations))
-        time.sleep(draw.uniform(0, seconds))
+        time.sleep(draw.uniform(0, 0.7 * seconds))
         judge_kill(account, store, child)
         end(start(partial(upgrade, store, migrations)))
         account.finished += 1

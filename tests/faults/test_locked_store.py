@@ -1,0 +1,142 @@
+"""Training with a store that another program does not let go of."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clihelp import Cli
+from small import SMALL_OPTIONS, small_spec
+
+from ncdiag.cli.app import run as run_ncdiag
+from ncdiag.domain.records import EpochRecord, Run, RunStatus
+from ncdiag.errors import StoreError
+from ncdiag.execution.worker import Note, TrainingOptions, train_run
+from ncdiag.store import faults, recorder
+from ncdiag.store.engine import Store, open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.runs import add_run, get_run
+from ncdiag.training.loop import Event
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store that nobody waits for."""
+    monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
+    with open_store(str(tmp_path / "runs.db"), write=True, busy_seconds=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> list[EpochRecord]:
+    with open_store(str(tmp_path / "whole.db"), write=True) as other:
+        run, _ = add_run(other, small_spec())
+        train_run(other, run, TrainingOptions(), lambda run, event: None)
+        return rows(other, run)
+
+
+def rows(store: Store, run: Run) -> list[EpochRecord]:
+    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
+
+
+class Blocker:
+    """A listener that locks the store after one epoch, and lets go after another."""
+
+    def __init__(self, store: Store, first: int, last: int | None) -> None:
+        self.connection = sqlite3.connect(str(store.path), isolation_level=None)
+        self.first = first
+        self.last = last
+        self.notes: list[str] = []
+
+    def __call__(self, run: Run, event: Event | Note) -> None:
+        epoch = getattr(getattr(event, "record", None), "epoch", None)
+        if epoch == self.first:
+            self.connection.execute("BEGIN EXCLUSIVE")
+        elif epoch is not None and epoch == self.last:
+            self.connection.rollback()
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+
+
+def test_training_goes_on_and_stores_every_epoch_later(store: Store, undisturbed: list[EpochRecord]) -> None:
+    run, _ = add_run(store, small_spec())
+    blocker = Blocker(store, 2, 4)
+    assert train_run(store, run, TrainingOptions(), blocker) is RunStatus.DONE
+    assert rows(store, run) == undisturbed
+    assert [note.rpartition(" ")[2] for note in blocker.notes] == [
+        str(store.run_folder(run.id) / "pending.jsonl"),
+        "waiting",
+    ]
+
+
+def test_a_lock_beyond_the_end_costs_nothing_but_the_same_command_again(
+    store: Store, undisturbed: list[EpochRecord], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = add_run(store, small_spec())
+    blocker = Blocker(store, 2, None)
+    with pytest.raises(StoreError, match=r"4 epochs of run-1 not stored yet: .*pending.jsonl"):
+        train_run(store, run, TrainingOptions(), blocker)
+    blocker.connection.close()
+
+    assert get_run(store, run.name).status is RunStatus.LOST
+    shown = cli("runs", "show", "run-1", "--store", str(store.path))
+    assert "4 records of run-1 not stored yet: " in shown.err
+    assert json.loads(cli("runs", "show", "run-1", "--format", "json", "--store", str(store.path)).out)["pending"] == 4
+
+    trained: list[int] = []
+
+    def listen(run: Run, event: Event | Note) -> None:
+        trained.extend([event.record.epoch] if hasattr(event, "record") else [])
+
+    assert train_run(store, run, TrainingOptions(), listen) is RunStatus.DONE
+    assert rows(store, run) == undisturbed
+    assert trained == []  # its last checkpoint is that of its end
+    assert "not stored" not in cli("runs", "show", "run-1", "--store", str(store.path)).err
+
+
+def test_ctrl_c_in_a_locked_store_loses_no_epoch(store: Store, undisturbed: list[EpochRecord]) -> None:
+    run, _ = add_run(store, small_spec())
+    blocker = Blocker(store, 2, None)
+
+    def stop_at_5(run: Run, event: Event | Note) -> None:
+        blocker(run, event)
+        if getattr(getattr(event, "record", None), "epoch", None) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(store, run, TrainingOptions(), stop_at_5)
+    blocker.connection.close()
+    assert train_run(store, run, TrainingOptions(), lambda run, event: None) is RunStatus.DONE
+    assert rows(store, run) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_store_that_is_locked_for_a_minute_by_another_program(tmp_path: Path) -> None:
+    """The real thing, with the real patience: no part of ncdiag knows that this is a test."""
+    options = [*SMALL_OPTIONS[:6], "--phase", "ce:1500", "--device", "cpu"]
+    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(tmp_path / "runs.db")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    assert "epoch " in process.stderr.readline()
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")
+        time.sleep(60)
+        blocker.rollback()
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "training goes on" in said
+    assert "stored that had been waiting" in said
+
+    assert run_ncdiag(["train", *options, "--store", str(tmp_path / "whole.db")]) == 0
+    with open_store(str(tmp_path / "runs.db")) as store, open_store(str(tmp_path / "whole.db")) as whole:
+        assert rows(store, get_run(store, "run-1")) == rows(whole, get_run(whole, "run-1"))

@@ -1,0 +1,151 @@
+"""What is saved from damaged files. Each page of a store is ruined in turn, whatever it holds."""
+
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.errors import StoreError
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epochs, list_epochs
+from ncdiag.store.imports import import_runs
+from ncdiag.store.leases import hold_lease
+from ncdiag.store.maintenance import check_store
+from ncdiag.store.runs import claim_run, finish_run, list_runs
+from ncdiag.store.salvage import salvage
+from ncdiag.store.sweeps import list_sweeps, plan_sweep
+
+PAGE = 4096
+TRAINED, EPOCHS, IMPORTED = 12, 60, 10
+
+
+@pytest.fixture
+def damaged(folder, make_spec, record):
+    """A store on several pages: a sweep, trained as planned, and a run that was imported."""
+    path = folder / "damaged.db"
+    with open_store(str(path), write=True) as store:
+        runs = plan_sweep(store, specs=[make_spec(seed=seed) for seed in range(TRAINED)])
+        for run in runs:
+            with hold_lease(store, run.id, "me"):
+                claim_run(store, run.id, owner="me", device="cpu", environment={"note": "x" * 300})
+                append_epochs(store, [(run.id, record(epoch)) for epoch in range(1, EPOCHS + 1)], owner="me")
+                finish_run(store, run.id, owner="me", status="done")
+        epochs = tuple(EpochRecord(epoch=10 * n, nc1=1 / n) for n in range(1, IMPORTED + 1))
+        import_runs(store, [ImportedRun(name="foreign", config={"arch": "mlp"}, epochs=epochs, source="a.csv")])
+    return path
+
+
+def table(path, name):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()
+
+
+def ruin(path, page, content):
+    with path.open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(content)
+
+
+def root_page(path, name):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0] - 1
+
+
+TABLES = ("runs", "epochs", "interventions", "sweeps", "sweep_points")
+
+
+def test_all_of_a_sound_store_is_saved(damaged, folder):
+    new = folder / "new.db"
+    saved = salvage(damaged, new)
+    assert (saved.runs, saved.epochs) == (TRAINED + 1, TRAINED * EPOCHS + IMPORTED)
+    assert (saved.runs_lost, saved.epochs_lost, saved.incomplete) == (0, 0, ())
+    assert [table(new, name) for name in TABLES] == [table(damaged, name) for name in TABLES]
+
+
+@pytest.mark.parametrize("header", [b"\xff" * 100, bytes(100), bytes(range(256)) * 16], ids=["ff", "zeros", "page"])
+def test_nothing_is_lost_with_the_header_or_the_first_page(damaged, folder, header):
+    sound = shutil.copy(damaged, folder / "sound.db")
+    ruin(damaged, 0, header)
+    before = damaged.read_bytes()
+    salvage(damaged, folder / "new.db")
+    assert [table(folder / "new.db", name) for name in TABLES] == [table(sound, name) for name in TABLES]
+    assert damaged.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["random", "zeros"])
+def test_whatever_page_is_ruined_the_rest_is_saved_and_the_losses_are_counted(damaged, folder, kind):
+    content = damaged.read_bytes()
+    rows = {name: set(table(damaged, name)) for name in ("epochs", "interventions", "sweep_points")}
+    keys = {row[0]: row[2] for row in table(damaged, "runs")}
+    roots = {root_page(damaged, name) for name in ("runs", "epochs")}
+    worst = 0
+    for page in range(len(content) // PAGE):
+        ruin(damaged, page, bytes(PAGE) if kind == "zeros" else random.Random(page).randbytes(PAGE))
+        new = folder / f"{page}.db"
+        try:
+            saved = salvage(damaged, new)
+        except StoreError:
+            assert page in roots
+        else:
+            found = {name: set(table(new, name)) for name in rows}
+            assert all(found[name] <= rows[name] for name in rows)  # nothing is made up
+            there = {row[0]: row[2] for row in table(new, "runs")}
+            assert there.items() <= keys.items()
+            lost_runs = keys.keys() - there.keys()
+            lost = sum(row[0] not in lost_runs for row in rows["epochs"] - found["epochs"])
+            assert saved.runs_lost >= len(lost_runs)
+            assert saved.epochs_lost >= lost
+            assert (saved.runs, saved.epochs) == (len(there), len(found["epochs"]))
+            assert check_store(str(new)) == [] or lost
+            if page not in roots:
+                worst = max(worst, len(lost_runs) * EPOCHS + lost)
+        ruin(damaged, page, content[page * PAGE : (page + 1) * PAGE])
+    assert damaged.read_bytes() == content
+    assert worst < 0.6 * TRAINED * EPOCHS
+
+
+def test_a_truncated_store_gives_what_is_left(damaged, folder):
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    saved = salvage(damaged, folder / "new.db")
+    assert 0 < saved.runs <= TRAINED + 1
+    assert saved.runs_lost or saved.epochs_lost
+    assert check_store(str(folder / "new.db")) == [] or saved.incomplete
+
+
+def test_a_run_that_lacks_epochs_can_be_trained_again(damaged, folder):
+    with closing(sqlite3.connect(damaged)) as connection:
+        connection.execute("DELETE FROM epochs WHERE run_id = 3 AND epoch IN (7, 60)")
+        connection.execute("UPDATE runs SET status = 'running', owner = 'x' WHERE id = 5")
+        connection.commit()
+    saved = salvage(damaged, folder / "new.db")
+    assert (saved.incomplete, saved.epochs_lost) == (("run-3",), 2)
+    with open_store(str(folder / "new.db")) as store:
+        stands = {run.id: (run.status, run.epochs_done) for run in list_runs(store)}
+    assert (stands.pop(3), stands.pop(5)) == (("interrupted", 59), ("interrupted", 60))
+    assert {status for status, _ in stands.values()} == {"done"}
+
+
+def test_a_sweep_is_saved_with_its_points(damaged, folder):
+    salvage(damaged, folder / "new.db")
+    with open_store(str(folder / "new.db")) as store:
+        (sweep,) = list_sweeps(store)
+        assert sweep.run_ids == tuple(range(1, TRAINED + 1))
+        assert list_epochs(store, 13)[0] == EpochRecord(epoch=10, nc1=1.0)
+
+
+def test_what_cannot_be_repaired_is_said_and_nothing_is_made(damaged, folder):
+    with pytest.raises(StoreError, match="there is no file"):
+        salvage(folder / "missing.db", folder / "new.db")
+    with pytest.raises(StoreError, match="exists already and is not overwritten"):
+        salvage(damaged, damaged)
+    with pytest.raises(StoreError, match="its folder does not exist"):
+        salvage(damaged, folder / "a" / "new.db")
+    for content in (b"", b"not a store at all" * 1000):
+        damaged.write_bytes(content)
+        with pytest.raises(StoreError, match=r"no run can be read.*no new store was made"):
+            salvage(damaged, folder / "new.db")
+    assert [path.name for path in folder.iterdir() if not path.name.endswith(".runs")] == ["damaged.db"]
