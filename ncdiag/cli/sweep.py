@@ -61,8 +61,11 @@ def sweep(
     from ncdiag.execution.local import sigterm_as_exit
     from ncdiag.execution.planning import check_plan, make_plan
     from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.store.runs import check_name
     from ncdiag.store.sweeps import plan_sweep
 
+    if name is not None:
+        check_name(name, kind="sweep")
     said = merge_sources(given, preset=preset, config=config)
     if not said:
         raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")

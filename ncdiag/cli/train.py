@@ -16,6 +16,7 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import DivergedError, SpecError, UnsafeError
 
 if TYPE_CHECKING:
+    from ncdiag.execution.planning import Plan
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.engine import Store
 
@@ -105,8 +106,9 @@ def train(
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
-    with sigterm_as_exit(), open_to_change(store, create=True) as opened:
-        run = _resumed(opened, resume) if resume else _added(opened, read_values(said, given=given), name, options)
+    plan = None if resume else _plan(read_values(said, given=given), name, options)
+    with sigterm_as_exit(), open_to_change(store, create=plan is not None) as opened:
+        run = _added(opened, plan, name) if plan else _resumed(opened, str(resume))
         emit_text(run.name)
         if run.status is RunStatus.DIVERGED:
             raise _diverged(run)
@@ -120,14 +122,22 @@ def train(
 FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
 
 
-def _added(store: "Store", values: dict[str, Any], name: str | None, options: "TrainingOptions") -> Run:
+def _plan(values: dict[str, Any], name: str | None, options: "TrainingOptions") -> "Plan":
+    """Give the plan of one run, checked as far as it can be before there is a store."""
     from ncdiag.execution.planning import check_plan, make_plan
-    from ncdiag.store.runs import add_run
+    from ncdiag.store.runs import check_name
 
+    if name is not None:
+        check_name(name)
     plan = make_plan({key: [value] for key, value in values.items()}, data_dir=options.data_dir)
     check_plan(plan, options)
-    spec = plan.specs[0]
-    run, created = add_run(store, spec, name=name, data=plan.data[0])
+    return plan
+
+
+def _added(store: "Store", plan: "Plan", name: str | None) -> Run:
+    from ncdiag.store.runs import add_run
+
+    run, created = add_run(store, plan.specs[0], name=name, data=plan.data[0])
     if name and run.name != name:
         note(f"this configuration is already stored as {run.name}; --name {name} was not used.")
     if not created and run.status not in FINAL:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,7 @@ def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
     """
     path = checkpoint_path(folder, epoch)
     try:
+        _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage happens to trip over
         raise DamagedCheckpointError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
@@ -110,6 +112,15 @@ def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
             "or remove the file to train that part again"
         )
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Raise for a file whose content is not what was written: torch itself does not look at the checksums it writes."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it holds compressed parts, which may be of any size")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} fails its checksum")
 
 
 def set_aside(folder: Path, epoch: int) -> Path:

@@ -1,0 +1,149 @@
+"""Processes that are stopped, paused and asked to end: by the terminal, by a scheduler, by a reader that left."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from clihelp import Cli
+from small import SMALL_OPTIONS
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.store.engine import open_store
+from ncdiag.store.runs import list_runs
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+LONG = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
+SHORT = [*SMALL_OPTIONS[:6], "--phase", "ce:300", "--device", "cpu"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start ncdiag in a process group of its own, and come back when it trains."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ncdiag", *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
+        )
+        started.append(process)
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        assert "epoch " in first, first + process.stderr.read()
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def stored(tmp_path: Path) -> list[Run]:
+    with open_store(str(tmp_path / "ncdiag.db")) as store:
+        return list_runs(store)
+
+
+def group_of(process: "subprocess.Popen[str]") -> list[str]:
+    """Give the live processes of a group."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if line.split()[0] == str(process.pid) and "Z" not in line.split()[1]]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
+def test_a_signal_ends_a_run_in_good_order(start: Start, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    process = start("train", *LONG)
+    process.send_signal(sent)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "run-1\n")
+    assert "Continue with `ncdiag train --resume run-1`" in said
+    assert "Traceback" not in said
+    (run,) = stored(tmp_path)
+    assert (run.status, run.reason) == (RunStatus.INTERRUPTED, "stopped by a signal")
+    assert run.epochs_done > 0
+
+
+@pytest.mark.slow
+def test_another_ctrl_c_ends_it_without_waiting_for_the_store(start: Start, tmp_path: Path) -> None:
+    process = start("train", *LONG)
+    with closing(sqlite3.connect(tmp_path / "ncdiag.db", isolation_level=None, timeout=30)) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")  # the end of the run would wait five times half a minute for this
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)  # as fingers do it; SQLite, where it waits, lets the first one through after half a minute
+        before = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+        waited = time.monotonic() - before
+    assert process.returncode in (-signal.SIGINT, 130)  # a shell shows both as 130
+    assert waited < 60
+    assert wait_until(lambda: stored(tmp_path)[0].status is RunStatus.LOST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "code", "statuses"),
+    [
+        (signal.SIGINT, 130, {RunStatus.INTERRUPTED}),
+        (signal.SIGTERM, 143, {RunStatus.INTERRUPTED}),
+        (signal.SIGKILL, -9, {RunStatus.LOST}),
+    ],
+)
+def test_a_signal_to_the_group_of_a_sweep_leaves_no_process(
+    start: Start, tmp_path: Path, sent: signal.Signals, code: int, statuses: set[RunStatus]
+) -> None:
+    process = start("sweep", *LONG, "--seed", "0:2", "--jobs", "2")
+    assert wait_until(lambda: {run.status for run in stored(tmp_path)} == {RunStatus.RUNNING})
+    os.killpg(process.pid, sent)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert wait_until(lambda: not group_of(process))
+    assert {run.status for run in stored(tmp_path)} == statuses
+
+
+@pytest.mark.slow
+def test_a_paused_process_keeps_its_run(start: Start, tmp_path: Path, cli: Cli) -> None:
+    store = str(tmp_path / "ncdiag.db")
+    process = start("train", *SHORT, "--store", store)
+    process.send_signal(signal.SIGSTOP)
+    assert stored(tmp_path)[0].status is RunStatus.RUNNING
+    refused = cli("train", "--resume", "run-1", "--store", store)
+    assert refused.code == 6
+    assert "is being trained by another process" in refused.err
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert (stored(tmp_path)[0].status, stored(tmp_path)[0].epochs_done) == (RunStatus.DONE, 300)
+
+
+@pytest.mark.slow
+def test_the_death_of_a_process_is_seen_at_once(start: Start, tmp_path: Path, cli: Cli) -> None:
+    process = start("train", *LONG)
+    process.kill()
+    process.wait()
+    listed = cli("runs", "ls", "--store", tmp_path / "ncdiag.db")
+    assert "lost" in listed.out
