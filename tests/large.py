@@ -21,7 +21,12 @@ def make_large_store(path: Path, runs: int, epochs: int = 3) -> None:
     with open_store(str(path), write=True):
         pass
     spec = small_spec()
-    columns = spec_columns(spec, name="", data={}) | {"status": "done", "epochs_done": epochs, "epochs_planned": epochs}
+    columns = spec_columns(spec, name="", data={}) | {
+        "origin": "imported",
+        "status": "done",
+        "epochs_done": epochs,
+        "epochs_planned": epochs,
+    }
     plain = {name: canonical_json(value) if isinstance(value, dict) else value for name, value in columns.items()} | {
         "created_at": "2026-01-01 00:00:00.000"
     }

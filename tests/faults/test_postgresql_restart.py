@@ -1,0 +1,144 @@
+"""A PostgreSQL server that goes away in the middle of training, and comes back."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small import SMALL_OPTIONS
+
+from ncdiag.domain.records import EpochRecord, Run, RunStatus
+from ncdiag.store.engine import Store, open_store
+from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.faults import TakenOverError
+from ncdiag.store.leases import SILENCE
+from ncdiag.store.runs import claim_run, list_runs
+
+pytestmark = pytest.mark.slow
+
+
+class Server:
+    """A PostgreSQL server of this test alone, which listens in a folder."""
+
+    def __init__(self, folder: Path, binaries: Path, user: str | None) -> None:
+        self.folder = folder
+        self.binaries = binaries
+        self.user = user
+        self.url = f"postgresql+psycopg://ncdiag@/postgres?host={folder}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [str(self.binaries / program), *arguments]
+        done = subprocess.run(command, user=self.user, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -k {self.folder}"
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    pytest.importorskip("psycopg", reason="needs psycopg, the driver of PostgreSQL")
+    found = shutil.which("pg_ctl")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("needs the programs of a PostgreSQL server (pg_ctl)")
+    user = "nobody" if os.getuid() == 0 else None  # the server refuses to run as root
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to other users
+        folder = Path(name)
+        folder.chmod(0o777)
+        server = Server(folder, places[-1], user)
+        server.run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "ncdiag", "-N")
+        server.start()
+        yield server
+        with suppress(AssertionError):
+            server.stop()
+
+
+def rows(store: Store, run: Run) -> list[EpochRecord]:
+    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
+
+
+def test_a_sweep_outlives_a_restart_of_its_server(server: Server, tmp_path: Path) -> None:
+    options = [*SMALL_OPTIONS[:6], "--phase", "ce:150", "--phase", "mse:150", "--seed", "0:2", "--jobs", "2"]
+    command = [sys.executable, "-m", "ncdiag", "sweep", *options, "--device", "cpu", "--store"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [*command, server.url], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    assert "epoch " in process.stderr.readline()
+    time.sleep(1)
+    server.stop()
+    time.sleep(3)
+    server.start()
+    out, said = process.communicate(timeout=500)
+    assert process.returncode == 0, out + said
+    assert "stored that had been waiting" in said
+
+    whole = str(tmp_path / "whole.db")
+    subprocess.run([*command, whole], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    with open_store(server.url) as store, open_store(whole) as other:
+        runs = list_runs(store)
+        assert [run.status for run in runs] == [RunStatus.DONE] * 2
+        for ours, theirs in zip(runs, list_runs(other), strict=True):
+            assert rows(store, ours) == rows(other, theirs)
+
+
+ZOMBIE = """
+import os, sys, time
+from ncdiag.domain.records import EpochRecord
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import append_epoch
+from ncdiag.store.runs import claim_run
+with open_store(sys.argv[1], write=True) as store:
+    run = int(sys.argv[2])
+    assert claim_run(store, run, owner="zombie", device="cpu", environment={})
+    for epoch in range(1, 10_000):
+        append_epoch(store, run, EpochRecord(epoch=epoch, nc1=1.0), owner="zombie")
+        print(epoch, flush=True)
+"""
+
+
+def test_a_zombie_that_wakes_up_cannot_write(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was paused for longer than the silence after which others take its run, and goes on."""
+    monkeypatch.chdir(tmp_path)
+    from small import small_spec
+
+    from ncdiag.store.runs import add_run
+
+    with open_store(server.url, write=True) as store:
+        run, _ = add_run(store, small_spec(seed=77))
+        process = subprocess.Popen(
+            [sys.executable, "-c", ZOMBIE, server.url, str(run.id)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        while process.stdout.readline() != "20\n":
+            pass
+        process.send_signal(signal.SIGSTOP)
+        with store.write() as connection:  # as if the silence had passed
+            past = f"UPDATE runs SET heartbeat_at = heartbeat_at - interval '{SILENCE.total_seconds() + 1} s'"
+            connection.exec_driver_sql(f"{past} WHERE id = {run.id}")
+        assert claim_run(store, run.id, owner="heir", device="cpu", environment={})
+        before = list_epochs(store, run.id)
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert TakenOverError.__name__ in said
+        assert list_epochs(store, run.id) == before
+        append_epoch(store, run.id, EpochRecord(epoch=before[-1].epoch + 1, nc1=2.0), owner="heir")
