@@ -14,6 +14,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 PAGE_WIDTH = 80
+_UNLIMITED = 1_000_000
+_page_width = ContextVar("page_width", default=PAGE_WIDTH)
 
 
 class Format(StrEnum):
@@ -176,12 +180,22 @@ def paragraph(text: str, *, indent: str = "") -> str:
     """Wrap a sentence or two to the width of a page; the lines after the first begin below the text of the first."""
     return textwrap.fill(
         text,
-        width=PAGE_WIDTH - 2,
+        width=_page_width.get() - 2,
         initial_indent=indent,
         subsequent_indent=" " * len(indent),
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Let every `paragraph` be one line meanwhile, for pages that are set elsewhere than in a terminal."""
+    token = _page_width.set(_UNLIMITED)
+    try:
+        yield
+    finally:
+        _page_width.reset(token)
 
 
 def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:

@@ -1,0 +1,75 @@
+"""`ncdiag report`: all that the runs show, on one page that opens from disk."""
+
+from typing import Annotated
+
+import typer
+
+from ncdiag.cli.files import write_output
+from ncdiag.cli.options import (
+    ByOption,
+    EpsOption,
+    LevelOption,
+    MetricOption,
+    PatienceOption,
+    Phase,
+    PhaseOption,
+    Rule,
+    RuleOption,
+    StoreOption,
+    WhereOption,
+    onset_rule,
+    split_columns,
+)
+from ncdiag.cli.output import note
+
+EXAMPLES = (
+    "ncdiag report -o report.html",
+    "ncdiag report --where 'dataset=mnist' -o - > mnist.html",
+)
+
+
+def report(
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Write the page here; - is stdout.")
+    ] = "report.html",
+    title: Annotated[
+        str | None, typer.Option("--title", help="The heading of the page. [default: what the runs are of]")
+    ] = None,
+    eps: EpsOption = 0.01,
+    metric: MetricOption = "nc1",
+    patience: PatienceOption = 3,
+    rule: RuleOption = Rule.SUSTAINED,
+    phase: PhaseOption = Phase.ANY,
+    where: WhereOption = None,
+    by: ByOption = "arch,dataset",
+    level: LevelOption = 0.95,
+    store: StoreOption = "",
+) -> None:
+    """Write all that the runs show into one HTML page.
+
+    Every question of analyze with its figure, its figures in numbers, how they were computed and what to keep in
+    mind; then the runs, to sort and to filter, each with its curves. The page holds everything and asks nothing of
+    the network.
+    """
+    from ncdiag.cli.report_contents import Request, read_report
+    from ncdiag.report.page import render_report
+    from ncdiag.store.engine import open_store
+
+    request = Request(
+        where=where,
+        rule=onset_rule(metric, eps, patience, rule, phase),
+        by=tuple(split_columns(by)),
+        level=level,
+        title=title,
+    )
+    with open_store(store) as opened:
+        contents = read_report(opened, request)
+    page = render_report(contents).encode()
+    write_output(page, output)
+    if output != "-":
+        note(f"report of {len(contents.runs)} runs written to {output} ({size_text(len(page))})")
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes as people say it."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -1,0 +1,94 @@
+"""What a report holds, before any of it is HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ncdiag.domain.result import Result, plain
+from ncdiag.report.prose import Block, Caution, read_page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A figure as the browser shows it: the bytes of an SVG or PNG, and what it shows, in words."""
+
+    content: bytes
+    form: str  # "svg" or "png"
+    alt: str
+    command: str  # draws it again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How figures were computed, and which they are."""
+
+    text: str
+    quantities: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A question with its answer: the reading first, then the page's own blocks, figures, cautions and numbers.
+
+    `no_image` says why there is no figure, where there is none. `commands` are ready to paste: what would train the
+    runs that are missing. `results` are plain values, with those that every result has apart from `more`.
+    """
+
+    name: str
+    title: str
+    readings: Sequence[tuple[str, str]]  # what it is about, and what is found
+    blocks: Sequence[Block]
+    cautions: Sequence[Caution]
+    commands: Sequence[str]
+    results: Sequence[Mapping[str, Any]]
+    methods: Sequence[Method] = ()
+    images: Sequence[Image] = ()
+    no_image: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A whole report: its questions, and its runs as rows of plain values that `ncdiag.report.runs` describes.
+
+    `made` is when, `rule` what an onset is, `command` what would make it again. `curves` holds the packed columns of
+    each run by its id, none of them where a server hands them out one by one.
+    """
+
+    title: str
+    store: str
+    made: str
+    rule: str
+    eps: float | None  # the threshold on NC1 that the charts draw; None where the onset goes by another metric
+    command: str
+    notes: Sequence[str]
+    sections: Sequence[Section]
+    runs: Sequence[Mapping[str, Any]]
+    curves: Mapping[int, str] = field(default_factory=dict)
+    live: bool = False
+
+
+def make_section(
+    name: str, results: Sequence[Result], page: str, *, images: Sequence[Image] = (), no_image: str = ""
+) -> Section:
+    """Give a question with its answer: its results, and the page that says them, printed without wrapping."""
+    prose = read_page(page)
+    methods: dict[str, dict[str, None]] = {}
+    for result in results:
+        if result.method:
+            methods.setdefault(result.method, {})[result.quantity] = None
+    return Section(
+        name=name,
+        title=prose.title,
+        readings=prose.readings,
+        blocks=prose.blocks,
+        cautions=prose.cautions,
+        commands=prose.commands,
+        results=[_with_more(result) for result in results],
+        methods=[Method(text=text, quantities=list(quantities)) for text, quantities in methods.items()],
+        images=images,
+        no_image=no_image,
+    )
+
+
+def _with_more(result: Result) -> dict[str, Any]:
+    return {**result.to_dict(), "more": plain(result.extra)}

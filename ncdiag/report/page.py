@@ -1,0 +1,116 @@
+"""A report as one HTML file that asks nothing of the network: styles, scripts, figures and curves are all inside.
+
+Every text goes through the escaping of Jinja, and a Content-Security-Policy allows no script and no style but those
+whose hashes it names, and no connection at all (to its own server only, where one keeps the page fresh). So even a
+text that got through would find nothing to run, and no request can leave.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ncdiag import __version__
+from ncdiag.report.contents import Image, Report
+from ncdiag.report.runs import CURVES
+
+_SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
+_STYLES = ("uPlot.min.css", "report.css")
+_MIME = {"svg": "image/svg+xml", "png": "image/png"}
+
+
+def render_report(report: Report) -> str:
+    """Give the whole page."""
+    scripts = Markup("\n").join(_asset(name) for name in _SCRIPTS)
+    styles = Markup("\n").join(_asset(name) for name in _STYLES)
+    shared = {
+        "live": report.live,
+        "rule": report.rule,
+        "eps": report.eps,
+        "columns": list(CURVES),
+        "runs": list(report.runs),
+    }
+    return _environment().get_template("report.html").render(
+        report=report,
+        version=__version__,
+        scripts=scripts,
+        styles=styles,
+        policy=content_policy(str(scripts), str(styles), live=report.live),
+        shared=json_text(shared),
+        licence=Markup(_read("uPlot.LICENSE")),
+    )
+
+
+def render_answers(report: Report) -> str:
+    """Give the part of the page that holds the questions, for a page that is already open."""
+    return _environment().get_template("answers.html").render(report=report)
+
+
+def content_policy(scripts: str, styles: str, *, live: bool) -> str:
+    """Give the Content-Security-Policy of a page with one script and one style."""
+    connect = "'self'" if live else "'none'"
+    return (
+        f"default-src 'none'; script-src '{_source_hash(scripts)}'; style-src '{_source_hash(styles)}'; "
+        f"img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def json_text(value: Any) -> Markup:
+    """Give a value as JSON that may stand in a script element: ASCII, and nothing that HTML could take for a tag."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=str)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704  # what could end the element has just been replaced
+
+
+def data_uri(image: Image) -> str:
+    """Give a figure as an address that holds it. As an image an SVG runs no script and loads nothing."""
+    return f"data:{_MIME[image.form]};base64,{base64.b64encode(image.content).decode('ascii')}"
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ncdiag.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    environment.filters["number"] = _number
+    environment.tests["table"] = _is_table
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup(_read(name))  # noqa: S704  # a file of this package
+
+
+def _read(name: str) -> str:
+    return (files("ncdiag.report") / "static" / name).read_text(encoding="utf-8").strip()
+
+
+def _number(value: object) -> str:
+    """Write a figure with four significant digits, and an en dash for what is not there."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+    return str(value)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)

@@ -1,0 +1,102 @@
+"""The runs of a report as rows of plain values, and their epochs as packed columns.
+
+A column is packed as Float32 in little-endian order, one after another, in the order of `CURVES`: about seven digits,
+more than any screen shows. What is missing, and what was measured as NaN, is NaN.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.domain.result import plain
+
+CURVES = (
+    *("epoch", "feature_norm", "nc1", "nc2_equiangular", "nc3", "nc4"),
+    *("train_accuracy", "test_accuracy", "train_loss"),
+)
+_PLAIN = (
+    *("run", "status", "arch", "depth", "width", "dataset", "activation", "weight_decay", "lr", "seed"),
+    *("epochs_done", "epochs_planned"),
+)
+# What the page of a run lists, beside its nested configuration.
+_FACTS = (
+    *("origin", "source", "reason", "activation", "optimizer", "lr", "momentum", "schedule", "batch_size"),
+    *("train_size", "phases", "intervention", "device", "seconds", "started_at", "finished_at", "inexact"),
+    *("data_sha256", "config"),
+)
+_ONSET = ("state", "onset", "lo", "hi", "fn_star")
+_LATEST = ("feature_norm", "nc1", "train_accuracy", "test_accuracy")
+
+
+def run_rows(
+    onsets: pd.DataFrame, epochs: pd.DataFrame, bands: Mapping[int, tuple[float, float, float]]
+) -> list[dict[str, Any]]:
+    """Give a row per run: what a table shows of it, its newest metrics, its onset, its phases and its configuration.
+
+    `onsets` is the table of `onset_table`, `epochs` the frame of the store, in its order; `bands` the interval of fn*
+    (low, estimate, high) of the runs that have one, by id.
+    """
+    # of each column the last that was measured
+    latest = epochs[["run_id", *_LATEST]].groupby("run_id").last().reindex(onsets["run_id"])
+    spans = _phases(epochs)
+    newest = {name: latest[name].tolist() for name in _LATEST}
+    rows = []
+    for place, run in enumerate(onsets.to_dict("records")):
+        run_id = int(run["run_id"])
+        row = {
+            "id": run_id,
+            **{name: _value(run[name]) for name in (*_PLAIN, *_ONSET)},
+            **{name: _value(values[place]) for name, values in newest.items()},
+            "band": list(bands[run_id]) if run_id in bands else None,
+            "phases": spans.get(run_id, []),
+            "facts": {name: value for name in _FACTS if (value := _value(run[name])) not in (None, "")},
+        }
+        rows.append(plain(row))
+    return rows
+
+
+def packed_curves(epochs: pd.DataFrame) -> dict[int, bytes]:
+    """Give the packed columns of each run by its id; `epochs` is the frame of the store, in its order."""
+    values = np.column_stack([epochs[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in CURVES])
+    with np.errstate(over="ignore"):  # beyond the range of Float32 is as good as infinite
+        columns = values.astype("<f4")
+    ids = epochs["run_id"].to_numpy(dtype=np.int64)
+    bounds = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)] if len(ids) else []
+    return {int(ids[start]): columns[start:stop].T.tobytes() for start, stop in pairwise(bounds)}
+
+
+def as_text(packed: bytes) -> str:
+    """Give packed columns as base64, which can stand in a page."""
+    return base64.b64encode(packed).decode("ascii")
+
+
+def _phases(epochs: pd.DataFrame) -> dict[int, list[list[Any]]]:
+    """Give, by run, the first epoch of each phase and what it is called: its loss, or its number."""
+    phase = epochs["phase"].to_numpy(dtype=np.float64, na_value=np.nan)
+    ids = epochs["run_id"].to_numpy(dtype=np.int64)
+    begins = np.ones(len(ids), dtype=bool)
+    begins[1:] = (ids[1:] != ids[:-1]) | ((phase[1:] != phase[:-1]) & ~(np.isnan(phase[1:]) & np.isnan(phase[:-1])))
+    found: dict[int, list[list[Any]]] = {}
+    for place in np.flatnonzero(begins & np.isfinite(phase)).tolist():
+        loss = epochs["loss"].iloc[place]
+        name = f"phase {phase[place]:.0f}" if pd.isna(loss) else str(loss).upper()
+        found.setdefault(int(ids[place]), []).append([int(epochs["epoch"].iloc[place]), name])
+    return found
+
+
+def _value(value: Any) -> Any:
+    """Give a cell of a frame as a plain value, None for what is missing; a time as text, a width without its point."""
+    if isinstance(value, (dict, list)):
+        return value
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value

@@ -1,0 +1,256 @@
+// Charts against the epoch, drawn by uPlot: what is around the curves (phases, onset, bands), hovering and zooming for
+// mouse and keyboard, one range of epochs for all charts of a group, and colours that follow the page's.
+const Charts = (() => {
+  "use strict";
+
+  const drawn = new Set();
+  const style = getComputedStyle(document.documentElement);
+  const color = name => style.getPropertyValue(name).trim();
+
+  function format(value) {
+    if (value === null || value === undefined) return "–";
+    if (typeof value !== "number") return String(value);
+    const size = Math.abs(value);
+    if (size && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
+    return String(Number(value.toPrecision(4)));
+  }
+
+  /** Charts that show the same epochs; `onRange(from, to)` is told of every change, with nulls for all epochs. */
+  class Group {
+    constructor(key, onRange = () => {}) {
+      Object.assign(this, { key, onRange, charts: new Set(), range: null });
+    }
+
+    /** Show the epochs from `from` to `to`, or all. */
+    zoom(from, to) {
+      const range = from === null ? null : { min: from, max: to };
+      if (JSON.stringify(range) === JSON.stringify(this.range)) return;
+      this.range = range;
+      for (const chart of this.charts) chart.setScale("x", range ?? chart.full());
+      this.onRange(from, to);
+    }
+
+    clear() {
+      for (const chart of this.charts) { drawn.delete(chart); chart.destroy(); }
+      this.charts.clear();
+      this.range = null;
+    }
+  }
+
+  function ranged(log) {
+    return (u, min, max) => {
+      if (min === null || min === undefined) return log ? [0.1, 1] : [0, 1];
+      if (log) return uPlot.rangeLog(min, max === min ? min * 2 : max, 10, false);
+      return uPlot.rangeNum(min, max === min ? min + 1 : max, 0.08, false);
+    };
+  }
+
+  function axes(log) {
+    const common = { stroke: () => color("--faint"), font: "12px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: () => color("--line"), width: 1 };
+    return [
+      { ...common, grid: { show: false }, size: 28, values: (u, at) => at.map(v => (Number.isInteger(v) ? v : "")) },
+      { ...common, grid, size: 58, space: log ? 22 : 34, values: (u, at) => at.map(v => (v === null ? "" : format(v))) },
+    ];
+  }
+
+  /** Paint what lies behind the curves. */
+  function background(u, spec) {
+    const { ctx, bbox } = u;
+    const x = v => Math.min(Math.max(u.valToPos(v, "x", true), bbox.left), bbox.left + bbox.width);
+    const y = v => u.valToPos(v, "y", true);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    (spec.spans ?? []).forEach(([start, stop], place) => {
+      if (place % 2 === 0) return;
+      ctx.fillStyle = color("--shade");
+      ctx.fillRect(x(start), bbox.top, x(stop) - x(start), bbox.height);
+    });
+    if (spec.band) {
+      const [low, middle, high] = spec.band;
+      ctx.fillStyle = color("--band");
+      ctx.fillRect(bbox.left, y(high), bbox.width, y(low) - y(high));
+      rule(u, y(middle), [], "--ink");
+    }
+    if (spec.level) rule(u, y(spec.level), [6, 4], "--ink");
+    if (spec.onset) {
+      const [low, at, high] = spec.onset;
+      ctx.fillStyle = color("--band");
+      ctx.fillRect(x(low), bbox.top, Math.max(x(high) - x(low), 1), bbox.height);
+      ctx.strokeStyle = color("--onset");
+      ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+      ctx.lineWidth = 1.5 * devicePixelRatio;
+      ctx.beginPath();
+      ctx.moveTo(x(at), bbox.top);
+      ctx.lineTo(x(at), bbox.top + bbox.height);
+      ctx.stroke();
+    }
+    ctx.restore();
+  }
+
+  function rule(u, height, dash, name) {
+    const { ctx, bbox } = u;
+    ctx.strokeStyle = color(name);
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash(dash.map(length => length * devicePixelRatio));
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, height);
+    ctx.lineTo(bbox.left + bbox.width, height);
+    ctx.stroke();
+    ctx.setLineDash([]);
+  }
+
+  /** Write over the curves: the names of the phases, and the onset as a dot. */
+  function foreground(u, spec) {
+    const { ctx, bbox } = u;
+    const pixels = devicePixelRatio;
+    ctx.save();
+    ctx.font = `${11 * pixels}px system-ui, sans-serif`;
+    ctx.textBaseline = "top";
+    ctx.textAlign = "left";
+    let free = bbox.left;
+    for (const [start, stop, name] of spec.spans ?? []) {
+      const from = Math.max(u.valToPos(start, "x", true), bbox.left) + 4 * pixels;
+      const to = Math.min(u.valToPos(stop, "x", true), bbox.left + bbox.width);
+      if (from < free || to - from < ctx.measureText(name).width) continue;
+      ctx.fillStyle = color("--faint");
+      ctx.fillText(name, from, bbox.top + 3 * pixels);
+      free = from + ctx.measureText(name).width;
+    }
+    if (spec.dot && spec.dot[1] !== null) {
+      const [x, y] = [u.valToPos(spec.dot[0], "x", true), u.valToPos(spec.dot[1], "y", true)];
+      if (x >= bbox.left && x <= bbox.left + bbox.width) {
+        ctx.beginPath();
+        ctx.arc(x, y, 4.5 * pixels, 0, 2 * Math.PI);
+        ctx.fillStyle = color("--page");
+        ctx.fill();
+        ctx.lineWidth = 2 * pixels;
+        ctx.strokeStyle = color("--onset");
+        ctx.stroke();
+      }
+    }
+    ctx.restore();
+  }
+
+  /**
+   * Draw a chart into `host` once it comes near the window, and give a handle whose `update(spec)` draws it anew.
+   *
+   * spec: title, describe (the chart in words), log, x, series [{name, values, color, dash, width}], and where there
+   * are any: spans [[start, stop, name]], onset [low, at, high], dot [x, y], level, band [low, middle, high].
+   */
+  function place(host, spec, group, { height = 200, pick = null, near = null } = {}) {
+    const now = el("span", { class: "now" });
+    const canvas = el("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "chart" });
+    host.append(el("figure", { class: "chart" }, el("figcaption", {}, el("b", {}, spec.title), " ", now), canvas));
+    canvas.style.minHeight = `${height}px`;
+    const handle = { chart: null, update };
+    const watcher = new IntersectionObserver(entries => {
+      if (entries.some(entry => entry.isIntersecting)) { watcher.disconnect(); draw(); }
+    }, { rootMargin: "300px" });
+    tell();
+    watcher.observe(canvas);
+    return handle;
+
+    function tell() {
+      canvas.setAttribute("aria-label", `${spec.title}. ${spec.describe}`);
+    }
+
+    function data() {
+      return [spec.x, ...spec.series.map(series => series.values)];
+    }
+
+    function draw() {
+      const chart = new uPlot({
+        width: Math.max(canvas.clientWidth, 200), height, pxAlign: 0, legend: { show: false },
+        scales: { x: { time: false }, y: { distr: spec.log ? 3 : 1, range: ranged(spec.log) } },
+        axes: axes(spec.log),
+        series: [{}, ...spec.series.map(series => ({
+          stroke: () => color(series.color), width: series.width ?? 1.75, dash: series.dash, alpha: series.alpha ?? 1,
+          points: { show: false }, spanGaps: Boolean(series.span),
+        }))],
+        focus: { alpha: near ? 0.25 : 1 },
+        cursor: {
+          y: false, focus: { prox: near ? 30 : -1 }, points: { show: !near, size: 7 },
+          drag: { x: true, y: false }, sync: { key: group.key, setSeries: false },
+        },
+        hooks: {
+          drawClear: [u => background(u, spec)],
+          draw: [u => foreground(u, spec)],
+          setCursor: [u => { now.textContent = near ? near(u) : reading(u.cursor.idx); }],
+          setScale: [(u, key) => { if (key === "x" && u.full) noticed(u); }],
+        },
+      }, data(), canvas);
+      chart.full = () => ({ min: spec.x[0] ?? 0, max: spec.x.at(-1) ?? 1 });
+      handle.chart = chart;
+      group.charts.add(chart);
+      drawn.add(chart);
+      chart.resize = () => chart.setSize({ width: Math.max(canvas.clientWidth, 200), height });
+      if (group.range) chart.setScale("x", group.range);
+      canvas.addEventListener("keydown", event => key(event, chart));
+      if (pick) chart.over.addEventListener("click", () => pick(chart));
+    }
+
+    function noticed(u) {
+      const { min, max } = u.scales.x, full = u.full();
+      if (min === null) return;
+      if (min <= full.min && max >= full.max) group.zoom(null, null);
+      else group.zoom(min, max);
+    }
+
+    function reading(index) {
+      if (index === null || index === undefined) return "";
+      const said = spec.series.map(({ name, values }) => `${name ? `${name} ` : ""}${format(values[index])}`);
+      return `epoch ${spec.x[index]}: ${said.join(", ")}`;
+    }
+
+    function key(event, u) {
+      const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+      const { min, max } = u.scales.x, width = max - min;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key in steps) {
+        const first = spec.x.findIndex(x => x >= min), last = spec.x.findLastIndex(x => x <= max);
+        const at = u.cursor.idx ?? (steps[event.key] > 0 ? first - 1 : last + 1);
+        const to = Math.min(Math.max(at + steps[event.key] * (event.shiftKey ? 10 : 1), first), last);
+        for (const chart of group.charts) {
+          chart.setCursor({ left: chart.valToPos(spec.x[to], "x"), top: 10 }, true, false);
+        }
+        const readout = document.getElementById("readout");
+        if (!near) readout.textContent = `${spec.title}, ${reading(to)}`;
+      } else if (event.key === "+" || event.key === "=" || event.key === "-") {
+        const centre = u.cursor.idx != null ? spec.x[u.cursor.idx] : (min + max) / 2;
+        const factor = event.key === "-" ? 2 : 0.5, full = u.full();
+        const from = Math.max(centre - (centre - min) * factor, full.min);
+        const to = Math.min(centre + (max - centre) * factor, full.max);
+        if (from === full.min && to === full.max) group.zoom(null, null);
+        else if (width * factor > 1) group.zoom(from, to);
+      } else if (event.key === "0" || event.key === "Escape") {
+        group.zoom(null, null);
+      } else {
+        return;
+      }
+      event.preventDefault();
+    }
+
+    function update(changed) {
+      Object.assign(spec, changed);
+      tell();
+      handle.chart?.setData(data(), !group.range);
+    }
+  }
+
+  new ResizeObserver(() => { for (const chart of drawn) chart.resize(); }).observe(document.documentElement);
+
+  return { Group, place, format, color, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
+})();
+
+/** Make an element; text is always text, never markup. */
+function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
