@@ -109,7 +109,7 @@ def analyze(
             level=level,
             mix_phases=mix_phases,
             questions=questions,
-            paths=_data_paths(opened, runs) if "claims" in questions else {},
+            paths=data_paths(opened, runs) if "claims" in questions else {},
         )
         results = [result for name in questions for result in survey.results[name]]
     if form is Format.JSON:
@@ -120,7 +120,7 @@ def analyze(
         emit_text("\n\n\n".join(PAGES[name](survey, store) for name in questions))
 
 
-def _data_paths(store: "Store", runs: "DataFrame") -> dict[str, str]:
+def data_paths(store: "Store", runs: "DataFrame") -> dict[str, str]:
     """Give where the user's own data lay when it was last trained on, by its SHA-256."""
     from ncdiag.store.runs import list_runs
 

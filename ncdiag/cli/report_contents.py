@@ -1,23 +1,26 @@
 """From a store to the contents of a report: every question that `analyze` answers, and every run."""
 
+import logging
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from shlex import join
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.analyze import ANSWERS
+from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
 from ncdiag.cli.output import unwrapped
 from ncdiag.cli.selection import selected_runs
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ncdiag.analysis.asked import Asked
+    from ncdiag.analysis.survey import Survey
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.result import Result
     from ncdiag.report.contents import Report, Section
     from ncdiag.store.engine import Store
-
-_FIRST = "claims"  # the table of all claims stands above the questions it sums up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,62 +49,100 @@ class Request:
         return [word for name, (value, default) in differing.items() if value != default for word in (name, str(value))]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """What was read for a report: all runs that fit, and a survey of those that count, each trajectory once."""
+
+    everything: "Asked"
+    survey: "Survey"
+
+
 def read_report(store: "Store", request: Request) -> "Report":
     """Read the runs that are asked for and give the whole report of them, curves included."""
-    from ncdiag.report.contents import Report
+    from dataclasses import replace
+
     from ncdiag.report.runs import as_text, packed_curves
 
-    asked, of_questions = read_asked(store, request)
-    return Report(
-        title=request.title or title_of(asked),
-        store=store.label,
+    gathered = gather(store, request)
+    curves = packed_curves(gathered.everything.epochs)
+    return replace(
+        frame_of(store, request, gathered),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        rule=str(request.rule),
-        eps=request.rule.eps if request.rule.metric == "nc1" else None,
-        command=join(["ncdiag", "report", "--store", store.label, *request.options()]),
-        notes=notes_of(asked, of_questions),
-        sections=sections_of(of_questions),
-        runs=rows_of(asked),
-        curves={run_id: as_text(packed) for run_id, packed in packed_curves(asked.epochs).items()},
+        command=shlex.join(["ncdiag", "report", "--store", store.label, *request.options()]),
+        runs=rows_of(gathered),
+        curves={run_id: as_text(packed) for run_id, packed in curves.items()},
+        live=False,
     )
 
 
-def read_asked(store: "Store", request: Request) -> "tuple[Asked, Asked]":
-    """Give all runs that fit, and those that the questions count: without repetitions of a trajectory."""
-    from dataclasses import replace
-
+def gather(store: "Store", request: Request) -> Gathered:
+    """Read the runs that are asked for, with all their epochs."""
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.analysis.survey import Survey
     from ncdiag.store.frames import epochs_frame
 
     runs = selected_runs(store, None, request.where)
     epochs = epochs_frame(store, runs["run_id"].tolist())
-    everything = Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level)
     counted = drop_repeats(runs)
-    if len(counted) == len(runs):
-        return everything, everything
-    kept = epochs[epochs["run_id"].isin(counted["run_id"])].reset_index(drop=True)
-    return everything, replace(everything, runs=counted, epochs=kept)
+
+    def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
+        return epochs.loc[epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
+
+    return Gathered(
+        everything=Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level),
+        survey=Survey(
+            runs=counted,
+            read=read,
+            rule=request.rule,
+            by=request.by,
+            level=request.level,
+            questions=QUESTIONS,
+            paths=data_paths(store, counted),
+        ),
+    )
 
 
-def sections_of(asked: "Asked") -> "list[Section]":
-    """Give every question with its answer, the table of claims first."""
+def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, note: str | None = None) -> "Report":
+    """Give a report of the questions alone, or of nothing yet but a note, as a server shows it."""
+    from ncdiag.report.contents import Report
+
+    return Report(
+        title=request.title or (_title(gathered.everything) if gathered else "Neural collapse"),
+        store=store.label,
+        made="",
+        rule=str(request.rule),
+        eps=request.rule.eps if request.rule.metric == "nc1" else None,
+        command="",
+        notes=[note] if note else _notes(gathered) if gathered else [],
+        sections=_sections(gathered, store.label) if gathered else [],
+        runs=[],
+        live=True,
+    )
+
+
+def _sections(gathered: Gathered, store: str) -> "list[Section]":
+    """Give every question with its answer, in the order of `analyze`."""
     from ncdiag.report.contents import make_section
 
-    names = sorted(ANSWERS, key=lambda name: name != _FIRST)
+    survey = gathered.survey
     with unwrapped():
-        answers = {name: ANSWERS[name](asked) for name in names}
-    return [make_section(name, answer.results, answer.page) for name, answer in answers.items()]
+        pages = {name: PAGES[name](survey, store) for name in QUESTIONS}
+    return [make_section(name, survey.results[name], page, rule=str(survey.rule)) for name, page in pages.items()]
 
 
-def rows_of(asked: "Asked") -> list[dict[str, object]]:
+def rows_of(gathered: Gathered) -> list[dict[str, Any]]:
     """Give the rows of the table of runs, each with the interval of fn* of its pair."""
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.thresholds import threshold_results
+    from ncdiag.plotting.conditions import label_conditions
     from ncdiag.report.runs import run_rows
 
-    found = threshold_results(drop_repeats(asked.onsets), rule=asked.rule, by=asked.by, level=asked.level)
-    return run_rows(asked.onsets, asked.epochs, dict(_bands(asked, found)))
+    asked = gathered.everything
+    return run_rows(
+        asked.onsets,
+        asked.epochs,
+        conditions=label_conditions(asked.runs).tolist(),
+        bands=dict(_bands(asked, gathered.survey.results["threshold"])),
+    )
 
 
 def _bands(asked: "Asked", results: "Sequence[Result]") -> "Iterator[tuple[int, tuple[float, float, float]]]":
@@ -120,21 +161,27 @@ def _bands(asked: "Asked", results: "Sequence[Result]") -> "Iterator[tuple[int, 
             yield int(run["run_id"]), band
 
 
-def title_of(asked: "Asked") -> str:
-    """Name what the runs are of."""
+def _title(asked: "Asked") -> str:
     from ncdiag.plotting.conditions import describe_shared
 
     shared = describe_shared(asked.runs)
     return f"Neural collapse: {shared}" if shared else "Neural collapse: what the runs show"
 
 
-def notes_of(everything: "Asked", counted: "Asked") -> list[str]:
+def _notes(gathered: Gathered) -> list[str]:
     """Say what a reader of the whole page should know first."""
+    runs, counted = gathered.everything.runs, gathered.survey.runs
     notes = []
-    repeated = len(everything.runs) - len(counted.runs)
-    if repeated:
-        notes.append(f"{repeated} runs repeat the trajectory of another (same seed); the questions do not count them.")
-    going = int(everything.runs["status"].isin(["running", "pending", "interrupted", "lost"]).sum())
+    if len(counted) < len(runs):
+        repeats = len(runs) - len(counted)
+        notes.append(f"{repeats} runs repeat the trajectory of another (same seed); the questions do not count them.")
+    going = int(runs["status"].isin(["running", "pending", "interrupted", "lost"]).sum())
     if going:
-        notes.append(f"{going} of {len(everything.runs)} runs are not finished; their epochs so far are counted.")
+        notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")
     return notes
+
+
+def quiet_matplotlib() -> None:
+    """Draw without a window, and without complaints of a home that cannot be written to."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    os.environ["MPLBACKEND"] = "agg"

@@ -1,5 +1,6 @@
 """What a report holds, before any of it is HTML."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,9 +69,18 @@ class Report:
 
 
 def make_section(
-    name: str, results: Sequence[Result], page: str, *, images: Sequence[Image] = (), no_image: str = ""
+    name: str,
+    results: Sequence[Result],
+    page: str,
+    *,
+    rule: str,
+    images: Sequence[Image] = (),
+    no_image: str = "",
 ) -> Section:
-    """Give a question with its answer: its results, and the page that says them, printed without wrapping."""
+    """Give a question with its answer: its results, and the page that says them, printed without wrapping.
+
+    `rule` says what an onset is; a report says it once, not in every title.
+    """
     prose = read_page(page)
     methods: dict[str, dict[str, None]] = {}
     for result in results:
@@ -78,7 +88,7 @@ def make_section(
             methods.setdefault(result.method, {})[result.quantity] = None
     return Section(
         name=name,
-        title=prose.title,
+        title=re.sub(rf" \((onset: )?{re.escape(rule)}\)$", "", prose.title),
         readings=prose.readings,
         blocks=prose.blocks,
         cautions=prose.cautions,

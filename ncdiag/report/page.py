@@ -22,6 +22,7 @@ from ncdiag.report.runs import CURVES
 
 _SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
 _STYLES = ("uPlot.min.css", "report.css")
+_VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 _MIME = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -36,14 +37,18 @@ def render_report(report: Report) -> str:
         "columns": list(CURVES),
         "runs": list(report.runs),
     }
-    return _environment().get_template("report.html").render(
-        report=report,
-        version=__version__,
-        scripts=scripts,
-        styles=styles,
-        policy=content_policy(str(scripts), str(styles), live=report.live),
-        shared=json_text(shared),
-        licence=Markup(_read("uPlot.LICENSE")),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            version=__version__,
+            scripts=scripts,
+            styles=styles,
+            policy=content_policy(str(scripts), str(styles), live=report.live),
+            shared=json_text(shared),
+            licence=Markup(_read("uPlot.LICENSE")),
+        )
     )
 
 
@@ -90,6 +95,7 @@ def _environment() -> Environment:
     environment.filters["data_uri"] = data_uri
     environment.filters["number"] = _number
     environment.tests["table"] = _is_table
+    environment.globals["verdicts"] = _VERDICTS
     return environment
 
 

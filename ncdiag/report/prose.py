@@ -1,8 +1,8 @@
 """The page that a question prints, taken apart into headings, paragraphs and tables, so that HTML can set it anew.
 
 It has to come from `ncdiag.cli.output.unwrapped`, which makes a line of each paragraph. A reading begins with "In
-short:", the cautions follow "Keep in mind:", and a table is a block of lines with gaps of two spaces; whatever is none
-of these is a paragraph, so no word of a page can get lost.
+short:", the cautions follow "Keep in mind:", and a table is a block of lines with gaps of two spaces, its first line
+the heading; whatever is none of these is a paragraph, so no word of a page can get lost.
 """
 
 import re
@@ -14,15 +14,23 @@ from typing import Literal
 _READING, _CAUTIONS, _BULLET = "In short: ", "Keep in mind:", "- "
 _GAP = re.compile(r"\S( {2,})\S")
 # A command that a page tells its reader to type: to the end of the sentence or of the parenthesis.
+_ITEM = re.compile(r" *(\w{1,3}) {2,}(\S.{25,}[.:])$")  # a numbered sentence
+_SENTENCE = re.compile(r"[.:]$")
+_CONTINUED = re.compile(r" \\\n *")
+_WHOLE_COMMAND = re.compile(r"ncdiag [a-z]+ ")
 _COMMAND = re.compile(r"\bncdiag (?:train|sweep|analyze|predict|plot|import|export)\b[^.()`;]*(?:\.\w[^.()`;]*)*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A heading, a paragraph, the small print below a table, or a table: its rows, the first of them the heading."""
+    """A heading, a paragraph, the small print below a table, a numbered item, a command to type, or a table.
 
-    kind: Literal["heading", "paragraph", "legend", "table", "lines"]
+    The first row of a table is its heading.
+    """
+
+    kind: Literal["heading", "paragraph", "legend", "item", "command", "table"]
     text: str = ""
+    label: str = ""  # of an item: its number
     rows: Sequence[Sequence[str]] = ()
     numeric: Sequence[bool] = ()  # of a table: which columns align right
 
@@ -49,6 +57,7 @@ class Prose:
 def read_page(page: str) -> Prose:
     """Take a printed page apart, whose first paragraph is its title."""
     title, *chunks = [chunk for chunk in re.split(r"\n[ \t]*\n", page.strip("\n")) if chunk.strip()] or [""]
+    chunks = [_CONTINUED.sub(" ", chunk) for chunk in chunks]
     readings: list[tuple[str, str]] = []
     blocks: list[Block] = []
     cautions: list[Caution] = []
@@ -71,8 +80,12 @@ def read_page(page: str) -> Prose:
         readings=readings,
         blocks=_without_empty_headings(blocks),
         cautions=cautions,
-        commands=list(dict.fromkeys(found.strip() for found in _COMMAND.findall(page))),
+        commands=_commands([block.text for block in blocks if block.kind not in ("command", "table")]),
     )
+
+
+def _commands(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(found.strip() for text in texts for found in _COMMAND.findall(text)))
 
 
 def _is_reading(line: str) -> bool:
@@ -80,23 +93,55 @@ def _is_reading(line: str) -> bool:
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[Block]:
-    for tabular, group in groupby(lines, key=lambda line: bool(_GAP.search(line.strip()))):
-        some = list(group)
-        if tabular and len(some) > 1:
+    for tabular, group in groupby(zip(lines, _tabular(lines), strict=True), key=lambda pair: pair[1]):
+        some = [line for line, _ in group]
+        if tabular:
             yield _table(some)
         else:
-            for line in some:
-                text = line.strip()
-                yield Block(kind="legend" if text[:1].islower() else "paragraph", text=text)
+            yield from map(_line, some)
+
+
+def _tabular(lines: Sequence[str]) -> list[bool]:
+    """Mark the lines of tables: two or more with gaps, and shorter ones among them, which have one cell only."""
+    gaps = [bool(_GAP.search(line)) and not _ITEM.match(line) for line in lines]
+    ends = [False, *gaps, False]
+    alone = [ends[place] or ends[place + 2] for place in range(len(lines))]
+    return [
+        (gap and near) or (near and not _SENTENCE.search(line) and not _ITEM.match(line))
+        for gap, near, line in zip(gaps, alone, lines, strict=True)
+    ]
+
+
+def _line(line: str) -> Block:
+    text = line.strip()
+    item = _ITEM.match(line)
+    if item:
+        return Block(kind="item", label=item[1], text=item[2])
+    if _WHOLE_COMMAND.match(text):
+        return Block(kind="command", text=text)
+    return Block(kind="legend" if text[:1].islower() else "paragraph", text=text)
 
 
 def _table(lines: Sequence[str]) -> Block:
-    """Give the cells of aligned lines; lines that do not fall into equal numbers of cells stay as they are."""
-    rows = [re.split(r" {2,}", line.strip()) for line in lines]
-    if len({len(row) for row in rows}) > 1:
-        return Block(kind="lines", rows=[[line] for line in lines])
-    columns = list(zip(*rows[1:], strict=True))
-    return Block(kind="table", rows=rows, numeric=[place > 0 and all(map(_is_figure, c)) for place, c in enumerate(columns)])
+    """Give the cells of aligned lines: columns are apart where no line has a letter in two places side by side."""
+    width = max(map(len, lines))
+    padded = [line.ljust(width) for line in lines]
+    empty = [all(line[place] == " " for line in padded) for place in range(width)]
+    columns = [
+        (part[0][0], part[-1][0] + 1)
+        for apart, group in groupby(enumerate(_apart(empty)), key=lambda pair: pair[1])
+        if not apart
+        for part in [list(group)]
+    ]
+    rows = [[line[start:stop].strip() for start, stop in columns] for line in padded]
+    numeric = [place > 0 and all(map(_is_figure, cells)) for place, cells in enumerate(zip(*rows[1:], strict=True))]
+    return Block(kind="table", rows=rows, numeric=numeric)
+
+
+def _apart(empty: Sequence[bool]) -> list[bool]:
+    """Mark the places between columns: two or more empty ones side by side, and the margin."""
+    beside = [True, *empty, True]
+    return [here and (beside[place] or beside[place + 2]) for place, here in enumerate(empty)]
 
 
 def _is_figure(cell: str) -> bool:

@@ -6,7 +6,7 @@ more than any screen shows. What is missing, and what was measured as NaN, is Na
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,31 +20,34 @@ CURVES = (
     *("train_accuracy", "test_accuracy", "train_loss"),
 )
 _PLAIN = (
-    *("run", "status", "arch", "depth", "width", "dataset", "activation", "weight_decay", "lr", "seed"),
+    *("run", "status", "arch", "depth", "width", "dataset", "weight_decay", "seed"),
     *("epochs_done", "epochs_planned"),
 )
 # What the page of a run lists, beside its nested configuration.
 _FACTS = (
-    *("origin", "source", "reason", "activation", "optimizer", "lr", "momentum", "schedule", "batch_size"),
-    *("train_size", "phases", "intervention", "device", "seconds", "started_at", "finished_at", "inexact"),
-    *("data_sha256", "config"),
+    *("origin", "source", "reason", "phases", "intervention", "device", "seconds", "started_at", "finished_at"),
+    *("inexact", "data_sha256", "config"),
 )
 _ONSET = ("state", "onset", "lo", "hi", "fn_star")
-_LATEST = ("feature_norm", "nc1", "train_accuracy", "test_accuracy")
+LATEST = ("feature_norm", "nc1", "train_accuracy", "test_accuracy")
 
 
 def run_rows(
-    onsets: pd.DataFrame, epochs: pd.DataFrame, bands: Mapping[int, tuple[float, float, float]]
+    onsets: pd.DataFrame,
+    epochs: pd.DataFrame,
+    *,
+    conditions: Sequence[str],
+    bands: Mapping[int, tuple[float, float, float]],
 ) -> list[dict[str, Any]]:
     """Give a row per run: what a table shows of it, its newest metrics, its onset, its phases and its configuration.
 
-    `onsets` is the table of `onset_table`, `epochs` the frame of the store, in its order; `bands` the interval of fn*
-    (low, estimate, high) of the runs that have one, by id.
+    `onsets` is the table of `onset_table`, `epochs` the frame of the store, in its order; `conditions` the label of
+    each run's condition, `bands` the interval of fn* (low, estimate, high) of the runs that have one, by id.
     """
     # of each column the last that was measured
-    latest = epochs[["run_id", *_LATEST]].groupby("run_id").last().reindex(onsets["run_id"])
+    latest = epochs[["run_id", *LATEST]].groupby("run_id").last().reindex(onsets["run_id"])
     spans = _phases(epochs)
-    newest = {name: latest[name].tolist() for name in _LATEST}
+    newest = {name: latest[name].tolist() for name in LATEST}
     rows = []
     for place, run in enumerate(onsets.to_dict("records")):
         run_id = int(run["run_id"])
@@ -52,6 +55,7 @@ def run_rows(
             "id": run_id,
             **{name: _value(run[name]) for name in (*_PLAIN, *_ONSET)},
             **{name: _value(values[place]) for name, values in newest.items()},
+            "condition": conditions[place],
             "band": list(bands[run_id]) if run_id in bands else None,
             "phases": spans.get(run_id, []),
             "facts": {name: value for name in _FACTS if (value := _value(run[name])) not in (None, "")},

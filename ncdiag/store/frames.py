@@ -52,16 +52,23 @@ def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFra
 
 
 def epochs_frame(
-    store: Store, run_ids: Sequence[int] | None = None, columns: Sequence[str] = EPOCH_FRAME_COLUMNS
+    store: Store,
+    run_ids: Sequence[int] | None = None,
+    columns: Sequence[str] = EPOCH_FRAME_COLUMNS,
+    *,
+    after: int = 0,
 ) -> pd.DataFrame:
     """Give one row per stored epoch, by run id and epoch, with some of the columns `EPOCH_FRAME_COLUMNS`, or all.
+
+    Only the epochs after `after` are read.
 
     A NaN that was measured is told from one that means "not measured" by `nonfinite`: a dictionary such as
     `{"nc1": "inf", "nc4": "nan"}`, or None.
     """
     epochs, runs = schema.epochs, schema.runs
     with store.read() as connection:
-        parts = _parts(_epoch_query(columns), epochs.c.run_id, run_ids)
+        query = _epoch_query(columns).where(epochs.c.epoch > after)
+        parts = _parts(query, epochs.c.run_id, run_ids)
         cursors = (cast(Iterable[Any], connection.execute(part).cursor) for part in parts)
         read = [np.fromiter(cursor, dtype=_row_type(columns)) for cursor in cursors]
         named = [connection.execute(part).all() for part in _parts(select(runs.c.id, runs.c.name), runs.c.id, run_ids)]

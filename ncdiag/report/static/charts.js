@@ -45,16 +45,27 @@ const Charts = (() => {
     };
   }
 
+  /** Keep of the values of a logarithmic axis 1, 2 and 5 in each decade, or 1 alone where there are many decades. */
+  function rounded(u, values) {
+    const decades = Math.log10(u.scales.y.max / u.scales.y.min);
+    const kept = decades > 2.5 ? [1] : [1, 2, 5];
+    return values.map(value => {
+      const digit = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+      return kept.some(d => Math.abs(digit - d) < 1e-6) ? value : null;
+    });
+  }
+
   function axes(log) {
     const common = { stroke: () => color("--faint"), font: "12px system-ui, sans-serif", ticks: { show: false } };
-    const grid = { stroke: () => color("--line"), width: 1 };
+    const filter = log ? { filter: rounded } : {};
+    const grid = { stroke: () => color("--line"), width: 1, ...filter };
     return [
       { ...common, grid: { show: false }, size: 28, values: (u, at) => at.map(v => (Number.isInteger(v) ? v : "")) },
-      { ...common, grid, size: 58, space: log ? 22 : 34, values: (u, at) => at.map(v => (v === null ? "" : format(v))) },
+      { ...common, grid, ...filter, size: 58, space: log ? 16 : 34, values: (u, at) => at.map(v => (v === null ? "" : format(v))) },
     ];
   }
 
-  /** Paint what lies behind the curves. */
+  /** Paint what lies behind the curves and the grid. */
   function background(u, spec) {
     const { ctx, bbox } = u;
     const x = v => Math.min(Math.max(u.valToPos(v, "x", true), bbox.left), bbox.left + bbox.width);
@@ -69,12 +80,10 @@ const Charts = (() => {
       ctx.fillRect(x(start), bbox.top, x(stop) - x(start), bbox.height);
     });
     if (spec.band) {
-      const [low, middle, high] = spec.band;
+      const [low, , high] = spec.band;
       ctx.fillStyle = color("--band");
       ctx.fillRect(bbox.left, y(high), bbox.width, y(low) - y(high));
-      rule(u, y(middle), [], "--ink");
     }
-    if (spec.level) rule(u, y(spec.level), [6, 4], "--ink");
     if (spec.onset) {
       const [low, at, high] = spec.onset;
       ctx.fillStyle = color("--band");
@@ -90,9 +99,16 @@ const Charts = (() => {
     ctx.restore();
   }
 
-  function rule(u, height, dash, name) {
-    const { ctx, bbox } = u;
-    ctx.strokeStyle = color(name);
+  /** Draw the levels that curves are to be compared with: fn*, and the threshold that defines the onset. */
+  function levels(u, spec) {
+    if (spec.band) level(u, spec.band[1], []);
+    if (spec.level) level(u, spec.level, [6, 4]);
+  }
+
+  function level(u, value, dash) {
+    const { ctx, bbox } = u, height = u.valToPos(value, "y", true);
+    if (height < bbox.top || height > bbox.top + bbox.height) return;
+    ctx.strokeStyle = color("--ink");
     ctx.lineWidth = devicePixelRatio;
     ctx.setLineDash(dash.map(length => length * devicePixelRatio));
     ctx.beginPath();
@@ -137,13 +153,16 @@ const Charts = (() => {
   /**
    * Draw a chart into `host` once it comes near the window, and give a handle whose `update(spec)` draws it anew.
    *
-   * spec: title, describe (the chart in words), log, x, series [{name, values, color, dash, width}], and where there
+   * `near(chart)` says in words what the curve under the pointer is, where there are too many to read out; `pick(chart)`
+   * is called by a click. spec: title, describe (the chart in words), log, x, series [{name, values, color, dash, width}], and where there
    * are any: spans [[start, stop, name]], onset [low, at, high], dot [x, y], level, band [low, middle, high].
    */
   function place(host, spec, group, { height = 200, pick = null, near = null } = {}) {
     const now = el("span", { class: "now" });
     const canvas = el("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "chart" });
-    host.append(el("figure", { class: "chart" }, el("figcaption", {}, el("b", {}, spec.title), " ", now), canvas));
+    const names = spec.series.length > 1 && !near
+      ? [el("span", { class: "legend" }, ...spec.series.map(s => el("span", { "data-color": s.color.slice(3) }, s.name))), " "] : [];
+    host.append(el("figure", { class: "chart" }, el("figcaption", {}, el("b", {}, spec.title), " ", ...names, now), canvas));
     canvas.style.minHeight = `${height}px`;
     const handle = { chart: null, update };
     const watcher = new IntersectionObserver(entries => {
@@ -177,12 +196,14 @@ const Charts = (() => {
         },
         hooks: {
           drawClear: [u => background(u, spec)],
+          drawAxes: [u => levels(u, spec)],
           draw: [u => foreground(u, spec)],
           setCursor: [u => { now.textContent = near ? near(u) : reading(u.cursor.idx); }],
           setScale: [(u, key) => { if (key === "x" && u.full) noticed(u); }],
         },
       }, data(), canvas);
       chart.full = () => ({ min: spec.x[0] ?? 0, max: spec.x.at(-1) ?? 1 });
+      chart.name = spec.title;
       handle.chart = chart;
       group.charts.add(chart);
       drawn.add(chart);
@@ -237,12 +258,13 @@ const Charts = (() => {
       Object.assign(spec, changed);
       tell();
       handle.chart?.setData(data(), !group.range);
+      if (group.range) handle.chart?.setScale("x", group.range);
     }
   }
 
   new ResizeObserver(() => { for (const chart of drawn) chart.resize(); }).observe(document.documentElement);
 
-  return { Group, place, format, color, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
+  return { Group, place, format, drawn, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
 })();
 
 /** Make an element; text is always text, never markup. */

@@ -32,7 +32,7 @@
     const all = new Float32Array(buffer), length = all.length / shared.columns.length;
     return Object.fromEntries(shared.columns.map((name, place) => {
       const column = Array.from(all.subarray(place * length, (place + 1) * length));
-      return [name, column.map(value => (Number.isFinite(value) ? Number(value.toPrecision(7)) : null))];
+      return [name, column.map(value => (Number.isFinite(value) ? value : null))];
     }));
   }
 
@@ -101,6 +101,8 @@
     const row = rows.get(id);
     byId("overview-page").hidden = true;
     byId("run-page").hidden = false;
+    byId("run-page").dataset.run = "";
+    clearAll();
     runGroup.clear();
     byId("run-charts").replaceChildren();
     byId("readout").textContent = "";
@@ -124,6 +126,7 @@
     if (open?.id !== id) return;
     if (!values.epoch.length) byId("run-lead").textContent += " No epoch is stored yet.";
     for (const panel of PANELS) addPanel(panel, row, values);
+    byId("run-page").dataset.run = id;
   }
 
   function addPanel(panel, row, values) {
@@ -139,7 +142,7 @@
       left_censored: "below the threshold from the start", no_data: "the metric was not measured",
     };
     const planned = row.epochs_planned === null ? "" : ` of ${row.epochs_planned}`;
-    return `${[RunsTable.network(row), row.dataset].filter(Boolean).join(", ")}: ${row.status}, ${row.epochs_done}${planned} epochs; `
+    return `${[RunsTable.network(row), row.dataset, row.condition].filter(Boolean).join(", ")}: ${row.status}, ${row.epochs_done}${planned} epochs; `
       + `${ends[row.state] ?? row.state ?? "not evaluated yet"}.`;
   }
 
@@ -149,7 +152,7 @@
     (function add(values, prefix) {
       for (const [name, value] of Object.entries(values)) {
         if (value !== null && typeof value === "object" && !Array.isArray(value)) add(value, `${prefix}${name}.`);
-        else {
+        else if (value !== null) {
           const text = Array.isArray(value) ? value.map(v => (typeof v === "object" ? JSON.stringify(v) : v)).join(", ") : value;
           list.append(el("div", {}, el("dt", {}, `${prefix}${name}`), el("dd", {}, Charts.format(text))));
         }
@@ -179,15 +182,20 @@
 
   /** Draw the curves of the rows that the filter lets through, once the charts come near the window. */
   function scheduleAll(found) {
-    const turn = ++pending;
-    allGroup.clear();
-    byId("all-charts").replaceChildren();
+    const turn = clearAll();
+    if (open) return;
     const watcher = new IntersectionObserver(async entries => {
       if (!entries.some(entry => entry.isIntersecting)) return;
       watcher.disconnect();
       if (turn === pending) await drawAll(found, turn);
     }, { rootMargin: "300px" });
     watcher.observe(byId("all-note"));
+  }
+
+  function clearAll() {
+    allGroup.clear();
+    byId("all-charts").replaceChildren();
+    return ++pending;
   }
 
   async function drawAll(found, turn) {
@@ -200,12 +208,14 @@
     const points = loaded.reduce((sum, [, values]) => sum + values.epoch.length, 0);
     const step = Math.ceil(points / MOST_POINTS) || 1;
     byId("all-note").textContent = loaded.length
-      ? `${loaded.length} runs${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. A colour is a pair of network and data set.`
+      ? `${loaded.length} runs${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
       : "No run has an epoch to draw.";
     if (!loaded.length) return;
-    const pairs = [...new Set(loaded.map(([row]) => `${row.arch} ${row.dataset}`))];
-    byId("all-charts").append(el("ul", { class: "legend" }, ...pairs.slice(0, 12).map((pair, place) =>
-      el("li", { "data-color": place % COLORS.length }, pair.replaceAll("null", "?")))));
+    const conditions = new Set(loaded.map(([row]) => row.condition));
+    const groupOf = conditions.size <= COLORS.length ? row => row.condition : row => [row.arch, row.dataset].filter(Boolean).join(" ");
+    const groups = [...new Set(loaded.map(([row]) => groupOf(row)))];
+    byId("all-charts").append(el("ul", { class: "legend" }, ...(groups.length > 1 ? groups : []).slice(0, 14).map((group, place) =>
+      el("li", { "data-color": place % COLORS.length + 1 }, group || "?"))));
     for (const [name, title, log] of [["feature_norm", "Feature norm (log)", true], ["nc1", "NC1 (log)", true]]) {
       const some = loaded.filter(([, values]) => values[name].some(v => v > 0));
       if (!some.length) continue;
@@ -222,7 +232,7 @@
         describe: `${some.length} runs against the epoch, to epoch ${joined[0].at(-1)}. The table above has each run's newest value and onset.`,
         series: some.map(([row], place) => ({
           values: joined[place + 1], span: true, width: some.length > 20 ? 1 : 1.5, alpha: some.length > 20 ? 0.7 : 1,
-          color: COLORS[pairs.indexOf(`${row.arch} ${row.dataset}`) % COLORS.length],
+          color: COLORS[groups.indexOf(groupOf(row)) % COLORS.length],
         })),
       }, allGroup, {
         height: 300, near,
@@ -245,6 +255,7 @@
     byId("run-page").hidden = true;
     byId("overview-page").hidden = false;
     document.title = byId("title").textContent;
+    if (was !== undefined) scheduleAll(table.shownRows);
     const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
     if (target) target.scrollIntoView();
     if (was !== undefined && location.hash === "#runs") {
@@ -323,6 +334,7 @@
       else await fetchTail(row.id);
     }
     table.update(fresh);
+    byId("run-count").textContent = fresh.length;
     if (!open) return;
     const row = rows.get(open.id);
     if (!row || !curves.has(open.id)) return void showRun(open.id);
@@ -336,9 +348,12 @@
   }
 
   function takeAnswers(html) {
-    const kept = [...document.querySelectorAll("#answers details[open]")].map((details, place) => details.id || place);
+    const kept = [...document.querySelectorAll("#answers details[open][id]")].map(details => details.id);
     byId("answers").innerHTML = html; // rendered by ncdiag, which escapes every text; the policy lets no script in it run
-    for (const id of kept) if (typeof id === "string") byId(id)?.setAttribute("open", "");
+    for (const id of kept) byId(id)?.setAttribute("open", "");
+    const questions = [...document.querySelectorAll("#answers section.question")].map(section => section.id);
+    byId("contents").firstElementChild.replaceChildren(...[...questions, "runs"].map(name =>
+      el("li", {}, el("a", { href: `#${name}` }, name.replaceAll("-", " ")))));
   }
 
   // --- start ---

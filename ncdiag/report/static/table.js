@@ -11,7 +11,6 @@ const RunsTable = (() => {
     { key: "network", name: "network", get: network },
     { key: "dataset", name: "data set", get: row => row.dataset },
     { key: "wd", name: "wd", full: "weight decay", get: row => row.weight_decay, number: true },
-    { key: "lr", name: "lr", full: "learning rate", get: row => row.lr, number: true },
     { key: "seed", name: "seed", get: row => row.seed, number: true },
     { key: "epochs", name: "epochs", get: row => row.epochs_done, number: true },
     { key: "accuracy", name: "accuracy", full: "train accuracy", get: row => row.train_accuracy, number: true },
@@ -19,6 +18,7 @@ const RunsTable = (() => {
     { key: "nc1", name: "NC1", full: "NC1, newest", get: row => row.nc1, number: true },
     { key: "onset", name: "onset", full: "epoch of the onset of collapse", get: row => row.onset, number: true },
     { key: "fnstar", name: "fn*", full: "feature norm at onset", get: row => row.fn_star, number: true },
+    { key: "condition", name: "condition", full: "the configuration without the seed, as far as runs differ", get: row => row.condition || null },
   ];
 
   /** Give a test of rows: all words occur somewhere in a row, and all comparisons such as nc1<0.01 hold. */

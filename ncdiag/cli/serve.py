@@ -1,0 +1,81 @@
+"""`ncdiag serve`: the report as a page that follows the store."""
+
+from typing import Annotated
+
+import typer
+
+from ncdiag.cli.options import (
+    ByOption,
+    EpsOption,
+    LevelOption,
+    MetricOption,
+    PatienceOption,
+    Phase,
+    PhaseOption,
+    Rule,
+    RuleOption,
+    StoreOption,
+    WhereOption,
+    onset_rule,
+    split_columns,
+)
+from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.errors import UnsafeError
+
+EXAMPLES = (
+    "ncdiag serve",
+    "ncdiag serve --port 0 --where 'dataset=mnist'",
+)
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any free one.")] = 8787,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let other machines read the store: for a --host beyond this one.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=1, help="How often at most to answer the questions anew.")
+    ] = 30,
+    eps: EpsOption = 0.01,
+    metric: MetricOption = "nc1",
+    patience: PatienceOption = 3,
+    rule: RuleOption = Rule.SUSTAINED,
+    phase: PhaseOption = Phase.ANY,
+    where: WhereOption = None,
+    by: ByOption = "arch,dataset",
+    level: LevelOption = 0.95,
+    store: StoreOption = "",
+) -> None:
+    """Show the report in a browser, live, over a store that is being written to.
+
+    The address is printed; Ctrl-C ends it. The server only reads the store. It can be reached from this machine alone,
+    and asks for no password: from another machine, ssh -L 8787:localhost:8787 brings it there.
+    """
+    from ncdiag.cli.live_source import LiveSource
+    from ncdiag.cli.report_contents import Request, quiet_matplotlib
+    from ncdiag.domain.filters import parse_where
+    from ncdiag.report.server import ReportServer, is_loopback
+    from ncdiag.store.engine import open_store
+
+    if not (is_loopback(host) or allow_remote):
+        raise UnsafeError(
+            f"serving on {host} would let everybody who reaches this machine read the store.\n"
+            "Leave --host away and use ssh -L 8787:localhost:8787 MACHINE, or add --allow-remote if it is meant"
+        )
+    parse_where(where or "")
+    quiet_matplotlib()
+    wanted = onset_rule(metric, eps, patience, rule, phase)
+    request = Request(where=where, rule=wanted, by=tuple(split_columns(by)), level=level)
+    with open_store(store) as opened:
+        source = LiveSource(opened, request, seconds=every)
+        with ReportServer(source, host, port) as server:
+            if not server.loopback:
+                warn("everybody who reaches this machine can read the store")
+            source.start()
+            try:
+                emit_text(server.url)
+                note(f"following {opened.label}; Ctrl-C ends it")
+                server.serve_forever()
+            finally:
+                source.stop()
