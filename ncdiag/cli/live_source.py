@@ -1,7 +1,7 @@
 """What a report that follows a store is made of: rows that are read anew with every change, answers now and then.
 
-Rows and tails of curves take short queries, so whoever trains is never kept waiting. The questions take seconds and read
-every epoch; a thread answers them again when the store has changed, at most once in `seconds`.
+Rows and tails of curves take short queries, so whoever trains is never kept waiting. The questions read every epoch and
+take seconds; a thread answers them again when the store has changed, at most once in `seconds`.
 """
 
 import json
@@ -34,9 +34,7 @@ class LiveSource:
         self._lock = threading.Lock()
         self._rows: tuple[object, float, list[dict[str, Any]]] = (None, 0.0, [])
         self._analysed: Mapping[int, Mapping[str, Any]] = {}
-        self._report = frame_of(
-            store, request, None, note="The questions are being answered; they appear here by themselves."
-        )
+        self._report = frame_of(store, request, None, note="The questions are being answered; they will appear here.")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_answering, name="answers", daemon=True)
 
@@ -86,7 +84,7 @@ class LiveSource:
     def _read_rows(self) -> list[dict[str, Any]]:
         from ncdiag.analysis.onsets import onset_table
         from ncdiag.analysis.selection import select_runs
-        from ncdiag.report.runs import LATEST, run_rows
+        from ncdiag.report.runs import LATEST, plain_cell, run_rows
         from ncdiag.store.frames import epochs_frame, runs_frame
         from ncdiag.store.latest import list_latest
 
@@ -98,7 +96,7 @@ class LiveSource:
         return [
             row
             | {name: self._analysed.get(row["id"], unknown)[name] for name in _ANALYSED}
-            | ({name: plain_metric(getattr(latest[row["id"]], name)) for name in LATEST} if row["id"] in latest else {})
+            | ({name: plain_cell(getattr(latest[row["id"]], name)) for name in LATEST} if row["id"] in latest else {})
             for row in rows
         ]
 
@@ -130,10 +128,3 @@ class LiveSource:
         gathered = gather(self._store, self._request)
         report = frame_of(self._store, self._request, gathered)
         return report, {row["id"]: row for row in rows_of(gathered)}
-
-
-def plain_metric(value: float | None) -> float | str | None:
-    """Give a metric as JSON can hold it: what is not finite as a word."""
-    import math
-
-    return value if value is None or math.isfinite(value) else str(value)

@@ -1,1 +1,1 @@
-"""One HTML page of everything that the runs show: what it holds, how it is written, and a server that keeps it fresh."""
+"""One HTML page of all that the runs show: what it holds, how it is written, and a server that keeps it fresh."""

@@ -47,7 +47,7 @@ def render_report(report: Report) -> str:
             styles=styles,
             policy=content_policy(str(scripts), str(styles), live=report.live),
             shared=json_text(shared),
-            licence=Markup(_read("uPlot.LICENSE")),
+            licence=_asset("uPlot.LICENSE"),
         )
     )
 

@@ -53,12 +53,12 @@ def run_rows(
         run_id = int(run["run_id"])
         row = {
             "id": run_id,
-            **{name: _value(run[name]) for name in (*_PLAIN, *_ONSET)},
-            **{name: _value(values[place]) for name, values in newest.items()},
+            **{name: plain_cell(run[name]) for name in (*_PLAIN, *_ONSET)},
+            **{name: plain_cell(values[place]) for name, values in newest.items()},
             "condition": conditions[place],
             "band": list(bands[run_id]) if run_id in bands else None,
             "phases": spans.get(run_id, []),
-            "facts": {name: value for name in _FACTS if (value := _value(run[name])) not in (None, "")},
+            "facts": {name: value for name in _FACTS if (value := plain_cell(run[name])) not in (None, "")},
         }
         rows.append(plain(row))
     return rows
@@ -93,7 +93,7 @@ def _phases(epochs: pd.DataFrame) -> dict[int, list[list[Any]]]:
     return found
 
 
-def _value(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
     """Give a cell of a frame as a plain value, None for what is missing; a time as text, a width without its point."""
     if isinstance(value, (dict, list)):
         return value

@@ -59,7 +59,8 @@ class ReportServer(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SpecError(
-                f"cannot serve on {host} port {port}: {reason}.\nChoose another with --port; --port 0 takes any free one"
+                f"cannot serve on {host} port {port}: {reason}.\n"
+                "Choose another with --port; --port 0 takes any free one"
             ) from None
         named = f"[{host}]" if ":" in host else host
         self.url = f"http://{named}:{self.server_port}/"
@@ -117,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  # the name that http.server looks for
 
     def _answer(self) -> tuple[HTTPStatus, str, bytes]:
         if not self.server.knows(self.headers.get("Host", "")):
@@ -138,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return HTTPStatus.OK, _BYTES, packed
         return HTTPStatus.NOT_FOUND, _TEXT, b"There is nothing here.\n"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base class has it
         """Say nothing: a page that asks every two seconds would fill the terminal."""
 
 

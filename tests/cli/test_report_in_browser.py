@@ -3,6 +3,7 @@
 import math
 import sqlite3
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ END_SCRIPT = "</script><img src=https://example.org/x onerror=alert(2)>\u2028&am
 # The contrast of two colours by WCAG 2: from 1, none, to 21, black on white.
 CONTRAST = """
 const part = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(v => part(v / 255)); return 0.2126*r + 0.7152*g + 0.0722*b; };
+const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(v => part(v / 255));
+  return 0.2126*r + 0.7152*g + 0.0722*b; };
 const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
   if (!/, 0\\)$/.test(c)) return c; } return "rgb(255, 255, 255)"; };
-return [...document.querySelectorAll("p, a[href], th, td, caption, dt, dd, h1, h2, h3, li, button, input, label, summary, code, kbd, b")]
+const all = "p, a[href], th, td, caption, dt, dd, h1, h2, h3, li, button, input, label, summary, code, kbd, b";
+return [...document.querySelectorAll(all)]
   .filter(e => e.checkVisibility() && e.textContent.trim())
   .map(e => { const [a, b] = [light(getComputedStyle(e).color), light(ground(e))];
-    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.tagName + "." + e.className + " " + e.textContent.slice(0, 30)]; });
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), `${e.tagName}.${e.className} ${e.textContent}`]; });
 """
 DRAWN = "return Object.fromEntries([...Charts.drawn].map(c => [c.name, c.data.map(d => [...d])]))"
 
@@ -293,7 +296,7 @@ def test_a_screen_reader_finds_its_way(opened: Any) -> None:
         "return [...document.querySelectorAll('h1,h2,h3,h4')].filter(h => h.checkVisibility()).map(h => +h.tagName[1])"
     )
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert opened.execute_script(count, "table:not(dd table):not(:has(caption))") == 0
     assert opened.execute_script(count, "th:not([scope])") == 0
     assert opened.execute_script(count, "img:not([alt]), .plot:not([aria-label]), input:not(:is([id]))") == 0
