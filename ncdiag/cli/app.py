@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ncdiag import __version__
-from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train
+from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import prepare_streams
 from ncdiag.errors import NCDiagError, StoreError
@@ -57,6 +57,7 @@ for _command, _name, _examples in (
     (plot.plot, "plot", plot.EXAMPLES),
     (report.report, "report", report.EXAMPLES),
     (serve.serve, "serve", serve.EXAMPLES),
+    (watch.watch, "watch", watch.EXAMPLES),
     (export_data.export, "export", export_data.EXAMPLES),
     (import_data.import_, "import", import_data.EXAMPLES),
 ):

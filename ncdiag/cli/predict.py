@@ -65,7 +65,7 @@ def predict(
     wanted = onset_rule(metric, eps, patience, rule, phase)
     columns = split_columns(by)
     with open_store(store) as opened:
-        runs, epochs = _read_pair(opened, run, where, columns)
+        runs, epochs = read_pair(opened, run, where, columns)
     found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
@@ -78,7 +78,7 @@ def predict(
         emit_csv([values], header=list(values))
 
 
-def _read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
+def read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
     """Give the frames of the run and of those runs of its pair that fit the filter."""
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats

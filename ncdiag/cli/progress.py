@@ -116,7 +116,7 @@ class _Lines:
         line = f"{run.name}  epoch {record.epoch}/{run.epochs_planned}  {describe_record(record)}"
         if run.epochs_planned and record.epoch > first_epoch:
             left = (now - began) / (record.epoch - first_epoch) * (run.epochs_planned - record.epoch)
-            line += f"  {_clock(left)} left"
+            line += f"  {clock(left)} left"
         _say(line)
 
     def end(self, run: Run, text: str) -> None:
@@ -128,7 +128,8 @@ class _Lines:
         _say(line)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Write a time as 1:02:03, or 2:03 without hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

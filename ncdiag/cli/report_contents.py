@@ -51,9 +51,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """What was read for a report: all runs that fit, and a survey of those that count, each trajectory once."""
+    """What was read for a report: all runs that fit, those that count, each trajectory once, and a survey of these."""
 
     everything: "Asked"
+    counted: "Asked"
     survey: "Survey"
 
 
@@ -77,6 +78,8 @@ def read_report(store: "Store", request: Request) -> "Report":
 
 def gather(store: "Store", request: Request) -> Gathered:
     """Read the runs that are asked for, with all their epochs."""
+    from dataclasses import replace
+
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.survey import Survey
@@ -85,12 +88,15 @@ def gather(store: "Store", request: Request) -> Gathered:
     runs = selected_runs(store, None, request.where)
     epochs = epochs_frame(store, runs["run_id"].tolist())
     counted = drop_repeats(runs)
+    kept = epochs[epochs["run_id"].isin(counted["run_id"])].reset_index(drop=True)
+    everything = Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level)
 
     def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
         return epochs.loc[epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
 
     return Gathered(
-        everything=Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level),
+        everything=everything,
+        counted=replace(everything, runs=counted, epochs=kept),
         survey=Survey(
             runs=counted,
             read=read,

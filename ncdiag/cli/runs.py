@@ -10,6 +10,7 @@ import typer
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
+from ncdiag.cli.sparkline import can_draw, draw_curves
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def list_(
 ) -> None:
     """List the runs, with their newest feature norm (fn) and NC1.
 
-    A network is named by its architecture, depth and width, such as mlp 5x512.
+    A network is named by its architecture, depth and width, such as mlp 5x512. A terminal shows the course of NC1 as
+    well, on one logarithmic scale for all rows.
     """
     from ncdiag.domain.filters import parse_where
     from ncdiag.store.engine import open_store
@@ -71,12 +73,17 @@ def list_(
     fits = parse_where(where or "")
     if limit is None:
         limit = _MOST_IN_A_TABLE if form is Format.TABLE else 0
+    columns: tuple[Column, ...] = COLUMNS
     with open_store(store) as opened:
         kept, seen, more = _newest_that_fit(opened, fits, limit)
+        if form is Format.TABLE and can_draw():
+            curves = draw_curves(opened, [row["run"] for row in kept], "nc1")
+            kept = [row | {"curve": curves.get(row["run"])} for row in kept]
+            columns = (*COLUMNS, Column(key="curve", heading="nc1 so far", drop=3))
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
     empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
-    emit(kept, form, name="runs", columns=COLUMNS, empty=empty)
+    emit(kept, form, name="runs", columns=columns, empty=empty)
     if more:
         note(f"these are the newest {len(kept)} runs; --limit 0 lists all, and --where narrows")
 

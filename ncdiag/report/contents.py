@@ -10,11 +10,19 @@ from ncdiag.report.prose import Block, Caution, read_page
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
-    """A figure as the browser shows it: the bytes of an SVG or PNG, and what it shows, in words."""
+class Picture:
+    """The bytes of an image file, and which kind it is: svg or png."""
 
     content: bytes
-    form: str  # "svg" or "png"
+    form: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A figure as the browser shows it: an SVG or PNG for a wide window and one for a phone, and what it shows."""
+
+    wide: Picture
+    narrow: Picture
     alt: str
     command: str  # draws it again
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ncdiag import __version__
-from ncdiag.report.contents import Image, Report
+from ncdiag.report.contents import Picture, Report
 from ncdiag.report.runs import CURVES
 
 _SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
@@ -74,9 +74,9 @@ def json_text(value: Any) -> Markup:
     return Markup(text)  # noqa: S704  # what could end the element has just been replaced
 
 
-def data_uri(image: Image) -> str:
-    """Give a figure as an address that holds it. As an image an SVG runs no script and loads nothing."""
-    return f"data:{_MIME[image.form]};base64,{base64.b64encode(image.content).decode('ascii')}"
+def data_uri(picture: Picture) -> str:
+    """Give an image as an address that holds it. As an image an SVG runs no script and loads nothing."""
+    return f"data:{_MIME[picture.form]};base64,{base64.b64encode(picture.content).decode('ascii')}"
 
 
 def _source_hash(text: str) -> str:

@@ -20,6 +20,8 @@ _CONTINUED = re.compile(r" \\\n *")
 _WHOLE_COMMAND = re.compile(r"ncdiag [a-z]+ ")
 _COMMAND = re.compile(r"\bncdiag (?:train|sweep|analyze|predict|plot|import|export)\b[^.()`;]*(?:\.\w[^.()`;]*)*")
 
+Kind = Literal["heading", "paragraph", "legend", "item", "command", "table"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
@@ -28,7 +30,7 @@ class Block:
     The first row of a table is its heading.
     """
 
-    kind: Literal["heading", "paragraph", "legend", "item", "command", "table"]
+    kind: Kind
     text: str = ""
     label: str = ""  # of an item: its number
     rows: Sequence[Sequence[str]] = ()
@@ -98,7 +100,13 @@ def _blocks(lines: Sequence[str]) -> Iterator[Block]:
         if tabular:
             yield _table(some)
         else:
-            yield from map(_line, some)
+            yield from _lines(some)
+
+
+def _kind(text: str) -> Kind:
+    if _WHOLE_COMMAND.match(text):
+        return "command"
+    return "legend" if text[:1].islower() else "paragraph"
 
 
 def _tabular(lines: Sequence[str]) -> list[bool]:
@@ -112,14 +120,17 @@ def _tabular(lines: Sequence[str]) -> list[bool]:
     ]
 
 
-def _line(line: str) -> Block:
-    text = line.strip()
-    item = _ITEM.match(line)
-    if item:
-        return Block(kind="item", label=item[1], text=item[2])
-    if _WHOLE_COMMAND.match(text):
-        return Block(kind="command", text=text)
-    return Block(kind="legend" if text[:1].islower() else "paragraph", text=text)
+def _lines(lines: Sequence[str]) -> Iterator[Block]:
+    inside = 0  # how far the text of the last item is indented; what follows it as far in belongs to it
+    for line in lines:
+        text = line.strip()
+        if item := _ITEM.match(line):
+            inside = item.start(2)
+            yield Block(kind="item", label=item[1], text=item[2])
+        elif inside and line.startswith(" " * inside):
+            yield Block(kind="item", text=text)
+        else:
+            yield Block(kind=_kind(text), text=text)
 
 
 def _table(lines: Sequence[str]) -> Block:
@@ -133,9 +144,15 @@ def _table(lines: Sequence[str]) -> Block:
         if not apart
         for part in [list(group)]
     ]
-    rows = [[line[start:stop].strip() for start, stop in columns] for line in padded]
+    rows = [[_cell(line[start:stop]) for start, stop in columns] for line in padded]
     numeric = [place > 0 and all(map(_is_figure, cells)) for place, cells in enumerate(zip(*rows[1:], strict=True))]
     return Block(kind="table", rows=rows, numeric=numeric)
+
+
+def _cell(text: str) -> str:
+    """Give the text of a cell; what is indented under another keeps that, as a space that HTML keeps, too."""
+    indented = text.startswith("  ") and text.strip() and not _is_figure(text.strip())
+    return ("\u2003" if indented else "") + text.strip()
 
 
 def _apart(empty: Sequence[bool]) -> list[bool]:

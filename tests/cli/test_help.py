@@ -11,6 +11,7 @@ COMMANDS = list_commands()
 # Every command, and what belongs to it.
 CONTRACT: dict[str, set[str]] = {
     **{name: set() for name in ("train", "sweep", "analyze", "predict", "plot", "export", "import")},
+    **{name: set() for name in ("report", "serve", "watch")},
     "runs": {"ls", "show", "rm", "rename"},
     "store": {"path", "check", "upgrade", "backup", "merge", "repair"},
 }

@@ -1,0 +1,214 @@
+"""`ncdiag watch`: how the runs that are being trained are doing, while they do."""
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncdiag.cli.complete import complete_run
+from ncdiag.cli.options import StoreOption
+from ncdiag.cli.output import emit_text, note, printable, table_cell
+from ncdiag.cli.progress import clock
+from ncdiag.cli.sparkline import can_draw, log_limits, sparkline
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ncdiag.domain.records import Run
+    from ncdiag.store.engine import Store
+
+EXAMPLES = ("ncdiag watch", "ncdiag watch run-1 --once")
+_FEWEST_POINTS, _MOST_POINTS, _OTHER_COLUMNS = 6, 24, 74  # of a curve; and the width that the rest of a row takes
+_TERMINAL_SECONDS, _PLAIN_SECONDS = 2.0, 10.0
+_FORECAST_SECONDS = 30.0  # a forecast reads the other runs of the pair, and changes slowly
+
+Curve = list[float | None]
+
+
+def watch(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            show_default=False,
+            autocompletion=complete_run,
+            help="Only this run. [default: all that run]",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Show where they stand, and leave.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            metavar="SECONDS",
+            min=0.1,
+            help="How often to look. [default: 2; 10 for lines]",
+        ),
+    ] = None,
+    store: StoreOption = "",
+) -> None:
+    """Follow the runs that are being trained: epochs, feature norm, NC1, time left, and when they should collapse.
+
+    A terminal shows a table that stays in its place, with the course of fn and NC1 so far; anywhere else a line for
+    each run is printed now and then. It ends when all that it followed has ended. The forecasts are those of predict.
+    """
+    from ncdiag.store.engine import open_store
+    from ncdiag.store.runs import get_run
+
+    live = sys.stdout.isatty() and not once
+    seconds = every or (_TERMINAL_SECONDS if live else _PLAIN_SECONDS)
+    with open_store(store) as opened:
+        watched = _Watched(opened, None if run is None else get_run(opened, run).id)
+        with _shown(live) as show:
+            while True:
+                rows = watched.look()
+                show(rows)
+                if once or not any(row.running for row in rows):
+                    break
+                time.sleep(seconds)
+    if not rows:
+        note(f"nothing is being trained in {opened.label}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """What is known of a run at the moment."""
+
+    name: str
+    status: str
+    running: bool
+    epochs: str
+    left: str
+    norm: Curve
+    nc1: Curve
+    forecast: str
+
+
+@dataclass
+class _Watched:
+    """The runs that are followed: those that were seen running, or the one that was named."""
+
+    store: "Store"
+    only: int | None
+    seen: dict[int, None] = field(default_factory=dict)
+    forecasts: dict[int, tuple[float, str]] = field(default_factory=dict)
+
+    def look(self) -> list[_Row]:
+        """Read where the runs stand, with short queries."""
+        from ncdiag.store.runs import list_runs
+        from ncdiag.store.sampling import list_running, sample_curves
+
+        wanted = [self.only] if self.only is not None else [run.id for run in list_running(self.store)]
+        self.seen |= dict.fromkeys(wanted)
+        runs = list_runs(self.store, list(self.seen))
+        curves = sample_curves(self.store, [run.name for run in runs], ("feature_norm", "nc1"), points=_points())
+        return [self._row(run, curves.get(run.name, [])) for run in runs]
+
+    def _row(self, run: "Run", points: Sequence[tuple[float | None, ...]]) -> _Row:
+        running = run.status == "running"
+        planned = "" if run.epochs_planned is None else f"/{run.epochs_planned}"
+        left = ""
+        if running and run.epochs_planned and run.epochs_done:
+            left = clock(run.seconds / run.epochs_done * (run.epochs_planned - run.epochs_done))
+        return _Row(
+            name=run.name,
+            status=str(run.status),
+            running=running,
+            epochs=f"{run.epochs_done}{planned}",
+            left=left,
+            norm=[norm for norm, _ in points],
+            nc1=[nc1 for _, nc1 in points],
+            forecast=self._forecast(run) if run.epochs_done else "",
+        )
+
+    def _forecast(self, run: "Run") -> str:
+        made, text = self.forecasts.get(run.id, (-math.inf, ""))
+        if time.monotonic() - made > _FORECAST_SECONDS:
+            text = _forecast(self.store, run.name)
+            self.forecasts[run.id] = (time.monotonic(), text)
+        return text
+
+
+def _points() -> int:
+    """Say how many characters two curves beside each other may have in this terminal."""
+    room = (shutil.get_terminal_size().columns - _OTHER_COLUMNS) // 2
+    return min(max(room, _FEWEST_POINTS), _MOST_POINTS)
+
+
+def _forecast(store: "Store", name: str) -> str:
+    """Say when a run collapses or collapsed, in a few words; nothing where no forecast can be made."""
+    from ncdiag.analysis.forecasts import forecast_run
+    from ncdiag.cli.predict import read_pair
+    from ncdiag.domain.onset import OnsetRule
+
+    by = ("arch", "dataset")
+    found = forecast_run(*read_pair(store, name, None, by), name, rule=OnsetRule(), by=by, level=0.8)
+    if not math.isfinite(found.onset):
+        return ""
+    if found.status == "collapsed":
+        return f"collapsed at {found.onset:.0f}"
+    if found.status != "forecast":
+        return ""
+    limits = f" ({found.lo:.0f} to {found.hi:.0f})" if math.isfinite(found.lo) and math.isfinite(found.hi) else ""
+    return f"epoch {found.onset:.0f}{limits}"
+
+
+@contextmanager
+def _shown(live: bool) -> "Iterator[Callable[[Sequence[_Row]], None]]":
+    """Give a function that shows rows: in their place on a terminal, as lines elsewhere."""
+    if not live:
+        yield _print_lines
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(file=sys.stdout, highlight=False), auto_refresh=False, redirect_stdout=False) as screen:
+        yield lambda rows: screen.update(_table(rows), refresh=True) if rows else None
+
+
+def _print_lines(rows: Sequence[_Row]) -> None:
+    for row in rows:
+        emit_text(_line(row))
+    sys.stdout.flush()  # whoever reads a pipe wants it now
+
+
+def _line(row: _Row) -> str:
+    parts = [f"epoch {row.epochs}", *(f"{name} {_last(curve)}" for name, curve in (("fn", row.norm), ("NC1", row.nc1)))]
+    parts += [f"{row.left} left"] if row.left else []
+    parts += [f"onset: {row.forecast}"] if row.forecast else []
+    return "  ".join([printable(row.name), row.status, *parts])
+
+
+def _last(curve: Curve) -> str:
+    return table_cell(curve[-1] if curve else None)
+
+
+def _table(rows: Sequence[_Row]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    bold = "" if os.environ.get("NO_COLOR") else "bold"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=bold)
+    for heading, right in (
+        *(("run", False), ("status", False), ("epochs", True), ("left", True)),
+        *(("fn", False), ("", True), ("NC1", False), ("", True), ("onset, 80%", False)),
+    ):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    drawable = can_draw()
+    scales = [log_limits(value for row in rows for value in row.norm), log_limits(v for row in rows for v in row.nc1)]
+    for row in rows:
+        norm, nc1 = (
+            sparkline(curve, scale) if drawable else ""
+            for curve, scale in zip((row.norm, row.nc1), scales, strict=True)
+        )
+        cells = [printable(row.name), row.status, row.epochs, row.left or "-"]
+        cells += [norm, _last(row.norm), nc1, _last(row.nc1), row.forecast or "-"]
+        table.add_row(*map(Text, cells))
+    return table
