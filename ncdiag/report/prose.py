@@ -144,14 +144,14 @@ def _table(lines: Sequence[str]) -> Block:
         if not apart
         for part in [list(group)]
     ]
-    rows = [[_cell(line[start:stop]) for start, stop in columns] for line in padded]
+    rows = [[_cell(line[start:stop], padded[0][start:stop]) for start, stop in columns] for line in padded]
     numeric = [place > 0 and all(map(_is_figure, cells)) for place, cells in enumerate(zip(*rows[1:], strict=True))]
     return Block(kind="table", rows=rows, numeric=numeric)
 
 
-def _cell(text: str) -> str:
-    """Give the text of a cell; what is indented under another keeps that, as a space that HTML keeps, too."""
-    indented = text.startswith("  ") and text.strip() and not _is_figure(text.strip())
+def _cell(text: str, heading: str) -> str:
+    """Give the text of a cell; what is indented below a heading keeps that, as a space that HTML keeps, too."""
+    indented = text.strip() and text.startswith("  ") and not heading.startswith(" ") and not _is_figure(text.strip())
     return ("\u2003" if indented else "") + text.strip()
 
 
@@ -172,9 +172,5 @@ def _capital(text: str) -> str:
 
 
 def _without_empty_headings(blocks: Sequence[Block]) -> list[Block]:
-    following = [*blocks[1:], None]
-    return [
-        block
-        for block, after in zip(blocks, following, strict=True)
-        if block.kind != "heading" or (after is not None and after.kind != "heading")
-    ]
+    following = [*(block.kind for block in blocks), "heading"][1:]
+    return [block for block, after in zip(blocks, following, strict=True) if {block.kind, after} != {"heading"}]

@@ -1,0 +1,64 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from clihelp import Cli, run_ncdiag
+
+from ncdiag.cli.analyze import QUESTIONS
+
+
+def shared(page: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="shared">(.*?)</script>', page, flags=re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_a_report_is_one_file_with_every_question_and_every_run(store: Path, cli: Cli) -> None:
+    answer = cli("report")
+    assert (answer.code, answer.out) == (0, "")
+    assert re.fullmatch(r"ncdiag: note: report of 5 runs written to report\.html \(\d+ kB\)\n", answer.err)
+    page = store.with_name("report.html").read_text(encoding="utf-8")
+    assert re.findall(r'<section id="([^"]+)" class="question"', page) == list(QUESTIONS)
+    assert QUESTIONS[0] == "claims"
+    runs = shared(page)["runs"]
+    assert [row["run"] for row in runs] == ["deep-0", "deep-1", "shallow-0", "shallow-1", "short"]
+    assert len(re.findall(r'id="curves-\d+"', page)) == 5
+    assert "store.db" not in page
+    assert "again with <code>ncdiag report --store ncdiag.db</code>" in page
+
+
+def test_a_report_to_stdout_is_nothing_but_the_page(store: Path) -> None:
+    done = run_ncdiag("report", "-o", "-", "--store", str(store), HOME="/dev/null", MPLBACKEND="no_such_backend")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.endswith("</html>")
+
+
+@pytest.mark.usefixtures("store")
+def test_the_options_decide_what_is_in_it(cli: Cli) -> None:
+    page = cli("report", "-o", "-", "--where", "depth=5", "--eps", "0.05", "--title", "A <b> & c").out
+    assert '<h1 id="title">A &lt;b&gt; &amp; c</h1>' in page
+    data = shared(page)
+    assert [row["run"] for row in data["runs"]] == ["deep-0", "deep-1"]
+    assert data["eps"] == 0.05
+    # NC1 is exp(-(epoch / 33)^1.5), which passes 0.05 at 33 (ln 20)^(2/3)
+    assert data["runs"][0]["onset"] == pytest.approx(33 * 2.995732273553991 ** (2 / 3), rel=0.02)
+    assert "ncdiag report --store ncdiag.db --where depth=5 --eps 0.05" in page
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("arguments", "code", "what"),
+    [
+        (("--where", "depth=9"), 2, "none of the 5 runs fits"),
+        (("-o", "nowhere/r.html"), 2, "does not exist"),
+        (("--by", "colour"), 2, "no column 'colour'"),
+        (("--store", "none.db"), 3, "no store at"),
+    ],
+)
+def test_what_cannot_be_reported_is_said(cli: Cli, arguments: tuple[str, ...], code: int, what: str) -> None:
+    answer = cli("report", *arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert what in answer.err
+    assert not Path("report.html").exists()

@@ -1,0 +1,142 @@
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from ncdiag.domain.result import Result
+from ncdiag.report.contents import Image, Picture, Report, make_section
+from ncdiag.report.page import json_text, render_answers, render_report
+
+ATTACK = "</script><script>alert(1)</script>\u2028<img src=x onerror=alert(2)>'\"&amp;"
+PAGE = f"What? (nc1 < 0.01)\n\n{ATTACK}\n  In short: {ATTACK}\n  More.\n  Keep in mind:\n    - {ATTACK}\n"
+IMAGE = Image(
+    wide=Picture(content=b"<svg>wide</svg>", form="svg"),
+    narrow=Picture(content=b"\x89PNG", form="png"),
+    alt=ATTACK,
+    command=f"ncdiag plot {ATTACK}",
+)
+RESULT = Result(
+    question="threshold",
+    quantity="fn_star",
+    group={"arch": ATTACK},
+    estimate=1.5,
+    method=ATTACK,
+    warnings=(ATTACK,),
+    extra={"verdict": "supported", ATTACK: ATTACK, "rows": [{ATTACK: ATTACK}]},
+)
+REPORT = Report(
+    title=ATTACK,
+    store=ATTACK,
+    made="2026-01-01",
+    rule="nc1 < 0.01",
+    eps=0.01,
+    command=ATTACK,
+    notes=[ATTACK],
+    sections=[make_section("threshold", [RESULT], PAGE, rule="nc1 < 0.01", images=[IMAGE])],
+    runs=[{"id": 1, "run": ATTACK}],
+    curves={1: "AAAA"},
+)
+
+
+class Tags(HTMLParser):
+    """The elements of a page with their attributes, its texts, and what its scripts and styles hold."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.raw: list[tuple[str, dict[str, str | None], str]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem:
+            self.raw.append((self.cdata_elem, self.tags[-1][1], data))
+        else:
+            self.texts.append(data)
+
+
+def test_whatever_a_text_holds_it_stays_a_text() -> None:
+    tags = Tags(render_report(REPORT))
+    assert [kind for tag, kind in tags.tags if tag == "script"] == [
+        {"type": "application/json", "id": "shared"},
+        {"type": "text/plain", "id": "curves-1"},
+        {},
+    ]
+    assert all(not name.startswith("on") and name != "style" for _, kind in tags.tags for name in kind)
+    images = [kind for tag, kind in tags.tags if tag == "img"]
+    assert [image["alt"] for image in images] == [ATTACK]
+    assert {text.strip() for text in tags.texts} >= {ATTACK}
+    assert "".join(tags.texts).count("alert(1)") >= 10  # title, store, notes, reading, caution, methods, figures...
+
+
+def test_the_page_asks_for_nothing() -> None:
+    page = render_report(REPORT)
+    addresses = [
+        value
+        for tag, kind in Tags(page).tags
+        for name, value in kind.items()
+        if name in ("src", "srcset", "href", "data", "action") and tag != "a"
+    ]
+    assert len(addresses) == 3  # icon and two sizes of a figure
+    assert all(value is not None and value.startswith("data:") for value in addresses)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_figures_are_in_the_page_byte_for_byte() -> None:
+    wide, narrow = (f"data:{kind};base64," for kind in ("image/svg+xml", "image/png"))
+    tags = dict(Tags(render_answers(REPORT)).tags)
+    assert base64.b64decode(str(tags["img"]["src"]).removeprefix(wide)) == b"<svg>wide</svg>"
+    assert base64.b64decode(str(tags["source"]["srcset"]).removeprefix(narrow)) == b"\x89PNG"
+
+
+@pytest.mark.parametrize(("live", "connect"), [(False, "'none'"), (True, "'self'")])
+def test_the_policy_allows_the_scripts_and_styles_of_the_page_and_no_others(live: bool, connect: str) -> None:
+    tags = Tags(render_report(replace(REPORT, live=live)))
+    (policy,) = [kind["content"] for tag, kind in tags.tags if kind.get("http-equiv") == "Content-Security-Policy"]
+    allowed = dict(part.split(" ", 1) for part in str(policy).split("; "))
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+    assert allowed["connect-src"] == connect
+    assert allowed["img-src"] == "data:"
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        contents = [text for name, kind, text in tags.raw if name == tag and "type" not in kind]
+        digest = hashlib.sha256("".join(contents).encode()).digest()
+        assert allowed[directive] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    order = [kind.get("http-equiv") or tag for tag, kind in tags.tags]
+    assert order.index("Content-Security-Policy") < min(order.index("style"), order.index("script"))
+
+
+def test_json_in_a_script_comes_back_as_it_was() -> None:
+    value: dict[str, Any] = {ATTACK: [ATTACK, None, 1.5, True]}
+    text = str(json_text(value))
+    assert json.loads(text) == value
+    assert text.isascii()
+    assert not re.search("[<>&]", text)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_text(float("nan"))
+
+
+def test_a_section_says_what_was_found_how_and_what_to_keep_in_mind() -> None:
+    page = "What? (nc1 < 0.01)\n\nmlp\n  In short: it is 1.5.\n  This trains more: ncdiag sweep --seed 0:5\n"
+    section = make_section("threshold", [RESULT], page, rule="nc1 < 0.01")
+    assert section.title == "What?"
+    assert section.readings == [("mlp", "It is 1.5.")]
+    assert section.commands == ["ncdiag sweep --seed 0:5"]
+    assert [(method.text, method.quantities) for method in section.methods] == [(ATTACK, ["fn_star"])]
+    texts = " ".join(" ".join(Tags(render_answers(replace(REPORT, sections=[section]))).texts).split())
+    assert "fn star" in texts
+    assert "supported" in texts
+    assert "ncdiag analyze threshold --format json" in texts
+
+
+def test_the_same_report_gives_the_same_page() -> None:
+    assert render_report(REPORT) == render_report(REPORT)
