@@ -108,7 +108,7 @@ def plot(
     output = output or f"{kind}.png"
     image = form or _format_of(output)
     _check_stdout(output, data)
-    _quiet_matplotlib()
+    quiet_matplotlib()
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
@@ -169,7 +169,7 @@ def _check_stdout(output: str, data: str | None) -> None:
         raise SpecError("an image would garble the terminal; write it to a file with -o FILE, or redirect stdout")
 
 
-def _quiet_matplotlib() -> None:
+def quiet_matplotlib() -> None:
     """Keep matplotlib from complaining of a home it cannot write to, for which it has its own remedy.
 
     The backend that a notebook names for its children may not be installed here, and none is needed.

@@ -51,10 +51,12 @@ def report(
     mind; then the runs, to sort and to filter, each with its curves. The page holds everything and asks nothing of
     the network.
     """
+    from ncdiag.cli.plot import quiet_matplotlib
     from ncdiag.cli.report_contents import Request, read_report
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
 
+    quiet_matplotlib()
     request = Request(
         where=where,
         rule=onset_rule(metric, eps, patience, rule, phase),

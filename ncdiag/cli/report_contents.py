@@ -1,7 +1,5 @@
 """From a store to the contents of a report: every question that `analyze` answers, and every run."""
 
-import logging
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
 from ncdiag.cli.output import unwrapped
+from ncdiag.cli.report_figures import images_of
 from ncdiag.cli.selection import selected_runs
 
 if TYPE_CHECKING:
@@ -121,20 +120,27 @@ def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, not
         eps=request.rule.eps if request.rule.metric == "nc1" else None,
         command="",
         notes=[note] if note else _notes(gathered) if gathered else [],
-        sections=_sections(gathered, store.label) if gathered else [],
+        sections=_sections(gathered, store.label, request.options()) if gathered else [],
         runs=[],
         live=True,
     )
 
 
-def _sections(gathered: Gathered, store: str) -> "list[Section]":
+def _sections(gathered: Gathered, store: str, options: Sequence[str]) -> "list[Section]":
     """Give every question with its answer, in the order of `analyze`."""
     from ncdiag.report.contents import make_section
 
     survey = gathered.survey
     with unwrapped():
         pages = {name: PAGES[name](survey, store) for name in QUESTIONS}
-    return [make_section(name, survey.results[name], page, rule=str(survey.rule)) for name, page in pages.items()]
+    sections = []
+    for name, page in pages.items():
+        images, no_image = images_of(name, gathered.everything, gathered.counted, store=store, options=options)
+        section = make_section(
+            name, survey.results[name], page, rule=str(survey.rule), images=images, no_image=no_image
+        )
+        sections.append(section)
+    return sections
 
 
 def rows_of(gathered: Gathered) -> list[dict[str, Any]]:
@@ -185,9 +191,3 @@ def _notes(gathered: Gathered) -> list[str]:
     if going:
         notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")
     return notes
-
-
-def quiet_matplotlib() -> None:
-    """Draw without a window, and without complaints of a home that cannot be written to."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    os.environ["MPLBACKEND"] = "agg"

@@ -53,7 +53,8 @@ def serve(
     and asks for no password: from another machine, ssh -L 8787:localhost:8787 brings it there.
     """
     from ncdiag.cli.live_source import LiveSource
-    from ncdiag.cli.report_contents import Request, quiet_matplotlib
+    from ncdiag.cli.plot import quiet_matplotlib
+    from ncdiag.cli.report_contents import Request
     from ncdiag.domain.filters import parse_where
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
