@@ -35,6 +35,7 @@ class LiveSource:
         self._rows: tuple[object, float, list[dict[str, Any]]] = (None, 0.0, [])
         self._analysed: Mapping[int, Mapping[str, Any]] = {}
         self._report = frame_of(store, request, None, note="The questions are being answered; they will appear here.")
+        self._answers: tuple[object, str] = (None, "")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_answering, name="answers", daemon=True)
 
@@ -60,7 +61,10 @@ class LiveSource:
         """Give the part of the page that holds the questions."""
         from ncdiag.report.page import render_answers
 
-        return render_answers(self._report)
+        report = self._report
+        if self._answers[0] is not report:
+            self._answers = (report, render_answers(report))
+        return self._answers[1]
 
     def curves(self, run_id: int, after: int) -> bytes | None:
         """Give the packed columns of a run's epochs after one of them, None where there is no such run."""

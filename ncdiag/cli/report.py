@@ -69,7 +69,8 @@ def report(
     page = render_report(contents).encode()
     write_output(page, output)
     if output != "-":
-        note(f"report of {len(contents.runs)} runs written to {output} ({size_text(len(page))})")
+        count = len(contents.runs)
+        note(f"report of {count} run{'' if count == 1 else 's'} written to {output} ({size_text(len(page))})")
 
 
 def size_text(size: int) -> str:

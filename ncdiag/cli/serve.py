@@ -36,7 +36,7 @@ def serve(
     ] = False,
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=1, help="How often at most to answer the questions anew.")
-    ] = 30,
+    ] = 60,
     eps: EpsOption = 0.01,
     metric: MetricOption = "nc1",
     patience: PatienceOption = 3,

@@ -7,7 +7,7 @@ the heading; whatever is none of these is a paragraph, so no word of a page can 
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -20,14 +20,14 @@ _CONTINUED = re.compile(r" \\\n *")
 _WHOLE_COMMAND = re.compile(r"ncdiag [a-z]+ ")
 _COMMAND = re.compile(r"\bncdiag (?:train|sweep|analyze|predict|plot|import|export)\b[^.()`;]*(?:\.\w[^.()`;]*)*")
 
-Kind = Literal["heading", "paragraph", "legend", "item", "command", "table"]
+Kind = Literal["heading", "paragraph", "legend", "item", "command", "table", "terms"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A heading, a paragraph, the small print below a table, a numbered item, a command to type, or a table.
 
-    The first row of a table is its heading.
+    The first row of a table is its heading; each row of `terms` is a term and what it means.
     """
 
     kind: Kind
@@ -68,7 +68,7 @@ def read_page(page: str) -> Prose:
         lines = chunk.split("\n")
         if len(lines) > 1 and not lines[0].startswith(" ") and lines[1].startswith(" ") and not _GAP.search(lines[0]):
             about = lines.pop(0)
-            blocks.append(Block(kind="heading", text=about))
+            blocks.append(Block(kind="heading", text=about.removesuffix(":")))
         elif not lines[0].startswith(" "):
             about = ""
         bullets = [line.strip().removeprefix(_BULLET) for line in lines if line.lstrip().startswith(_BULLET)]
@@ -76,7 +76,8 @@ def read_page(page: str) -> Prose:
             cautions.append(Caution(about=about, texts=bullets))
         rest = [line for line in lines if line.strip() != _CAUTIONS and not line.lstrip().startswith(_BULLET)]
         readings += [(about, _capital(line.strip().removeprefix(_READING))) for line in rest if _is_reading(line)]
-        blocks += _blocks([line for line in rest if not _is_reading(line)])
+        found = list(_blocks([line for line in rest if not _is_reading(line)]))
+        blocks += map(_as_terms, found) if about.endswith(":") else found
     return Prose(
         title=title.strip(),
         readings=readings,
@@ -84,6 +85,11 @@ def read_page(page: str) -> Prose:
         cautions=cautions,
         commands=_commands([block.text for block in blocks if block.kind not in ("command", "table")]),
     )
+
+
+def _as_terms(block: Block) -> Block:
+    """Take a table below a heading with a colon, such as "Columns:", for what it is: terms, and what they mean."""
+    return replace(block, kind="terms") if block.kind == "table" and len(block.rows[0]) == 2 else block
 
 
 def _commands(texts: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ machine and so read the report from within the reader's browser; its requests th
 request has to name a host that is known.
 """
 
-import hashlib
 import socket
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from ncdiag.errors import NCDiagError, SpecError
+from ncdiag.report.page import entity_tag
 
 _HTML, _JSON, _BYTES, _TEXT = "text/html", "application/json", "application/octet-stream", "text/plain"
 _HEADERS = {
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, kind, body = self._answer()
         except NCDiagError as error:  # the store is gone, busy or changed: the page says that it waits
             status, kind, body = HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, str(error).encode()
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        tag = entity_tag(body)
         if status is HTTPStatus.OK and self.headers.get("If-None-Match") == tag:
             status, body = HTTPStatus.NOT_MODIFIED, b""
         self.send_response(status)

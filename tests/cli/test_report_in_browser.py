@@ -100,6 +100,9 @@ def ids(store: Path) -> dict[str, int]:
 
 def test_nothing_is_wrong_and_no_request_leaves(opened: Any, page: str, store: Path) -> None:
     show_everything(opened)
+    images = "[...document.images].map(i => i.complete && i.naturalWidth > 100)"
+    wait_for(opened, f"{images}.every(Boolean)")
+    assert len(opened.execute_script(f"return {images}")) >= 2
     go_to_run(opened, ids(store)[ATTACK], charts=3)
     assert console(opened) == []
     asked = [url.partition("#")[0] for url in requests(opened)]

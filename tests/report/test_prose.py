@@ -89,6 +89,19 @@ Why
     ]
 
 
+def test_a_table_below_a_colon_explains_terms() -> None:
+    page = "Title\n\nColumns:\n  margin  alarm at or below fn*\n  known   the same once confirmed\nOne is picked.\n"
+    assert read_page(page).blocks == [
+        Block(kind="heading", text="Columns"),
+        Block(
+            kind="terms",
+            rows=[["margin", "alarm at or below fn*"], ["known", "the same once confirmed"]],
+            numeric=[False, False],
+        ),
+        Block(kind="paragraph", text="One is picked."),
+    ]
+
+
 def test_a_command_over_several_lines_is_one_to_paste() -> None:
     page = "Title\n\nWhat to train\n  for 1, 2:\n    ncdiag sweep --arch mlp \\\n      --seed 0:10 --store a.db\n"
     read = read_page(page)

@@ -157,7 +157,7 @@
           list.append(el("div", {}, el("dt", {}, `${prefix}${name}`), el("dd", {}, Charts.format(text))));
         }
       }
-    })(row.facts, "");
+    })({ ...row.facts, config: null, ...row.facts.config }, "");
   }
 
   /** Fill the table of the curves: at most fifty evaluations, evenly chosen, the last among them. */
@@ -301,7 +301,7 @@
 
   // --- live ---
 
-  let tags = { runs: null, answers: null };
+  const tags = { runs: null, answers: shared.answers };
 
   /** Ask for what changed since; an unchanged part costs a header. */
   async function ask(part) {
@@ -334,7 +334,7 @@
       else await fetchTail(row.id);
     }
     table.update(fresh);
-    byId("run-count").textContent = fresh.length;
+    byId("run-count").textContent = `${fresh.length} run${fresh.length === 1 ? "" : "s"}`;
     if (!open) return;
     const row = rows.get(open.id);
     if (!row || !curves.has(open.id)) return void showRun(open.id);
