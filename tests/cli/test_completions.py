@@ -76,7 +76,7 @@ def test_a_tab_makes_no_store_and_no_noise(tmp_path: Path):
     ("line", "words"),
     [
         ("ncdiag p", ["predict", "plot"]),
-        ("ncdiag store ", ["path", "check", "upgrade", "backup"]),
+        ("ncdiag store ", ["path", "check", "upgrade", "backup", "merge", "repair"]),
         ("ncdiag analyze ac", ["activation"]),
         ("ncdiag analyze --rule ", ["sustained", "first"]),
         ("ncdiag analyze --metric nc2_", ["nc2_equinorm", "nc2_equiangular", "nc2_etf"]),

@@ -65,14 +65,15 @@ def test_dry_run_lists_the_points_and_makes_no_store(cli: Cli) -> None:
 
 
 def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "ncdiag.db.runs" / "1" / "epoch-000003.pt").mkdir(parents=True)  # in the way of a checkpoint
+    (tmp_path / "ncdiag.db.runs").mkdir()
+    (tmp_path / "ncdiag.db.runs" / "1").touch()  # in the way of the folder of the first run
     answer = cli("sweep", *SMALL_OPTIONS, "--seed", "0:3", "--jobs", "1")
     assert answer.code == 5
     assert "1 of 3 points failed" in answer.err
     assert "run-1" in answer.err
     with open_store("ncdiag.db") as store:
         assert [run.status for run in list_runs(store)] == [RunStatus.PENDING, RunStatus.DONE, RunStatus.DONE]
-    (tmp_path / "ncdiag.db.runs" / "1" / "epoch-000003.pt").rmdir()
+    (tmp_path / "ncdiag.db.runs" / "1").unlink()
     assert cli("sweep", *SMALL_OPTIONS, "--seed", "0:3", "--jobs", "1").code == 0
     with open_store("ncdiag.db") as store:
         assert {run.status for run in list_runs(store)} == {RunStatus.DONE}
