@@ -15,22 +15,15 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs
+from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
-from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
 from ncdiag.domain.multiplicity import holm
-from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import FloatArray, Interval, clopper_pearson, group_means, t_interval
-from ncdiag.domain.tournament import Contest, hold_contest
+from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
-MIN_UNITS_HELD = 3  # one to hold out, one to forecast from and one to choose the rule by
-PUBLISHED_LEAD = 62.0  # epochs (PAPER: mean lead 62, error 24)
-PUBLISHED_SHARE = 0.19  # ... of a mean onset at epoch 324
-SHARES = (0.5, 0.35, 0.25, 0.1)  # further leads, of the mean onset
 LEVELS = (0.8, 0.9)
-WINNER = "winner"
 _SILENT = 0.5  # a rule that is silent about more of the runs is not listed
 CALIBRATION_COLUMNS = (
     *("run", "condition", "held_out", "epoch", "lead", "rule"),
@@ -88,77 +81,22 @@ def calibration_table(asked: Asked) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _View:
-    """A pair asked at one epoch with one way of holding out."""
-
-    contest: Contest
-    held_out: str
-    primary: bool
-
-    @property
-    def onset(self) -> FloatArray:
-        """The onset of each run at risk."""
-        found: FloatArray = np.exp(self.contest.landmark.asked_log_onset)
-        return found
-
-    @property
-    def lead(self) -> float:
-        """The mean lead of the runs at risk."""
-        return float(self.onset.mean()) - self.contest.landmark.now
-
-    @property
-    def conditions(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """The condition of each run at risk."""
-        landmark = self.contest.landmark
-        return np.array([run.condition for run in landmark.runs], dtype=np.int64)[landmark.at_risk]
-
-    @property
-    def places(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """The place of the rule that forecasts each run, chosen without the part that is held out with it."""
-        fold = self.contest.landmark.asked_fold
-        return self.contest.winners(fold, fold, np.arange(len(fold)))
-
-    @property
-    def rules(self) -> list[str]:
-        """The rule that forecasts each run."""
-        return [self.contest.rules[place] for place in self.places.tolist()]
-
-    def forecasts(self, rule: str) -> FloatArray:
-        """Give the held-out forecasts of a rule, or of the winners."""
-        logs = self.contest.logs
-        fold = self.contest.landmark.asked_fold
-        places = self.places if rule == WINNER else np.full(len(fold), self.contest.place(rule))
-        found: FloatArray = np.exp(logs[places, fold, np.arange(len(fold))])
-        return found
-
-    def limits(self, level: float) -> list[Interval]:
-        """Give the forecast of each run with its limits, all made without the part that is held out."""
-        fold, own = self.contest.landmark.asked_fold, self.forecasts(WINNER)
-        now = self.contest.landmark.now
-        found: dict[int, Interval] = {}
-        for unit in np.unique(fold).tolist():
-            made = predictions(self.contest, unit)
-            limits, _ = made.limits(level, 0, by_condition=self.held_out == "condition")
-            for place, each in zip(np.flatnonzero(fold == unit).tolist(), limits, strict=True):
-                at = float(own[place])
-                found[place] = Interval(estimate=at, lo=min(max(each.lo, now), at), hi=max(each.hi, at))
-        return [found[place] for place in range(len(fold))]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Pair:
     """A pair of architecture and data set, its collapsed runs and the views of them."""
 
     table: pd.DataFrame
-    views: tuple[_View, ...]
+    views: tuple[View, ...]
     group: dict[str, Any]
     base: dict[str, Any]
     level: float
+    cautions: tuple[str, ...]
 
     def results(self) -> list[Result]:
         if not self.views:
             n = len(self.table)
             why = f"{n} run{'s' * (n != 1)} with an onset; a tournament needs {MIN_UNITS_HELD}"
+            if n >= MIN_UNITS_HELD:
+                why = f"no evaluation lies before the onsets of {MIN_UNITS_HELD} runs, so none can be asked about them"
             return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.level, **self.base)]
         found = []
         for view in self.views:
@@ -168,7 +106,7 @@ class _Pair:
             found += [self._coverage(views, level) for level in LEVELS]
         return found
 
-    def _judge(self, view: _View) -> list[Result]:
+    def _judge(self, view: View) -> list[Result]:
         contest, last = view.contest, view.contest.landmark.folds
         score = contest.score[:, last, last]
         order = [
@@ -182,6 +120,7 @@ class _Pair:
                 "mae",
                 estimate=_mae(view, WINNER),
                 method="the rule chosen without the part that is held out",
+                warnings=self.cautions,
                 extra={"rule": WINNER, "chosen": best, "chosen_held_out": view.rules, "mae_selected": selected},
             )
         ]
@@ -199,7 +138,7 @@ class _Pair:
         found.append(self._seed_spread(view))
         return found
 
-    def _seed_spread(self, view: _View) -> Result:
+    def _seed_spread(self, view: View) -> Result:
         """Give how far runs are from the mean of the others of their condition: what hyperparameters cannot tell."""
         condition = view.conditions
         _, member, sizes = np.unique(condition, return_inverse=True, return_counts=True)
@@ -211,7 +150,7 @@ class _Pair:
         spread = float(np.abs(view.onset[several] - others).mean())
         return self._result(view, "seed_spread", estimate=spread, method="mean |onset - mean of the other seeds|")
 
-    def _compared(self, view: _View, quantity: str, rule: str, against: str) -> Result:
+    def _compared(self, view: View, quantity: str, rule: str, against: str) -> Result:
         """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over units of its numerator."""
         onset = view.onset
         own, other = view.forecasts(rule) - onset, view.forecasts(against) - onset
@@ -246,7 +185,7 @@ class _Pair:
             **said,
         )
 
-    def _coverage(self, views: list[_View], level: float) -> Result:
+    def _coverage(self, views: list[View], level: float) -> Result:
         """Count the onsets inside their intervals, at all epochs asked; the limits are those of as many runs."""
         inside, runs = 0, 0
         asked = 0
@@ -268,7 +207,7 @@ class _Pair:
             **self.base,
         )
 
-    def _result(self, view: _View, quantity: str, **said: Any) -> Result:
+    def _result(self, view: View, quantity: str, **said: Any) -> Result:
         extra = {
             "held_out": view.held_out,
             "epoch": view.contest.landmark.now,
@@ -280,7 +219,7 @@ class _Pair:
         return Result(quantity=quantity, level=self.level, extra=extra, **said, **self.base)
 
 
-def _mae(view: _View, rule: str) -> float:
+def _mae(view: View, rule: str) -> float:
     return float(np.abs(view.forecasts(rule) - view.onset).mean())
 
 
@@ -290,7 +229,8 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
     numbers = group_numbers(onsets, asked.by)
     for number in range(int(numbers.max(initial=-1)) + 1):
         pair = onsets[numbers == number]
-        table = pair[pair["state"] == "collapsed"].tail(MOST_RUNS)
+        collapsed = pair[pair["state"] == "collapsed"]
+        table = collapsed.tail(MOST_RUNS)
         conditions = condition_numbers(table)
         group = {column: plain_value(pair[column].iloc[0]) for column in asked.by}
         base: dict[str, Any] = {
@@ -300,51 +240,14 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
             "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
             "n_conditions": int(conditions.max(initial=-1)) + 1,
         }
-        views: tuple[_View, ...] = ()
+        views: tuple[View, ...] = ()
         if len(table) >= MIN_UNITS_HELD:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
             runs = calibration_runs(table.assign(condition=conditions), run_courses(epochs))
-            views = tuple(_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked))
-        yield _Pair(table=table, views=views, group=group, base=base, level=asked.level)
-
-
-def _views(runs: list[CalibrationRun], epochs: FloatArray, asked: Asked) -> Iterator[_View]:
-    onset, condition = np.array([run.onset for run in runs]), np.array([run.condition for run in runs])
-    mean = float(onset.mean())
-    primary = PUBLISHED_LEAD if mean / 2 > PUBLISHED_LEAD else PUBLISHED_SHARE * mean
-    for held_out, unit in (("condition", condition), ("run", np.arange(len(runs)))):
-        if len(np.unique(unit)) < MIN_UNITS_HELD:
-            continue
-        chosen: set[float] = set()
-        for lead in (primary, *(share * mean for share in SHARES)):
-            epoch = _epoch_of_lead(onset, unit, epochs, lead)
-            if epoch is not None and epoch not in chosen:
-                chosen.add(epoch)
-                landmark = Landmark(
-                    runs=runs,
-                    fold=make_folds(unit),
-                    now=epoch,
-                    metric=asked.rule.metric,
-                    log_eps=float(np.log(asked.rule.eps)),
-                )
-                yield _View(contest=hold_contest(landmark), held_out=held_out, primary=lead == primary)
-
-
-def _epoch_of_lead(
-    onset: FloatArray, unit: "np.ndarray[Any, np.dtype[Any]]", epochs: FloatArray, lead: float
-) -> float | None:
-    """Give the evaluated epoch at which the mean lead of the runs at risk is nearest to `lead`.
-
-    At least half of the runs must be at risk, in as many units as a tournament needs.
-    """
-    best, epoch = np.inf, None
-    for candidate in epochs[epochs < onset.max()].tolist():
-        left = onset > candidate
-        if 2 * left.sum() >= len(onset) and len(np.unique(unit[left])) >= MIN_UNITS_HELD:
-            distance = abs(float(onset[left].mean()) - candidate - lead)
-            if distance < best:
-                best, epoch = distance, candidate
-    return epoch
+            views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
+        cut = f"of {len(collapsed)} runs with an onset, only the latest {MOST_RUNS} take part"
+        cautions = (cut,) if len(table) < len(collapsed) else ()
+        yield _Pair(table=table, views=views, group=group, base=base, level=asked.level, cautions=cautions)
 
 
 def corrected_forecasts(results: list[Result]) -> list[Result]:

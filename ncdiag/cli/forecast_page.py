@@ -50,9 +50,11 @@ def _block(label: str, values: Sequence[Values]) -> str:
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
     first = [value for value in values if value["held_out"] == kinds[0]]
     lines = [label, paragraph(f"In short: {_reading(first)}", indent="  "), paragraph(_norm(first), indent="  ")]
+    cautions = list(_find(first, "mae", rule="winner", primary=True)["warnings"])
+    cautions += _find(first, "skill", rule="winner", primary=True)["warnings"]
     if kinds[0] == "run":
-        few = "the runs are of fewer than 3 conditions, so this says nothing about a new condition."
-        lines.append(paragraph(f"Keep in mind: {few}", indent="  "))
+        cautions.append("the runs are of fewer than 3 conditions, so this says nothing about a new condition")
+    lines += [paragraph(f"Keep in mind: {printable(caution)}.", indent="  ") for caution in cautions]
     for kind in kinds:
         lines += _curve([value for value in values if value["held_out"] == kind], kind)
     spread = _find(first, "seed_spread", primary=True)

@@ -129,6 +129,13 @@ def test_two_runs_are_too_few(make_frames, make_run):
     assert calibration_table(ask(make_frames({"a": make_run(20.0), "b": make_run(22.0)}))).empty
 
 
+def test_onsets_at_the_first_evaluation_cannot_be_forecast(make_frames, make_run):
+    runs, epochs = make_frames({str(i): make_run(1.0, step=10, epochs=100) for i in range(4)})
+    (result,) = forecast_results(Asked(runs=runs, epochs=epochs, rule=OnsetRule(rule="first")))
+    assert result.status == "too_few"
+    assert "no evaluation lies before the onsets of 3 runs" in result.warnings[0]
+
+
 def test_holm_counts_the_pairs(make_frames, noisy):
     twice = {**noisy, **{f"{name}-c": {**run, "dataset": "cifar10"} for name, run in noisy.items()}}
     skills = [r for r in forecast_results(ask(make_frames(twice))) if r.extra.get("primary_test")]
@@ -147,3 +154,18 @@ def test_equal_onsets_leave_nothing_to_gain(make_frames, make_run):
 def test_courses_hold_what_was_measured(make_frames, make_run):
     _, epochs = make_frames({"a": make_run(20.0), "b": {"status": "pending"}})
     assert sorted(run_courses(epochs)["a"].curves) == ["feature_norm", "nc1", "train_accuracy"]
+
+
+def test_of_very_many_runs_the_latest_take_part_and_it_is_said(make_frames, noisy, monkeypatch):
+    monkeypatch.setattr("ncdiag.analysis.tournament.MOST_RUNS", 6)
+    asked = ask(make_frames(noisy))
+    (winner,) = [
+        r
+        for r in forecast_results(asked)
+        if r.extra.get("rule") == "winner"
+        and r.quantity == "mae"
+        and r.extra["primary"]
+        and r.extra["held_out"] == "run"
+    ]
+    assert winner.warnings == ("of 8 runs with an onset, only the latest 6 take part",)
+    assert set(calibration_table(asked)["run"]) == {f"run-{number}" for number in range(2, 8)}
