@@ -44,31 +44,28 @@ def main() -> None:
             make_store(path, runs=said.runs, epochs=said.epochs, pairs=said.pairs)
             print(f"{said.runs:,} runs x {said.epochs} epochs in {said.pairs} pairs: ", end="")
             print(f"{path.stat().st_size / 1e6:,.0f} MB, made in {time.perf_counter() - start:.0f} s\n")
-        print(f"{'question':<14}{'seconds':>8}{'peak MB':>9}")
+        print(f"{'question':<14}{'seconds':>8}{'of CPU':>8}{'peak MB':>9}")
         for question in said.questions.split(","):
-            seconds, peak = ask(path, question)
-            print(f"{question or '(all of them)':<14}{seconds:>8.1f}{peak:>9,.0f}", flush=True)
+            seconds, busy, peak = ask(path, question)
+            print(f"{question or '(all of them)':<14}{seconds:>8.1f}{busy:>8.1f}{peak:>9,.0f}", flush=True)
 
 
-def ask(path: Path, question: str) -> tuple[float, float]:
-    """Give the wall time of a question in seconds, and the peak memory of its process in MB."""
+def ask(path: Path, question: str) -> tuple[float, float, float]:
+    """Give the wall time of a question and the processor time of its process, in seconds, and its peak memory in MB."""
     words = [sys.executable, "-m", "ncdiag", "analyze", *([question] if question else []), "--format", "json"]
     code = (
         "import resource, subprocess, sys; "
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss); sys.exit(done.returncode)"
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *words, "--store", str(path)]
     start = time.perf_counter()
     child = subprocess.run(
-        [sys.executable, "-c", code, *words, "--store", str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        check=True,
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True
     )
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-    return time.perf_counter() - start, int(child.stdout) / scale
+    busy, peak = map(float, child.stdout.split())
+    return time.perf_counter() - start, busy, peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def make_store(path: Path, *, runs: int, epochs: int, pairs: int) -> None:

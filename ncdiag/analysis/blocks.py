@@ -37,7 +37,7 @@ def over_blocks(question: str, groups: Sequence[FactorGroup], level: float) -> l
             n_runs=sum(len(group.level) for group in groups),
             n_conditions=sum(len(group.levels) for group in groups),
             n_censored=sum(group.n_censored for group in groups),
-            method=f"Page's L over {len(groups)} blocks, exact, of the mean ln min(T, budget); exploratory",
+            method=f"Page's L over {len(groups)} blocks, of the mean ln min(T, budget); exploratory",
             status="not_testable" if np.isnan(p) else "ok",
             extra={
                 "levels": shared,

@@ -105,7 +105,9 @@ def list_factor_groups(onsets: pd.DataFrame, factor: str, rule: OnsetRule) -> li
     """
     known = onsets[onsets[factor].notna() & (onsets["state"] != "no_data")]
     numbers = group_numbers(known, [column for column in CONDITION_COLUMNS if column != factor])
-    groups = [known[numbers == number] for number in range(int(numbers.max(initial=-1)) + 1)]
+    values = pd.factorize(known[factor])[0]
+    of_group = np.bincount(np.unique(np.stack([numbers, values]), axis=1)[0]) if len(known) else np.empty(0)
+    groups = (known[numbers == number] for number in np.flatnonzero(of_group > 1))
     return [_group(runs, factor, rule) for runs in groups if _finished(runs)[factor].nunique() > 1]
 
 

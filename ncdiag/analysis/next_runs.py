@@ -6,6 +6,7 @@ A suggestion starts from the condition with the most runs, asks for the numbers 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -109,13 +110,17 @@ class NextRuns:
 
     def _matching(self, group: Mapping[str, Any]) -> pd.DataFrame:
         """Give the runs of a group that were left as they are."""
-        kept = np.array(
-            [pd.isna(text) or find_rescaling(text) is None for text in self._onsets["intervention"]], dtype=bool
-        )
+        kept = self._untouched.copy()
         for column, value in group.items():
             if column in self._onsets and column != "intervention":
-                kept &= np.array([plain_value(cell) == value for cell in self._onsets[column]], dtype=bool)
+                cells = self._onsets[column]
+                same = cells.isna() if value is None else (cells == value).fillna(False)
+                kept &= same.to_numpy(dtype=bool)
         return self._onsets[kept]
+
+    @cached_property
+    def _untouched(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        return np.array([find_rescaling(text) is None for text in self._onsets["intervention"]], dtype=bool)
 
     def _sweep(self, base: RunSpec, said: dict[str, Any], axes: Axes) -> str:
         sha256 = base.data.sha256

@@ -177,10 +177,13 @@ def line_slope(x: FloatArray, y: FloatArray, level: float) -> Interval:
 
 
 def page_trend(blocks: FloatArray) -> tuple[float, float]:
-    """Give Page's L and its exact p for a rise over the columns of blocks [b, k]; NaN for one block or two columns."""
+    """Give Page's L and its p for a rise over the columns of blocks [b, k]; NaN for one block or two columns.
+
+    The p is exact up to 12 blocks of 8 columns, and that of the normal approximation beyond.
+    """
     if blocks.shape[0] < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any() or is_constant(blocks.reshape(-1)):
         return math.nan, math.nan
-    found = stats.page_trend_test(blocks, method="exact")
+    found = stats.page_trend_test(blocks, method="auto")
     return float(found.statistic), float(found.pvalue)
 
 
