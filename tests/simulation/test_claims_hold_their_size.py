@@ -74,7 +74,7 @@ def test_a_cv_of_eight_percent_is_seldom_shown_to_be_below(seeds: int, share: fl
 
 @pytest.mark.parametrize("n", [4, 5, 6, 10])
 def test_equal_variances_are_seldom_told_apart(n: int):
-    """Pitman and Morgan's test, whose p from ranks is discrete: it may be smaller than its nominal size, or a bit larger.
+    """Pitman and Morgan's test, whose p from ranks is discrete, so that its size is not quite the nominal one.
 
     STATISTICS Q6 measured .03 to .08.
     """
