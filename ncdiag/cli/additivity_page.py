@@ -111,7 +111,20 @@ def _tests(named: Mapping[str, Values]) -> list[str]:
         f"differ in spread. {_permuted(named['interaction_raw'])}"
         "share: of the variation that is not rows or columns, the part due to the interaction, with its 90% interval."
     )
-    return [*layout(rows, right=[place > 0 for place in range(len(rows[0]))]), paragraph(legend, indent="    ")]
+    table = [*layout(rows, right=[place > 0 for place in range(len(rows[0]))]), paragraph(legend, indent="    ")]
+    return table + _any_shape(named)
+
+
+def _any_shape(named: Mapping[str, Values]) -> list[str]:
+    """Say what Boik's test finds, where there is one value per cell and Tukey's sees products only."""
+    ps = [named[quantity].get("p_boik") for quantity in _SCALES]
+    if ps[0] is None:
+        return []
+    text = (
+        "These p are Tukey's, which sees only an interaction that is a product of rows and columns. Boik's test sees "
+        f"others, too: p {_p(ps[0])} on the norms, {_p(ps[1])} on their logs (exploratory)."
+    )
+    return [paragraph(text, indent="    ")]
 
 
 def _permuted(test: Values) -> str:
