@@ -50,7 +50,7 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
             ours=f"x{changes[0]:.2f}, x{changes[1]:.2f}" if changes else "-",
             source=result,
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
-            holds=f"the onset turns at depth {turn}, beyond noise on both sides",
+            holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
             blocked=result.extra.get("blocked", ()),
             corrected=True,
         )

@@ -29,6 +29,12 @@ WARP = {
     ("B", "M"): [42, 26, 19, 16, 39, 28, 21, 39, 29],
     ("B", "H"): [20, 21, 24, 17, 13, 15, 15, 16, 28],
 }
+# Head circumferences of three fetuses by four observers (Altman 1991, table 12.6).
+HEADS = [
+    [(14.3, 14.0, 14.8), (13.6, 13.6, 13.8), (13.9, 13.7, 13.8), (13.8, 14.7, 13.9)],
+    [(19.7, 19.9, 19.8), (19.8, 19.3, 19.8), (19.5, 19.8, 19.5), (19.8, 19.6, 19.8)],
+    [(13.0, 12.6, 12.9), (12.4, 12.8, 12.5), (12.8, 12.7, 12.5), (13.0, 12.9, 13.8)],
+]
 
 
 def flat(cells):
@@ -59,6 +65,14 @@ def test_published_interactions(cells, scale, statistic, df2, p):
     assert (found.df1, found.df2) == (2, df2)
     assert found.statistic == pytest.approx(statistic, abs=1e-6)
     assert found.p == pytest.approx(p, abs=1e-6)
+
+
+def test_the_heads_of_altman():
+    found = estimate_interaction(*table(HEADS))
+    assert (found.df1, found.df2) == (6, 24)
+    assert (found.statistic, found.p) == pytest.approx((1.222222, 0.329551), abs=1e-6)
+    assert (found.ss, found.ss_error) == pytest.approx((0.562222, 1.84), abs=1e-6)
+    assert found.eta2p.estimate == pytest.approx(0.234043, abs=1e-6)
 
 
 def test_the_published_effect_sizes():
