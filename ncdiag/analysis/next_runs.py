@@ -189,7 +189,7 @@ def _usual(factor: str, base: RunSpec) -> Sequence[Any]:
 
 
 def _from_zero(count: int) -> list[float]:
-    return [10.0 ** (place - count - 1) for place in range(count)]
+    return [10.0 ** (place - count // 2 - 4) for place in range(count)]
 
 
 def _listed(values: Sequence[Any]) -> str:

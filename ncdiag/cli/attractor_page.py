@@ -69,7 +69,7 @@ def _block(label: str, values: Sequence[Values]) -> str:
     lines += _table(at_end)
     lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value))]
     lines += [paragraph(text, indent="  ") for text in _more_pairs(at_end, verdict["verdict"])]
-    shown = [value for value in values if value["quantity"] != "log_ratio_at_onset"]
+    shown = [value for value in values if value["quantity"] not in ("log_ratio_at_onset", "onset_order")]
     cautions = dict.fromkeys(caution for value in shown for caution in value["warnings"])
     if cautions:
         lines.append("  Keep in mind:")
@@ -111,6 +111,12 @@ def _ratio(log: float) -> str:
 def _sentence(value: Values) -> str:
     """Say what a half-life, the drift or the distance from fn* shows."""
     quantity = value["quantity"]
+    if quantity == "onset_order" and value["p"] is not None:
+        return (
+            f"The onset comes {value['ratio']:.3g} times as late after scaling up as after scaling down, in "
+            f"{value['n_pairs']} pairs; that it comes later is {'' if value['p'] < 0.05 else 'not '}shown "
+            f"(p = {p_text(value['p'])}). It would if collapse waited for fn to fall to a value."
+        )
     if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):
         return ""
     if quantity == "half_life":

@@ -26,6 +26,8 @@ def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule
     own = [result.to_dict() for result in results if result.question == question]
     groups: dict[str, list[Values]] = {}
     for result in own:
+        if result["quantity"] == "trend_over_blocks":
+            continue
         groups.setdefault(str(result["group"]), []).append(result)
     shown = list(groups.values())[:_MAX_GROUPS]
     varying = _varying([group[0]["group"] for group in shown])
@@ -33,7 +35,19 @@ def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule
     parts += [_block(group, question, varying, level) for group in shown]
     if len(groups) > _MAX_GROUPS:
         parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
+    parts += [paragraph(text) for result in own if (text := _over_blocks(result))]
     return "\n\n".join([*parts, paragraph(_family(own))])
+
+
+def _over_blocks(result: Values) -> str:
+    """Say what the groups show together: whether they rank the values alike."""
+    if result["quantity"] != "trend_over_blocks" or result["p"] is None:
+        return ""
+    values = _listed(result["levels"])
+    return (
+        f"All {result['n_blocks']} groups together, each ranking the values {values}: the larger the value, the "
+        f"{result['direction']} the onset, p {_p(result['p'])} (Page's test, exploratory)."
+    )
 
 
 def _block(group: Sequence[Values], question: str, varying: Sequence[str], level: float) -> str:
@@ -211,7 +225,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(
             f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {few} of {of_high} runs collapsed "
             f"within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} {many} of {of_reference}; "
-            f"{_p_text(high)}.{_edge(high['edge'])}"
+            f"{_p_text(high)}.{_edge(high['edge'])}{_when(high)}"
         )
     if valley["p"] is None:
         lines.append(f"(c) a fastest range between: {_not_tested(valley)}")
@@ -241,6 +255,13 @@ def _edge(edge: Sequence[Any]) -> str:
     if last is None or first is None:
         return ""
     return f" The edge lies between {table_cell(last)} and {table_cell(first)}: the grid says no more."
+
+
+def _when(high: Values) -> str:
+    """Say whether the two values differ in when their runs collapsed, too."""
+    if high.get("p_logrank") is None:
+        return ""
+    return f" That they differ in when runs collapse (logrank, exploratory): p {_p(high['p_logrank'])}."
 
 
 def _shown(result: Values) -> str:

@@ -182,3 +182,31 @@ def test_runs_that_end_at_different_epochs_are_compared_where_the_shorter_ends_a
     assert "in 1 of 5 pairs up and control end at different epochs" in up.warnings[0]
     assert (between.extra["n_ends_apart"], between.warnings) == (0, ())
     assert pick(found, "log_ratio_at_onset", "up_control").extra["n_ends_apart"] == 0
+
+
+LATER = (1.3, 1.1, 1.25, 1.15, 1.4)
+
+
+def test_the_order_of_the_onsets_is_a_paired_test_of_up_and_down(make_frames, make_run):
+    """Oracle: the one-sided paired t-test; the onset of `make_run` is at rate ln 100."""
+    runs = experiment(make_run, BACK)
+    for seed, factor in enumerate(LATER):
+        rate = (15.0 + seed / 10) * factor
+        runs[f"u{seed}"]["nc1"] = np.exp(-np.array(runs[f"u{seed}"]["epoch"]) / rate).tolist()
+    order = pick(attractor(make_frames(runs)), "onset_order")
+    expected = stats.ttest_1samp(np.log(LATER), 0, alternative="greater")
+    assert order.p == pytest.approx(expected.pvalue, rel=1e-6)
+    assert order.estimate == pytest.approx(np.log(LATER).mean())
+    assert order.extra["n_pairs"] == 5
+    for seed in range(5):
+        runs[f"u{seed}"], runs[f"d{seed}"] = (
+            {**runs[f"u{seed}"], "nc1": runs[f"d{seed}"]["nc1"]},
+            {**runs[f"d{seed}"], "nc1": runs[f"u{seed}"]["nc1"]},
+        )
+    assert pick(attractor(make_frames(runs)), "onset_order").p == pytest.approx(1 - expected.pvalue, rel=1e-6)
+
+
+def test_onsets_at_one_epoch_have_no_order(make_frames, make_run):
+    order = pick(attractor(make_frames(experiment(make_run, BACK))), "onset_order")
+    assert order.status == "zero_variance"
+    assert math.isnan(order.p)

@@ -1,0 +1,72 @@
+import pytest
+
+from ncdiag.analysis.next_runs import NextRuns
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.onset import OnsetRule
+
+PAIR = {"arch": "mlp", "dataset": "mnist"}
+
+
+def suggest(make_frames, runs):
+    return NextRuns(onset_table(*make_frames(runs), OnsetRule()), {})
+
+
+def of(make_run, decays, seeds, **about):
+    return {f"{d}-{s}": make_run(weight_decay=d, seed=s, **about) for d in decays for s in range(seeds)}
+
+
+@pytest.mark.parametrize(
+    ("decays", "seeds", "wanted", "varied"),
+    [
+        ([1e-4], 3, 3, "5e-05,0.0001,0.0002 --seed 0:5"),
+        ([1e-4], 5, 3, "5e-05,0.0001,0.0002 --seed 0:10"),
+        ([1e-4, 2e-4, 4e-4], 3, 3, "2.5e-05,5e-05,0.0001,0.0002,0.0004 --seed 0:5"),
+        ([1e-4], 3, 5, "2.5e-05,5e-05,0.0001,0.0002,0.0004 --seed 0:5"),
+        ([0.0], 3, 3, "1e-05,0.0001,0.001 --seed 0:5"),
+    ],
+)
+def test_more_conditions_and_seeds_about_what_is_there(make_frames, make_run, decays, seeds, wanted, varied):
+    command = suggest(make_frames, of(make_run, decays, seeds)).conditions(PAIR, wanted)
+    assert command == f"ncdiag sweep --arch mlp --dataset mnist --weight-decay {varied}"
+
+
+def test_the_condition_with_the_most_runs_is_the_pattern(make_frames, make_run):
+    runs = {**of(make_run, [3e-4], 2, depth=7), **of(make_run, [1e-4], 1)}
+    assert "--depth 7 " in suggest(make_frames, runs).conditions(PAIR)
+
+
+def test_values_that_are_there_are_kept_and_the_usual_ones_added(make_frames, make_run):
+    runs = {f"{w}-{s}": make_run(width=w, seed=s) for w in (100, 512) for s in range(2)}
+    assert suggest(make_frames, runs).levels("width", {}).endswith("--width 25,50,100,200,512 --seed 0:5")
+    many = {f"{d}-{s}": make_run(depth=d, seed=s) for d in (2, 3, 5, 9) for s in range(5)}
+    assert suggest(make_frames, many).levels("depth", {}).endswith("--depth 2,3,5,9 --seed 0:10")
+
+
+def test_an_intervention_comes_before_the_onset(make_frames, make_run):
+    late = suggest(make_frames, of(make_run, [1e-4], 2, phases="ce:40,mse:400"))
+    assert "--scale-features none,0.3@40,3@40 --seed 0:5" in late.intervention(PAIR)
+    early = suggest(make_frames, of(make_run, [1e-4], 2))  # onset at 92, the phase ends at 200
+    assert "--scale-features none,0.3@46,3@46" in early.intervention(PAIR)
+
+
+def test_a_set_of_branches_is_continued_as_it_was(make_frames, make_run):
+    group = {**PAIR, "epoch": 20, "head": "compensated", "up": 2.0, "down": 0.5}
+    command = suggest(make_frames, of(make_run, [1e-4], 2)).intervention(group)
+    assert "--scale-features none,0.5@20,2@20" in command
+    assert command.endswith("--compensate-head")
+
+
+def test_features_that_no_single_layer_scales_get_no_intervention(make_frames, make_run):
+    runs = of(make_run, [1e-3], 2, arch="resnet20", depth=20, width=1)
+    assert suggest(make_frames, runs).intervention({"arch": "resnet20", "dataset": "mnist"}) == ""
+
+
+def test_a_grid_has_two_of_each(make_frames, make_run):
+    assert suggest(make_frames, of(make_run, [1e-4], 2)).grid() == (
+        "ncdiag sweep --arch mlp,resnet20 --dataset mnist,cifar10 --seed 0:3"
+    )
+
+
+@pytest.mark.parametrize("phases", ["ce:200,mse", "ce:200,mse:400", None])
+def test_phases_without_their_epochs_are_the_usual_ones(make_frames, make_run, phases):
+    assert "--phase" not in suggest(make_frames, of(make_run, [1e-4], 2, phases=phases)).conditions(PAIR)
