@@ -1,0 +1,86 @@
+"""What `store check` finds beyond what the database itself guards: each promise broken on purpose."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.spec import PhaseSpec
+from ncdiag.store.epochs import append_epochs
+from ncdiag.store.imports import import_runs
+from ncdiag.store.maintenance import check_store
+from ncdiag.store.runs import finish_run
+
+
+@pytest.fixture
+def whole(store, url, running, owner, record):
+    """A run of sixty epochs that is done, and an imported one whose epochs are ten apart."""
+    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 61)], owner=owner)
+    finish_run(store, running.id, owner=owner, status="done")
+    epochs = tuple(EpochRecord(epoch=10 * n) for n in (1, 2, 3))
+    import_runs(store, [ImportedRun(name="foreign", config={"arch": "mlp"}, epochs=epochs, source="a.csv")])
+    return url
+
+
+def test_what_ncdiag_has_written_is_sound(whole):
+    assert check_store(whole) == []
+
+
+BROKEN = [
+    ("DELETE FROM epochs WHERE run_id = 1 AND epoch IN (7, 9)", ["run-1 lacks the epochs 7, 9"]),
+    (
+        "DELETE FROM epochs WHERE run_id = 1 AND epoch BETWEEN 11 AND 20",
+        ["run-1 lacks the epochs 11, 12, 13, 14, 15 and 5 more"],
+    ),
+    ("DELETE FROM epochs WHERE run_id = 2 AND epoch = 30", ["foreign says that it has 30 epochs, but its last row is"]),
+    (
+        "UPDATE runs SET epochs_done = 59 WHERE id = 1",
+        ["run-1 says that it has 59 epochs, but its last row is epoch 60"],
+    ),
+    (
+        "UPDATE runs SET config = replace(config, '32', '33') WHERE id = 1",
+        ["run-1 has a configuration that is not the"],
+    ),
+    ("UPDATE runs SET config = '{}' WHERE id = 1", ["run-1 has a configuration that cannot be read"]),
+    ("UPDATE runs SET data = '{' WHERE id = 1", ["run-1 has a data that is no JSON"]),
+    (
+        "UPDATE epochs SET nc1 = 'x' WHERE run_id = 1 AND epoch = 3",
+        ["run-1 has something at epoch 3 that is no number"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("statement", "expected"), BROKEN, ids=lambda value: str(value)[:40])
+def test_a_broken_promise_is_found(whole, statement, expected):
+    with closing(sqlite3.connect(whole)) as connection:
+        assert connection.execute(statement).rowcount > 0
+        connection.commit()
+    found = check_store(whole)
+    assert len([line for line in found if line.startswith(expected[0])]) == 1, found
+
+
+def test_a_run_that_is_done_too_early_is_found_unless_it_says_why(store, url, running, owner, record):
+    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 11)], owner=owner)
+    finish_run(store, running.id, owner=owner, status="done")
+    assert check_store(url) == ["run-1 is done after 10 of 60 epochs, without a reason"]
+    with closing(sqlite3.connect(url)) as connection:
+        connection.execute("UPDATE runs SET reason = 'stopped at onset'")
+        connection.commit()
+    assert check_store(url) == []
+
+
+def test_epochs_that_were_never_due_are_no_gap(store, url, make_spec, owner, record):
+    from dataclasses import replace
+
+    from ncdiag.store.leases import hold_lease
+    from ncdiag.store.runs import add_run, claim_run
+
+    spec = replace(make_spec(), eval_every=4, phases=(PhaseSpec(loss="ce", epochs=6), PhaseSpec(loss="mse", epochs=6)))
+    run, _ = add_run(store, spec)
+    with hold_lease(store, run.id, owner):
+        claim_run(store, run.id, owner=owner, device="cpu", environment={})
+        append_epochs(store, [(run.id, record(epoch)) for epoch in (4, 6, 8, 12)], owner=owner)
+        assert check_store(url) == []
+        finish_run(store, run.id, owner=owner, status="done")
+    assert check_store(url) == []
