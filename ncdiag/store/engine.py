@@ -8,6 +8,7 @@ from ncdiag.errors import StoreError
 from ncdiag.store import migrate, schema
 from ncdiag.store.faults import MissingStoreError
 from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
+from ncdiag.store.mounts import find_network_type
 
 __all__ = ["Store", "open_store"]
 
@@ -30,10 +31,20 @@ def open_store(
         if revision != schema.REVISION:
             if not write:
                 raise migrate.stale_error(store.label, revision)
-            store = replace(store, notes=migrate.upgrade(store))
+            store = replace(store, notes=migrate.upgrade(store) + _cautions(store, new=revision is None))
         yield store
     finally:
         store.engine.dispose()
+
+
+def _cautions(store: Store, *, new: bool) -> tuple[str, ...]:
+    kind = find_network_type(store.path) if new and store.path else None
+    if kind is None:
+        return ()
+    return (
+        f"the store {store.label} is on a network file system ({kind}), whose locks may fail. Use it from one machine "
+        "at a time, or give a PostgreSQL server with --store postgresql+psycopg://user@host/name",
+    )
 
 
 def _check_place(store: Store, *, create: bool) -> None:

@@ -16,6 +16,7 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
+from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
 
 _FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
@@ -104,11 +105,14 @@ def _take_children(ours: Connection, theirs: Connection, there: int, here: int) 
 
 
 def _copy_folder(there: Path, here: Path) -> None:
-    """Copy the checkpoints of a run in place of those that are here; the lock stays where it is."""
-    checkpoints = [file for file in there.glob("*.pt") if file.is_file()] if there.is_dir() else []
-    if checkpoints:
+    """Copy the checkpoints of a run in place of those that are here, and its epochs that wait to be stored.
+
+    The lock stays where it is.
+    """
+    kept = [file for pattern in ("*.pt", PENDING) for file in there.glob(pattern)]
+    if kept:
         here.mkdir(parents=True, exist_ok=True)
-        for old in here.glob("*.pt"):
+        for old in [*here.glob("*.pt"), *here.glob(PENDING)]:
             old.unlink()
-        for file in checkpoints:
+        for file in kept:
             shutil.copyfile(file, here / file.name)

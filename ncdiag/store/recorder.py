@@ -25,6 +25,7 @@ from ncdiag.store.rows import measured_columns, measured_values
 
 Measured = EpochRecord | InterventionRecord
 
+PENDING = "pending.jsonl"
 SECONDS_BETWEEN_TRIES = 10.0
 HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
 _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
@@ -32,7 +33,7 @@ _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": Inter
 
 def pending_path(store: Store, run_id: int) -> Path:
     """Give the file of what was measured and could not be stored yet; there is none while nothing waits."""
-    return store.run_folder(run_id) / "pending.jsonl"
+    return store.run_folder(run_id) / PENDING
 
 
 def list_pending(store: Store, run: Run) -> list[Measured]:

@@ -147,3 +147,22 @@ def test_the_death_of_a_process_is_seen_at_once(start: Start, tmp_path: Path, cl
     process.wait()
     listed = cli("runs", "ls", "--store", tmp_path / "ncdiag.db")
     assert "lost" in listed.out
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_fails_its_point_and_no_other(start: Start, tmp_path: Path, cli: Cli) -> None:
+    """As the kernel does it to the largest process when memory is short."""
+    points = ["sweep", *SHORT, "--seed", "0:4", "--jobs", "2"]
+    process = start(*points)
+    assert wait_until(lambda: sum(run.status is RunStatus.RUNNING for run in stored(tmp_path)) == 2)
+    with closing(sqlite3.connect(tmp_path / "ncdiag.db")) as connection:
+        name, pid = connection.execute("SELECT name, pid FROM runs WHERE status = 'running' LIMIT 1").fetchone()
+    os.kill(pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=400)
+    assert process.returncode == 5
+    assert f"{name}: its process ended with code -9; is there enough memory?" in said
+    stands = {run.name: run.status for run in stored(tmp_path)}
+    assert stands.pop(name) is RunStatus.LOST
+    assert set(stands.values()) == {RunStatus.DONE}
+    assert cli(*points[:-1], "1", "--store", tmp_path / "ncdiag.db").code == 0
+    assert {(run.status, run.epochs_done) for run in stored(tmp_path)} == {(RunStatus.DONE, 300)}

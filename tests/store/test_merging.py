@@ -82,10 +82,12 @@ def test_a_run_of_a_dead_process_comes_in_as_interrupted_with_its_checkpoints(st
     there = put(other, make_spec(), record, 3, status=RunStatus.RUNNING)
     other.run_folder(there.id).mkdir(parents=True, exist_ok=True)
     (other.run_folder(there.id) / "epoch-000003.pt").write_bytes(b"state")
+    (other.run_folder(there.id) / "pending.jsonl").write_bytes(b"epochs")
     merge_store(store, other)
     run = get_run(store, "run-1")
     assert run.status is RunStatus.INTERRUPTED
     assert (store.run_folder(run.id) / "epoch-000003.pt").read_bytes() == b"state"
+    assert (store.run_folder(run.id) / "pending.jsonl").read_bytes() == b"epochs"
 
 
 def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):
