@@ -1,7 +1,11 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from clihelp import Cli
+from small import small_spec
+
+from ncdiag.domain.spec import PhaseSpec, canonical_json
 
 
 def test_path_prints_where_the_store_is(cli: Cli, store: Path):
@@ -83,3 +87,31 @@ def test_merge_refuses_the_store_itself_and_one_that_is_not_there(cli: Cli, stor
     missing = cli("store", "merge", "gone.db")
     assert missing.code == 3
     assert "no store at gone.db" in missing.err
+
+
+def test_repair_makes_a_new_store_and_says_what_was_saved(store: Path, cli: Cli):
+    before = store.read_bytes()
+    answer = cli("store", "repair", store, "-o", "saved.db")
+    assert (answer.code, answer.out) == (0, "saved.db\n")
+    assert answer.err == f"ncdiag: note: 5 runs and 68 epochs saved from {store}, which is unchanged\n"
+    assert store.read_bytes() == before
+    assert cli("export", "--store", "saved.db").out == cli("export").out
+
+
+def test_repair_says_what_is_missing(store: Path, cli: Cli):
+    spec = small_spec(phases=(PhaseSpec.parse("ce:150"),), eval_every=10)
+    with closing(sqlite3.connect(store)) as connection:
+        config = canonical_json(spec.to_dict())
+        connection.execute("UPDATE runs SET origin = 'trained', config = ? WHERE id = 1", (config,))
+        connection.execute("DELETE FROM epochs WHERE run_id = 1 AND epoch = 20")
+        connection.commit()
+    answer = cli("store", "repair", store, "-o", "saved.db")
+    assert answer.code == 0
+    assert "warning: 1 run lacks up to 1 epoch: deep-0; the command that trained them fills the gaps" in answer.err
+
+
+def test_repair_of_a_healthy_name_overwrites_nothing(store: Path, cli: Cli):
+    for target, code in ((store, 3), ("a/saved.db", 3)):
+        assert cli("store", "repair", store, "-o", target).code == code
+    assert cli("store", "repair", "missing.db", "-o", "saved.db").code == 3
+    assert cli("store", "repair", store).code == 2
