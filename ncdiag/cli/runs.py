@@ -85,7 +85,7 @@ def list_(
     empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
     emit(kept, form, name="runs", columns=columns, empty=empty)
     if more:
-        note(f"these are the newest {len(kept)} runs; --limit 0 lists all, and --where narrows")
+        note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")
 
 
 def _newest_that_fit(

@@ -93,7 +93,7 @@ def test_ls_says_that_there_are_more_and_how_to_see_them(stores: dict[int, Path]
     answer = cli("runs", "ls", "--store", stores[SMALL])
     names = [line.split()[0] for line in answer.out.splitlines()[1:]]
     assert names == [f"run-{number}" for number in range(301, 401)]
-    assert answer.err == "ncdiag: note: these are the newest 100 runs; --limit 0 lists all, and --where narrows\n"
+    assert answer.err == "ncdiag: note: only the newest 100 are shown; --limit 0 lists all, and --where narrows\n"
     everything = cli("runs", "ls", "--limit", "0", "--store", stores[SMALL])
     assert (len(everything.out.splitlines()), everything.err) == (SMALL + 1, "")
     assert len(cli("runs", "ls", "--format", "csv", "--store", stores[LARGE]).out.splitlines()) == LARGE + 1
