@@ -67,7 +67,7 @@ def plot(
             metavar="KIND",
             show_default=False,
             autocompletion=complete_choices(*KINDS),
-            help=f"What to draw: {', '.join(KINDS)}.",
+            help="What to draw: one of the kinds below.",
         ),
     ],
     output: Annotated[
@@ -99,10 +99,15 @@ def plot(
 ) -> None:
     """Draw a figure: PNG, SVG or PDF, for a column, a page or a slide.
 
-    trajectory: feature norm, NC1 to NC4 and accuracy over the epochs. A curve
-    is a run, a colour a condition. Phases are shaded, onsets marked with the
-    interval that they lie in; where all runs are of one pair (--by), a band
-    shows fn* with its confidence interval.
+    trajectory: feature norm, NC1 to NC4, accuracy and loss over the epochs, with phases, onsets and fn*.
+
+    phase-portrait: feature norm against NC1 through time, a curve a run. threshold: fn* by pair, beside the norm at one
+    fixed epoch. lead: what a forecast by fn costs the earlier it is made, beside others. calibration: forecasts with
+    their intervals against what happened.
+
+    grid: fn* of two factors (--by), and whether they multiply. attractor: rescaled runs over their controls. depth,
+    width, activation, weight-decay: onset, share that collapsed and fn*. claims: published figures and those of these
+    runs.
     """
     check_choice("figure", kind, KINDS)
     output = output or f"{kind}.png"
@@ -119,8 +124,6 @@ def plot(
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
-    if kind not in FIGURES:
-        raise SpecError(f"the figure {kind} is not available yet; there is {', '.join(FIGURES)}")
     chosen, wanted = FIGURES[kind], onset_rule(metric, eps, patience, rule, phase)
     with open_store(store) as opened:
         runs = selected_runs(opened, run, where)

@@ -9,8 +9,11 @@ from matplotlib.figure import Figure
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.plotting.attractors import attractor_table, draw_attractor
+from ncdiag.plotting.calibrations import draw_calibration, forecast_table
+from ncdiag.plotting.claims import claims_table, draw_claims
 from ncdiag.plotting.grids import draw_grid, grid_table
 from ncdiag.plotting.layout import Sheet
+from ncdiag.plotting.lead_curves import draw_leads, lead_table
 from ncdiag.plotting.portrait import draw_portrait, portrait_table
 from ncdiag.plotting.regularities import draw_regularity, regularity_table
 from ncdiag.plotting.thresholds import draw_thresholds, threshold_table
@@ -37,6 +40,8 @@ FIGURES: dict[str, Kind] = {
         shows="Feature norm against NC1 through training", table=portrait_table, draw=draw_portrait, repeats=True
     ),
     "threshold": Kind(shows="Feature norm at onset by pair", table=threshold_table, draw=draw_thresholds),
+    "lead": Kind(shows="Error of forecasts against their lead", table=lead_table, draw=draw_leads),
+    "calibration": Kind(shows="Forecasts of the onset, and the onset", table=forecast_table, draw=draw_calibration),
     "grid": Kind(shows="Feature norm at onset in a grid", table=grid_table, draw=draw_grid),
     "attractor": Kind(
         shows="Feature norm of rescaled runs over their controls", table=attractor_table, draw=draw_attractor
@@ -49,4 +54,5 @@ FIGURES: dict[str, Kind] = {
         )
         for factor in ("depth", "width", "activation", "weight_decay")
     },
+    "claims": Kind(shows="Published figures and those of these runs", table=claims_table, draw=draw_claims),
 }

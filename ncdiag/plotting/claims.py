@@ -1,0 +1,206 @@
+"""The claims of the paper, one strip each: the published figure, ours with its interval, and the verdict."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.claims import CLAIMS
+from ncdiag.analysis.survey import Survey
+from ncdiag.domain.result import Result
+from ncdiag.plotting.axes import draw_interval, log_axis, plain_axis
+from ncdiag.plotting.conditions import label_pair
+from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, wrap
+from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
+
+_MOST_GROUPS = 6
+# Mark and colour of each verdict; what is shown is filled.
+_LOOKS = {
+    "supported": ("o", PALETTE[2], True),
+    "refuted": ("X", PALETTE[1], True),
+    "inconclusive": ("D", PALETTE[0], False),
+    "not testable": ("s", FAINT, False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What the figure of a claim is, in the units it is drawn in, and where the published one lies among them.
+
+    `published` is the published figure, or the bound on it; `ratio` says that it is a factor, drawn on logarithms.
+    """
+
+    quantity: str
+    published: float
+    drawn: Callable[[float], float]
+    ratio: bool = False
+
+
+def _same(value: float) -> float:
+    return value
+
+
+def _percent(value: float) -> float:
+    return 100 * value
+
+
+# From the abstract of arXiv 2604.00230: 8 % for claim 1 and, as the margin of "the same", for 2; an error of 24 epochs;
+# fn* +458 % on MNIST against +68 % on CIFAR-10, which is a ratio of 5.58 / 1.68. A factor of 1 is no effect.
+MEASURES = {
+    "1": Measure(quantity="CV of fn*, %", published=8, drawn=_percent),
+    "2": Measure(quantity="largest deviation of a condition, %", published=8, drawn=lambda x: 100 * math.expm1(x)),
+    "3": Measure(quantity="MAE of the forecast, epochs", published=24, drawn=_same),
+    "4": Measure(quantity="scaled up / scaled down", published=1, drawn=math.exp, ratio=True),
+    "5": Measure(quantity="ratio of ratios", published=5.58 / 1.68, drawn=_same, ratio=True),
+    "6a": Measure(quantity="change about the turn, ratio", published=1, drawn=_same, ratio=True),
+    "6b": Measure(quantity="largest / smallest onset", published=1, drawn=_same, ratio=True),
+    "6c": Measure(quantity="onset at the smallest / fastest", published=1, drawn=_same, ratio=True),
+    "6d": Measure(quantity="onset earlier per doubling, %", published=0, drawn=_percent),
+}
+
+
+def claims_table(asked: Asked) -> pd.DataFrame:
+    """Give the table behind the figure: a row per claim and group of runs that bears on it.
+
+    `published` is the published figure as text and `published_value` as a number in the units of `quantity`, in which
+    `estimate`, `lo` and `hi` are too; `verdict` and `reason` are those of `ncdiag analyze claims`, `overall` the
+    verdict on the claim over all of its groups.
+    """
+    survey = Survey(
+        runs=asked.runs,
+        read=lambda ids, columns: asked.epochs.loc[asked.epochs["run_id"].isin(ids), list(columns)],
+        rule=asked.rule,
+        by=asked.by,
+        level=asked.level,
+        questions=("claims",),
+    )
+    results = survey.results["claims"]
+    rows = []
+    for claim in CLAIMS:
+        own = [result for result in results if result.quantity == f"claim_{claim.number}"]
+        groups = own[1:] or own  # the first of several puts them together
+        for result, name in zip(groups, _names([result.group for result in groups]), strict=True):
+            rows.append({"claim": claim.number, "says": claim.short, "group": name, **_row(claim.number, result)})
+            rows[-1]["overall"] = own[0].extra["verdict"]
+    return pd.DataFrame(rows)
+
+
+def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name groups by what they differ in, one alone not at all."""
+    columns = list(dict.fromkeys(column for group in groups for column in group))
+    varying = [column for column in columns if len({str(group.get(column)) for group in groups}) > 1]
+    return [label_pair({column: group.get(column) for column in varying}) for group in groups]
+
+
+def _row(number: str, result: Result) -> dict[str, Any]:
+    measure = MEASURES[number]
+    figures = {name: getattr(result, name) for name in ("estimate", "lo", "hi")}
+    return {
+        "published": result.extra["published"],
+        "ours": result.extra["ours"],
+        "quantity": measure.quantity,
+        "published_value": measure.published,
+        **{name: value if math.isnan(value) else measure.drawn(value) for name, value in figures.items()},
+        "level": result.level,
+        "n_runs": result.n_runs,
+        "verdict": result.extra["verdict"],
+        "reason": result.extra["reason"],
+    }
+
+
+def draw_claims(table: pd.DataFrame, sheet: Sheet) -> Figure:
+    """Draw the table of `claims_table`: a strip per claim, in its own units, and a line in it per group of runs."""
+    page, points = sheet.page, sheet.page.points
+    strips = [rows for _, rows in table.groupby("claim", sort=False)]
+    across = {"column": 1, "page": 2, "slide": 3}[sheet.width]
+    down = math.ceil(len(strips) / across)
+    lines = [max(_count_lines(rows) for rows in strips[place * across : (place + 1) * across]) for place in range(down)]
+    high = [(7.4 + 1.5 * count) * points / 72 for count in lines]
+    with figure_style(page):
+        figure = start_figure(sheet, sum(high), _legend(table, sheet))
+        grid = figure.subplots(down, across, squeeze=False, height_ratios=[1.5 * count + 1 for count in lines])
+        for axes, rows in zip(grid.flat, strips, strict=False):
+            _draw_strip(axes, rows, page.inches / across, sheet)
+        for axes in list(grid.flat)[len(strips) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def _count_lines(rows: pd.DataFrame) -> int:
+    return min(len(rows), _MOST_GROUPS) if rows["estimate"].notna().any() else 1
+
+
+def _draw_strip(axes: Axes, rows: pd.DataFrame, inches: float, sheet: Sheet) -> None:
+    points, first = sheet.page.points, rows.iloc[0]
+    verdict = str(first["overall"])
+    shown = rows.iloc[:_MOST_GROUPS]
+    room = inches * (0.76 if any(shown["group"]) else 0.9)
+    heading = shorten(f"{first['claim']}  {first['says']}", points * 1.1, room)
+    axes.set_title(heading, pad=points * 1.8)
+    axes.text(0, 1.03, verdict, transform=axes.transAxes, va="bottom", fontsize=points * 0.95)
+    axes.texts[-1].set_color(_LOOKS[verdict][1])
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    names = [shorten(name, points * 0.9, inches * 0.2) for name in shown["group"]]
+    axes.set_yticks(range(len(shown)), names)
+    axes.tick_params(axis="y", length=0)
+    values = shown[["estimate", "lo", "hi"]].to_numpy(dtype=np.float64)
+    if np.isnan(values[:, 0]).all():
+        _say_reason(axes, str(first["reason"]), inches, sheet)
+        return
+    axes.set_xlabel(str(first["quantity"]))
+    _set_scale(axes, values, float(first["published_value"]), MEASURES[str(first["claim"])].ratio)
+    axes.axvline(first["published_value"], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), zorder=2)
+    for place, ((estimate, lo, hi), said) in enumerate(zip(values.tolist(), shown["verdict"], strict=True)):
+        marker, color, filled = _LOOKS[said]
+        draw_interval(axes, place, (lo, hi), color=color, points=points, upright=False)
+        if math.isnan(estimate):
+            axes.text(0.5, place, said, transform=axes.get_yaxis_transform(), ha="center", va="center", color=FAINT)
+            axes.texts[-1].set_fontsize(points * 0.9)
+            continue
+        (mark,) = axes.plot(estimate, place, marker, color=color, zorder=5, clip_on=False)
+        mark.set(markersize=points / 1.7, markeredgewidth=points / 9, markerfacecolor=color if filled else "white")
+
+
+def _set_scale(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], published: float, ratio: bool) -> None:
+    finite = [*values[np.isfinite(values)], published]
+    if ratio:
+        log_axis(axes.xaxis, finite, letters=30)
+        return
+    known = [*values[np.isfinite(values[:, 0]), 0], published]
+    low, high = min(finite), min(max(finite), 4 * max(known))  # a bound far out would leave the rest no room
+    margin = 0.06 * (high - low or 1)
+    axes.set_xlim(0 if low >= 0 else low - margin, high + margin)
+    plain_axis(axes.xaxis, 4)
+
+
+def _say_reason(axes: Axes, reason: str, inches: float, sheet: Sheet) -> None:
+    """Write why a claim has no figure where it would stand."""
+    points = sheet.page.points
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    lines = wrap(reason, points * 0.9, inches * 0.66)
+    text = "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1]} …"])
+    axes.text(0, 0.5, text, transform=axes.transAxes, va="center", fontsize=points * 0.9, color=FAINT)
+    axes.texts[-1].set_in_layout(False)
+
+
+def _legend(table: pd.DataFrame, sheet: Sheet) -> Sequence[Line2D]:
+    points = sheet.page.points
+    drawn = set(table.loc[np.isfinite(table["estimate"].to_numpy(dtype=np.float64)), "verdict"])
+    handles = [
+        mark_handle(marker, verdict, points, color=color, filled=filled)
+        for verdict, (marker, color, filled) in _LOOKS.items()
+        if verdict in drawn
+    ]
+    handles.append(Line2D([], [], color=INK, linewidth=points / 5, label="confidence interval"))
+    dashed = Line2D([], [], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), label="published, or no effect")
+    return [*handles, dashed]

@@ -1,0 +1,121 @@
+"""What a lead costs: the error of forecasts from an alarm of fn against how early it comes, beside other alarms."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.lead_curve import lead_curve
+from ncdiag.analysis.leads import MIN_RUNS
+from ncdiag.errors import AnalysisError
+from ncdiag.plotting.axes import plain_axis
+from ncdiag.plotting.conditions import label_pairs
+from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, panel_grid, shorten, start_figure
+from ncdiag.plotting.style import FAINT, INK, PALETTE, LineStyle, figure_style
+
+_MOST_PANELS = 9
+_FLOORS: dict[str, tuple[str, LineStyle, str]] = {
+    "median": (INK, (0, (6, 3)), "guess: median onset"),
+    "nearest": (INK, (0, (1, 1.5)), "nearest condition"),
+}
+_LEARNED = "accuracy"
+
+
+def lead_table(asked: Asked) -> pd.DataFrame:
+    """Give the table behind the figure: `lead_curve` of each pair, with whole conditions held out where it has enough.
+
+    Where it has not, single runs are held out; `held_out` says which. `lead` and `mae` are in epochs.
+    """
+    table = lead_curve(asked)
+    if table.empty:
+        collapsed = int((asked.onsets["state"] == "collapsed").sum())
+        raise AnalysisError(
+            f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.rule}); {collapsed} of all "
+            f"{len(asked.onsets)} runs have one.\n`ncdiag sweep --preset quickstart` trains nine such"
+        )
+    table.insert(0, "pair", label_pairs(table, asked.by))
+    strict = table.groupby("pair")["held_out"].transform(
+        lambda ways: "condition" if (ways == "condition").any() else "run"
+    )
+    return table[table["held_out"] == strict].reset_index(drop=True)
+
+
+def draw_leads(table: pd.DataFrame, sheet: Sheet) -> Figure:
+    """Draw the table of `lead_table`: a panel per pair, a curve per observable, a level line for what has no alarm."""
+    page = sheet.page
+    pairs = list(table["pair"].unique())[:_MOST_PANELS]
+    rows, across = panel_grid(len(pairs), {"column": 1, "page": 2, "slide": 3}[sheet.width])
+    height = min(
+        page.inches / across * 0.65, {"column": 2.2, "page": 3.2, "slide": 5.2}[sheet.width] if rows == 1 else 2.8
+    )
+    with figure_style(page):
+        figure = start_figure(sheet, rows * height, _legend(table, sheet))
+        grid = figure.subplots(rows, across, squeeze=False)
+        for axes, pair in zip(grid.flat, pairs, strict=False):
+            own = table[table["pair"] == pair]
+            what = f"{pair}: {own['held_out'].iloc[0]}s held out, {own['n'].iloc[0]} runs"
+            axes.set_title(shorten(what, page.points * 1.1, page.inches / across * 0.88))
+            _draw_pair(axes, own, sheet)
+        hide_spare(list(grid.flat)[len(pairs) :])
+        for axes in grid[:, 0]:
+            axes.set_ylabel("MAE of the forecast, epochs")
+        for axes in list(grid.flat)[max(len(pairs) - across, 0) : len(pairs)]:
+            axes.set_xlabel("mean lead of the alarm, epochs")
+    return figure
+
+
+def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
+    points, metric = sheet.page.points, sheet.rule.metric
+    levels = own[own["multiple"].notna()]
+    main = own[~own["contender"].isin(set(levels["contender"]) - {"fn", metric})]
+    top = 1.25 * float(np.nanmax(main["mae"]))
+    leads = main["lead"].to_numpy(dtype=np.float64)
+    axes.set_ylim(0, top if top > 0 else 1)
+    furthest = max(float(np.nanmax(leads)), 1.0)
+    axes.set_xlim(max(min(0.0, float(np.nanmin(leads))), -0.1 * furthest), 1.05 * furthest)
+    plain_axis(axes.xaxis)
+    plain_axis(axes.yaxis)
+    for name, rows in levels.groupby("contender", sort=False):
+        color, style, width, order = _look(str(name), metric, points)
+        ordered = rows.sort_values("lead", kind="stable")
+        axes.plot(ordered["lead"], ordered["mae"], color=color, linestyle=style, linewidth=width, zorder=order)
+    for _, row in own[own["multiple"].isna()].iterrows():
+        if row["contender"] in _FLOORS:
+            color, style, _ = _FLOORS[row["contender"]]
+            axes.axhline(row["mae"], color=color, linestyle=style, linewidth=points / 10, zorder=3)
+            continue
+        marker, color = ("^", INK) if row["contender"] == _LEARNED else ("s", PALETTE[1])
+        (mark,) = axes.plot(row["lead"], row["mae"], marker, color=color, zorder=5, clip_on=False)
+        mark.set(markersize=points / 1.9, markerfacecolor="white", markeredgewidth=points / 9)
+
+
+def _look(name: str, metric: str, points: float) -> tuple[str, LineStyle, float, int]:
+    if name == "fn":
+        return PALETTE[0], "solid", points / 4.5, 4
+    if name == metric:
+        return PALETTE[1], (0, (5, 1.5)), points / 5.5, 4
+    return FAINT, "solid", points / 18, 2
+
+
+def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
+    points, metric = sheet.page.points, sheet.rule.metric
+    present = set(table["contender"])
+    levels = set(table.loc[table["multiple"].notna(), "contender"])
+    named = {"fn": "alarm of fn", metric: f"alarm of {metric}"}
+    handles = []
+    for name, said in named.items():
+        if name in levels:
+            color, style, width, _ = _look(name, metric, points)
+            handles.append(Line2D([], [], color=color, linestyle=style, linewidth=width, label=said))
+    if levels - set(named):
+        handles.append(Line2D([], [], color=FAINT, linewidth=points / 18, label="alarms of other observables"))
+    for name, (color, style, said) in _FLOORS.items():
+        if name in present:
+            handles.append(Line2D([], [], color=color, linestyle=style, linewidth=points / 10, label=said))
+    if _LEARNED in present:
+        handles.append(mark_handle("^", "train accuracy 0.999", points, filled=False))
+    if any(name.startswith(f"{metric}<") for name in present):
+        handles.append(mark_handle("s", f"{metric} below multiples of eps", points, color=PALETTE[1], filled=False))
+    return handles

@@ -1,0 +1,75 @@
+import math
+
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from ncdiag.analysis.claims import CLAIMS
+from ncdiag.plotting.claims import MEASURES, claims_table, draw_claims
+from ncdiag.plotting.layout import Sheet
+
+
+@pytest.fixture(scope="module")
+def table(make_asked, make_run):
+    """Give four seeds at three weight decays, whose norms at onset are 1, 1.1 and 1.2 times what the seed gives."""
+    runs = {
+        f"{decay}-{seed}": make_run(20.0 + seed + 3 * n, norm=(1 + 0.1 * n) * 1.05**seed, weight_decay=decay, seed=seed)
+        for n, decay in enumerate((1e-5, 1e-4, 1e-3))
+        for seed in range(4)
+    }
+    return claims_table(make_asked(runs))
+
+
+def test_every_claim_has_a_measure():
+    assert list(MEASURES) == [claim.number for claim in CLAIMS]
+
+
+def test_every_claim_has_a_row_with_its_verdict_and_its_reason(table):
+    assert table["claim"].tolist() == list(MEASURES)
+    assert set(table["verdict"]) <= {"supported", "refuted", "inconclusive", "not testable"}
+    assert table["reason"].str.len().min() > 5
+    assert table.set_index("claim").loc["1", "published"] == "CV < 8%"
+
+
+def test_figures_are_in_the_units_that_are_named(table):
+    by_claim = table.set_index("claim")
+    # The published reading of the CV would be sd / mean; ours is over conditions, so it is no less than half of that.
+    norms = pd.Series([(1 + 0.1 * n) * 1.05**seed for n in range(3) for seed in range(4)])
+    assert by_claim.loc["1", "quantity"] == "CV of fn*, %"
+    assert by_claim.loc["1", "estimate"] == pytest.approx(100 * norms.std() / norms.mean(), rel=0.15)
+    assert by_claim.loc["1", "published_value"] == 8
+    assert by_claim.loc["5", "published_value"] == pytest.approx((1 + 4.58) / (1 + 0.68))
+    assert math.isnan(by_claim.loc["6a", "estimate"])
+
+
+def strips(axes_list: list[Axes]) -> dict[str, Axes]:
+    return {axes.get_title(loc="left").split()[0]: axes for axes in axes_list if axes.get_title(loc="left")}
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_what_is_drawn_is_the_table(table, width):
+    figure = draw_claims(table, Sheet(width=width))
+    shown = strips(figure.axes)
+    assert list(shown) == list(MEASURES)
+    for _, row in table.iterrows():
+        axes = shown[row["claim"]]
+        assert axes.texts[0].get_text() == row["overall"]
+        marks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() in "oXDs"]
+        assert marks == ([] if math.isnan(row["estimate"]) else [row["estimate"]])
+        if marks:
+            assert axes.lines[0].get_xdata()[0] == row["published_value"]
+            assert axes.get_xlabel() == row["quantity"]
+        else:
+            assert axes.texts[1].get_text().split()[0] == row["reason"].split()[0]
+
+
+def test_a_claim_has_a_line_for_each_group(make_asked, make_run):
+    runs = {
+        f"{data}-{seed}": make_run(20.0 + seed, norm=1.05**seed, dataset=data, seed=seed)
+        for data in ("mnist", "cifar10")
+        for seed in range(3)
+    }
+    table = claims_table(make_asked(runs))
+    assert table.loc[table["claim"] == "1", "group"].tolist() == ["mnist", "cifar10"]
+    axes = strips(draw_claims(table, Sheet()).axes)["1"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["mnist", "cifar10"]
