@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ncdiag.domain.result import Result, plain
-from ncdiag.report.prose import Block, Caution, read_page
+from ncdiag.report.prose import Block, Caution, find_commands, read_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,8 @@ def make_section(
 ) -> Section:
     """Give a question with its answer: its results, and the page that says them, printed without wrapping.
 
-    `rule` says what an onset is; a report says it once, not in every title.
+    `rule` says what an onset is; a report says it once, not in every title. `no_image` says why there is no figure, and
+    in a second line what would help.
     """
     prose = read_page(page)
     methods: dict[str, dict[str, None]] = {}
@@ -100,11 +101,11 @@ def make_section(
         readings=prose.readings,
         blocks=prose.blocks,
         cautions=prose.cautions,
-        commands=prose.commands,
+        commands=list(dict.fromkeys([*prose.commands, *find_commands([no_image])])),
         results=[_with_more(result) for result in results],
         methods=[Method(text=text, quantities=list(quantities)) for text, quantities in methods.items()],
         images=images,
-        no_image=no_image,
+        no_image=no_image.partition("\n")[0],
     )
 
 

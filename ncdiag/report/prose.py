@@ -83,7 +83,7 @@ def read_page(page: str) -> Prose:
         readings=readings,
         blocks=_without_empty_headings(blocks),
         cautions=cautions,
-        commands=_commands([block.text for block in blocks if block.kind not in ("command", "table")]),
+        commands=find_commands([block.text for block in blocks if block.kind not in ("command", "table")]),
     )
 
 
@@ -92,7 +92,8 @@ def _as_terms(block: Block) -> Block:
     return replace(block, kind="terms") if block.kind == "table" and len(block.rows[0]) == 2 else block
 
 
-def _commands(texts: Sequence[str]) -> list[str]:
+def find_commands(texts: Sequence[str]) -> list[str]:
+    """Give the commands that texts tell their reader to type, each once."""
     return list(dict.fromkeys(found.strip() for text in texts for found in _COMMAND.findall(text)))
 
 

@@ -138,5 +138,12 @@ def test_a_section_says_what_was_found_how_and_what_to_keep_in_mind() -> None:
     assert "ncdiag analyze threshold --format json" in texts
 
 
+def test_why_there_is_no_figure_comes_with_what_would_help() -> None:
+    why = "all runs have one depth (5).\n`ncdiag sweep --depth 2,3,5 --seed 0:3` trains such runs"
+    section = make_section("depth", [], "Depth?\n\nSo ncdiag sweep --seed 0:5\n", rule="", no_image=why)
+    assert section.no_image == "all runs have one depth (5)."
+    assert section.commands == ["ncdiag sweep --seed 0:5", "ncdiag sweep --depth 2,3,5 --seed 0:3"]
+
+
 def test_the_same_report_gives_the_same_page() -> None:
     assert render_report(REPORT) == render_report(REPORT)
