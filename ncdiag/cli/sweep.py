@@ -23,8 +23,7 @@ from ncdiag.errors import SpecError, SweepFailedError
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.spec import RunSpec
-    from ncdiag.execution.local import Outcome
-    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.execution.worker import Outcome, TrainingOptions
     from ncdiag.store.engine import Store
 
 EXAMPLES = (
@@ -41,7 +40,7 @@ def sweep(
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Runs trained at a time. [default: the cores; 1 on a GPU]"),
+        typer.Option("--jobs", metavar="N", min=1, help="Processes that train. [default: the cores, or the GPUs]"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the points and train nothing.")] = False,
     device: DeviceOption = "auto",
@@ -58,8 +57,8 @@ def sweep(
     again trains only what is missing.
     """
     from ncdiag.domain.onset import OnsetRule
-    from ncdiag.execution.local import sigterm_as_exit
     from ncdiag.execution.planning import check_plan, make_plan
+    from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.runs import check_name
     from ncdiag.store.sweeps import plan_sweep
@@ -110,15 +109,14 @@ def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
 
 def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int | None) -> "list[Outcome]":
     from ncdiag.cli.progress import show_progress
-    from ncdiag.execution.local import train_all, usable_cores
-    from ncdiag.execution.worker import pick_device
+    from ncdiag.execution.local import default_jobs, train_all
 
     if not todo:
         return []
-    jobs = jobs or (usable_cores() if pick_device(options.device).type == "cpu" else 1)
+    jobs = jobs or default_jobs(options.device)
     try:
         with show_progress(points=len(todo)) as listen:
-            return train_all(store, todo, options, jobs=jobs, listen=listen)
+            return train_all(store, todo, options, jobs=jobs, listen=listen, say=note)
     except (KeyboardInterrupt, SystemExit):
         note("stopped; every finished epoch is stored. The same command again continues.")
         raise

@@ -97,7 +97,7 @@ def train(
     Prints the name of the run. A configuration is trained once: typed again, the same command continues it, or says
     that it is done.
     """
-    from ncdiag.execution.local import sigterm_as_exit
+    from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
 
     said = merge_sources(given, preset=preset, config=config)

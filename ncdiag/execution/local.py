@@ -1,37 +1,35 @@
-"""Train many runs on this machine, one after another or in a pool of processes with a share of the cores each.
+"""Train many runs on this machine: group them, load their data once, and train them here or in a pool."""
 
-Two processes that each use every core run several times slower than one (measured 4 to 20 times on two cores), so a
-worker gets cores / workers threads, fixed before torch is loaded: the number of threads also decides the bits.
-"""
-
-import multiprocessing
+import math
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from types import FrameType
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
-from ncdiag.domain.records import Run, RunStatus
+import torch
+
+from ncdiag.domain.records import Run
 from ncdiag.errors import NCDiagError
-from ncdiag.execution.worker import Listener, Note, TrainingOptions, train_run
+from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
+from ncdiag.execution.pool import Pool
+from ncdiag.execution.worker import (
+    DataKey,
+    Listener,
+    Outcome,
+    TrainingOptions,
+    data_key,
+    load_data,
+    pick_device,
+    train_runs,
+)
 from ncdiag.store.engine import open_store
-from ncdiag.training.loop import Ended, EpochDone, Event
-
-GRACE_SECONDS = 10.0  # to store that a run was interrupted; an epoch's transaction takes 20 ms
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a point of a sweep ended."""
-
-    run: Run
-    status: RunStatus
-    error: str | None = None
+from ncdiag.training.calibration import TOGETHER, speedup
+from ncdiag.training.datasets import Dataset
+from ncdiag.training.reproducibility import computing_threads
+from ncdiag.training.shared import SharedDataset, share
 
 
 def usable_cores() -> int:
@@ -42,158 +40,82 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-@contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit(143)`, so that what is under way is stored as interrupted.
-
-    While that is stored, another Ctrl-C ends the process at once, whatever it is waiting for. Another SIGTERM does not:
-    `timeout` and schedulers send two, to the process and to its group.
-    """
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if signal.SIGINT in before:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a worker of a pool ignores it
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def default_jobs(device: str) -> int:
+    """Give the number of processes that fill a device of this name: one for each core, or for each GPU."""
+    picked = pick_device(device)
+    return usable_cores() if picked.type == "cpu" else len(list_devices(picked, torch.cuda.device_count()))
 
 
 def train_all(
-    store_url: str, todo: Sequence[Run], options: TrainingOptions, *, jobs: int, listen: Listener
+    store_url: str,
+    todo: Sequence[Run],
+    options: TrainingOptions,
+    *,
+    jobs: int,
+    listen: Listener,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
-    """Train these runs, `jobs` at a time, and give how each ended; one that fails does not stop the others."""
-    if jobs > 1:  # for a single run too: the last one of a sweep gets no more threads than the others had
-        return _Pool(store_url, options, listen, jobs=min(jobs, len(todo)), threads=usable_cores() // jobs).train(todo)
-    with open_store(store_url, write=True) as store:
-        outcomes = []
-        for run in todo:
-            try:
-                outcomes.append(Outcome(run=run, status=train_run(store, run, options, listen)))
-            except Exception as error:
-                outcomes.append(_failed(run, error))
-        return outcomes
+    """Train these runs in `jobs` processes and give how each ended; one that fails does not stop the others.
+
+    Runs of one shape form groups where that is faster, which `say` is told. With one job they are trained in this
+    process, else each GPU has its workers.
+    """
+    shapes = list_shapes(todo, partial(data_key, options=options))
+    with tempfile.TemporaryDirectory(prefix="ncdiag-") as folder:
+        if jobs == 1:
+            threads = torch.get_num_threads()
+            groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=1)]
+            with open_store(store_url, write=True) as store:
+                outcomes = [outcome for group in groups for outcome in train_runs(store, group, options, listen)]
+        else:  # for a single run too: the last one of a sweep gets no more threads than the others had
+            threads = max(1, usable_cores() // jobs)
+            parts = math.ceil(jobs / max(1, len(shapes)))
+            groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=parts)]
+            options = replace(options, shared=_share_data(shapes, options, Path(folder)))
+            devices = list_devices(pick_device(options.device), torch.cuda.device_count())
+            pool = Pool(store_url, options, listen, jobs=min(jobs, len(groups)), threads=threads, devices=devices)
+            outcomes = pool.train(groups)
+    by_run = {outcome.run.id: outcome for outcome in outcomes}
+    return [by_run[run.id] for run in todo]
 
 
-def _failed(run: Run, error: Exception) -> Outcome:
-    text = str(error) if isinstance(error, NCDiagError) else f"{type(error).__name__}: {error}"
-    return Outcome(run=run, status=RunStatus.FAILED, error=text)
+def _groups(
+    shape: Shape, options: TrainingOptions, threads: int, say: Callable[[str], None], *, parts: int
+) -> list[list[Run]]:
+    """Cut a shape into its groups, at least `parts` if it has as many runs."""
+    if len(shape.runs) == 1 or shape.spec.network.arch != "mlp":
+        return cut(shape, 1, parts=parts)
+    data = _find_data(shape, options)
+    device = pick_device(options.device)
+    if data is None:
+        return cut(shape, 1, parts=parts)
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return cut(shape, size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes), parts=parts)
+    with computing_threads(threads):
+        gain = speedup(shape.spec, data.input_shape, data.num_classes)
+    if gain < PAYS:
+        return cut(shape, 1, parts=parts)
+    say(f"{len(shape.runs)} runs of {shape} train in groups, {gain:.1f} times as fast as one by one")
+    return cut(shape, TOGETHER, parts=parts)
 
 
-class _Pool:
-    """A fixed number of worker processes, each training one run at a time and reporting over a pipe of its own."""
-
-    def __init__(self, store_url: str, options: TrainingOptions, listen: Listener, *, jobs: int, threads: int) -> None:
-        self.store_url = store_url
-        self.options = options
-        self.listen = listen
-        self.jobs = jobs
-        self.threads = max(1, threads)
-        self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
-
-    def train(self, todo: Sequence[Run]) -> list[Outcome]:
-        waiting = list(reversed(todo))
-        outcomes: dict[int, Outcome] = {}
-        workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
-        current: dict[Connection, Run] = {}
-        try:
-            while waiting or current:
-                while waiting and len(current) < self.jobs:
-                    idle = next((pipe for pipe in workers if pipe not in current), None)
-                    if idle is None:
-                        idle, process = self._start_worker()
-                        workers[idle] = process
-                    current[idle] = waiting.pop()
-                    with suppress(BrokenPipeError):  # it died while idle; its end of the pipe says so below
-                        idle.send(current[idle])
-                for pipe in wait(list(current)):
-                    assert isinstance(pipe, Connection)
-                    try:
-                        message: Event | Note | Outcome = pipe.recv()
-                    except EOFError:
-                        run = current.pop(pipe)
-                        workers[pipe].join()
-                        error = f"its process ended with code {workers.pop(pipe).exitcode}; is there enough memory?"
-                        outcomes[run.id] = Outcome(run=run, status=RunStatus.LOST, error=error)
-                        continue
-                    if isinstance(message, Outcome):
-                        outcomes[message.run.id] = message
-                        del current[pipe]
-                    else:
-                        self.listen(current[pipe], message)
-        finally:
-            self._stop(workers)
-        return [outcomes[run.id] for run in todo]
-
-    def _start_worker(self) -> tuple[Connection, multiprocessing.process.BaseProcess]:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(theirs, self.store_url, self.options), daemon=True)
-        with _thread_limit(self.threads):
-            process.start()
-        theirs.close()
-        return ours, process
-
-    def _stop(self, workers: dict[Connection, multiprocessing.process.BaseProcess]) -> None:
-        for process in workers.values():
-            process.terminate()
-        for process in workers.values():
-            process.join(GRACE_SECONDS)
-            if process.is_alive():
-                process.kill()
-                process.join()
+def _share_data(shapes: Sequence[Shape], options: TrainingOptions, folder: Path) -> dict[DataKey, SharedDataset]:
+    """Write the data of all shapes to where the workers will map it; what cannot be is loaded by each of them."""
+    shared: dict[DataKey, SharedDataset] = {}
+    for shape in shapes:
+        key = data_key(shape.runs[0], options)
+        data = None if key in shared else _find_data(shape, options)
+        if data:
+            with suppress(OSError):  # no room for the files
+                on_cpu = pick_device(options.device).type == "cpu"
+                shared[key] = share(data.normalised() if on_cpu else data, folder / str(len(shared)))
+    return shared
 
 
-@contextmanager
-def _thread_limit(threads: int) -> Iterator[None]:
-    """Let processes started within inherit a number of threads, which torch reads when it is loaded."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update({name: str(threads) for name in _THREAD_VARIABLES})
+def _find_data(shape: Shape, options: TrainingOptions) -> Dataset | None:
+    """Load the data of a shape; where that fails, whoever trains the runs will say why, for each of them."""
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
-    """Train what comes over the pipe until it closes or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and terminates
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-    def report(run: Run, event: Event | Note) -> None:
-        if isinstance(event, EpochDone | Ended | Note):
-            pipe.send(event)
-
-    with sigterm_as_exit(), open_store(store_url, write=True) as store:
-        while True:
-            try:
-                run: Run = pipe.recv()
-            except EOFError:
-                return
-            try:
-                outcome = Outcome(run=run, status=train_run(store, run, options, report))
-            except Exception as error:
-                outcome = _failed(run, error)
-            pipe.send(outcome)
-
-
-def _follow_parent() -> None:
-    """End this process when its parent dies, even by SIGKILL: no orphan goes on training."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)  # longer than that it waits for a store that nobody can have
-    os._exit(128 + signal.SIGTERM)
+        return load_data(shape.runs[0], options)
+    except (NCDiagError, OSError):
+        return None

@@ -1,54 +1,58 @@
 """One process trains runs: claim them, load the data, continue or begin, store every epoch, say how each ended.
 
-A run belongs to the owner that claimed it. Every write names the owner, so a process that lost its claim, because it
-was stopped for long and another took over, cannot write a thing.
+Runs that are handed over together are trained together where their networks allow it, and otherwise have nothing to do
+with each other: each has its lease, its rows, its checkpoints and its end.
 """
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import NCDiagError, SpecError, StoreError, UnsafeError
-from ncdiag.execution.keeper import Keeper, find_state
-from ncdiag.store import runs
+from ncdiag.errors import SpecError, StoreError
+from ncdiag.execution.held import HeldRun, describe_error, hold_run
+from ncdiag.store import epochs, runs
 from ncdiag.store.engine import Store
-from ncdiag.store.faults import StoreBusyError
-from ncdiag.store.leases import hold_lease, new_owner
-from ncdiag.store.recorder import Recorder
-from ncdiag.training.datasets import load_dataset
-from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
-from ncdiag.training.reproducibility import environment, flushed_denormals, numeric_fingerprint
+from ncdiag.store.leases import new_owner
+from ncdiag.training.datasets import Dataset, load_dataset
+from ncdiag.training.loop import EpochDone, Event, train
+from ncdiag.training.memory import keep_freed_memory
+from ncdiag.training.reproducibility import computing_threads, flushed_denormals
+from ncdiag.training.shared import SharedDataset
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """Something that happened around a run, which its user may want to know."""
-
-    text: str
-
-
-Listener = Callable[[Run, Event | Note], None]
+Listener = Callable[[Run, Event], None]
+DataKey = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How to train, as opposed to what: on one device, nothing here changes the numbers of a run."""
+    """How to train, as opposed to what: on one device, nothing here changes the numbers of a run.
+
+    `shared` holds data sets that another process has loaded already.
+    """
 
     device: str = "auto"
     data_dir: Path | None = None
     checkpoint_every: int = 50
     allow_inexact: bool = False
+    shared: Mapping[DataKey, SharedDataset] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How the training of a run ended."""
+
+    run: Run
+    status: RunStatus
+    error: str | None = None
 
 
 def pick_device(name: str) -> torch.device:
@@ -70,150 +74,186 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     A run that another process holds is left alone; its status is `running`. An error of the run is stored as
     `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
     """
-    device = pick_device(options.device)
-    owner = new_owner()
-    with ExitStack() as stack:
-        stack.enter_context(flushed_denormals())
-        if not stack.enter_context(hold_lease(store, run.id, owner)):
-            return RunStatus.RUNNING
-        run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
-        stack.enter_context(_threads(run.fingerprint.get("threads")))
-
-        def tell(text: str) -> None:
-            listen(run, Note(text=text))
-
-        start = _find_start(run, store.run_folder(run.id), device, tell, allow_inexact=options.allow_inexact)
-        claimed = runs.claim_run(
-            store,
-            run.id,
-            owner=owner,
-            device=str(device),
-            environment=environment(device),
-            fingerprint=numeric_fingerprint(device),
-            inexact=start.inexact,
-            discard_after=start.epoch if start.discard else None,
-        )
-        if not claimed:
-            return RunStatus.RUNNING
-        stack.enter_context(_beating(store, run.id, owner))
-        finish = partial(runs.finish_run, store, run.id, owner=owner)
-        keeper = Keeper(store.run_folder(run.id), run, every=options.checkpoint_every)
-        recorder = Recorder(store, run, owner=owner, tell=tell)
-        try:
-            recorder.recover(until=start.epoch if start.discard else None)
-            for event in _train(store, run, start, options, owner, device, keeper, recorder):
-                listen(run, event)
-                if isinstance(event, Ended):
-                    recorder.settle()
-                    finish(status=event.status, reason=event.reason)
-                    return event.status
-            raise AssertionError("the loop ends every run with an Ended event")
-        except (KeyboardInterrupt, SystemExit):
-            with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
-                keeper.save_latest()
-            if recorder.settle(hurry=True):
-                finish(status=RunStatus.INTERRUPTED, reason="stopped by a signal")
-            raise
-        except StoreBusyError:
-            raise  # how it ended cannot be stored either; the run is lost, and continues from what it left here
-        except Exception as error:
-            text = str(error) if isinstance(error, NCDiagError) else f"{type(error).__name__}: {error}"
-            finish(status=RunStatus.FAILED, reason=text)
-            raise
+    (ended,) = _train(store, [run], options, listen)
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
 
 
-def _train(
-    store: Store,
-    run: Run,
-    start: "_Start",
-    options: TrainingOptions,
-    owner: str,
-    device: torch.device,
-    keeper: Keeper,
-    recorder: Recorder,
-) -> Iterator[Event]:
-    """Train a run that is ours, store what happens, and pass it on."""
+def train_runs(store: Store, group: Sequence[Run], options: TrainingOptions, listen: Listener) -> list[Outcome]:
+    """Train runs on one data set as one group, and give how each ended; one that fails does not stop the others.
+
+    They must have begun with one number of threads, those that have begun. Where the device has too little memory for
+    the group, it is halved.
+    """
+    return [
+        Outcome(run=run, status=RunStatus.FAILED, error=describe_error(ended))
+        if isinstance(ended, Exception)
+        else Outcome(run=run, status=ended)
+        for run, ended in zip(group, _train(store, group, options, listen), strict=True)
+    ]
+
+
+def data_key(run: Run, options: TrainingOptions) -> DataKey:
+    """Give what two runs have in common that train on the same tensors."""
+    spec = RunSpec.from_dict(run.config)
+    place = run.data.get("path") or options.data_dir or run.data.get("data_dir")
+    return str(spec.data), spec.network.arch, str(place)
+
+
+def load_data(run: Run, options: TrainingOptions) -> Dataset:
+    """Give the data set of a run on the CPU, normalised if there is room, from another process if one has loaded it."""
+    if shared := options.shared.get(data_key(run, options)):
+        return shared.open()
     spec = RunSpec.from_dict(run.config)
     path, data_dir = run.data.get("path"), run.data.get("data_dir")
-    data = load_dataset(
+    return load_dataset(
         spec.data,
         arch=spec.network.arch,
         data_dir=options.data_dir or (Path(data_dir) if data_dir else None),
         path=Path(path) if path else None,
     )
-    if run.data_sha256 not in (None, data.sha256):
-        raise UnsafeError(
-            f"{run.name} was begun on data with SHA-256 {run.data_sha256}, and finds {data.sha256} now.\n"
-            "Put the old data back, or remove the run and train it afresh"
-        )
-    runs.describe_data(store, run.id, owner=owner, sha256=data.sha256, sizes=data.sizes)
-    states = {0: start.state} if start.state else None
-    for event in train([spec], data.to(device), states=states):
-        if isinstance(event, EpochDone | Intervened):
-            recorder.add(event.record)
-        elif isinstance(event, Checkpoint):
-            keeper.keep(event)
-        yield event
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Start:
-    """Where a run begins: from `state`, with the stored rows that came after it thrown away if `discard`."""
+def _train(
+    store: Store, group: Sequence[Run], options: TrainingOptions, listen: Listener
+) -> list[RunStatus | Exception]:
+    device = pick_device(options.device)
+    owner = new_owner()
+    ended: dict[int, RunStatus | Exception] = {}
+    held: list[HeldRun] = []
+    keep_freed_memory()
+    with ExitStack() as stack:
+        stack.enter_context(flushed_denormals())
+        stack.enter_context(computing_threads(_threads_of(group)))
+        for run in group:
+            claim = hold_run(
+                store,
+                run,
+                owner=owner,
+                device=device,
+                every=options.checkpoint_every,
+                allow_inexact=options.allow_inexact,
+            )
+            try:
+                found = stack.enter_context(claim)
+            except Exception as error:
+                ended[run.id] = error
+            else:
+                held += [found] if found else []
+        stack.enter_context(_beating(store, held, owner))
+        try:
+            _train_held(held, options, listen, device)
+        except (KeyboardInterrupt, SystemExit):
+            for one in held:
+                if one.ended is None:
+                    one.interrupt()
+            raise
+    ended |= {one.run.id: one.ended for one in held if one.ended is not None}
+    return [ended.get(run.id, RunStatus.RUNNING) for run in group]
 
-    state: dict[str, Any] | None = None
-    discard: bool = False
-    inexact: bool = False
 
-    @property
-    def epoch(self) -> int:
-        return self.state["epoch"] if self.state else 0
+def _train_held(held: Sequence[HeldRun], options: TrainingOptions, listen: Listener, device: torch.device) -> None:
+    """Train claimed runs to their ends; on a device with too little memory, first one half and then the other."""
+    try:
+        _train_at_once(held, options, listen, device)
+        return
+    except torch.OutOfMemoryError as error:
+        left = [one for one in held if one.ended is None]
+        if len(held) == 1:
+            _fail(left, error)
+            return
+    except Exception as error:
+        _fail([one for one in held if one.ended is None], error)
+        return
+    # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
+    for one in left:
+        one.rewind()
+    torch.cuda.empty_cache()
+    half = (len(held) + 1) // 2
+    for part in (left[:half], left[half:]):
+        if part:
+            _train_held(part, options, listen, device)
 
 
-def _find_start(
-    run: Run, folder: Path, device: torch.device, tell: Callable[[str], None], *, allow_inexact: bool
-) -> _Start:
-    """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
+def _train_at_once(held: Sequence[HeldRun], options: TrainingOptions, listen: Listener, device: torch.device) -> None:
+    """Train claimed runs as one group, store what happens to each, and pass it on.
 
-    In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
+    The records that the runs of a group leave after an epoch are committed as one: a commit waits for the disk, as
+    long as a small network trains.
     """
-    state = find_state(folder, run, tell)
-    now = numeric_fingerprint(device)
-    changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
-    if not changed or not (state or run.epochs_done):
-        return _Start(state=state)
-    if state is None:
-        return _Start(discard=True)
-    if allow_inexact:
-        return _Start(state=state, discard=True, inexact=True)
-    differences = ", ".join(f"{name} {run.fingerprint.get(name)!r} -> {now[name]!r}" for name in changed)
-    raise UnsafeError(
-        f"{run.name} was trained in another numeric environment: {differences}\n"
-        "Continued here, it would not be the run it was. Restore that environment, or pass --allow-inexact,\n"
-        "which continues from the last checkpoint and marks the run as inexact"
-    )
+    if not held:
+        return
+    data = load_data(held[0].run, options)
+    data = data.to(device) if device.type == "cuda" else data.normalised()
+    given_up: set[int] = set()
+    for place, one in enumerate(held):
+        with _failing_alone(one, place, given_up):
+            one.describe_data(data)
+    records: list[EpochDone] = []
+    for event in train(
+        [one.spec for one in held],
+        data,
+        states={place: one.state for place, one in enumerate(held) if one.state},
+        together=len(held),
+        given_up=given_up,
+    ):
+        if isinstance(event, EpochDone):
+            records.append(event)
+            continue
+        _store_records(held, records, given_up)
+        for done in (*records, event):
+            one = held[done.member]
+            if done.member not in given_up:
+                with _failing_alone(one, done.member, given_up):
+                    one.keep(done)
+                    listen(one.run, done)
+        records = []
+
+
+def _store_records(held: Sequence[HeldRun], records: Sequence[EpochDone], given_up: set[int]) -> None:
+    rows = [(held[done.member].run.id, done.record) for done in records if done.member not in given_up]
+    try:
+        epochs.append_epochs(held[0].store, rows, owner=held[0].owner)
+    except StoreError:  # of one of them, or of all: each by itself tells
+        for done in records:
+            one = held[done.member]
+            with _failing_alone(one, done.member, given_up):
+                epochs.append_epoch(one.store, one.run.id, done.record, owner=one.owner)
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Compute with as many threads as a run began with, since their number decides the bits; None leaves it open."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+def _failing_alone(one: HeldRun, place: int, given_up: set[int]) -> Iterator[None]:
+    """Let an error end the run that it is of, and no other."""
     try:
         yield
-    finally:
-        torch.set_num_threads(before)
+    except Exception as error:
+        _fail([one], error)
+        given_up.add(place)
+
+
+def _fail(held: Sequence[HeldRun], error: Exception) -> None:
+    for one in held:
+        one.fail(error)
+
+
+def _threads_of(group: Sequence[Run]) -> int | None:
+    """Give the number of threads with which these runs began; None for new ones."""
+    return next((run.fingerprint["threads"] for run in group if run.fingerprint.get("threads")), None)
 
 
 @contextmanager
-def _beating(store: Store, run_id: int, owner: str) -> Iterator[None]:
-    """Say every now and then that the run is alive, for those who watch from other machines."""
+def _beating(store: Store, held: Sequence[HeldRun], owner: str) -> Iterator[None]:
+    """Say every now and then that the runs are alive, for those who watch from other machines."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-            with suppress(StoreError):
-                runs.heartbeat(store, run_id, owner)
+            for one in held:
+                # a missed beat is no reason to stop training, and a lost run fails at its next epoch
+                with suppress(StoreError):
+                    if one.ended is None:
+                        runs.heartbeat(store, one.run.id, owner)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

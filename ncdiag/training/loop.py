@@ -2,7 +2,8 @@
 
 The loop writes nothing. It yields an event and goes on when it is asked for the next, so whoever consumes the events
 decides what is stored, and an epoch counts as done only once its record has been taken. A checkpoint of an epoch is
-therefore offered after the epoch's record: a state that is on disk never lacks its row.
+therefore offered after the epoch's record: a state that is on disk never lacks its row. The records of a group come
+one after another, so that they can be stored as one.
 
 Runs whose networks have one shape take their steps together (`ncdiag.training.stack`), yet share nothing but the data:
 each has its own weights, optimiser, order and fate, and comes out as if it had been alone. Who is in a group is
@@ -57,8 +58,10 @@ def train(
                 orders = [batch_order(member.spec.seed, epoch, len(data.train_labels)) for member in group]
                 losses = passes[key].take(orders, [member.lr for member in group]).tolist()  # waits for the device
                 seconds = (time.perf_counter() - started) / len(group)
+                for member in group:
+                    yield from member.evaluate(seconds)
                 for member, loss in zip(group, losses, strict=True):
-                    yield from member.end_epoch(loss, seconds)
+                    yield from member.conclude(loss)
 
 
 def _groups(members: list[Member], together: int) -> Iterator[list[Member]]:

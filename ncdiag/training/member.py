@@ -27,7 +27,7 @@ DEAD_EVALUATIONS = 5  # in a row that look dead end a run: nothing revives featu
 
 
 class Member:
-    """A run between two epochs. `begin_epoch` and `end_epoch` say what happens on either side of the steps."""
+    """A run around the steps of an epoch, which its stack takes: `begin_epoch`, then `evaluate` and `conclude`."""
 
     def __init__(self, index: int, spec: RunSpec, data: Dataset, state: dict[str, Any] | None) -> None:
         self.index = index
@@ -67,17 +67,19 @@ class Member:
         self.epoch += 1
         self.seconds += time.perf_counter() - started
 
-    def end_epoch(self, total_loss: float, seconds: float) -> Iterator[Event]:
-        """Measure the network where the run is to be measured, and judge whether it has come to its end.
-
-        `total_loss` sums the batches' mean losses, and is not finite if one of them was not; `seconds` is what the
-        steps took.
-        """
+    def evaluate(self, seconds: float) -> Iterator[Event]:
+        """Measure the network, where the run is to be measured now; `seconds` is what the steps took."""
         self.seconds += seconds
         if is_evaluated(self.spec, self.epoch):
             record = self._evaluate()
             self._judge(record)
             yield EpochDone(member=self.index, record=record)
+
+    def conclude(self, total_loss: float) -> Iterator[Event]:
+        """Say what state the epoch left and whether the run has come to its end.
+
+        `total_loss` sums the batches' mean losses, and is not finite if one of them was not.
+        """
         ended = self.ending(total_loss)
         if ended is None or ended.status is RunStatus.DONE:
             milestone = ended is not None or self.phase_epoch == self.phase.epochs

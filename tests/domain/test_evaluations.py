@@ -1,4 +1,4 @@
-from itertools import pairwise
+import itertools
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_log_is_every_epoch_at_first_and_46_of_300() -> None:
     found = evaluated(spec("ce:300", eval_every="log"))
     assert found[:14] == list(range(1, 15))
     assert (len(found), found[-1]) == (46, 300)
-    assert all(b <= 1.1 * a + 1 for a, b in pairwise(found))
+    assert all(b <= 1.1 * a + 1 for a, b in itertools.pairwise(found))
 
 
 def test_log_begins_anew_in_each_phase() -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from small import small_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import SpecError, UnavailableError, UnsafeError
-from ncdiag.execution.worker import TrainingOptions, pick_device, train_run
+from ncdiag.execution.worker import Outcome, TrainingOptions, pick_device, train_run, train_runs
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run
+from ncdiag.training import loop
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
 from ncdiag.training.loop import Event
 
@@ -136,7 +138,7 @@ def _interrupt(store: Store, spec: RunSpec, epoch: int) -> Run:
 def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _interrupt(store, small_spec(), 4)
     monkeypatch.setattr(
-        "ncdiag.execution.worker.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
+        "ncdiag.execution.held.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
     )
     with pytest.raises(UnsafeError, match=r"cpu_capability.*OTHER"):
         train_run(store, run, TrainingOptions(), ignore)
@@ -148,7 +150,7 @@ def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monke
 def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _interrupt(store, small_spec(), 1)
     monkeypatch.setattr(
-        "ncdiag.execution.worker.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
+        "ncdiag.execution.held.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
     )
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert not get_run(store, run.name).inexact
@@ -165,6 +167,119 @@ def test_run_continues_with_the_threads_it_began_with(store: Store) -> None:
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert get_run(store, run.name).fingerprint["threads"] == began_with != before
     assert torch.get_num_threads() == before
+
+
+def _group(store: Store, *specs: RunSpec) -> list[Run]:
+    return [add_run(store, spec)[0] for spec in specs]
+
+
+def _statuses(outcomes: list[Outcome]) -> list[RunStatus]:
+    return [outcome.status for outcome in outcomes]
+
+
+def test_group_stores_what_each_run_would_have_alone(store: Store, tmp_path: Path) -> None:
+    specs = [
+        small_spec(),
+        small_spec(seed=1, optimizer="sgd", lr=1e20),
+        small_spec(seed=2, scale_features=Intervention.parse("0.5@3")),
+        small_spec(seed=3, stop_at_onset=True, eps=100.0, patience=2),
+    ]
+    group = _group(store, *specs)
+    outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DONE, RunStatus.DONE]
+    with open_store(str(tmp_path / "alone.db"), write=True) as other:
+        for run, spec in zip(group, specs, strict=True):
+            alone = train(other, spec)
+            stored = get_run(store, run.name)
+            assert repr(rows(store, run)) == repr(rows(other, alone))  # NaN equals nothing
+            assert (stored.status, stored.reason, stored.data) == (alone.status, alone.reason, alone.data)
+            assert list_interventions(store, run.id) == list_interventions(other, alone.id)
+            epochs = list_checkpoints(store.run_folder(run.id))
+            assert epochs == list_checkpoints(other.run_folder(alone.id))
+            for epoch in epochs:
+                ours = load_checkpoint(store.run_folder(run.id), epoch)["weights"]
+                theirs = load_checkpoint(other.run_folder(alone.id), epoch)["weights"]
+                assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_member_that_cannot_be_trained_leaves_the_others(store: Store) -> None:
+    held, blocked, good = group = _group(store, *(small_spec(seed=seed) for seed in range(3)))
+    (store.run_folder(blocked.id) / "epoch-000003.pt").mkdir(parents=True)  # in the way of its checkpoint
+    with hold_lease(store, held.id, "somebody else"):
+        outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DONE]
+    assert get_run(store, held.name).epochs_done == 0
+    assert get_run(store, good.name).epochs_done == 6
+
+
+def test_member_that_another_process_took_over_stops_alone(store: Store) -> None:
+    taken, good = group = _group(store, *(small_spec(seed=seed) for seed in range(2)))
+
+    def take_over(run: Run, event: Event) -> None:
+        if run.id == taken.id and getattr(event, "record", None) is not None and event.record.epoch == 2:  # type: ignore[union-attr]
+            with store.write() as connection:
+                connection.exec_driver_sql(f"UPDATE runs SET owner = 'another' WHERE id = {taken.id}")
+
+    outcomes = train_runs(store, group, TrainingOptions(), take_over)
+    assert _statuses(outcomes) == [RunStatus.FAILED, RunStatus.DONE]
+    assert "no longer trained by this process" in str(outcomes[0].error)
+    assert [record.epoch for record in list_epochs(store, taken.id)] == [1, 2]
+    assert len(list_epochs(store, good.id)) == 6
+
+
+def test_interrupted_group_continues_run_by_run_to_the_same_end(store: Store, tmp_path: Path) -> None:
+    specs = [small_spec(seed=seed) for seed in range(3)]
+    whole = _group(store, *specs)
+    train_runs(store, whole, TrainingOptions(), ignore)
+    with open_store(str(tmp_path / "other.db"), write=True) as other:
+        group = _group(other, *specs)
+
+        def stop(run: Run, event: Event) -> None:
+            if run.id == group[1].id and getattr(event, "record", None) is not None and event.record.epoch == 5:  # type: ignore[union-attr]
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_runs(other, group, TrainingOptions(checkpoint_every=2), stop)
+        assert {get_run(other, run.name).status for run in group} == {RunStatus.INTERRUPTED}
+        train_runs(other, group[:1], TrainingOptions(), ignore)
+        train_runs(other, group[1:], TrainingOptions(), ignore)
+        for ours, theirs in zip(group, whole, strict=True):
+            assert rows(other, ours) == rows(store, theirs)
+
+
+def test_too_little_memory_halves_the_group_and_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [small_spec(seed=seed) for seed in range(5)]
+    sizes = []
+
+    def train_few(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
+        sizes.append(len(some))
+        for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
+            if len(some) > 2 and place == 13:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield event
+
+    group = _group(store, *specs)
+    monkeypatch.setattr("ncdiag.execution.worker.train", train_few)
+    outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.DONE] * 5
+    assert sizes == [5, 3, 2, 1, 2]
+    with open_store(str(tmp_path / "alone.db"), write=True) as other:
+        monkeypatch.undo()
+        for run, spec in zip(group, specs, strict=True):
+            assert rows(store, run) == rows(other, train(other, spec))
+
+
+def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **options: object) -> Iterator[Event]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr("ncdiag.execution.worker.train", never)
+    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(outcome.error) for outcome in outcomes)
 
 
 def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store, tmp_path: Path) -> None:

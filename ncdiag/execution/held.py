@@ -1,0 +1,143 @@
+"""A run in the hands of this process: claimed, stored event by event, and given back with the way it ended.
+
+A run belongs to the owner that claimed it. Every write names the owner, so a process that lost its claim, because it
+was stopped for long and another took over, cannot write a thing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.spec import RunSpec
+from ncdiag.errors import NCDiagError, StoreError, UnsafeError
+from ncdiag.execution.keeper import Keeper, find_state
+from ncdiag.store import interventions, runs
+from ncdiag.store.engine import Store
+from ncdiag.store.leases import hold_lease
+from ncdiag.training.datasets import Dataset
+from ncdiag.training.loop import Checkpoint, Ended, Event, Intervened
+from ncdiag.training.reproducibility import environment, numeric_fingerprint
+
+
+class HeldRun:
+    """A claimed run. `ended` is how it ended, an exception if it failed, or None while it is trained."""
+
+    def __init__(self, store: Store, run: Run, owner: str, state: dict[str, Any] | None, *, every: int) -> None:
+        self.store = store
+        self.run = run
+        self.owner = owner
+        self.spec = RunSpec.from_dict(run.config)
+        self.state = state
+        self.keeper = Keeper(store.run_folder(run.id), run, every=every)
+        self.ended: RunStatus | Exception | None = None
+
+    def describe_data(self, data: Dataset) -> None:
+        """Store what the run is trained on. Raises `UnsafeError` if that is not what it was begun on."""
+        if self.run.data_sha256 not in (None, data.sha256):
+            raise UnsafeError(
+                f"{self.run.name} was begun on data with SHA-256 {self.run.data_sha256}, and finds {data.sha256} now.\n"
+                "Put the old data back, or remove the run and train it afresh"
+            )
+        runs.describe_data(self.store, self.run.id, owner=self.owner, sha256=data.sha256, sizes=data.sizes)
+
+    def keep(self, event: Event) -> None:
+        """Store what an event says, except for the record of an epoch."""
+        if isinstance(event, Intervened):
+            interventions.add_intervention(self.store, self.run.id, owner=self.owner, **asdict(event.record))
+        elif isinstance(event, Checkpoint):
+            self.keeper.keep(event)
+        elif isinstance(event, Ended):
+            self._finish(event.status, event.reason)
+            self.ended = event.status
+
+    def fail(self, error: Exception) -> None:
+        """Store that an error ended the run; if even that fails, or the run is another's by now, it stays as it is."""
+        self.ended = error
+        with suppress(StoreError):
+            self._finish(RunStatus.FAILED, describe_error(error))
+
+    def interrupt(self) -> None:
+        """Store that the run was stopped from outside, with its latest state."""
+        self.ended = RunStatus.INTERRUPTED
+        with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
+            self.keeper.save_latest()
+        self._finish(RunStatus.INTERRUPTED, "stopped by a signal")
+
+    def rewind(self) -> None:
+        """Go back to the latest finished epoch, to continue from there."""
+        self.keeper.save_latest()
+        self.state = find_state(self.store.run_folder(self.run.id), self.run)
+
+    def _finish(self, status: RunStatus, reason: str | None) -> None:
+        runs.finish_run(self.store, self.run.id, owner=self.owner, status=status, reason=reason)
+
+
+def describe_error(error: Exception) -> str:
+    """Give what a person should read of an error."""
+    return str(error) if isinstance(error, NCDiagError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def hold_run(
+    store: Store, run: Run, *, owner: str, device: torch.device, every: int, allow_inexact: bool
+) -> Iterator[HeldRun | None]:
+    """Claim a run while the block lasts; gives None if another process has it, or it came to its end meanwhile.
+
+    Raises `UnsafeError`, and changes nothing, where continuing would not give the bits that the run would have had.
+    """
+    with hold_lease(store, run.id, owner) as leased:
+        if not leased:
+            yield None
+            return
+        run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
+        start = _find_start(store, run, device, allow_inexact=allow_inexact)
+        claimed = runs.claim_run(
+            store,
+            run.id,
+            owner=owner,
+            device=str(device),
+            environment=environment(device),
+            fingerprint=numeric_fingerprint(device),
+            inexact=start.inexact,
+            discard_after=start.epoch if start.discard else None,
+        )
+        yield HeldRun(store, run, owner, start.state, every=every) if claimed else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Where a run begins: from `state`, with the stored rows that came after it thrown away if `discard`."""
+
+    state: dict[str, Any] | None = None
+    discard: bool = False
+    inexact: bool = False
+
+    @property
+    def epoch(self) -> int:
+        return self.state["epoch"] if self.state else 0
+
+
+def _find_start(store: Store, run: Run, device: torch.device, *, allow_inexact: bool) -> _Start:
+    """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
+
+    In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
+    """
+    state = find_state(store.run_folder(run.id), run)
+    now = numeric_fingerprint(device)
+    changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
+    if not changed or not (state or run.epochs_done):
+        return _Start(state=state)
+    if state is None:
+        return _Start(discard=True)
+    if allow_inexact:
+        return _Start(state=state, discard=True, inexact=True)
+    differences = ", ".join(f"{name} {run.fingerprint.get(name)!r} -> {now[name]!r}" for name in changed)
+    raise UnsafeError(
+        f"{run.name} was trained in another numeric environment: {differences}\n"
+        "Continued here, it would not be the run it was. Restore that environment, or pass --allow-inexact,\n"
+        "which continues from the last checkpoint and marks the run as inexact"
+    )

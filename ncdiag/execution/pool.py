@@ -1,0 +1,145 @@
+"""Worker processes on this machine, with a share of the cores each and, on a machine of several GPUs, one of these.
+
+Two processes that each use every core run several times slower than one (measured 4 to 20 times on two cores), so a
+worker gets cores / workers threads, fixed before torch is loaded: the number of threads also decides the bits.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.execution.signals import sigterm_as_exit
+from ncdiag.execution.worker import Listener, Outcome, TrainingOptions, train_runs
+from ncdiag.store.engine import open_store
+from ncdiag.training.loop import Ended, EpochDone, Event
+
+GRACE_SECONDS = 10.0  # to store that a run was interrupted; an epoch's transaction takes 20 ms
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Pool:
+    """A fixed number of worker processes, each training one group at a time and reporting over a pipe of its own."""
+
+    def __init__(
+        self,
+        store_url: str,
+        options: TrainingOptions,
+        listen: Listener,
+        *,
+        jobs: int,
+        threads: int,
+        devices: Sequence[str],
+    ) -> None:
+        self.store_url = store_url
+        self.options = options
+        self.listen = listen
+        self.jobs = jobs
+        self.threads = threads
+        self.devices = devices
+        self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
+
+    def train(self, groups: Sequence[list[Run]]) -> list[Outcome]:
+        """Train every group in the next idle worker, and give how its runs ended, in no particular order."""
+        waiting = list(reversed(groups))
+        outcomes: list[Outcome] = []
+        workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        current: dict[Connection, list[Run]] = {}
+        try:
+            while waiting or current:
+                while waiting and len(current) < self.jobs:
+                    idle = next((pipe for pipe in workers if pipe not in current), None)
+                    if idle is None:
+                        idle, process = self._start_worker(device=self._least_used(workers.values()))
+                        workers[idle] = process
+                    current[idle] = waiting.pop()
+                    with suppress(BrokenPipeError):  # it died while idle; its end of the pipe says so below
+                        idle.send(current[idle])
+                for pipe in wait(list(current)):
+                    assert isinstance(pipe, Connection)
+                    try:
+                        message: tuple[int, Event] | list[Outcome] = pipe.recv()
+                    except EOFError:
+                        workers[pipe].join()
+                        error = f"its process ended with code {workers.pop(pipe).exitcode}; is there enough memory?"
+                        lost = current.pop(pipe)
+                        outcomes += [Outcome(run=run, status=RunStatus.LOST, error=error) for run in lost]
+                        continue
+                    if isinstance(message, list):
+                        outcomes += message
+                        del current[pipe]
+                    else:
+                        run_id, event = message
+                        self.listen(next(run for run in current[pipe] if run.id == run_id), event)
+        finally:
+            self._stop(workers)
+        return outcomes
+
+    def _least_used(self, workers: Iterable[multiprocessing.process.BaseProcess]) -> str:
+        """Give the device with the fewest workers; a worker is named after its device."""
+        used = [process.name for process in workers]
+        return min(self.devices, key=used.count)
+
+    def _start_worker(self, *, device: str) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+        ours, theirs = self.context.Pipe()
+        arguments = theirs, self.store_url, replace(self.options, device=device)
+        process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
+        with _thread_limit(self.threads):
+            process.start()
+        theirs.close()
+        return ours, process
+
+    def _stop(self, workers: dict[Connection, multiprocessing.process.BaseProcess]) -> None:
+        for process in workers.values():
+            process.terminate()
+        for process in workers.values():
+            process.join(GRACE_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+@contextmanager
+def _thread_limit(threads: int) -> Iterator[None]:
+    """Let processes started within inherit a number of threads, which torch reads when it is loaded."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update({name: str(threads) for name in _THREAD_VARIABLES})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
+    """Train the groups that come over the pipe until it closes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and terminates
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+    def report(run: Run, event: Event) -> None:
+        if isinstance(event, EpochDone | Ended):
+            pipe.send((run.id, event))
+
+    with sigterm_as_exit(), open_store(store_url, write=True) as store:
+        while True:
+            try:
+                group: list[Run] = pipe.recv()
+            except EOFError:
+                return
+            pipe.send(train_runs(store, group, options, report))
+
+
+def _follow_parent() -> None:
+    """End this process when its parent dies, even by SIGKILL: no orphan goes on training."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
