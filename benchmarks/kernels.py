@@ -1,8 +1,9 @@
-"""Two choices of the training loop, each against its alternative in the same run: `python benchmarks/kernels.py`.
+"""Choices of the training loop, each against its alternative in the same run: `python benchmarks/kernels.py`.
 
 Denormals: the published MLP (5 x 512, batch 256) in the state that weight decay leaves behind, with the weights into a
 third of the hidden units (dead ones) below 1e-38; training steps with denormal numbers kept, and flushed to zero.
 Channels last: ResNet-20 on 32 x 32 images, batch 128; training steps with both memory layouts.
+Update: Adam on the weights of that MLP, in tensor operations, by torch.optim, and by the kernel behind its `fused`.
 
 Prints CPU seconds of a step, the median of the rounds with their range, and the ratio of the medians. One thread.
 """
@@ -19,7 +20,8 @@ from torch.nn import functional
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.training.network import Network
 from ncdiag.training.networks import build_network
-from ncdiag.training.objectives import make_optimizer
+from ncdiag.training.optimizers import make_optimizer
+from ncdiag.training.stack import make_stack
 
 ROUNDS = 7
 
@@ -29,6 +31,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, {ROUNDS} rounds\n")
     compare_denormals()
     compare_layouts()
+    compare_updates()
 
 
 def compare_denormals() -> None:
@@ -66,6 +69,31 @@ def compare_layouts() -> None:
     )
 
 
+def compare_updates() -> None:
+    network = build("mlp", (1, 28, 28))
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    weights = [parameter.detach() for parameter in network.parameters()]
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    ours = make_optimizer(complete_spec({"weight_decay": 1e-4}).optimizer, weights)
+    ours.rate.fill_(1e-3)
+    theirs = torch.optim.Adam(network.parameters(), weight_decay=1e-4, fused=True)
+
+    def in_operations() -> None:
+        for weight, gradient, m, v in zip(weights, gradients, first, second, strict=True):
+            decayed = gradient.add(weight, alpha=1e-4)
+            m.lerp_(decayed, 0.1)
+            v.mul_(0.999).addcmul_(decayed, decayed, value=0.001)
+            weight.addcdiv_(m, v.sqrt().add_(1e-8), value=-1e-3)
+
+    def by_kernel() -> None:
+        ours.step(weights, gradients)
+
+    report("Adam in tensor operations", in_operations, "by the fused kernel", by_kernel)
+    report("Adam by torch.optim, fused", theirs.step, "by the kernel itself", by_kernel)
+
+
 def build(arch: str, shape: tuple[int, int, int]) -> Network:
     spec = complete_spec({"arch": arch}).network
     return build_network(spec, input_shape=shape, num_classes=10, generator=torch.Generator().manual_seed(0))
@@ -73,12 +101,15 @@ def build(arch: str, shape: tuple[int, int, int]) -> Network:
 
 def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]:
     labels = torch.arange(len(images)) % 10
-    optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, network.parameters())
+    optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, network.trained_tensors())
+    optimizer.rate.fill_(1e-3)
+    stack = make_stack([network])
+    (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:
-        optimizer.zero_grad()
-        functional.cross_entropy(network(images), labels).backward()
-        optimizer.step()
+        loss = functional.cross_entropy(stack.logits(images[None])[0], labels)
+        (gradients,) = stack.by_network(torch.autograd.grad(loss, stack.parameters))
+        optimizer.step(weights, gradients)
 
     return step
 

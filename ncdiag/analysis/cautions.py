@@ -1,6 +1,8 @@
 """What a reader must know before believing a pair's fn*: each caution is a sentence with its numbers."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -130,10 +132,22 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
         counts = Counter(show(value).split(":")[0] for value in collapsed[column])
         if len(counts) > 1:
             found.append(f"runs of different {what} ({_listed(counts)})")
+    parts = Counter(_config(config, "metric_samples") for config in collapsed["config"])
+    if parts.keys() - {None}:
+        counts = Counter({f"{size} samples" if size else "all samples": count for size, count in parts.items()})
+        found.append(f"metrics of a part of the training set ({_listed(counts)})")
+    precisions = Counter(str(_config(config, "precision") or "float32") for config in collapsed["config"])
+    if precisions.keys() - {"float32"}:
+        found.append(f"trained in lower precision ({_listed(precisions)})")
     contents = collapsed.groupby(["dataset", "train_size"], dropna=False)["data_sha256"].nunique()
     if (contents > 1).any():
         found.append("runs of one data set whose contents differ (SHA-256)")
     return found
+
+
+def _config(config: Any, name: str) -> Any:
+    """Give what a run was told, None for what it was not, or is not known of an import."""
+    return config.get(name) if isinstance(config, Mapping) else None
 
 
 def _noisy(collapsed: pd.DataFrame, rule: OnsetRule) -> list[str]:

@@ -1,5 +1,6 @@
 """`ncdiag sweep`: train every point of a grid, and only those that are not trained yet."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,6 +138,9 @@ _SETTINGS = (
     "batch_size",
     "phases",
     "intervention",
+    "eval_every",
+    "metric_samples",
+    "precision",
     "seed",
 )
 
@@ -160,6 +164,9 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
             "batch_size": spec.batch_size,
             "phases": ",".join(map(str, spec.phases)),
             "intervention": spec.intervention and str(spec.intervention),
+            "eval_every": spec.eval_every,
+            "metric_samples": spec.metric_samples,
+            "precision": spec.precision,
             "seed": spec.seed,
         }
         for number, spec in enumerate(specs, start=1)
@@ -170,6 +177,9 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
     shared = {name.replace("_", " "): rows[0][name] for name in _SETTINGS if name not in varying}
     said = ", ".join(f"{name} {table_cell(value)}" for name, value in shared.items() if value is not None)
     note(f"the same in all points: {said}.")
+    shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if s.network.arch == "mlp")
+    if together := sum(number for number in shapes.values() if number > 1):
+        note(f"{together} of them have networks of equal shape, which train together if that is faster here.")
     missing = sum(row["status"] not in FINAL for row in rows)
     note(f"{len(rows)} points, {missing} to train. Nothing was trained.")
 

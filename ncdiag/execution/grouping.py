@@ -34,11 +34,12 @@ class Shape:
 
 
 def list_shapes(runs: Sequence[Run], data_key: Callable[[Run], DataKey]) -> list[Shape]:
-    """Sort runs by what must be equal in a group: network, data, batch size, phases, precision, threads."""
+    """Sort runs by what must be equal in a group."""
     shapes: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         spec = RunSpec.from_dict(run.config)
-        key = spec.network, data_key(run), spec.batch_size, spec.phases, spec.precision, run.fingerprint.get("threads")
+        began = run.fingerprint.get("threads"), run.fingerprint.get("products")
+        key = spec.network, data_key(run), spec.batch_size, spec.phases, spec.precision, began
         shapes.setdefault(key, []).append(run)
     return [Shape(spec=RunSpec.from_dict(some[0].config), runs=tuple(some)) for some in shapes.values()]
 

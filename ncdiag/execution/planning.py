@@ -8,8 +8,9 @@ from typing import Any
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Arch, DataSpec, RunSpec
 from ncdiag.domain.sweep import expand
+from ncdiag.errors import SpecError
 from ncdiag.execution.worker import TrainingOptions, pick_device
-from ncdiag.training.datasets import identify_dataset, load_dataset
+from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset
 from ncdiag.training.networks import check_fit
 
 
@@ -45,14 +46,18 @@ def make_plan(axes: Mapping[str, Sequence[Any]], *, data_dir: Path | None = None
 def check_plan(plan: Plan, options: TrainingOptions) -> None:
     """Raise what would keep a run from beginning, before anything of the plan is stored.
 
-    That is an unknown device, data that is not there or cannot be used, and a network that does not fit the data.
+    That is an unknown device, a precision that it lacks, data that is not there or cannot be used, and a network or a
+    part to measure that does not fit the data.
     """
-    pick_device(options.device)
-    shapes: dict[tuple[DataSpec, Arch], tuple[int, int, int]] = {}
+    device = pick_device(options.device)
+    loaded: dict[tuple[DataSpec, Arch], Dataset] = {}
     for spec in plan.specs:
+        if spec.precision == "tf32" and device.type != "cuda":
+            raise SpecError("--precision tf32 exists on NVIDIA GPUs only; on a CPU use float32 or bf16")
         key = spec.data, spec.network.arch
-        if key not in shapes:
+        if key not in loaded:
             path = plan.paths.get(spec.data.sha256 or "")
-            data = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
-            shapes[key] = data.input_shape
-        check_fit(spec.network, input_shape=shapes[key])
+            loaded[key] = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
+        check_fit(spec.network, input_shape=loaded[key].input_shape)
+        if spec.metric_samples is not None:
+            loaded[key].proportional_part(spec.metric_samples)

@@ -23,6 +23,7 @@ from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.loop import EpochDone, Event, train
 from ncdiag.training.memory import keep_freed_memory
+from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads, flushed_denormals
 from ncdiag.training.shared import SharedDataset
 
@@ -83,8 +84,8 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
 def train_runs(store: Store, group: Sequence[Run], options: TrainingOptions, listen: Listener) -> list[Outcome]:
     """Train runs on one data set as one group, and give how each ended; one that fails does not stop the others.
 
-    They must have begun with one number of threads, those that have begun. Where the device has too little memory for
-    the group, it is halved.
+    Those that have begun must have done so with one number of threads and one library of products. Where the device
+    has too little memory for the group, it is halved.
     """
     return [
         Outcome(run=run, status=RunStatus.FAILED, error=describe_error(ended))
@@ -125,7 +126,9 @@ def _train(
     keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(flushed_denormals())
-        stack.enter_context(computing_threads(_threads_of(group)))
+        began = next((run.fingerprint for run in group if run.fingerprint), {})
+        stack.enter_context(computing_threads(began.get("threads")))
+        stack.enter_context(using_products(began.get("products") or pick_products()))
         for run in group:
             claim = hold_run(
                 store,
@@ -235,11 +238,6 @@ def _failing_alone(one: HeldRun, place: int, given_up: set[int]) -> Iterator[Non
 def _fail(held: Sequence[HeldRun], error: Exception) -> None:
     for one in held:
         one.fail(error)
-
-
-def _threads_of(group: Sequence[Run]) -> int | None:
-    """Give the number of threads with which these runs began; None for new ones."""
-    return next((run.fingerprint["threads"] for run in group if run.fingerprint.get("threads")), None)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 
 import ncdiag
 from ncdiag.domain.spec import Precision
+from ncdiag.training.products import products_in_use
 
 Purpose = Literal["weights", "order"]
 _PURPOSES: dict[Purpose, int] = {"weights": 1, "order": 2}  # part of every stored result: never renumber
@@ -105,6 +106,7 @@ def numeric_fingerprint(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "cpu_capability": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "onednn": bool(torch.backends.mkldnn.enabled) if device.type == "cpu" else None,
+        "products": products_in_use() if device.type == "cpu" else None,
         "flush_denormals": _denormals_are_flushed() if device.type == "cpu" else None,
         "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
     }

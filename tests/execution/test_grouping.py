@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from small import small_spec
@@ -69,3 +71,14 @@ def test_a_sweep_fills_every_gpu_unless_one_is_named() -> None:
     assert list_devices(torch.device("cuda"), 3) == ["cuda:0", "cuda:1", "cuda:2"]
     assert list_devices(torch.device("cuda:1"), 3) == ["cuda:1"]
     assert list_devices(torch.device("cpu"), 0) == ["cpu"]
+
+
+def test_runs_that_began_with_other_threads_are_continued_apart(store: Store) -> None:
+    new, *begun = add(store, *(small_spec(seed=seed) for seed in range(4)))
+    threads = [1, 2, 2]
+    begun = [replace(run, fingerprint={"threads": number}) for run, number in zip(begun, threads, strict=True)]
+    assert [[run.id for run in shape.runs] for shape in list_shapes([new, *begun], key)] == [
+        [new.id],
+        [begun[0].id],
+        [begun[1].id, begun[2].id],
+    ]

@@ -1,0 +1,25 @@
+import pytest
+from small import small_spec
+
+from ncdiag.errors import SpecError
+from ncdiag.execution.planning import Plan, check_plan
+from ncdiag.execution.worker import TrainingOptions
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"metric_samples": 201}, "--metric-samples must be from 10"),  # of 200
+        ({"metric_samples": 9}, "--metric-samples must be from 10"),
+        ({"precision": "tf32"}, "NVIDIA GPUs only"),
+        ({"dataset": "digits", "arch": "cnn", "width": 8}, None),
+        ({"metric_samples": 50, "precision": "bf16"}, None),
+    ],
+)
+def test_what_cannot_begin_is_refused_before_anything_is_stored(given: dict[str, object], message: str | None) -> None:
+    plan = Plan(specs=[small_spec(), small_spec(**given)], paths={})
+    if message is None:
+        check_plan(plan, TrainingOptions(device="cpu"))
+    else:
+        with pytest.raises(SpecError, match=message):
+            check_plan(plan, TrainingOptions(device="cpu"))

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from ncdiag.training.products import Products, choose, pick_products, products_in_use, using_products
+
+GENERATOR = torch.Generator().manual_seed(0)
+X, WEIGHT = torch.randn(64, 100, generator=GENERATOR), torch.randn(100, 50, generator=GENERATOR)
+EXACT = X.double() @ WEIGHT.double()
+
+
+def timed(default: float, onednn: float):  # type: ignore[no-untyped-def]
+    return lambda library: {"default": default, "onednn": onednn}[library]
+
+
+@pytest.mark.parametrize(
+    ("product", "seconds", "expected"),
+    [
+        (X @ WEIGHT, (2.0, 1.0), "onednn"),
+        (X @ WEIGHT, (1.1, 1.0), "default"),
+        (X @ WEIGHT, (1.0, 2.0), "default"),
+        ((X.bfloat16() @ WEIGHT.bfloat16()).float(), (9.0, 1.0), "default"),  # what a matrix unit makes of it
+        (torch.full_like(EXACT, torch.nan), (9.0, 1.0), "default"),
+    ],
+)
+def test_a_library_must_be_exact_and_faster(
+    product: torch.Tensor, seconds: tuple[float, float], expected: Products
+) -> None:
+    assert choose(product, EXACT, timed(*seconds)) == expected
+
+
+def test_what_is_picked_here_is_exact() -> None:
+    with using_products(pick_products()):
+        found = (X @ WEIGHT).double()
+    assert (found - EXACT).abs().max() <= 1e-5 * EXACT.abs().max()
+
+
+def test_the_setting_comes_back_and_a_gpu_keeps_its_precision() -> None:
+    before = products_in_use(), torch.backends.cuda.matmul.allow_tf32
+    with using_products("onednn"):
+        if hasattr(torch.backends.mkldnn, "matmul"):  # torch 2.9
+            assert products_in_use() == "onednn"
+        assert not torch.backends.cuda.matmul.allow_tf32
+        with using_products("default"):
+            assert products_in_use() == "default"
+    assert (products_in_use(), torch.backends.cuda.matmul.allow_tf32) == before
