@@ -1,7 +1,7 @@
 """How the weights move: SGD with Nesterov momentum, Adam and AdamW, by torch's fused kernels.
 
 The kernels are those behind torch.optim's `fused=True`, called directly. torch.optim imports torch._dynamo on its first
-use, two seconds of every process that trains, and spends as long on bookkeeping as on the update of a small network.
+use, two seconds of every process that trains, and takes longer over its bookkeeping than over a small network's update.
 An update written in tensor operations, eleven passes over the weights, takes three times as long as the kernel's one
 (benchmarks/kernels.py).
 

@@ -1,0 +1,92 @@
+"""Measure ncdiag against the usual ways, and write the tables that docs/performance.md shows.
+
+    python -m benchmarks --data-dir DIR            CPU, about ten minutes on two cores
+    python -m benchmarks --samples 3000 --rounds 1 a try, under a minute
+    python -m benchmarks --gpu --data-dir DIR      GPU, about ten minutes
+
+Every row compares ways that take turns within one run: medians of the rounds, and ratios round by round. Run it on a
+machine that does nothing else.
+"""
+
+import argparse
+import platform
+from pathlib import Path
+
+import torch
+
+from benchmarks.cpu import (
+    Setting,
+    profile,
+    row_of_grouping,
+    row_of_layout,
+    row_of_overhead,
+    rows_of_one_run,
+    rows_of_sweeps,
+)
+from benchmarks.engine import mnist
+from benchmarks.timing import HEADINGS, table
+from ncdiag.execution.local import usable_cores
+from ncdiag.training.memory import keep_freed_memory
+from ncdiag.training.products import pick_products, using_products
+from ncdiag.training.reproducibility import device_name, flushed_denormals
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, help="where MNIST lies")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every way is measured (default: 3)")
+    parser.add_argument("--samples", type=int, default=60_000, help="training images (default: 60000)")
+    parser.add_argument("--gpu", action="store_true", help="fill the rows of a GPU")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    said = parser.parse_args()
+    if said.gpu:
+        _measure_gpu(said)
+    else:
+        _measure_cpu(said)
+
+
+def _measure_cpu(said: argparse.Namespace) -> None:
+    with flushed_denormals(), using_products(pick_products()):
+        keep_freed_memory()
+        data, images, labels = mnist(said.data_dir, said.samples)
+        setting = Setting(data=data, images=images, labels=labels, data_dir=said.data_dir, rounds=said.rounds)
+        rows = []
+        for part in (rows_of_one_run, row_of_overhead, row_of_grouping, row_of_layout, rows_of_sweeps):
+            for row in part(setting):
+                print("; ".join(row.cells()), flush=True)
+                rows.append(row)
+        profiled = profile(setting)
+    where = (
+        f"{device_name(torch.device('cpu'))}, {usable_cores()} cores, {platform.system()}, torch {torch.__version__}, "
+        f"products by {pick_products()};\n{data.name}, {len(labels):,} images, medians of {said.rounds} rounds."
+    )
+    parts = [where, table(HEADINGS, [row.cells() for row in rows])]
+    parts += ["Where an epoch goes, on one thread:", table(["network", "part", "s", "of the epoch"], profiled)]
+    _finish("cpu", parts, write=said.write)
+
+
+def _measure_gpu(said: argparse.Namespace) -> None:
+    if not torch.cuda.is_available():
+        raise SystemExit("there is no CUDA device here; without --gpu the CPU is measured")
+    from benchmarks import gpu
+
+    rows = gpu.rows(said.data_dir, said.rounds)
+    where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}."
+    _finish("gpu", [where, table(HEADINGS, [row.cells() for row in rows])], write=said.write)
+
+
+def _finish(name: str, parts: list[str], *, write: bool) -> None:
+    text = "\n\n".join(parts)
+    print(f"\n{text}")
+    if write:
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        page = PAGE.read_text(encoding="utf-8")
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

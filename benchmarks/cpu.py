@@ -1,0 +1,267 @@
+"""The rows of the table that a CPU fills."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from benchmarks.engine import Training, made_up, mlp
+from benchmarks.rival import Script
+from benchmarks.timing import Row, compare, in_turn
+from ncdiag.domain.defaults import complete_spec
+from ncdiag.domain.records import Run
+from ncdiag.domain.spec import PhaseSpec, RunSpec
+from ncdiag.execution.local import train_all, usable_cores
+from ncdiag.execution.worker import TrainingOptions
+from ncdiag.store.engine import open_store
+from ncdiag.store.sweeps import plan_sweep
+from ncdiag.training.datasets import Dataset
+from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.member import EVAL_BATCH
+from ncdiag.training.networks import build_network
+from ncdiag.training.optimizers import make_optimizer
+from ncdiag.training.reproducibility import batch_order, computing_threads, generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is measured, and how often."""
+
+    data: Dataset
+    images: np.ndarray
+    labels: np.ndarray
+    data_dir: Path | None
+    rounds: int
+    width: int = 512
+    small: int = 64
+
+
+def rows_of_one_run(setting: Setting) -> list[Row]:
+    """Compare a run of ncdiag to the usual script: an epoch with all metrics, training alone, metrics alone."""
+    script = _script(setting, setting.width)
+    ours = Training([mlp(setting.width)], setting.data.normalised())
+    ways: dict[str, Callable[[], None]] = {
+        "train": ours.train_epoch,
+        "measure": ours.measure,
+        "test": ours.test,
+        "their train": script.train_epoch,
+        "their measure": script.measure,
+        "their test": script.test,
+    }
+    times = in_turn(ways, setting.rounds)
+    whole, theirs = (
+        [sum(parts) for parts in zip(*(times[f"{who}{part}"] for part in ("train", "measure", "test")), strict=True)]
+        for who in ("", "their ")
+    )
+    both = [a + b for a, b in zip(times["measure"], times["test"], strict=True)]
+    share = statistics.median(b / a for a, b in zip(times["train"], both, strict=True))
+    name = f"MLP 784-{setting.width}x3"
+    return [
+        compare(f"{name}, all metrics every epoch", "usual script", whole, theirs, at_least=8),
+        compare(f"{name}, training alone", "DataLoader script", times["train"], times["their train"], at_least=4.5),
+        compare(
+            "metrics of the training set",
+            "two loader passes, d x d",
+            times["measure"],
+            times["their measure"],
+            at_least=15,
+        ),
+        Row(
+            work="metrics and test accuracy, as a share of training",
+            against="-",
+            goal="<= 0.4",
+            seconds=statistics.median(both),
+            ratio=share,
+            met=share <= 0.4,
+        ),
+    ]
+
+
+def _script(setting: Setting, width: int) -> Script:
+    tests = setting.data.test_images[:, 0].numpy(), setting.data.test_labels.numpy()
+    return Script((setting.images, setting.labels), tests, depth=3, width=width, batch_size=128)
+
+
+def row_of_overhead(setting: Setting) -> list[Row]:
+    """Compare one member's epoch to a loop over the same kernels with nothing around it, and to PyTorch as taught."""
+    data = setting.data.normalised()
+    spec = mlp(setting.width)
+    ours = Training([spec], data)
+    bare, taught = (_network(spec, data) for _ in range(2))
+    weights = bare.trained_tensors()
+    for layer, weight, bias in zip(bare.layers, weights[::2], weights[1::2], strict=True):
+        layer.weight.data, layer.bias.data = weight.mT, bias
+    update = make_optimizer(spec.optimizer, weights)
+    update.rate.fill_(1e-3)
+    optimizer = torch.optim.Adam(taught.parameters(), lr=1e-3, weight_decay=1e-4)
+    order = batch_order(0, 1, len(data.train_labels))
+
+    def bare_loop() -> None:
+        leaves = [w.requires_grad_() for w in weights]
+        for index in order.split(128):
+            x, y = data.train_images.index_select(0, index).flatten(1), data.train_labels[index]
+            *hidden, (weight, bias) = zip(leaves[::2], leaves[1::2], strict=True)
+            for w, b in hidden:
+                x = torch.addmm(b, x, w).relu()
+            loss = functional.cross_entropy(torch.addmm(bias, x, weight), y)
+            update.step([w.detach() for w in leaves], list(torch.autograd.grad(loss, leaves)))
+
+    def plain_loop() -> None:
+        for index in order.split(128):
+            loss = functional.cross_entropy(taught(data.train_images[index]), data.train_labels[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    times = in_turn({"ours": ours.train_epoch, "bare": bare_loop, "plain": plain_loop}, setting.rounds)
+    ratios = [a / b for a, b in zip(times["ours"], times["bare"], strict=True)]
+    overhead = statistics.median(ratios)
+    return [
+        Row(
+            work="one member of the engine",
+            against="bare loop, same kernels",
+            goal="<= 1.05",
+            seconds=statistics.median(times["ours"]),
+            other=statistics.median(times["bare"]),
+            ratio=overhead,
+            spread=(min(ratios), max(ratios)),
+            met=overhead <= 1.05,
+        ),
+        compare("the same", "plain PyTorch, resident tensors", times["ours"], times["plain"], at_least=1),
+    ]
+
+
+def _network(spec: RunSpec, data: Dataset):  # type: ignore[no-untyped-def]
+    return build_network(spec.network, input_shape=data.input_shape, num_classes=10, generator=generator(0, "weights"))
+
+
+def row_of_grouping(setting: Setting) -> list[Row]:
+    """Compare small networks that take their steps together to one, on one thread as in a sweep."""
+    data = setting.data.normalised()
+    specs = [mlp(setting.small, seed=seed) for seed in range(8)]
+    together, alone = Training(specs, data), Training(specs[:1], data)
+    with computing_threads(1):
+        times = in_turn({"together": together.train_epoch, "alone": alone.train_epoch}, setting.rounds)
+    each = [seconds / len(specs) for seconds in times["together"]]
+    name = f"steps of 8 together, width {setting.small}, per network"
+    return [compare(name, "alone", each, times["alone"], at_least=1.2)]
+
+
+def row_of_layout(setting: Setting) -> list[Row]:
+    """Compare steps of ResNet-20 in both memory layouts."""
+    data = made_up((3, 32, 32), samples=256)
+    spec = complete_spec({"arch": "resnet20", "dataset": "cifar10", "batch_size": 128})
+    last, first = Training([spec], data), Training([spec], data, layout=torch.contiguous_format)
+    times = in_turn({"ours": last.train_epoch, "first": first.train_epoch}, setting.rounds)
+    return [compare("ResNet-20, two steps", "channels first", times["ours"], times["first"], at_least=1.4)]
+
+
+def rows_of_sweeps(setting: Setting) -> list[Row]:
+    """Compare a sweep of 8 small networks to the usual script, and two workers to one, on the real MNIST."""
+    if setting.data.name == "made up":
+        print("no MNIST at hand: the sweeps are left out; --data-dir says where it lies")
+        return []
+    script = _script(setting, setting.small)
+
+    def usual() -> None:
+        script.train_epoch()
+        script.measure()
+        script.test()
+
+    cores = usable_cores()
+    small = [mlp(setting.small, seed=seed) for seed in range(8)]
+    wide = [mlp(setting.width, seed=seed) for seed in range(2)]
+    times = in_turn(
+        {
+            "ours": lambda: _sweep(setting, small, jobs=cores),
+            "theirs": usual,
+            "two": lambda: _sweep(setting, wide, jobs=2),
+            "one": lambda: _sweep(setting, wide, jobs=1),
+        },
+        setting.rounds,
+    )
+    return [
+        compare(
+            f"sweep of 8 seeds, width {setting.small}, {cores} workers, per model",
+            "usual script one by one",
+            times["ours"],
+            times["theirs"],
+            at_least=35,
+        ),
+        compare(f"two workers, width {setting.width}", "one worker", times["two"], times["one"], at_least=1),
+    ]
+
+
+def _sweep(setting: Setting, specs: list[RunSpec], *, jobs: int, epochs: int = 4) -> float:
+    """Give the seconds of an epoch of one run in a sweep, its rows stored, without the start of the processes."""
+    phases = (PhaseSpec(loss="ce", epochs=epochs),)
+    size = None if len(setting.labels) == 60_000 else len(setting.labels) // 10 * 10
+    specs = [
+        complete_spec(
+            {
+                "depth": spec.network.depth,
+                "width": spec.network.width,
+                "batch_size": spec.batch_size,
+                "phases": phases,
+                "dataset": "mnist",
+                "train_size": size,
+                "seed": spec.seed,
+            }
+        )
+        for spec in specs
+    ]
+    seen: dict[int, list[float]] = {}
+
+    def listen(run: Run, event: Event) -> None:
+        if isinstance(event, EpochDone):
+            seen.setdefault(run.id, []).append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(f"{folder}/bench.db", write=True) as store:
+            runs = plan_sweep(store, specs=specs)
+        options = TrainingOptions(device="cpu", data_dir=setting.data_dir)
+        outcomes = train_all(f"{folder}/bench.db", runs, options, jobs=jobs, listen=listen)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    if failed:
+        raise SystemExit(f"a run of the sweep failed: {failed[0]}")
+    if jobs == 1:  # one after another
+        return sum(at[-1] - at[0] for at in seen.values()) / len(seen) / (epochs - 1)
+    begun = max(at[0] for at in seen.values())
+    later = [at for times in seen.values() for at in times if at > begun]
+    return (max(later) - begun) / len(later)
+
+
+def profile(setting: Setting) -> list[list[str]]:
+    """Say where the time of an epoch goes, for a wide and a narrow network on one thread."""
+    with computing_threads(1):
+        return [line for width in (setting.width, setting.small) for line in _profile(setting, width)]
+
+
+def _profile(setting: Setting, width: int) -> list[list[str]]:
+    ours = Training([mlp(width)], setting.data.normalised())
+    network = ours.members[0].network
+
+    @torch.no_grad()
+    def forward() -> None:
+        for x, _ in ours.data.train_batches(EVAL_BATCH):
+            network(x)
+
+    def draw() -> None:
+        batch_order(0, 1, len(ours.data.train_labels))
+
+    ways: dict[str, Callable[[], None]] = {
+        "steps": ours.train_epoch,
+        "of which drawing the order": draw,
+        "measuring the training set": ours.measure,
+        "of which the forward pass": forward,
+        "test accuracy": ours.test,
+    }
+    times = {name: statistics.median(taken) for name, taken in in_turn(ways, setting.rounds).items()}
+    whole = times["steps"] + times["measuring the training set"] + times["test accuracy"]
+    return [[f"784-{width}x3", name, f"{seconds:.3g}", f"{seconds / whole:.0%}"] for name, seconds in times.items()]

@@ -1,0 +1,98 @@
+"""ncdiag's training, piece by piece, for the benchmarks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ncdiag.domain.defaults import complete_spec
+from ncdiag.domain.spec import DataSpec, PhaseSpec, RunSpec
+from ncdiag.errors import NCDiagError
+from ncdiag.training.datasets import Dataset, load_dataset
+from ncdiag.training.measure import accuracy, measure
+from ncdiag.training.member import EVAL_BATCH, Member
+from ncdiag.training.objectives import LOSSES
+from ncdiag.training.optimizers import make_optimizer
+from ncdiag.training.reproducibility import batch_order
+from ncdiag.training.stack import make_stack
+from ncdiag.training.steps import Steps
+
+
+def mnist(data_dir: Path | None, samples: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """Give MNIST, or where it is not at hand made-up images of its size: as tensors, and as the rival reads them."""
+    spec = DataSpec(dataset="mnist")
+    try:
+        data = load_dataset(spec, arch="mlp", data_dir=data_dir)
+    except NCDiagError:
+        data = made_up()
+    part = slice(0, samples)
+    data = replace(data, train_images=data.train_images[part], train_labels=data.train_labels[part])
+    return data, data.train_images[:, 0].numpy(), data.train_labels.numpy()
+
+
+def made_up(shape: tuple[int, int, int] = (1, 28, 28), samples: int = 60_000) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(samples + 10_000) % 10
+    images = torch.randint(0, 60, (samples + 10_000, *shape), dtype=torch.uint8, generator=generator)
+    images[torch.arange(len(images)), :, 2 * labels] += 150  # so that there is something to learn
+    return Dataset(
+        name="made up",
+        train_images=images[:samples],
+        train_labels=labels[:samples],
+        test_images=images[samples:],
+        test_labels=labels[samples:],
+        class_names=tuple("0123456789"),
+        mean=torch.full((shape[0], 1, 1), 0.1307),
+        std=torch.full((shape[0], 1, 1), 0.3081),
+        channels=shape[0],
+        sha256="",
+    )
+
+
+def mlp(width: int, **given: Any) -> RunSpec:
+    """Give the MLP of the table: three hidden layers, batches of 128."""
+    phases = (PhaseSpec(loss="ce", epochs=1000),)
+    return complete_spec({"depth": 3, "width": width, "batch_size": 128, "phases": phases, "dataset": "mnist"} | given)
+
+
+class Training:
+    """Networks of one shape in training."""
+
+    def __init__(self, specs: Sequence[RunSpec], data: Dataset, *, layout: torch.memory_format | None = None) -> None:
+        self.data = data
+        self.members = [Member(place, spec, data, None) for place, spec in enumerate(specs)]
+        for member in self.members if layout else ():
+            member.network.to(memory_format=layout)
+            member.optimizer = make_optimizer(member.spec.optimizer, member.network.trained_tensors())
+        self.steps = Steps(
+            make_stack([member.network for member in self.members]),
+            [member.optimizer for member in self.members],
+            data,
+            batch_size=specs[0].batch_size,
+            loss="ce",
+            precision=specs[0].precision,
+        )
+        self.epoch = 0
+
+    def train_epoch(self) -> None:
+        self.epoch += 1
+        samples = len(self.data.train_labels)
+        orders = [batch_order(member.spec.seed, self.epoch, samples) for member in self.members]
+        self.steps.take(orders, [1e-3] * len(self.members)).tolist()
+
+    def measure(self) -> None:
+        for member in self.members:
+            self.metrics = measure(
+                member.network,
+                lambda: self.data.train_batches(EVAL_BATCH),
+                num_samples=len(self.data.train_labels),
+                num_classes=10,
+                loss_of=LOSSES["ce"],
+            ).metrics
+
+    def test(self) -> None:
+        for member in self.members:
+            accuracy(member.network, self.data.test_batches(EVAL_BATCH))
