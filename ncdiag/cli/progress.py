@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ncdiag.domain.records import EpochRecord, Run
 
 if TYPE_CHECKING:
-    from ncdiag.execution.worker import Listener, Note
+    from ncdiag.execution.held import Listener, Note
     from ncdiag.training.loop import Event
 
 SECONDS_BETWEEN_LINES = 10.0  # a log file of an overnight sweep should still be read by a person
@@ -26,7 +26,7 @@ class _Display(Protocol):
 @contextmanager
 def show_progress(points: int) -> "Iterator[Listener]":
     """Give a listener for the events of training that shows `points` runs on stderr until the context ends."""
-    from ncdiag.execution.worker import Note
+    from ncdiag.execution.held import Note
     from ncdiag.training.loop import Ended, EpochDone
 
     with _terminal(points) if sys.stderr.isatty() else _plain(points) as display:

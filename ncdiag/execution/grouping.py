@@ -30,7 +30,8 @@ class Shape:
 
     def __str__(self) -> str:
         network = self.spec.network
-        return f"{network.arch} {network.depth} x {network.width}, {self.spec.data.dataset}"
+        precision = "" if self.spec.precision == "float32" else f", {self.spec.precision}"
+        return f"{network.arch} {network.depth} x {network.width}, {self.spec.data.dataset}{precision}"
 
 
 def list_shapes(runs: Sequence[Run], data_key: Callable[[Run], DataKey]) -> list[Shape]:

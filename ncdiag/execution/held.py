@@ -4,9 +4,9 @@ A run belongs to the owner that claimed it. Every write names the owner, so a pr
 was stopped for long and another took over, cannot write a thing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,28 +15,53 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, StoreError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
-from ncdiag.store import interventions, runs
+from ncdiag.store import runs
 from ncdiag.store.engine import Store
+from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.leases import hold_lease
+from ncdiag.store.recorder import Recorder
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Checkpoint, Ended, Event, Intervened
+from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.reproducibility import environment, numeric_fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something that happened around a run, which its user may want to know."""
+
+    text: str
+
+
+Listener = Callable[[Run, Event | Note], None]
 
 
 class HeldRun:
     """A claimed run. `ended` is how it ended, an exception if it failed, or None while it is trained."""
 
-    def __init__(self, store: Store, run: Run, owner: str, state: dict[str, Any] | None, *, every: int) -> None:
+    def __init__(
+        self, store: Store, run: Run, owner: str, start: "_Start", *, every: int, tell: Callable[[str], None]
+    ) -> None:
         self.store = store
         self.run = run
         self.owner = owner
         self.spec = RunSpec.from_dict(run.config)
-        self.state = state
+        self.start = start
+        self.tell = tell
         self.keeper = Keeper(store.run_folder(run.id), run, every=every)
+        self.recorder = Recorder(store, run, owner=owner, tell=tell)
         self.ended: RunStatus | Exception | None = None
 
-    def describe_data(self, data: Dataset) -> None:
-        """Store what the run is trained on. Raises `UnsafeError` if that is not what it was begun on."""
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """The checkpoint that training starts from."""
+        return self.start.state
+
+    def prepare(self, data: Dataset) -> None:
+        """Store what an earlier process left waiting, and what the run is trained on.
+
+        Raises `UnsafeError` if that is not what it was begun on.
+        """
+        self.recorder.recover(until=self.start.epoch if self.start.discard else None)
         if self.run.data_sha256 not in (None, data.sha256):
             raise UnsafeError(
                 f"{self.run.name} was begun on data with SHA-256 {self.run.data_sha256}, and finds {data.sha256} now.\n"
@@ -45,32 +70,39 @@ class HeldRun:
         runs.describe_data(self.store, self.run.id, owner=self.owner, sha256=data.sha256, sizes=data.sizes)
 
     def keep(self, event: Event) -> None:
-        """Store what an event says, except for the record of an epoch."""
-        if isinstance(event, Intervened):
-            interventions.add_intervention(self.store, self.run.id, owner=self.owner, **asdict(event.record))
+        """Store what an event says."""
+        if isinstance(event, EpochDone | Intervened):
+            self.recorder.add(event.record)
         elif isinstance(event, Checkpoint):
             self.keeper.keep(event)
         elif isinstance(event, Ended):
+            self.recorder.settle()
             self._finish(event.status, event.reason)
             self.ended = event.status
 
     def fail(self, error: Exception) -> None:
-        """Store that an error ended the run; if even that fails, or the run is another's by now, it stays as it is."""
+        """Store that an error ended the run, unless the run is another's by now.
+
+        If the error is that the store cannot be had, neither can this be stored: the run is lost, and continues from
+        what it left here.
+        """
         self.ended = error
-        with suppress(StoreError):
-            self._finish(RunStatus.FAILED, describe_error(error))
+        if not isinstance(error, StoreBusyError):
+            with suppress(StoreError):
+                self._finish(RunStatus.FAILED, describe_error(error))
 
     def interrupt(self) -> None:
         """Store that the run was stopped from outside, with its latest state."""
         self.ended = RunStatus.INTERRUPTED
         with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
             self.keeper.save_latest()
-        self._finish(RunStatus.INTERRUPTED, "stopped by a signal")
+        if self.recorder.settle(hurry=True):
+            self._finish(RunStatus.INTERRUPTED, "stopped by a signal")
 
     def rewind(self) -> None:
         """Go back to the latest finished epoch, to continue from there."""
         self.keeper.save_latest()
-        self.state = find_state(self.store.run_folder(self.run.id), self.run)
+        self.start = _Start(state=find_state(self.store.run_folder(self.run.id), self.run, self.tell))
 
     def _finish(self, status: RunStatus, reason: str | None) -> None:
         runs.finish_run(self.store, self.run.id, owner=self.owner, status=status, reason=reason)
@@ -83,7 +115,14 @@ def describe_error(error: Exception) -> str:
 
 @contextmanager
 def hold_run(
-    store: Store, run: Run, *, owner: str, device: torch.device, every: int, allow_inexact: bool
+    store: Store,
+    run: Run,
+    listen: Listener,
+    *,
+    owner: str,
+    device: torch.device,
+    every: int,
+    allow_inexact: bool,
 ) -> Iterator[HeldRun | None]:
     """Claim a run while the block lasts; gives None if another process has it, or it came to its end meanwhile.
 
@@ -94,7 +133,11 @@ def hold_run(
             yield None
             return
         run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
-        start = _find_start(store, run, device, allow_inexact=allow_inexact)
+
+        def tell(text: str) -> None:
+            listen(run, Note(text=text))
+
+        start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         claimed = runs.claim_run(
             store,
             run.id,
@@ -105,7 +148,7 @@ def hold_run(
             inexact=start.inexact,
             discard_after=start.epoch if start.discard else None,
         )
-        yield HeldRun(store, run, owner, start.state, every=every) if claimed else None
+        yield HeldRun(store, run, owner, start, every=every, tell=tell) if claimed else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +164,14 @@ class _Start:
         return self.state["epoch"] if self.state else 0
 
 
-def _find_start(store: Store, run: Run, device: torch.device, *, allow_inexact: bool) -> _Start:
+def _find_start(
+    store: Store, run: Run, device: torch.device, tell: Callable[[str], None], *, allow_inexact: bool
+) -> _Start:
     """Find the checkpoint to continue from, and refuse to continue where the bits would not be the same.
 
     In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
     """
-    state = find_state(store.run_folder(run.id), run)
+    state = find_state(store.run_folder(run.id), run, tell)
     now = numeric_fingerprint(device)
     changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
     if not changed or not (state or run.epochs_done):

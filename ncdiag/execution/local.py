@@ -14,10 +14,10 @@ import torch
 from ncdiag.domain.records import Run
 from ncdiag.errors import NCDiagError
 from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
+from ncdiag.execution.held import Listener
 from ncdiag.execution.pool import Pool
 from ncdiag.execution.worker import (
     DataKey,
-    Listener,
     Outcome,
     TrainingOptions,
     data_key,

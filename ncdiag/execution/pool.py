@@ -8,14 +8,16 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.execution.held import Listener, Note
 from ncdiag.execution.signals import sigterm_as_exit
-from ncdiag.execution.worker import Listener, Outcome, TrainingOptions, train_runs
+from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
 
@@ -63,7 +65,7 @@ class Pool:
                 for pipe in wait(list(current)):
                     assert isinstance(pipe, Connection)
                     try:
-                        message: tuple[int, Event] | list[Outcome] = pipe.recv()
+                        message: tuple[int, Event | Note] | list[Outcome] = pipe.recv()
                     except EOFError:
                         workers[pipe].join()
                         error = f"its process ended with code {workers.pop(pipe).exitcode}; is there enough memory?"
@@ -124,8 +126,8 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and terminates
     threading.Thread(target=_follow_parent, daemon=True).start()
 
-    def report(run: Run, event: Event) -> None:
-        if isinstance(event, EpochDone | Ended):
+    def report(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone | Ended | Note):
             pipe.send((run.id, event))
 
     with sigterm_as_exit(), open_store(store_url, write=True) as store:
@@ -143,3 +145,5 @@ def _follow_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)  # longer than that it waits for a store that nobody can have
+    os._exit(128 + signal.SIGTERM)

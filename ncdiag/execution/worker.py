@@ -6,9 +6,10 @@ with each other: each has its lease, its rows, its checkpoints and its end.
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,12 +17,12 @@ import torch
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError, StoreError
-from ncdiag.execution.held import HeldRun, describe_error, hold_run
-from ncdiag.store import epochs, runs
+from ncdiag.execution.group import train_held
+from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run
+from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
-from ncdiag.training.loop import EpochDone, Event, train
 from ncdiag.training.memory import keep_freed_memory
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads, flushed_denormals
@@ -29,7 +30,6 @@ from ncdiag.training.shared import SharedDataset
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
-Listener = Callable[[Run, Event], None]
 DataKey = tuple[str, ...]
 
 
@@ -129,24 +129,26 @@ def _train(
         began = next((run.fingerprint for run in group if run.fingerprint), {})
         stack.enter_context(computing_threads(began.get("threads")))
         stack.enter_context(using_products(began.get("products") or pick_products()))
-        for run in group:
-            claim = hold_run(
-                store,
-                run,
-                owner=owner,
-                device=device,
-                every=options.checkpoint_every,
-                allow_inexact=options.allow_inexact,
-            )
-            try:
-                found = stack.enter_context(claim)
-            except Exception as error:
-                ended[run.id] = error
-            else:
-                held += [found] if found else []
-        stack.enter_context(_beating(store, held, owner))
         try:
-            _train_held(held, options, listen, device)
+            for run in group:
+                claim = hold_run(
+                    store,
+                    run,
+                    listen,
+                    owner=owner,
+                    device=device,
+                    every=options.checkpoint_every,
+                    allow_inexact=options.allow_inexact,
+                )
+                try:
+                    found = stack.enter_context(claim)
+                except Exception as error:
+                    ended[run.id] = error
+                else:
+                    held += [found] if found else []
+            stack.enter_context(_beating(store, held, owner))
+            if held:
+                train_held(held, partial(load_data, held[0].run, options), listen, device)
         except (KeyboardInterrupt, SystemExit):
             for one in held:
                 if one.ended is None:
@@ -154,90 +156,6 @@ def _train(
             raise
     ended |= {one.run.id: one.ended for one in held if one.ended is not None}
     return [ended.get(run.id, RunStatus.RUNNING) for run in group]
-
-
-def _train_held(held: Sequence[HeldRun], options: TrainingOptions, listen: Listener, device: torch.device) -> None:
-    """Train claimed runs to their ends; on a device with too little memory, first one half and then the other."""
-    try:
-        _train_at_once(held, options, listen, device)
-        return
-    except torch.OutOfMemoryError as error:
-        left = [one for one in held if one.ended is None]
-        if len(held) == 1:
-            _fail(left, error)
-            return
-    except Exception as error:
-        _fail([one for one in held if one.ended is None], error)
-        return
-    # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
-    for one in left:
-        one.rewind()
-    torch.cuda.empty_cache()
-    half = (len(held) + 1) // 2
-    for part in (left[:half], left[half:]):
-        if part:
-            _train_held(part, options, listen, device)
-
-
-def _train_at_once(held: Sequence[HeldRun], options: TrainingOptions, listen: Listener, device: torch.device) -> None:
-    """Train claimed runs as one group, store what happens to each, and pass it on.
-
-    The records that the runs of a group leave after an epoch are committed as one: a commit waits for the disk, as
-    long as a small network trains.
-    """
-    if not held:
-        return
-    data = load_data(held[0].run, options)
-    data = data.to(device) if device.type == "cuda" else data.normalised()
-    given_up: set[int] = set()
-    for place, one in enumerate(held):
-        with _failing_alone(one, place, given_up):
-            one.describe_data(data)
-    records: list[EpochDone] = []
-    for event in train(
-        [one.spec for one in held],
-        data,
-        states={place: one.state for place, one in enumerate(held) if one.state},
-        together=len(held),
-        given_up=given_up,
-    ):
-        if isinstance(event, EpochDone):
-            records.append(event)
-            continue
-        _store_records(held, records, given_up)
-        for done in (*records, event):
-            one = held[done.member]
-            if done.member not in given_up:
-                with _failing_alone(one, done.member, given_up):
-                    one.keep(done)
-                    listen(one.run, done)
-        records = []
-
-
-def _store_records(held: Sequence[HeldRun], records: Sequence[EpochDone], given_up: set[int]) -> None:
-    rows = [(held[done.member].run.id, done.record) for done in records if done.member not in given_up]
-    try:
-        epochs.append_epochs(held[0].store, rows, owner=held[0].owner)
-    except StoreError:  # of one of them, or of all: each by itself tells
-        for done in records:
-            one = held[done.member]
-            with _failing_alone(one, done.member, given_up):
-                epochs.append_epoch(one.store, one.run.id, done.record, owner=one.owner)
-
-
-@contextmanager
-def _failing_alone(one: HeldRun, place: int, given_up: set[int]) -> Iterator[None]:
-    """Let an error end the run that it is of, and no other."""
-    try:
-        yield
-    except Exception as error:
-        _fail([one], error)
-        given_up.add(place)
-
-
-def _fail(held: Sequence[HeldRun], error: Exception) -> None:
-    for one in held:
-        one.fail(error)
 
 
 @contextmanager

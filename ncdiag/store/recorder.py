@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from ncdiag.domain.records import EpochRecord, InterventionRecord, Run
 from ncdiag.domain.spec import canonical_json
 from ncdiag.errors import StoreError
@@ -85,15 +87,20 @@ class Recorder:
             try:
                 self._store([record], self.store)
             except StoreBusyError:
-                self.tell(
-                    f"{self.run.name}: the store {self.store.label} cannot be had; training goes on, and what it "
-                    f"measures waits in {self.path}"
-                )
-            else:
-                return
-        self._append(record)
+                self.postpone(record)
+            return
+        self.postpone(record)
         if time.monotonic() - self.tried_at > SECONDS_BETWEEN_TRIES:
             self.settle(hurry=True)
+
+    def postpone(self, record: Measured) -> None:
+        """Let a record wait on the disk until the store can be had."""
+        if not self.waiting:
+            self.tell(
+                f"{self.run.name}: the store {self.store.label} cannot be had; training goes on, and what it "
+                f"measures waits in {self.path}"
+            )
+        self._append(record)
 
     def settle(self, *, hurry: bool = False) -> bool:
         """Store what waits, and tell whether nothing does any more.
@@ -124,10 +131,13 @@ class Recorder:
         with store.write() as connection:
             fence(connection, self.run.id, self.owner)
             for record in records:
-                if isinstance(record, EpochRecord):
-                    insert_epoch(connection, self.run.id, record)
-                else:
-                    insert_intervention(connection, self.run.id, record)
+                self._insert(connection, record)
+
+    def _insert(self, connection: Connection, record: Measured) -> None:
+        if isinstance(record, EpochRecord):
+            insert_epoch(connection, self.run.id, record)
+        else:
+            insert_intervention(connection, self.run.id, record)
 
     @retried
     def _store_patiently(self, records: Sequence[Measured]) -> None:
@@ -153,6 +163,17 @@ class Recorder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         self.waiting = 0
+
+
+def store_together(records: Sequence[tuple[Recorder, Measured]]) -> None:
+    """Store records of runs of one store for which none waits, in one transaction; raises what prevents it."""
+    if not records:
+        return
+    with records[0][0].store.write() as connection:
+        for recorder, _ in records:
+            fence(connection, recorder.run.id, recorder.owner)
+        for recorder, record in records:
+            recorder._insert(connection, record)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:

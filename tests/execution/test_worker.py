@@ -15,9 +15,12 @@ from small import small_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import SpecError, UnavailableError, UnsafeError
+from ncdiag.execution.held import Note
 from ncdiag.execution.worker import Outcome, TrainingOptions, pick_device, train_run, train_runs
+from ncdiag.store import recorder
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
+from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run
@@ -204,9 +207,13 @@ def test_group_stores_what_each_run_would_have_alone(store: Store, tmp_path: Pat
 
 def test_member_that_cannot_be_trained_leaves_the_others(store: Store) -> None:
     held, blocked, good = group = _group(store, *(small_spec(seed=seed) for seed in range(3)))
-    (store.run_folder(blocked.id) / "epoch-000003.pt").mkdir(parents=True)  # in the way of its checkpoint
+
+    def block(run: Run, event: Event) -> None:
+        if run.id == blocked.id:  # in the way of its next checkpoint
+            (store.run_folder(blocked.id) / "epoch-000003.pt").mkdir(exist_ok=True)
+
     with hold_lease(store, held.id, "somebody else"):
-        outcomes = train_runs(store, group, TrainingOptions(), ignore)
+        outcomes = train_runs(store, group, TrainingOptions(), block)
     assert _statuses(outcomes) == [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DONE]
     assert get_run(store, held.name).epochs_done == 0
     assert get_run(store, good.name).epochs_done == 6
@@ -247,6 +254,29 @@ def test_interrupted_group_continues_run_by_run_to_the_same_end(store: Store, tm
             assert rows(other, ours) == rows(store, theirs)
 
 
+def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = _group(store, *(small_spec(seed=seed) for seed in range(3)))
+    notes: list[str] = []
+    tries = []
+
+    def busy(records: list[object]) -> None:
+        tries.append(len(records))
+        if len(tries) == 2:  # of the second epoch
+            raise StoreBusyError("held by somebody")
+        recorder.store_together(records)  # type: ignore[arg-type]
+
+    def listen(run: Run, event: Event | Note) -> None:
+        notes.extend([event.text] if isinstance(event, Note) else [])
+
+    monkeypatch.setattr("ncdiag.execution.group.store_together", busy)
+    outcomes = train_runs(store, group, TrainingOptions(), listen)
+    assert _statuses(outcomes) == [RunStatus.DONE] * 3
+    assert sum("cannot be had" in text for text in notes) == 3
+    assert tries[:2] == [3, 3]
+    for run in group:
+        assert [record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6]
+
+
 def test_too_little_memory_halves_the_group_and_goes_on(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +291,7 @@ def test_too_little_memory_halves_the_group_and_goes_on(
             yield event
 
     group = _group(store, *specs)
-    monkeypatch.setattr("ncdiag.execution.worker.train", train_few)
+    monkeypatch.setattr("ncdiag.execution.group.train", train_few)
     outcomes = train_runs(store, group, TrainingOptions(), ignore)
     assert _statuses(outcomes) == [RunStatus.DONE] * 5
     assert sizes == [5, 3, 2, 1, 2]
@@ -276,7 +306,7 @@ def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: p
         raise torch.OutOfMemoryError("CUDA out of memory")
         yield
 
-    monkeypatch.setattr("ncdiag.execution.worker.train", never)
+    monkeypatch.setattr("ncdiag.execution.group.train", never)
     outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
     assert _statuses(outcomes) == [RunStatus.FAILED] * 2
     assert all("out of memory" in str(outcome.error) for outcome in outcomes)

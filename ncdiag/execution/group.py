@@ -1,0 +1,122 @@
+"""Runs that this process holds, trained as one group: each is stored, told of and ended by itself.
+
+The records that the runs of a group leave after an epoch are committed together: a commit waits for the disk, about as
+long as a small network trains for an epoch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+
+from ncdiag.domain.records import EpochRecord
+from ncdiag.errors import StoreError
+from ncdiag.execution.held import HeldRun, Listener
+from ncdiag.store.faults import StoreBusyError
+from ncdiag.store.recorder import store_together
+from ncdiag.training.datasets import Dataset
+from ncdiag.training.loop import EpochDone, Event, train
+
+
+def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Listener, device: torch.device) -> None:
+    """Train claimed runs on the data that `load` gives to their ends, which `HeldRun.ended` then says.
+
+    An error that is of one run ends that run alone. A group for which the device has too little memory is halved, and
+    one half trained after the other. Raises nothing but what asks the process to stop.
+    """
+    try:
+        _Group(held, listen).train(load, device)
+        return
+    except torch.OutOfMemoryError as error:
+        left = [one for one in held if one.ended is None]
+        if len(held) == 1:
+            _fail(left, error)
+            return
+    except Exception as error:
+        _fail([one for one in held if one.ended is None], error)
+        return
+    # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
+    for one in left:
+        one.rewind()
+    torch.cuda.empty_cache()
+    half = (len(held) + 1) // 2
+    for part in (left[:half], left[half:]):
+        if part:
+            train_held(part, load, listen, device)
+
+
+def _fail(held: Sequence[HeldRun], error: Exception) -> None:
+    for one in held:
+        one.fail(error)
+
+
+@dataclass
+class _Group:
+    held: Sequence[HeldRun]
+    listen: Listener
+    given_up: set[int] = field(default_factory=set)  # members that an error of their own has ended
+
+    def train(self, load: Callable[[], Dataset], device: torch.device) -> None:
+        data = load()
+        data = data.to(device) if device.type == "cuda" else data.normalised()
+        for member in range(len(self.held)):
+            self.attempt(member, lambda one: one.prepare(data))
+        records: list[EpochDone] = []
+        for event in train(
+            [one.spec for one in self.held],
+            data,
+            states={member: one.state for member, one in enumerate(self.held) if one.state},
+            together=len(self.held),
+            given_up=self.given_up,
+        ):
+            if isinstance(event, EpochDone):
+                records.append(event)
+            else:
+                self.store(records)
+                for done in records:
+                    self.attempt(done.member, partial(self.tell, event=done))
+                self.attempt(event.member, partial(self.keep, event=event))
+                records = []
+
+    def attempt(self, member: int, act: Callable[[HeldRun], None]) -> None:
+        """Do something with a run; an error ends it, and one that has ended so is left alone."""
+        if member in self.given_up:
+            return
+        try:
+            act(self.held[member])
+        except Exception as error:
+            self.held[member].fail(error)
+            self.given_up.add(member)
+
+    def keep(self, one: HeldRun, *, event: Event) -> None:
+        one.keep(event)
+        self.listen(one.run, event)
+
+    def tell(self, one: HeldRun, *, event: Event) -> None:
+        self.listen(one.run, event)
+
+    def store(self, records: Sequence[EpochDone]) -> None:
+        """Store the records of an epoch at once; where that fails, each by itself."""
+        runs = {done.member: done.record for done in records if done.member not in self.given_up}
+        at_once = {member: record for member, record in runs.items() if not self.held[member].recorder.waiting}
+        try:
+            store_together([(self.held[member].recorder, record) for member, record in at_once.items()])
+            alone, postponed = runs.keys() - at_once.keys(), set[int]()
+        except StoreBusyError:  # each by itself would wait as long, in vain
+            alone, postponed = runs.keys() - at_once.keys(), set(at_once)
+        except StoreError:  # of one of them, or of all: each by itself tells
+            alone, postponed = set(runs), set[int]()
+        for member, record in runs.items():
+            if member in postponed:
+                self.attempt(member, partial(_postpone, record=record))
+            elif member in alone:
+                self.attempt(member, partial(_add, record=record))
+
+
+def _add(one: HeldRun, *, record: EpochRecord) -> None:
+    one.recorder.add(record)
+
+
+def _postpone(one: HeldRun, *, record: EpochRecord) -> None:
+    one.recorder.postpone(record)
