@@ -72,12 +72,13 @@ class _Group:
         ):
             if isinstance(event, EpochDone):
                 records.append(event)
-            else:
+                continue
+            if records:
                 self.store(records)
                 for done in records:
                     self.attempt(done.member, partial(self.tell, event=done))
-                self.attempt(event.member, partial(self.keep, event=event))
                 records = []
+            self.attempt(event.member, partial(self.keep, event=event))
 
     def attempt(self, member: int, act: Callable[[HeldRun], None]) -> None:
         """Do something with a run; an error ends it, and one that has ended so is left alone."""
