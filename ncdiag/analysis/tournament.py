@@ -4,6 +4,7 @@ Runs are asked at fixed epochs, so every rule knows as much as the others and ha
 question to the onset. The epochs are chosen so that the mean lead comes near to some shares of the mean onset.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
 LEVELS = (0.8, 0.9)
+ROUNDING = 1e-9  # of an epoch: forecasts are made on logarithms, and 660 comes back as 660.0000000001
 _SILENT = 0.5  # a rule that is silent about more of the runs is not listed
 CALIBRATION_COLUMNS = (
     *("run", "condition", "held_out", "epoch", "lead", "rule"),
@@ -160,7 +162,7 @@ class _Pair:
         over = "conditions" if by_condition else "runs"
         base = float(np.abs(other).mean())
         extra: dict[str, Any] = {"rule": rule, "baseline": against, "n_tested": len(np.unique(unit)), "over": over}
-        if not base > 0:
+        if base <= ROUNDING * float(onset.mean()):
             return self._result(view, quantity, status="zero_variance", extra=extra)
         gain = t_interval(group_means(np.abs(other) - np.abs(own), unit), self.level)
         primary = view.primary and rule == WINNER
@@ -186,16 +188,24 @@ class _Pair:
         )
 
     def _coverage(self, views: list[View], level: float) -> Result:
-        """Count the onsets inside their intervals, at all epochs asked; the limits are those of as many runs."""
-        inside, runs = 0, 0
-        asked = 0
+        """Count the onsets inside their intervals, at all epochs asked; the limits are those of as many runs.
+
+        A forecast without an interval, such as one from runs that do not differ, is not counted.
+        """
+        inside, asked, runs = 0, 0, 0
         for view in views:
-            limits = view.limits(level)
-            inside += sum(each.lo <= onset <= each.hi for each, onset in zip(limits, view.onset.tolist(), strict=True))
+            limits = [
+                (each, onset)
+                for each, onset in zip(view.limits(level), view.onset.tolist(), strict=True)
+                if not math.isnan(each.lo)
+            ]
+            inside += sum(each.lo * (1 - ROUNDING) <= onset <= each.hi * (1 + ROUNDING) for each, onset in limits)
             asked += len(limits)
             runs = max(runs, len(limits))
-        share = clopper_pearson(round(inside / asked * runs), runs, self.level)
         extra = {"held_out": views[0].held_out, "nominal": level, "inside": inside, "n_asked": asked}
+        if asked == 0:
+            return Result(quantity="coverage", level=self.level, status="not_testable", extra=extra, **self.base)
+        share = clopper_pearson(round(inside / asked * runs), runs, self.level)
         return Result(
             quantity="coverage",
             estimate=inside / asked,

@@ -90,6 +90,8 @@ def _reading(values: Sequence[Values]) -> str:
 def _norm(values: Sequence[Values]) -> str:
     """Say whether the rules of the feature norm add anything to the others."""
     gain = _find(values, "fn_gain", primary=True)
+    if gain["status"] == "zero_variance":
+        return "fn can add nothing: without it, the mean of all rules does not err."
     if gain["estimate"] is None or gain["estimate"] == 0:
         return "fn adds nothing: no rule of fn has weight in the mean of all rules."
     size = _whole(abs(gain["estimate"]))
@@ -128,7 +130,12 @@ def _curve(values: Sequence[Values], kind: str) -> list[str]:
 
 
 def _coverage(values: Sequence[Values]) -> str:
-    said = ", ".join(f"{percent(v['nominal'])} intervals {percent(v['estimate'])}" for v in values)
+    if any(value["estimate"] is None for value in values):
+        return "The forecasts have no intervals: the runs that they are learned from do not differ."
+    said = ", ".join(
+        f"{percent(v['nominal'])} intervals {percent(v['estimate'])} ({_whole(v['lo'])} to {_whole(v['hi'])})"
+        for v in values
+    )
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
     verdict = "within 5 points of what they say" if close else "more than 5 points from what they say"
     return f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts: {said}. That is {verdict}."

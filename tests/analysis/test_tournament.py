@@ -146,9 +146,15 @@ def test_holm_counts_the_pairs(make_frames, noisy):
 
 def test_equal_onsets_leave_nothing_to_gain(make_frames, make_run):
     same = {str(i): make_run(20.0) for i in range(4)}
-    skill = pick(forecast_results(ask(make_frames(same))), "skill", rule="winner", primary=True)
+    results = forecast_results(ask(make_frames(same)))
+    skill = pick(results, "skill", rule="winner", primary=True)
     assert skill.status == "zero_variance"
     assert math.isnan(skill.p)
+    for gain in (r for r in results if r.quantity == "fn_gain"):
+        assert gain.status == "zero_variance"
+    for covered in (r for r in results if r.quantity == "coverage"):
+        assert (covered.status, covered.extra["n_asked"]) == ("not_testable", 0)
+        assert math.isnan(covered.estimate)
 
 
 def test_courses_hold_what_was_measured(make_frames, make_run):

@@ -33,7 +33,12 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
         Result(quantity="fn_gain", estimate=gain[0], lo=gain[1], hi=gain[2], extra={**here, "rule": "mean"}, **PAIR),
         Result(quantity="seed_spread", estimate=7.0, extra=here, **PAIR),
         Result(
-            quantity="coverage", estimate=0.75, extra={"held_out": "condition", "nominal": 0.8, "n_asked": 8}, **PAIR
+            quantity="coverage",
+            estimate=0.75,
+            lo=0.35,
+            hi=0.97,
+            extra={"held_out": "condition", "nominal": 0.8, "n_asked": 8},
+            **PAIR,
         ),
     ]
 
@@ -50,7 +55,7 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
 def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
     page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), OnsetRule())
     assert said in flat(page)
-    assert "in 8 forecasts: 80% intervals 75%. That is within 5 points of what they say" in flat(page)
+    assert "in 8 forecasts: 80% intervals 75% (35% to 97%). That is within 5 points of what they say" in flat(page)
     assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
 
 
