@@ -7,6 +7,7 @@ from clihelp import ROOT
 from typer.main import get_command
 
 from ncdiag.cli.app import app
+from ncdiag.cli.plot import KINDS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,3 +48,9 @@ def test_first_commands_are_a_line_each() -> None:
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_pictures_of_the_figures_stay_small() -> None:
+    pictures = list((ROOT / "docs" / "figures").glob("*.png"))
+    assert {picture.stem for picture in pictures} == set(KINDS)
+    assert sum(picture.stat().st_size for picture in pictures) < 1_000_000

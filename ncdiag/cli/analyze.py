@@ -26,8 +26,8 @@ from ncdiag.cli.options import (
     onset_rule,
     split_columns,
 )
-from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, note
-from ncdiag.cli.selection import selected_runs
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text
+from ncdiag.cli.selection import note_repeats, selected_runs
 from ncdiag.domain.spec import check_choice
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def analyze(
     with open_store(store) as opened:
         selected = selected_runs(opened, None, where)
         runs = drop_repeats(selected)
-        if len(runs) < len(selected):
-            note(f"{len(selected) - len(runs)} runs repeat the trajectory of another (same seed) and are not counted.")
+        note_repeats(len(selected) - len(runs))
         survey = Survey(
             runs=runs,
             read=partial(epochs_frame, opened),

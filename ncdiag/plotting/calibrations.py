@@ -86,7 +86,8 @@ def _counts(own: pd.DataFrame) -> str:
     """Say how many onsets lie in the interval of each level."""
     known = own.dropna(subset=["inside"])
     if known.empty:
-        return f"{own['run'].nunique()} runs, no interval"
+        count = own["run"].nunique()
+        return f"{count} run{'s' * (count > 1)}, no interval"
     levels = [(level, known.loc[known["level"] == level, "inside"]) for level in sorted(known["level"].unique())]
     return ", ".join(f"{100 * level:g} %: {int(inside.sum())} of {len(inside)}" for level, inside in levels)
 

@@ -43,7 +43,7 @@ def test_what_is_drawn_is_the_table(width):
     assert {(62, 50, 70), (75, 50, 70), (75, 45, 80), (90, 60, 70), (90, 55, 75)} < bars
     assert [text.get_text() for text in first.texts] == ["80 %: 1 of 3, 90 %: 2 of 3"]
     assert points_of(second, "o") == [(80, 81)]
-    assert [text.get_text() for text in second.texts] == ["1 runs, no interval"]
+    assert [text.get_text() for text in second.texts] == ["1 run, no interval"]
 
 
 def test_an_interval_without_a_bound_ends_in_an_arrow_at_the_edge():

@@ -23,7 +23,7 @@ TABLE = pd.DataFrame(
         row("fn", 50, 25, 1.5),
         row("fn", 10, 18, 1.1),
         row("nc1", 40, 11, 3.0),
-        row("nc1", -5, 2, 0.9),
+        row("nc1", -5, 12, 0.9),
         row("cdnv", 35, 70, 2.0),
         row("cdnv", 20, 12, 1.5),
     ]
@@ -41,7 +41,7 @@ def curves(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
 def test_what_is_drawn_is_the_table(width):
     figure = draw_leads(TABLE, Sheet(width=width))
     (axes,) = figure.axes
-    assert list(curves(figure).values()) == [([10, 50], [18, 25]), ([-5, 40], [2, 11]), ([20, 35], [12, 70])]
+    assert list(curves(figure).values()) == [([10, 50], [18, 25]), ([-5, 40], [12, 11]), ([20, 35], [12, 70])]
     levels = [float(line.get_ydata()[0]) for line in axes.lines if line.get_zorder() == 3]
     assert levels == [20, 15]
     points = {line.get_marker(): line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() != "None"}
