@@ -41,7 +41,7 @@ class Steps:
         self.moved = stack.by_network(stack.parameters)
         members, samples = len(stack.networks), len(data.train_labels)
         self.whole = samples // batch_size  # batches; the rest of the samples make a smaller one at the end
-        self.batches = torch.empty(self.whole, members, batch_size, dtype=torch.int64, device=data.device)
+        self.batches = torch.zeros(self.whole, members, batch_size, dtype=torch.int64, device=data.device)
         self.place = torch.zeros(1, dtype=torch.int64, device=data.device)
         self.losses = torch.zeros(members, device=data.device)
         self.captured: torch.cuda.CUDAGraph | None = None

@@ -26,7 +26,7 @@ from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
-from ncdiag.training.loop import Event
+from ncdiag.training.loop import EpochDone, Event
 
 
 def ignore(run: Run, event: Event) -> None:
@@ -290,11 +290,18 @@ def test_too_little_memory_halves_the_group_and_goes_on(
                 raise torch.OutOfMemoryError("CUDA out of memory")
             yield event
 
+    told: dict[int, list[int]] = {}
+
+    def listen(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone):
+            told.setdefault(run.id, []).append(event.record.epoch)
+
     group = _group(store, *specs)
     monkeypatch.setattr("ncdiag.execution.group.train", train_few)
-    outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    outcomes = train_runs(store, group, TrainingOptions(), listen)
     assert _statuses(outcomes) == [RunStatus.DONE] * 5
     assert sizes == [5, 3, 2, 1, 2]
+    assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
     with open_store(str(tmp_path / "alone.db"), write=True) as other:
         monkeypatch.undo()
         for run, spec in zip(group, specs, strict=True):
