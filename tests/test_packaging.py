@@ -20,6 +20,13 @@ def test_wheel_holds_every_module(wheel: list[str]) -> None:
     assert "ncdiag/py.typed" in wheel
 
 
+def test_wheel_holds_what_a_report_is_made_of(wheel: list[str]) -> None:
+    parts = {str(path.relative_to(ROOT)) for path in (ROOT / "ncdiag" / "report").rglob("*.*") if path.suffix != ".pyc"}
+    assert len(parts) >= 14
+    assert "ncdiag/report/static/uPlot.LICENSE" in parts
+    assert parts <= set(wheel)
+
+
 def test_wheel_holds_the_migrations_inside_the_package(wheel: list[str]) -> None:
     migrations = {f"ncdiag/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.py")}
     assert len(migrations) >= 2

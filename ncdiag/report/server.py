@@ -133,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ["answers"]:
                 return HTTPStatus.OK, _HTML, source.answers().encode()
             case ["curves", number] if _is_number(number):
-                after = parse_qs(address.query).get("after", ["0"])[0]
-                packed = source.curves(int(number), int(after) if _is_number(after) else 0)
+                after = parse_qs(address.query).get("after", [""])[0]
+                packed = source.curves(int(number), int(after) if _is_number(after) else -1)  # an epoch may be 0
                 if packed is not None:
                     return HTTPStatus.OK, _BYTES, packed
         return HTTPStatus.NOT_FOUND, _TEXT, b"There is nothing here.\n"

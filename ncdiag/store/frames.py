@@ -56,7 +56,7 @@ def epochs_frame(
     run_ids: Sequence[int] | None = None,
     columns: Sequence[str] = EPOCH_FRAME_COLUMNS,
     *,
-    after: int = 0,
+    after: int = -1,
 ) -> pd.DataFrame:
     """Give one row per stored epoch, by run id and epoch, with some of the columns `EPOCH_FRAME_COLUMNS`, or all.
 

@@ -89,6 +89,14 @@ def test_rows_come_by_run_and_epoch_and_can_be_chosen(store):
     assert epochs_frame(store, []).empty
 
 
+def test_the_end_of_a_run_can_be_read_alone(store):
+    epochs = tuple(EpochRecord(epoch=epoch, nc1=float(epoch)) for epoch in (0, 9, 10, 20))
+    import_runs(store, [ImportedRun(config={"seed": seed}, epochs=epochs, source="x") for seed in range(2)])
+    assert epochs_frame(store, [2], after=9)[["run_id", "epoch", "nc1"]].values.tolist() == [[2, 10, 10], [2, 20, 20]]
+    assert epochs_frame(store, [2], after=0)["epoch"].tolist() == [9, 10, 20]
+    assert epochs_frame(store, [2], after=20).empty
+
+
 def test_any_number_of_ids(store):
     runs = [ImportedRun(config={"seed": s}, epochs=(EpochRecord(epoch=1),), source="x") for s in range(1200)]
     import_runs(store, runs)

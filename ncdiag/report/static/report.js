@@ -47,7 +47,7 @@
 
   /** Fetch the epochs that a run has more than the page knows. */
   async function fetchTail(id) {
-    const known = curves.get(id), last = known.epoch.at(-1) ?? 0;
+    const known = curves.get(id), last = known.epoch.at(-1) ?? -1;
     const fresh = unpack(await (await fetch(`curves/${id}?after=${last}`)).arrayBuffer());
     for (const name of shared.columns) known[name].push(...fresh[name]);
     return fresh.epoch.length;
@@ -330,7 +330,7 @@
     rows.clear();
     for (const row of fresh) rows.set(row.id, row);
     for (const row of grown) {
-      if (row.epochs_done < (curves.get(row.id).epoch.at(-1) ?? 0)) curves.delete(row.id); // epochs were discarded
+      if (row.epochs_done < (curves.get(row.id).epoch.at(-1) ?? -1)) curves.delete(row.id); // epochs were discarded
       else await fetchTail(row.id);
     }
     table.update(fresh);
