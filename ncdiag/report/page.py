@@ -24,6 +24,7 @@ from ncdiag.report.runs import CURVES
 _SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
 _STYLES = ("uPlot.min.css", "report.css")
 _VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
+_MOST_RESULTS = 200  # of a question, one by one; a large store has thousands, for a program to read
 _MIME = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -105,7 +106,7 @@ def _environment() -> Environment:
     environment.filters["number"] = _number
     environment.filters["unbroken"] = _unbroken
     environment.tests["table"] = _is_table
-    environment.globals["verdicts"] = _VERDICTS
+    environment.globals |= {"verdicts": _VERDICTS, "most_results": _MOST_RESULTS}
     return environment
 
 

@@ -138,6 +138,15 @@ def test_a_section_says_what_was_found_how_and_what_to_keep_in_mind() -> None:
     assert "ncdiag analyze threshold --format json" in texts
 
 
+def test_thousands_of_figures_are_left_to_a_program() -> None:
+    results = [replace(RESULT, group={"depth": f"number {place}"}) for place in range(1000)]
+    section = make_section("threshold", results, PAGE, rule="")
+    texts = " ".join(Tags(render_answers(replace(REPORT, sections=[section]))).texts)
+    assert "The first 200 of 1000 figures." in " ".join(texts.split())
+    assert "number 199" in texts
+    assert "number 200" not in texts
+
+
 def test_why_there_is_no_figure_comes_with_what_would_help() -> None:
     why = "all runs have one depth (5).\n`ncdiag sweep --depth 2,3,5 --seed 0:3` trains such runs"
     section = make_section("depth", [], "Depth?\n\nSo ncdiag sweep --seed 0:5\n", rule="", no_image=why)
