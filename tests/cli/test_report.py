@@ -17,7 +17,7 @@ def shared(page: str) -> dict[str, object]:
 def test_a_report_is_one_file_with_every_question_and_every_run(store: Path, cli: Cli) -> None:
     answer = cli("report")
     assert (answer.code, answer.out) == (0, "")
-    assert re.fullmatch(r"ncdiag: note: report of 5 runs written to report\.html \(\d+ kB\)\n", answer.err)
+    assert re.fullmatch(r"ncdiag: note: report of 5 runs written to report\.html \([\d.]+ [kM]B\)\n", answer.err)
     page = store.with_name("report.html").read_text(encoding="utf-8")
     assert re.findall(r'<section id="([^"]+)" class="question"', page) == list(QUESTIONS)
     assert QUESTIONS[0] == "claims"
