@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,15 @@ def salvage(damaged: Path, target: Path) -> Saved:
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[tuple[Path, Path]]:
-    """Give two names beside the target; what is there at the end is removed."""
+    """Give two names beside the target that nothing has yet; what is there at the end is removed."""
     names = target.with_name(f"{target.name}.damaged-copy"), target.with_name(f"{target.name}.partial")
-    leftovers = [name.with_name(name.name + end) for name in names for end in ("", "-journal")]
-    try:
+    with ExitStack() as stack:
+        for name in names:
+            for end in ("", "-journal"):
+                file = name.with_name(name.name + end)
+                file.unlink(missing_ok=True)  # of a repair that was killed
+                stack.callback(file.unlink, missing_ok=True)
         yield names
-    finally:
-        for name in leftovers:
-            name.unlink(missing_ok=True)
 
 
 def _copy(damaged: Path, copy: Path) -> None:

@@ -137,6 +137,13 @@ def test_a_sweep_is_saved_with_its_points(damaged, folder):
         assert list_epochs(store, 13)[0] == EpochRecord(epoch=10, nc1=1.0)
 
 
+def test_what_a_killed_repair_left_is_in_nobodys_way(damaged, folder):
+    for name in ("new.db.partial", "new.db.partial-journal", "new.db.damaged-copy", "new.db.damaged-copy-journal"):
+        (folder / name).write_bytes(b"x" * 5000)
+    assert salvage(damaged, folder / "new.db").runs == TRAINED + 1
+    assert list(folder.glob("new.db.*")) == []
+
+
 def test_what_cannot_be_repaired_is_said_and_nothing_is_made(damaged, folder):
     with pytest.raises(StoreError, match="there is no file"):
         salvage(folder / "missing.db", folder / "new.db")
