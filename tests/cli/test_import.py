@@ -1,3 +1,4 @@
+import csv
 import os
 import subprocess
 from pathlib import Path
@@ -127,10 +128,8 @@ def test_the_published_threshold_comes_out_of_the_published_files(folder: Path, 
     named = " or ".join(f"run={stem}" for stem in ("mnist_twophase", "depth5_s1", "depth5_s2"))
     where = f"({named} or depth=7 or weight_decay=1e-5 or weight_decay=5e-5) and dataset=mnist and arch=mlp"
     assert cli("plot", "trajectory", "--rule", "first", "--where", where, "-o", "x.png", "--data", "x.csv").code == 0
-    lines = [line.split(",") for line in Path("x.csv").read_text().splitlines()]
-    header = lines[0]
-    onsets = {line[0]: (float(line[-1]), float(line[-4])) for line in lines[1:]}
-    assert header[-4:] == ["onset_epoch", "onset_lo", "onset_hi", "fn_star"]
+    rows = csv.DictReader(Path("x.csv").read_text().splitlines())
+    onsets = {row["run"]: (float(row["fn_star"]), float(row["onset_epoch"])) for row in rows}
     norms = [norm for norm, _ in onsets.values()]
     mean = sum(norms) / 12
     deviation = (sum((norm - mean) ** 2 for norm in norms) / 11) ** 0.5
