@@ -9,7 +9,8 @@ from small import small_spec
 
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import UnsafeError
-from ncdiag.execution.worker import Listener, Note, TrainingOptions, train_run
+from ncdiag.execution.held import Listener, Note
+from ncdiag.execution.worker import TrainingOptions, train_run
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run

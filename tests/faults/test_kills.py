@@ -41,7 +41,7 @@ def test_a_run_killed_before_any_step_to_the_disk_ends_as_if_it_had_not_been() -
 
 
 def test_a_sweep_killed_at_random_and_typed_again_does_every_point_once() -> None:
-    check(trials("sweep", "--kills", "2"), kills=2)
+    check(trials("sweep", "--kills", "4"), kills=4)
 
 
 def test_an_upgrade_killed_at_random_is_done_or_not_done() -> None:

@@ -18,12 +18,13 @@ from small import SMALL_OPTIONS, small_spec
 from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import StoreError
-from ncdiag.execution.worker import Note, TrainingOptions, train_run
+from ncdiag.execution.held import Note
+from ncdiag.execution.worker import TrainingOptions, train_run
 from ncdiag.store import faults, recorder
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run
-from ncdiag.training.loop import Event
+from ncdiag.training.events import Event
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from small import small_spec
 
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import PhaseSpec
-from ncdiag.execution.worker import Note, TrainingOptions, train_run
+from ncdiag.execution.held import Note
+from ncdiag.execution.worker import TrainingOptions, train_run
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run
 from ncdiag.training.checkpoint import list_checkpoints
-from ncdiag.training.loop import Event
+from ncdiag.training.events import Event
 
 
 def memory_during(tmp_path: Path, epochs: int) -> tuple[list[int], Path]:
@@ -41,13 +42,14 @@ def memory_during(tmp_path: Path, epochs: int) -> tuple[list[int], Path]:
 
 def check(tmp_path: Path, epochs: int) -> None:
     held, folder = memory_during(tmp_path, epochs)
-    assert held[-1] - held[1] < 50 * epochs / 2  # bytes an epoch; a record alone has ten times as many
+    # a few bytes an epoch, beside what any process gathers; a record alone has 700
+    assert held[-1] - held[1] < 25_000 + 50 * epochs / 2
     assert list_checkpoints(folder) == [epochs // 2, epochs]
     assert sorted(path.name for path in folder.iterdir() if not path.name.startswith("epoch-")) == ["lock"]
 
 
 def test_memory_does_not_grow_with_the_epochs(tmp_path: Path) -> None:
-    check(tmp_path, 160)
+    check(tmp_path, 240)
 
 
 @pytest.mark.slow
