@@ -6,12 +6,14 @@ handed, on the CPU and in the order in which the layers are made; torch's global
 """
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
 from ncdiag.domain.spec import Activation
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 LEAKY_SLOPE = 0.01
 _NO_DRAW = "meta"  # a layer made on a real device draws weights from torch's global generator
@@ -40,7 +42,7 @@ GAINS: dict[Activation, float] = {
 
 def make_linear(inputs: int, outputs: int, *, gain: float, generator: torch.Generator) -> nn.Linear:
     """Give a linear layer with Kaiming-normal weights over the fan in, and a bias of zero."""
-    layer = nn.Linear(inputs, outputs, device=_NO_DRAW).to_empty(device="cpu")
+    layer = _on_cpu(nn.Linear(inputs, outputs, device=_NO_DRAW))
     with torch.no_grad():
         layer.weight.normal_(0, gain / math.sqrt(inputs), generator=generator)
         layer.bias.zero_()
@@ -59,12 +61,19 @@ def make_conv(
     generator: torch.Generator,
 ) -> nn.Conv2d:
     """Give a convolution that keeps the size of its map (at stride 1), Kaiming-normal over the fan said."""
-    layer = nn.Conv2d(
-        inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=bias, device=_NO_DRAW
-    ).to_empty(device="cpu")
+    layer = _on_cpu(
+        nn.Conv2d(inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=bias, device=_NO_DRAW)
+    )
     with torch.no_grad():
         connections = size * size * (inputs if fan == "in" else outputs)
         layer.weight.normal_(0, gain / math.sqrt(connections), generator=generator)
         if layer.bias is not None:
             layer.bias.zero_()
+    return layer
+
+
+def _on_cpu(layer: Layer) -> Layer:
+    """Give the layer empty parameters on the CPU; `Module.to_empty` would load a second's worth of torch for that."""
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     return layer

@@ -327,3 +327,16 @@ def test_checkpoint_comes_after_the_record_of_its_epoch(digits: Dataset) -> None
         ("EpochDone", 6),
         ("Checkpoint", 6),
     ]
+
+
+@pytest.mark.gpu
+def test_groups_and_single_runs_on_a_gpu_have_one_distribution(digits: Dataset) -> None:
+    data = digits.to("cuda")
+    specs = [make_spec(seed=seed, phases=(PhaseSpec.parse("ce:5"), PhaseSpec.parse("mse:15"))) for seed in range(8)]
+    together, _ = run(specs, data, together=8)
+    alone = [run([spec], data)[0] for spec in specs]
+    for name in ("feature_norm", "nc1"):
+        grouped = torch.tensor([math.log(getattr(records(together, i)[-1], name)) for i in range(8)])
+        single = torch.tensor([math.log(getattr(records(events)[-1], name)) for events in alone])
+        # each pair shares its seed: what grouping changes must be small beside what seeds change
+        assert (grouped - single).abs().mean() < single.std() / 2
