@@ -25,7 +25,7 @@ class SharedDataset:
     def open(self) -> Dataset:
         """Give the data set on the CPU, without reading it."""
         # "c" maps privately: torch wants memory that may be written to, and a write would copy its page
-        mapped = {name: np.load(self.folder / f"{name}.npy", mmap_mode="c") for name in self.tensors}
+        mapped = {name: np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in self.tensors}
         tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in mapped.items()}
         return Dataset(**self.rest, **tensors)
 

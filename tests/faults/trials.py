@@ -115,7 +115,7 @@ def kill_training(folder: Path, kills: int, draw: random.Random) -> Account:
     load_dataset(specs[0].data, arch="mlp", data_dir=None, path=None)  # every process after this one has it
     seconds: list[float] = []
     number = -1
-    while account.kills < kills:
+    while account.kills < kills or not account.acknowledged:
         number += 1
         which = number % len(specs)
         reference, store = folder / f"{which}-whole.db", folder / f"{number}.db"
@@ -168,7 +168,7 @@ def kill_sweep(folder: Path, kills: int, draw: random.Random, jobs: int = 1) -> 
     reference = folder / "whole.db"
     seconds = timed(partial(sweep, reference, jobs))
     for number in itertools.count():
-        if account.kills >= kills:
+        if account.kills >= kills and account.acknowledged:
             return account
         store = folder / f"{number}.db"
         work = partial(sweep, store, jobs)
