@@ -172,7 +172,7 @@ def kill_sweep(folder: Path, kills: int, draw: random.Random, jobs: int = 1) -> 
             return account
         store = folder / f"{number}.db"
         work = partial(sweep, store, jobs)
-        times = moments(draw, 0.7 * seconds)
+        times = moments(draw, seconds)
         kill_until_done(account, store, work, times, kills=draw.randint(1, 5), reference=reference)
         with closing(sqlite3.connect(store)) as connection:
             stands = connection.execute("SELECT status, epochs_done, count(*) FROM runs GROUP BY 1, 2").fetchall()
