@@ -25,8 +25,10 @@ class SharedDataset:
     def open(self) -> Dataset:
         """Give the data set on the CPU, without reading it."""
         # "c" maps privately: torch wants memory that may be written to, and a write would copy its page
-        mapped = {name: np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in self.tensors}
-        tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in mapped.items()}
+        tensors: dict[str, Any] = {}
+        for name in self.tensors:
+            array = np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+            tensors[name] = torch.from_numpy(array)
         return Dataset(**self.rest, **tensors)
 
 
