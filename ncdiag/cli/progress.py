@@ -135,6 +135,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def roughly(seconds: float) -> str:
+    """Write a time that is not known well, such as 5 minutes or 3 days."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 1.5 * size:
+            return f"{round(seconds / size)} {unit}s"
+    return "a minute" if seconds > 30 else "less than a minute"
+
+
 def _say(line: str) -> None:
     sys.stderr.write(line.rstrip() + "\n")
     sys.stderr.flush()

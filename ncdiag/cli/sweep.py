@@ -71,7 +71,8 @@ def sweep(
         raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")
     plan = make_plan(read_axes(said), data_dir=data_dir)
     if dry_run:
-        _list_points(plan.specs, store, form)
+        missing = _list_points(plan.specs, store, form)
+        _say_how_long(missing, device, jobs)
         return
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
@@ -82,6 +83,8 @@ def sweep(
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):
             note(f"{len(runs) - len(todo)} of {len(runs)} points are trained already.")
+        waiting = {run.key for run in todo}
+        _say_how_long([spec for spec in plan.specs if spec.key in waiting], device, jobs)
         outcomes = _train(store, todo, options, jobs)
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
@@ -97,6 +100,21 @@ def sweep(
         note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
     note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+
+
+def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int | None) -> None:
+    """Say what training will take where that can be tried; a GPU is not made to wait for a trial."""
+    from ncdiag.cli.progress import roughly
+    from ncdiag.execution.estimate import estimate
+    from ncdiag.execution.local import default_jobs
+    from ncdiag.execution.worker import pick_device
+
+    if not specs or pick_device(device).type != "cpu":
+        return
+    found = estimate(specs, jobs or default_jobs(device))
+    if found.seconds:
+        without = f", {found.unknown} points on data of your own not counted" if found.unknown else ""
+        note(f"training takes {roughly(found.seconds)} here, roughly and at most ({found.jobs} at a time{without}).")
 
 
 def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
@@ -145,7 +163,8 @@ _SETTINGS = (
 )
 
 
-def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
+def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[RunSpec]":
+    """List the points of a grid, and give those that are not trained yet."""
     known = _find_known(location)
     rows = [
         {
@@ -180,8 +199,9 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> None:
     shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if s.network.arch == "mlp")
     if together := sum(number for number in shapes.values() if number > 1):
         note(f"{together} of them have networks of equal shape, which train together if that is faster here.")
-    missing = sum(row["status"] not in FINAL for row in rows)
-    note(f"{len(rows)} points, {missing} to train. Nothing was trained.")
+    missing = [spec for spec, row in zip(specs, rows, strict=True) if row["status"] not in FINAL]
+    note(f"{len(rows)} points, {len(missing)} to train. Nothing was trained.")
+    return missing
 
 
 def _find_known(location: str) -> dict[str, str]:

@@ -29,13 +29,16 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 
 @dataclass(frozen=True, kw_only=True)
 class Builtin:
-    """A data set known by name.
+    """A data set known by name, of ten classes.
 
-    `constants` are for pixels as fractions of 255; None means the training set's own mean and deviation.
-    `resnet_constants` replace them for a ResNet.
+    `image` is the shape of an image (channels, rows, columns), `train_size` the number of those to train on, as they
+    are known before anything is downloaded. `constants` are for pixels as fractions of 255; None means the training
+    set's own mean and deviation. `resnet_constants` replace them for a ResNet.
     """
 
     read: Callable[[Path], ImageArrays]
+    image: tuple[int, int, int]
+    train_size: int
     constants: Constants | None = None
     resnet_constants: Constants | None = None
 
@@ -112,11 +115,15 @@ def _read_idx_set(files: PublicFiles, data_dir: Path, class_names: tuple[str, ..
 # customary there, which average the deviation within each image; the others are over all pixels. Fashion-MNIST was
 # published without constants; these are its usual ones.
 BUILTINS: dict[str, Builtin] = {
-    "digits": Builtin(read=read_digits),
-    "mnist": Builtin(read=read_mnist, constants=((0.1307,), (0.3081,))),
-    "fashion_mnist": Builtin(read=read_fashion_mnist, constants=((0.2860,), (0.3530,))),
+    "digits": Builtin(read=read_digits, image=(1, 8, 8), train_size=1437),
+    "mnist": Builtin(read=read_mnist, image=(1, 28, 28), train_size=60_000, constants=((0.1307,), (0.3081,))),
+    "fashion_mnist": Builtin(
+        read=read_fashion_mnist, image=(1, 28, 28), train_size=60_000, constants=((0.2860,), (0.3530,))
+    ),
     "cifar10": Builtin(
         read=read_cifar10,
+        image=(3, 32, 32),
+        train_size=50_000,
         constants=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         resnet_constants=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     ),

@@ -1,4 +1,4 @@
-"""Whether networks of one shape train faster together than one after another, found out by trying."""
+"""How long networks take to train here, and whether those of one shape train faster together, found out by trying."""
 
 import time
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from ncdiag.training.steps import Steps
 TOGETHER = 8  # members of a group on a CPU; more gain little (32 of width 64: 1.4 times, 8: 1.2 to 1.7)
 STEPS = 10
 ROUNDS = 3
+FEW_IMAGES = 64
 # A product of this many multiplications takes far longer than a call: nothing is gained above, and trying takes long.
 LARGEST_PRODUCT = 2**24  # 256 x 256 x 256
 
@@ -39,6 +40,22 @@ def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, 
             taken.append((time.perf_counter() - started) / size)
     alone, together = (min(taken[1:]) for taken in times)
     return alone / together
+
+
+def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int) -> float:
+    """Give roughly how long a training step of one network takes on the CPU, from two on made-up images.
+
+    A convolutional network gets few images, and its time is scaled to the batch: the trial itself is to take seconds.
+    """
+    batch_size = spec.batch_size if spec.network.arch == "mlp" else min(spec.batch_size, FEW_IMAGES)
+    tried = replace(spec, batch_size=batch_size, metric_samples=None)
+    data = _made_up(2 * batch_size, input_shape, num_classes)
+    steps = _steps(tried, data, seeds=[0])
+    for _ in range(2):  # the first time warms up
+        started = time.perf_counter()
+        steps.take([torch.arange(len(data.train_labels))], [0.0])
+        taken = time.perf_counter() - started
+    return taken / 2 * spec.batch_size / batch_size
 
 
 def _made_up(samples: int, input_shape: tuple[int, int, int], num_classes: int) -> Dataset:

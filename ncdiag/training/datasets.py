@@ -208,14 +208,21 @@ def load_dataset(spec: DataSpec, *, arch: Arch, data_dir: Path | None = None, pa
     return dataset.subset(torch.from_numpy(balanced_subset(arrays.y_train, spec.train_size, spec.subset_seed)))
 
 
+def shape_seen_by(arch: Arch, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Give the shape in which a network gets images: a ResNet has three channels, and images of MNIST's size padded."""
+    channels, *size = image
+    if arch == "resnet20":
+        channels = RESNET_CHANNELS if channels == 1 else channels
+        size = [length + 2 * MNIST_PADDING for length in size] if tuple(size) == MNIST_SIZE else size
+    return channels, size[0], size[1]
+
+
 def _as_seen_by(
     arch: Arch, arrays: ImageArrays, *, name: str, constants: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> Dataset:
     train, test = torch.from_numpy(arrays.x_train), torch.from_numpy(arrays.x_test)
-    channels = train.shape[1]
-    if arch == "resnet20" and channels == 1:
-        channels = RESNET_CHANNELS
-    if arch == "resnet20" and train.shape[2:] == MNIST_SIZE:
+    channels, rows, _ = shape_seen_by(arch, (train.shape[1], train.shape[2], train.shape[3]))
+    if rows > train.shape[2]:
         train, test = (functional.pad(images, (MNIST_PADDING,) * 4) for images in (train, test))
     mean, std = (torch.tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in constants)
     return Dataset(

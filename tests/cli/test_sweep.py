@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,6 +167,13 @@ def test_dry_run_lists_what_varies_and_says_the_rest_once(cli: Cli) -> None:
     assert "Nothing was trained" in answer.err
 
 
+def test_it_says_beforehand_roughly_how_long_it_takes(cli: Cli) -> None:
+    long = cli("sweep", "--preset", "study-cell", "--dry-run", "--jobs", "1").err
+    assert re.search(r"training takes \d+ days here, roughly and at most \(1 at a time\)", long)
+    short = cli("sweep", *GRID, "--dry-run").err
+    assert "training takes less than a minute here" in short
+
+
 def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -183,6 +191,7 @@ def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
+    assert "training takes" in process.stderr.readline()
     assert "epoch 1/400" in process.stderr.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

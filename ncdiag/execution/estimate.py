@@ -1,0 +1,55 @@
+"""Roughly how long runs will take on this machine, from a few steps of each shape of network."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ncdiag.domain.evaluations import is_evaluated
+from ncdiag.domain.spec import RunSpec
+from ncdiag.training.builtin_sets import BUILTINS
+from ncdiag.training.calibration import speedup, step_seconds
+from ncdiag.training.datasets import shape_seen_by
+from ncdiag.training.reproducibility import computing_threads
+
+# What measuring a run once costs, as a share of the steps of an epoch: a forward pass over both sets, and the metrics.
+MEASURING = 0.4
+_CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds that `jobs` processes will take for the runs, at most: a run may stop at onset.
+
+    `unknown` runs are not counted, because nothing is known of their data before it is read.
+    """
+
+    seconds: float
+    jobs: int
+    unknown: int
+
+
+def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
+    """Estimate the training of runs on this machine's processor, a thread a process; takes a few seconds at most."""
+    shapes: dict[tuple[object, ...], list[RunSpec]] = {}
+    for spec in specs:
+        key = spec.network, spec.data, spec.batch_size, spec.phases, spec.precision, spec.optimizer.name
+        shapes.setdefault(key, []).append(spec)
+    total, counted = 0.0, Counter[bool]()
+    with computing_threads(1):
+        for alike in shapes.values():
+            known = alike[0].data.dataset in BUILTINS
+            counted[known] += len(alike)
+            total += _seconds(alike) if known else 0.0
+    return Estimate(seconds=total / max(1, min(jobs, counted[True])), jobs=jobs, unknown=counted[False])
+
+
+def _seconds(alike: Sequence[RunSpec]) -> float:
+    """Give the seconds of one thread for runs of one shape, all on the same data that is known by name."""
+    first = alike[0]
+    data = BUILTINS[first.data.dataset]
+    image = shape_seen_by(first.network.arch, data.image)
+    steps = (first.data.train_size or data.train_size) / first.batch_size
+    an_epoch = steps * step_seconds(first, image, _CLASSES)
+    gain = max(1.0, speedup(first, image, _CLASSES)) if len(alike) > 1 else 1.0
+    measured = sum(is_evaluated(spec, epoch) for spec in alike for epoch in range(1, spec.epochs + 1))
+    return an_epoch * (sum(spec.epochs for spec in alike) / gain + MEASURING * measured)

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from small import small_spec
+
+from ncdiag.domain.spec import DataSpec, PhaseSpec
+from ncdiag.execution import estimate as module
+from ncdiag.execution.estimate import MEASURING, estimate
+from ncdiag.training.builtin_sets import BUILTINS
+from ncdiag.training.datasets import load_dataset, shape_seen_by
+
+PHASES = (PhaseSpec.parse("ce:4"), PhaseSpec.parse("mse:6"))
+
+
+@pytest.fixture
+def trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a millisecond, and runs train twice as fast together."""
+    monkeypatch.setattr(module, "step_seconds", lambda *args: 0.001)
+    monkeypatch.setattr(module, "speedup", lambda *args: 2.0)
+
+
+@pytest.mark.usefixtures("trial")
+def test_it_counts_steps_and_evaluations() -> None:
+    spec = small_spec(dataset="mnist", batch_size=100, phases=PHASES, eval_every=5, train_size=None)
+    # 600 steps an epoch: 10 epochs, evaluated after the last epochs of both phases, and after the fifth
+    assert estimate([spec], 1).seconds == pytest.approx(0.6 * (10 + MEASURING * 3))
+
+
+@pytest.mark.usefixtures("trial")
+def test_runs_of_one_shape_gain_and_processes_share() -> None:
+    specs = [
+        small_spec(dataset="digits", batch_size=32, phases=PHASES, seed=seed, train_size=None) for seed in range(4)
+    ]
+    alone = 1437 / 32 * 0.001 * 10
+    assert estimate(specs, 2).seconds == pytest.approx(4 * (alone / 2 + MEASURING * alone) / 2)
+
+
+@pytest.mark.usefixtures("trial")
+def test_data_that_is_not_known_by_name_is_not_counted() -> None:
+    own = small_spec(dataset="mine", sha256="0" * 64, phases=PHASES)
+    found = estimate([own], 2)
+    assert (found.seconds, found.unknown) == (0, 1)
+
+
+def test_a_trial_takes_time() -> None:
+    assert estimate([small_spec(), small_spec(arch="cnn", depth=2, width=8)], 1).seconds > 0
+
+
+def test_what_is_known_of_digits_beforehand_is_so() -> None:
+    data = load_dataset(DataSpec(dataset="digits"), arch="mlp", data_dir=Path(), path=None)
+    assert (BUILTINS["digits"].image, BUILTINS["digits"].train_size) == (data.input_shape, len(data.train_labels))
+
+
+@pytest.mark.parametrize(
+    ("arch", "image", "seen"),
+    [
+        ("mlp", (1, 28, 28), (1, 28, 28)),
+        ("resnet20", (1, 28, 28), (3, 32, 32)),
+        ("resnet20", (3, 32, 32), (3, 32, 32)),
+        ("resnet20", (1, 8, 8), (3, 8, 8)),
+    ],
+)
+def test_a_resnet_sees_mnist_as_published(arch: str, image: tuple[int, int, int], seen: tuple[int, int, int]) -> None:
+    assert shape_seen_by(arch, image) == seen  # type: ignore[arg-type]
