@@ -46,7 +46,10 @@ def export(
         Content, typer.Argument(metavar="epochs|runs", show_default=False, help="Rows of epochs, or of runs.")
     ] = Content.EPOCHS,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; - is stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to this file, packed if it ends in .gz; - is stdout."
+        ),
     ] = "-",
     form: Annotated[
         ExportFormat | None,
@@ -66,6 +69,7 @@ def export(
     and inf were. In JSON both are null, and `nonfinite` names what was not
     finite. `ncdiag import` reads CSV and JSON lines of epochs.
     """
+    from ncdiag.store.compressed import ENDING, pack
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
@@ -87,13 +91,16 @@ def export(
         emit(rows, Format.TABLE, name=str(content), columns=columns)
     else:
         text = _text(rows, header, form, name=str(content), excel_safe=excel_safe)
-        write_output(text.encode("utf-8", "backslashreplace"), output)
+        content_bytes = text.encode("utf-8", "backslashreplace")
+        write_output(pack(content_bytes) if output.endswith(ENDING) else content_bytes, output)
     if output != "-":
         note(f"{len(rows):,} {content} written to {output}")
 
 
 def _format_of(output: str) -> ExportFormat:
-    return _ENDINGS.get(Path(output).suffix.lower(), ExportFormat.CSV)
+    from ncdiag.store.compressed import bare_name
+
+    return _ENDINGS.get(Path(bare_name(output)).suffix.lower(), ExportFormat.CSV)
 
 
 def _text(

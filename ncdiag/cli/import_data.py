@@ -24,7 +24,11 @@ EXAMPLES = (
 def import_(
     file: Annotated[
         str | None,
-        typer.Argument(metavar="FILE", show_default=False, help="CSV or JSON lines, a row per epoch; - is stdin."),
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="CSV or JSON lines, a row per epoch, or such a file packed as .gz; - is stdin.",
+        ),
     ] = None,
     manifest: Annotated[
         Path | None,
@@ -113,10 +117,12 @@ def _read(
 
 def _read_bytes(file: str) -> tuple[str, bytes]:
     """Give the name of a file as messages have it, and its content."""
+    from ncdiag.store.compressed import bare_name, read_whole
+
     if file == "-":
         return "stdin", sys.stdin.buffer.read()
     try:
-        return Path(file).name, Path(file).read_bytes()
+        return bare_name(Path(file).name), read_whole(Path(file))
     except OSError as error:
         raise DataError(f"cannot read {file!r}: {error.strerror}") from None
 

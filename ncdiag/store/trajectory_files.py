@@ -24,6 +24,7 @@ from ncdiag.domain.importing.settings import Setting, check_all_fit, general, sp
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
+from ncdiag.store.compressed import bare_name, read_whole
 
 _FILE, _NAMES = "file", ("run", "name")
 _EXPORTED = {"run", "key", "origin", "config"}  # by these columns the export of runs is known
@@ -115,7 +116,7 @@ def _read_listed(
 ) -> Iterator[tuple[str, ImportedRun]]:
     """Give the runs of one file of a manifest; the `ValueError` says what is wrong with the manifest's row."""
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise ValueError(f"cannot read {shown(label)}: {error.strerror}") from None
     found = _read_content(findings, settings, label, content)
@@ -123,7 +124,7 @@ def _read_listed(
     if given is not None and len(found) > 1:
         raise ValueError(f"one name for the {len(found)} runs of {shown(label)}")
     for in_file, records in found.items():
-        own_name = given or in_file or path.stem
+        own_name = given or in_file or Path(bare_name(path.name)).stem
         if not is_run_name(own_name):
             raise ValueError(f"{shown(own_name)} {NAME_RULE}")
         said = _say(settings, row.cells, [label, path.stem, own_name])
@@ -158,7 +159,7 @@ def _read_text(findings: Findings, label: str, content: bytes) -> Table:
 def _read_manifest_rows(findings: Findings, settings: Settings, manifest: Path, needed: Sequence[str]) -> list[Row]:
     """Read a manifest that has one of the needed columns."""
     try:
-        content = manifest.read_bytes()
+        content = read_whole(manifest)
     except OSError as error:
         raise DataError(f"cannot read the manifest {shown(str(manifest))}: {error.strerror}") from None
     table = _read_text(findings, manifest.name, content)

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 import math
@@ -244,3 +245,17 @@ def test_runs_and_epochs_together_give_the_same_runs(store: Path, cli: Cli):
         for kept_by_the_store in ("created_at", "source"):
             del row[kept_by_the_store]
     assert one == other
+
+
+def test_a_packed_export_holds_the_same_and_is_imported(store: Path, cli: Cli, tmp_path: Path):
+    plain, packed, runs = (tmp_path / name for name in ("epochs.csv", "epochs.csv.gz", "runs.csv.gz"))
+    for path in (plain, packed):
+        assert cli("export", "-o", path).code == 0
+    assert cli("export", "runs", "-o", runs).code == 0
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    first = packed.read_bytes()
+    cli("export", "-o", packed)
+    assert packed.read_bytes() == first  # no time in it
+    other = tmp_path / "other.db"
+    assert cli("import", packed, "--manifest", runs, "--store", other).code == 0
+    assert cli("export", "--store", other).out == cli("export").out
