@@ -32,7 +32,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             group=fn_star.group,
             ours="-"
             if math.isnan(cv.extra.get("cv_upper", math.nan))
-            else f"CV {_percent(fn_star.extra['cv'])} (< {_percent(cv.extra['cv_upper'])})",
+            else f"CV {_percent(cv.estimate)} (< {_percent(cv.extra['cv_upper'])})",
             source=cv,
             parts=(
                 _small_cv(fn_star, cv, alpha),

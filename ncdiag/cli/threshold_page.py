@@ -52,7 +52,7 @@ def threshold_page(results: "Sequence[Result]", rule: "OnsetRule", level: float)
     table = layout([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
     legend = (
         "runs: collapsed of evaluated. fn*: geometric mean, with its confidence interval. CV: how much "
-        f"fn* varies from run to run; the figure after it is the upper {sure} bound. "
+        f"fn* varies from run to run, conditions weighing alike; then its upper {sure} bound. "
         "onset: epochs from the first run's to the last run's. loss: the one trained with at onset."
     )
     return "\n\n".join(
@@ -73,7 +73,7 @@ def _line(pair: Values) -> list[str]:
         *start,
         norm_text(pair["estimate"]),
         _range(pair, "-"),
-        percent(pair["cv"]),
+        percent(pair["log_cv"]),
         percent(pair["cv_upper"]),
         "-".join(dict.fromkeys(f"{pair[end]:.0f}" for end in ("t_min", "t_max"))),
         "/".join(pair["losses"]) or "-",

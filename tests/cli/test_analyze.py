@@ -166,7 +166,16 @@ def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], sa
 )
 def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
     without_limits = status != "ok"
-    extra = {**COUNTS, "n_collapsed": 3, "mean": 1.0, "sd": 0.1, "cv": 0.1, "cv_upper": 0.2, "t_min": 10.0}
+    extra = {
+        **COUNTS,
+        "n_collapsed": 3,
+        "mean": 1.0,
+        "sd": 0.1,
+        "cv": 0.1,
+        "log_cv": 0.1,
+        "cv_upper": 0.2,
+        "t_min": 10.0,
+    }
     extra |= {"t_max": 30.0, "t_median": 20.0, "phases": {"1": 1, "2": 2}, "losses": {"ce": 1, "mse": 2}}
     limits = {} if without_limits else {"lo": 0.9, "hi": 1.1}
     pair = Result(
