@@ -72,6 +72,9 @@ def _claim(number: str) -> "Claim":
     return next(claim for claim in CLAIMS if claim.number == number)
 
 
+_SHORT = {"weight_decay": "wd"}
+
+
 def _names(groups: Sequence[Values]) -> list[str]:
     """Name groups by their architecture and data set, and by what else tells them apart."""
     keys = list(dict.fromkeys(key for group in groups for key in group))
@@ -81,7 +84,7 @@ def _names(groups: Sequence[Values]) -> list[str]:
 
 def _name(group: Values, varying: Sequence[str]) -> str:
     pair = [str(group[key]) for key in _PAIR if group.get(key) is not None]
-    rest = [f"{key}={table_cell(group[key])}" for key in varying if group.get(key) is not None]
+    rest = [f"{_SHORT.get(key, key)}={table_cell(group[key])}" for key in varying if group.get(key) is not None]
     text = printable(" ".join([*pair, *rest]) or "other runs")
     return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"
 
