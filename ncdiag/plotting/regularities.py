@@ -138,8 +138,17 @@ def _gap(places: Mapping[Any, float]) -> float:
     return min((b - a for a, b in pairwise(at)), default=1.0)
 
 
+_CLOSE = 0.06  # of the axis: names at less than this run into each other
+
+
 def _set_values(axes: Axes, table: pd.DataFrame, places: Mapping[Any, float], sheet: Sheet) -> None:
     at, words = list(places.values()), [_word(value) for value in places]
+    named = -math.inf
+    for number, place in enumerate(at):  # of values that lie close together the first has its name
+        if place - named < _CLOSE * (at[-1] - at[0]):
+            words[number] = ""
+        else:
+            named = place
     margin = max(0.6 * _gap(places), 0.12 * (max(at) - min(at)))
     axes.set_xlim(min(at) - margin, max(at) + margin)
     axes.set_xticks(at, words)
@@ -193,7 +202,8 @@ def _draw_group(
         for place, (lo, hi) in zip(at.tolist(), ends.tolist(), strict=True):
             draw_interval(axes, place, (lo, hi), color=color, points=points * 0.7, upright=True, transform=where)
         means = levels[mean].to_numpy(dtype=np.float64)
-        axes.plot(at, means, color=color, linestyle=style, linewidth=points / 10, zorder=2, transform=where)
+        joined = "none" if own["factor"].iloc[0] == "activation" else style  # words have no order
+        axes.plot(at, means, color=color, linestyle=joined, linewidth=points / 10, zorder=2, transform=where)
         for mine in (~partial, partial):
             (marks,) = axes.plot(at[mine], means[mine], marker, color=color, zorder=4, transform=where)
             marks.set(markersize=points / 1.7, markeredgewidth=points / 9)
