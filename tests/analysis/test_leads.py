@@ -1,9 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.lead_scores import share_of_error
 from ncdiag.analysis.leads import lead_results
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.onset import OnsetRule
@@ -65,6 +67,13 @@ def test_a_norm_that_decides_forecasts_without_error(make_frames, make_run):
     assert skill.p < 0.05
     assert skill.extra["p_pairing"] == pytest.approx(1 / 720)
     assert (skill.extra["primary"], skill.extra["p_holm"], skill.extra["family"]) == (True, skill.p, 1)
+
+
+@pytest.mark.parametrize(("own", "skill"), [(5.0, 0.5), (0.0, 1.0), (10.0, 0.0), (15.0, -0.5)])
+def test_skill_is_the_share_of_the_error_that_a_forecast_saves(own, skill):
+    onset, side = np.array([100.0, 120, 140]), np.array([1, -1, 1])
+    judged = SimpleNamespace(data=SimpleNamespace(onset=onset))
+    assert share_of_error(judged, onset + own * side, onset - 10, np.ones(3, dtype=bool)) == pytest.approx(skill)
 
 
 def test_a_norm_on_its_own_clock_has_no_skill(make_frames, make_run):

@@ -29,24 +29,25 @@ DRUGS = [[20, 34, 38, 44], [16, 28, 30, 34], [14, 28, 26, 30], [18, 20, 24, 30],
 
 
 @pytest.mark.parametrize(
-    ("table", "ss", "statistic", "df2", "p"),
+    ("table", "ss", "ss_error", "statistic", "df2", "p"),
     [
-        (SENT_RT, 3.759275, 64.793475, 3, 0.00400457),
-        (MONTGOMERY, 0.098522, 0.362694, 7, 0.566003),
-        (PENICILLIN, 2.001082, 0.098268, 11, 0.759782),
-        (BOIK, None, 19.249873, 19, 0.000316617),
-        (MVGH, None, 0.030613, 3, 0.872249),
-        (RDWW, None, 24.006961, 8, 0.00119424),
-        (DRUGS, None, 9.541628, 11, 0.0103053),
+        (SENT_RT, 3.759275, 0.174058, 64.793475, 3, 0.00400457),
+        (MONTGOMERY, 0.098522, 1.901478, 0.362694, 7, 0.566003),
+        (PENICILLIN, 2.001082, 226 - 2.001082, 0.098268, 11, 0.759782),
+        (BOIK, None, None, 19.249873, 19, 0.000316617),
+        (MVGH, None, None, 0.030613, 3, 0.872249),
+        (RDWW, None, None, 24.006961, 8, 0.00119424),
+        (DRUGS, None, None, 9.541628, 11, 0.0103053),
     ],
 )
-def test_published_tables(table, ss, statistic, df2, p):
+def test_published_tables(table, ss, ss_error, statistic, df2, p):
     found = tukey_one_df(np.array(table, dtype=float))
     assert found.df2 == df2
     assert found.statistic == pytest.approx(statistic, abs=1e-6)
     assert found.p == pytest.approx(p, abs=1e-6)
     if ss is not None:
         assert found.ss == pytest.approx(ss, abs=1e-6)
+        assert found.ss_residual - found.ss == pytest.approx(ss_error, abs=1e-6)
 
 
 def test_the_power_that_removes_the_interaction_as_published():

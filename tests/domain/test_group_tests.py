@@ -131,6 +131,11 @@ def test_boschloo_of_all_against_none(n, expected):
     assert stats.boschloo_exact([[n, 0], [0, n]]).pvalue == pytest.approx(2 * p, rel=0.02)
 
 
+def test_boschloo_of_three_against_three_is_a_power_of_two():
+    """Six runs, each as likely to collapse as not, which is the worst case: 1 / 64, two-sided 1 / 32."""
+    assert fewer_collapse((0, 3), (3, 3))[0] == pytest.approx(1 / 64, rel=1e-6)
+
+
 def test_many_runs_are_compared_by_fishers_exact_test():
     expected = stats.fisher_exact([[40, 50], [20, 10]], alternative="less").pvalue
     assert fewer_collapse((40, 50), (60, 60))[0] == pytest.approx(expected)

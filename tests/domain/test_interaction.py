@@ -35,6 +35,11 @@ HEADS = [
     [(19.7, 19.9, 19.8), (19.8, 19.3, 19.8), (19.5, 19.8, 19.5), (19.8, 19.6, 19.8)],
     [(13.0, 12.6, 12.9), (12.4, 12.8, 12.5), (12.8, 12.7, 12.5), (13.0, 12.9, 13.8)],
 ]
+# Ants in the stomachs of small and large lizards in four months (Manly 1991), three to a cell.
+ANTS = [
+    [(13, 242, 105), (8, 59, 20), (515, 488, 88), (18, 44, 21)],
+    [(182, 21, 7), (24, 312, 68), (460, 1223, 990), (140, 40, 27)],
+]
 
 
 def flat(cells):
@@ -73,6 +78,19 @@ def test_the_heads_of_altman():
     assert (found.statistic, found.p) == pytest.approx((1.222222, 0.329551), abs=1e-6)
     assert (found.ss, found.ss_error) == pytest.approx((0.562222, 1.84), abs=1e-6)
     assert found.eta2p.estimate == pytest.approx(0.234043, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scale", "statistic", "p", "permuted"),
+    [(np.asarray, 2.996912, 0.061712, 0.0485), (np.log, 1.145394, 0.360940, None)],
+)
+def test_the_ants_of_manly_interact_on_one_scale_only(scale, statistic, p, permuted):
+    values, row, column = table(ANTS)
+    found = estimate_interaction(scale(values), row, column, generator_of(values) if permuted else None)
+    assert (found.df1, found.df2) == (3, 16)
+    assert (found.statistic, found.p) == pytest.approx((statistic, p), abs=1e-6)
+    if permuted:
+        assert found.p_permutation == pytest.approx(permuted, abs=0.008)
 
 
 def test_the_published_effect_sizes():
