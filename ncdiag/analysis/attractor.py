@@ -1,7 +1,7 @@
 """Whether rescaled features come back to where they would have been: equality is tested, not the absence of a proof."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.analysis.conditions import check_grouping
 from ncdiag.analysis.curves import observable_curves
+from ncdiag.analysis.families import with_holm
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import ALPHA, MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
 from ncdiag.domain.multiplicity import holm
@@ -369,8 +370,4 @@ def _name(test: Result) -> str:
 
 def corrected_attractors(results: list[Result]) -> list[Result]:
     """Add Holm's p over the sets of branches; within a set all tests must pass, which needs no correction."""
-    places = [place for place, result in enumerate(results) if result.quantity == "verdict"]
-    adjusted = holm(np.array([results[place].p for place in places]))
-    for place, p in zip(places, adjusted.tolist(), strict=True):
-        results[place] = replace(results[place], extra={**results[place].extra, "p_holm": p, "family": len(places)})
-    return results
+    return with_holm(results, lambda result: "branches" if result.quantity == "verdict" else None)

@@ -1,6 +1,6 @@
 """How far ahead the feature norm announces the onset, and whether anything else would have done as well."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions
 from ncdiag.analysis.conditions import check_grouping, group_numbers, plain_value
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, OPEN, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
     Landmark,
@@ -43,7 +44,6 @@ from ncdiag.domain.lead import (
     mean_leads,
     median_forecast,
 )
-from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.outlook import reach_levels, see_trends
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import FloatArray
@@ -94,16 +94,7 @@ def _base(pair: pd.DataFrame, data: LeadData, asked: Asked) -> dict[str, Any]:
 
 def corrected_leads(results: list[Result]) -> list[Result]:
     """Add Holm's p over the pairs to the one test of each that was fixed beforehand: skill over guessing."""
-    for held_out in ("run", "condition"):
-        family = [
-            place
-            for place, result in enumerate(results)
-            if result.extra.get("primary") and result.extra["held_out"] == held_out
-        ]
-        adjusted = holm(np.array([results[place].p for place in family]))
-        for place, p in zip(family, adjusted.tolist(), strict=True):
-            results[place] = replace(results[place], extra={**results[place].extra, "p_holm": p, "family": len(family)})
-    return results
+    return with_holm(results, lambda result: result.extra["held_out"] if result.extra.get("primary") else None)
 
 
 def _pair(pair: pd.DataFrame, table: EpochTable, asked: Asked) -> list[Result]:

@@ -6,7 +6,7 @@ question to the onset. The epochs are chosen so that the mean lead comes near to
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ import pandas as pd
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
 from ncdiag.analysis.courses import run_courses
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
-from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
 
@@ -262,13 +262,4 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
 
 def corrected_forecasts(results: list[Result]) -> list[Result]:
     """Add Holm's p over the pairs to the one test of each that was fixed beforehand: the winner against guessing."""
-    for held_out in ("condition", "run"):
-        family = [
-            place
-            for place, result in enumerate(results)
-            if result.extra.get("primary_test") and result.extra["held_out"] == held_out
-        ]
-        adjusted = holm(np.array([results[place].p for place in family]))
-        for place, p in zip(family, adjusted.tolist(), strict=True):
-            results[place] = replace(results[place], extra={**results[place].extra, "p_holm": p, "family": len(family)})
-    return results
+    return with_holm(results, lambda result: result.extra["held_out"] if result.extra.get("primary_test") else None)
