@@ -158,6 +158,7 @@ _SETTINGS = (
     "intervention",
     "eval_every",
     "metric_samples",
+    "test_samples",
     "precision",
     "seed",
 )
@@ -185,6 +186,7 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
             "intervention": spec.intervention and str(spec.intervention),
             "eval_every": spec.eval_every,
             "metric_samples": spec.metric_samples,
+            "test_samples": spec.test_samples,
             "precision": spec.precision,
             "seed": spec.seed,
         }

@@ -164,6 +164,12 @@ OPTIONS = (
         help="Measure on N training images, a fixed proportional part, rather than on all. [default: all]",
     ),
     TrainingOption(
+        name="test_samples",
+        read=_whole,
+        metavar="N",
+        help="Take the test accuracy on N test images, a fixed proportional part. [default: all]",
+    ),
+    TrainingOption(
         name="precision",
         read=str,
         metavar="NAME",

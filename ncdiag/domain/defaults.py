@@ -91,6 +91,7 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
         if value.get("stop_at_onset")
         else None,
         metric_samples=value.get("metric_samples"),
+        test_samples=value.get("test_samples"),
         precision=value.get("precision", "float32"),
     )
 

@@ -208,8 +208,9 @@ class RunSpec:
     """Everything that decides the numbers of one run.
 
     `eval_every` is a number of epochs, or `log` for the spacing of `ncdiag.domain.evaluations`. `metric_samples` is the
-    size of the part of the training set that is measured; None is all of it. `precision` is that of the products of
-    training; metrics are float32 with float64 sums whatever it is.
+    size of the part of the training set that is measured, `test_samples` that of the part of the test set that gives
+    the test accuracy; None is all of it. `precision` is that of the products of training; metrics are float32 with
+    float64 sums whatever it is.
     """
 
     network: NetworkSpec
@@ -222,6 +223,7 @@ class RunSpec:
     intervention: Intervention | None = None
     stop: StopRule | None = None
     metric_samples: int | None = None
+    test_samples: int | None = None
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
@@ -233,6 +235,8 @@ class RunSpec:
             _check_whole("--eval-every", self.eval_every, 1)
         if self.metric_samples is not None:
             _check_whole("--metric-samples", self.metric_samples, 1, 10**9)
+        if self.test_samples is not None:
+            _check_whole("--test-samples", self.test_samples, 1, 10**9)
         check_choice("precision", self.precision, get_args(Precision))
         if self.optimizer.schedule != "multistep" and any(p.milestones for p in self.phases):
             raise SpecError(f"milestones (@) need --schedule multistep, not {self.optimizer.schedule}")
@@ -296,7 +300,7 @@ class RunSpec:
 
 
 # Fields of a run that earlier specifications did not have, and the value that all of their runs had.
-_LATER: dict[str, Any] = {"metric_samples": None, "precision": "float32"}
+_LATER: dict[str, Any] = {"metric_samples": None, "test_samples": None, "precision": "float32"}
 
 
 def canonical_json(value: Any) -> str:

@@ -11,8 +11,8 @@ from ncdiag.training.calibration import speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
 from ncdiag.training.reproducibility import computing_threads
 
-# What measuring a run once costs, as a share of the steps of an epoch: a forward pass over both sets, and the metrics.
-MEASURING = 0.4
+# What measuring an image costs, as a share of training on it: its way forward without its way back, and the metrics.
+MEASURING = 1 / 3
 _CLASSES = 10
 
 
@@ -48,8 +48,13 @@ def _seconds(alike: Sequence[RunSpec]) -> float:
     first = alike[0]
     data = BUILTINS[first.data.dataset]
     image = shape_seen_by(first.network.arch, data.image)
-    steps = (first.data.train_size or data.train_size) / first.batch_size
-    an_epoch = steps * step_seconds(first, image, _CLASSES)
+    an_image = step_seconds(first, image, _CLASSES) / first.batch_size
+    images = first.data.train_size or data.train_size
     gain = max(1.0, speedup(first, image, _CLASSES)) if len(alike) > 1 else 1.0
-    measured = sum(is_evaluated(spec, epoch) for spec in alike for epoch in range(1, spec.epochs + 1))
-    return an_epoch * (sum(spec.epochs for spec in alike) / gain + MEASURING * measured)
+    trained = images * sum(spec.epochs for spec in alike)
+    measured = sum(
+        ((spec.metric_samples or images) + (spec.test_samples or data.test_size))
+        * sum(is_evaluated(spec, epoch) for epoch in range(1, spec.epochs + 1))
+        for spec in alike
+    )
+    return an_image * (trained / gain + MEASURING * measured)

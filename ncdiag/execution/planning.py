@@ -59,5 +59,4 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
             path = plan.paths.get(spec.data.sha256 or "")
             loaded[key] = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
         check_fit(spec.network, input_shape=loaded[key].input_shape)
-        if spec.metric_samples is not None:
-            loaded[key].proportional_part(spec.metric_samples)
+        loaded[key].measured_part(spec)

@@ -31,14 +31,15 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 class Builtin:
     """A data set known by name, of ten classes.
 
-    `image` is the shape of an image (channels, rows, columns), `train_size` the number of those to train on, as they
-    are known before anything is downloaded. `constants` are for pixels as fractions of 255; None means the training
+    `image` is the shape of an image (channels, rows, columns), `train_size` and `test_size` how many there are, as
+    is known before anything is downloaded. `constants` are for pixels as fractions of 255; None means the training
     set's own mean and deviation. `resnet_constants` replace them for a ResNet.
     """
 
     read: Callable[[Path], ImageArrays]
     image: tuple[int, int, int]
     train_size: int
+    test_size: int
     constants: Constants | None = None
     resnet_constants: Constants | None = None
 
@@ -115,15 +116,22 @@ def _read_idx_set(files: PublicFiles, data_dir: Path, class_names: tuple[str, ..
 # customary there, which average the deviation within each image; the others are over all pixels. Fashion-MNIST was
 # published without constants; these are its usual ones.
 BUILTINS: dict[str, Builtin] = {
-    "digits": Builtin(read=read_digits, image=(1, 8, 8), train_size=1437),
-    "mnist": Builtin(read=read_mnist, image=(1, 28, 28), train_size=60_000, constants=((0.1307,), (0.3081,))),
+    "digits": Builtin(read=read_digits, image=(1, 8, 8), train_size=1437, test_size=360),
+    "mnist": Builtin(
+        read=read_mnist, image=(1, 28, 28), train_size=60_000, test_size=10_000, constants=((0.1307,), (0.3081,))
+    ),
     "fashion_mnist": Builtin(
-        read=read_fashion_mnist, image=(1, 28, 28), train_size=60_000, constants=((0.2860,), (0.3530,))
+        read=read_fashion_mnist,
+        image=(1, 28, 28),
+        train_size=60_000,
+        test_size=10_000,
+        constants=((0.2860,), (0.3530,)),
     ),
     "cifar10": Builtin(
         read=read_cifar10,
         image=(3, 32, 32),
         train_size=50_000,
+        test_size=10_000,
         constants=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         resnet_constants=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     ),

@@ -28,7 +28,7 @@ def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, 
     """
     if spec.network.arch != "mlp" or spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT:
         return 1.0
-    spec = replace(spec, metric_samples=None)  # nothing is measured
+    spec = replace(spec, metric_samples=None, test_samples=None)  # nothing is measured
     data = _made_up(spec.batch_size * STEPS, input_shape, num_classes)
     both = [_steps(spec, data, seeds=range(size)) for size in (1, members)]
     times: list[list[float]] = [[], []]
@@ -48,7 +48,7 @@ def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
     A convolutional network gets few images, and its time is scaled to the batch: the trial itself is to take seconds.
     """
     batch_size = spec.batch_size if spec.network.arch == "mlp" else min(spec.batch_size, FEW_IMAGES)
-    tried = replace(spec, batch_size=batch_size, metric_samples=None)
+    tried = replace(spec, batch_size=batch_size, metric_samples=None, test_samples=None)
     data = _made_up(2 * batch_size, input_shape, num_classes)
     steps = _steps(tried, data, seeds=[0])
     for _ in range(2):  # the first time warms up

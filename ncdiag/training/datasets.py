@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncdiag.domain.spec import BUILTIN_DATASETS, Arch, DataSpec
+from ncdiag.domain.spec import BUILTIN_DATASETS, Arch, DataSpec, RunSpec
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError, UnavailableError, UnsafeError
 from ncdiag.training.array_file import read_array_file
@@ -104,10 +104,21 @@ class Dataset:
         train, test = (self._normalise(images) for images in (self.train_images, self.test_images))
         return replace(self, train_images=train, test_images=test, is_normalised=True)
 
-    def proportional_part(self, size: int) -> "Dataset":
-        """Give `size` training samples, each class with its share, and the whole test set."""
-        places = proportional_subset(self.train_labels.cpu().numpy(), size)
-        return self.subset(torch.from_numpy(places).to(self.device))
+    def measured_part(self, spec: RunSpec) -> "Dataset":
+        """Give the part that a run is measured on: of either set as many samples as it says, each class with its share.
+
+        Raises `SpecError` for parts that would leave a class without a sample or are larger than the set.
+        """
+        part = self
+        if spec.metric_samples is not None:
+            part = part.subset(self._places(self.train_labels, spec.metric_samples, "--metric-samples"))
+        if spec.test_samples is not None:
+            places = self._places(self.test_labels, spec.test_samples, "--test-samples")
+            part = replace(part, test_images=self.test_images[places], test_labels=self.test_labels[places])
+        return part
+
+    def _places(self, labels: Tensor, size: int, option: str) -> Tensor:
+        return torch.from_numpy(proportional_subset(labels.cpu().numpy(), size, option)).to(self.device)
 
     def train_inputs(self, index: Tensor | slice) -> Tensor:
         """Give normalised training inputs, float32 [*index, *input_shape], on the device."""

@@ -1,4 +1,4 @@
-"""Parts of a training set, the same on every machine and for every version of every library."""
+"""Parts of a data set, the same on every machine and for every version of every library."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,15 @@ def balanced_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[
     return np.sort(np.concatenate(chosen))
 
 
-def proportional_subset(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> NDArray[np.int64]:
     """Give the places, rising, of `size` samples with the share of each class that it has in the whole set.
 
     Equal numbers of each class would weigh the classes of an unequal set anew: on MNIST that moves NC1 by 1 %. Shares
     are rounded by largest remainder, the lower class first among equals. Within a class the samples with the smallest
     keys are taken, as in `balanced_subset` with seed 0.
 
-    Raises `SpecError` if `size` leaves a class without sample or asks for more than there are.
+    Raises `SpecError`, which names the option that said so, if `size` leaves a class without sample or asks for more
+    than there are.
     """
     counts = np.bincount(labels)
     exact = counts * (size / len(labels))
@@ -49,7 +50,7 @@ def proportional_subset(labels: NDArray[np.int64], size: int) -> NDArray[np.int6
     if size > len(labels) or not shares.all():
         least = int(np.ceil(len(labels) / counts.min()))
         raise SpecError(
-            f"--metric-samples must be from {least} (one of each class) to {len(labels)} (all), not {size}.\n"
+            f"{option} must be from {least} (one of each class) to {len(labels)} (all), not {size}.\n"
             "Leave it out to measure on all"
         )
     keys = np.random.PCG64(0).random_raw(len(labels))

@@ -52,6 +52,7 @@ def test_key_ignores_how_a_number_was_written() -> None:
         {"eval_every": 2},
         {"eval_every": "log"},
         {"metric_samples": 1000},
+        {"test_samples": 1000},
         {"precision": "bf16"},
         {"stop_at_onset": True},
     ],
@@ -70,6 +71,7 @@ def test_specification_survives_json() -> None:
             "stop_at_onset": True,
             "eval_every": "log",
             "metric_samples": 500,
+            "test_samples": 50,
             "precision": "tf32",
         }
     )
@@ -121,6 +123,7 @@ def test_phase_of_counts_within_phases() -> None:
         (lambda: complete_spec({"eval_every": 0}), "--eval-every"),
         (lambda: complete_spec({"eval_every": "often"}), "--eval-every"),
         (lambda: complete_spec({"metric_samples": 0}), "--metric-samples"),
+        (lambda: complete_spec({"test_samples": 0}), "--test-samples"),
         (lambda: complete_spec({"precision": "bf61"}), "did you mean bf16"),
     ],
 )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("trial")
 def test_it_counts_steps_and_evaluations() -> None:
     spec = small_spec(dataset="mnist", batch_size=100, phases=PHASES, eval_every=5, train_size=None)
-    # 600 steps an epoch: 10 epochs, evaluated after the last epochs of both phases, and after the fifth
-    assert estimate([spec], 1).seconds == pytest.approx(0.6 * (10 + MEASURING * 3))
+    # 10 us an image: 10 epochs, evaluated after the last epochs of both phases, and after the fifth
+    assert estimate([spec], 1).seconds == pytest.approx(1e-5 * (60_000 * 10 + MEASURING * 70_000 * 3))
+    part = replace(spec, metric_samples=6000, test_samples=1000)
+    assert estimate([part], 1).seconds == pytest.approx(1e-5 * (60_000 * 10 + MEASURING * 7000 * 3))
 
 
 @pytest.mark.usefixtures("trial")
@@ -31,8 +34,8 @@ def test_runs_of_one_shape_gain_and_processes_share() -> None:
     specs = [
         small_spec(dataset="digits", batch_size=32, phases=PHASES, seed=seed, train_size=None) for seed in range(4)
     ]
-    alone = 1437 / 32 * 0.001 * 10
-    assert estimate(specs, 2).seconds == pytest.approx(4 * (alone / 2 + MEASURING * alone) / 2)
+    trained, measured = 1437 / 32 * 0.001 * 10, (1437 + 360) / 32 * 0.001 * 10
+    assert estimate(specs, 2).seconds == pytest.approx(4 * (trained / 2 + MEASURING * measured) / 2)
 
 
 @pytest.mark.usefixtures("trial")
@@ -48,7 +51,12 @@ def test_a_trial_takes_time() -> None:
 
 def test_what_is_known_of_digits_beforehand_is_so() -> None:
     data = load_dataset(DataSpec(dataset="digits"), arch="mlp", data_dir=Path(), path=None)
-    assert (BUILTINS["digits"].image, BUILTINS["digits"].train_size) == (data.input_shape, len(data.train_labels))
+    known = BUILTINS["digits"]
+    assert (known.image, known.train_size, known.test_size) == (
+        data.input_shape,
+        len(data.train_labels),
+        len(data.test_labels),
+    )
 
 
 @pytest.mark.parametrize(

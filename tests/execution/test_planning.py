@@ -11,9 +11,10 @@ from ncdiag.execution.worker import TrainingOptions
     [
         ({"metric_samples": 201}, "--metric-samples must be from 10"),  # of 200
         ({"metric_samples": 9}, "--metric-samples must be from 10"),
+        ({"test_samples": 10_000}, "--test-samples must be from"),
         ({"precision": "tf32"}, "NVIDIA GPUs only"),
         ({"dataset": "digits", "arch": "cnn", "width": 8}, None),
-        ({"metric_samples": 50, "precision": "bf16"}, None),
+        ({"metric_samples": 50, "test_samples": 30, "precision": "bf16"}, None),
     ],
 )
 def test_what_cannot_begin_is_refused_before_anything_is_stored(given: dict[str, object], message: str | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import DataSpec, NetworkSpec
 from ncdiag.errors import DataError, SpecError, UnavailableError, UnsafeError
 from ncdiag.training import datasets
@@ -161,6 +162,17 @@ def test_training_subset_is_balanced_and_keeps_constants_and_hash(digits):
     assert all(whole[i.numpy().tobytes()] == y for i, y in zip(part.train_images, part.train_labels, strict=True))
     other = load_dataset(DataSpec(dataset="digits", train_size=105, subset_seed=4), arch="mlp")
     assert not torch.equal(other.train_images, part.train_images)
+
+
+def test_parts_that_are_measured_keep_the_shares_of_the_classes(digits):
+    part = digits.measured_part(complete_spec({"metric_samples": 400, "test_samples": 100}))
+    for mine, all_of_it in ((part.train_labels, digits.train_labels), (part.test_labels, digits.test_labels)):
+        assert (mine.bincount() - all_of_it.bincount() * len(mine) / len(all_of_it)).abs().max() < 1
+    assert part.test_images.shape == (100, 1, 8, 8)
+    assert digits.measured_part(complete_spec({})) is digits
+    only = digits.measured_part(complete_spec({"test_samples": 100}))
+    assert only.train_images is digits.train_images
+    assert torch.equal(only.test_labels, part.test_labels)
 
 
 def test_training_subset_that_is_too_large():

@@ -66,17 +66,17 @@ def test_refuses_sizes_that_cannot_be_balanced(size):
 
 def test_proportional_part_keeps_the_shares_of_the_classes() -> None:
     labels = np.repeat([0, 1, 2], [700, 200, 100]).astype(np.int64)
-    places = proportional_subset(labels, 100)
+    places = proportional_subset(labels, 100, "")
     assert np.bincount(labels[places]).tolist() == [70, 20, 10]
     assert np.array_equal(places, np.unique(places))
     assert not np.array_equal(places[:70], np.arange(70))  # drawn, not the first ones
     # 7, 2, 1 of 10 scaled to 11: 7.7, 2.2, 1.1
-    assert np.bincount(labels[proportional_subset(labels, 11)]).tolist() == [8, 2, 1]
-    assert np.array_equal(proportional_subset(labels, 1000), np.arange(1000))
+    assert np.bincount(labels[proportional_subset(labels, 11, "")]).tolist() == [8, 2, 1]
+    assert np.array_equal(proportional_subset(labels, 1000, ""), np.arange(1000))
 
 
 @pytest.mark.parametrize("size", [0, 4, 1001])
 def test_part_that_misses_a_class_or_is_too_large_is_refused(size: int) -> None:
     labels = np.repeat([0, 1, 2], [700, 200, 100]).astype(np.int64)
-    with pytest.raises(SpecError, match=r"--metric-samples must be from 10 .* to 1000"):
-        proportional_subset(labels, size)
+    with pytest.raises(SpecError, match=r"--test-samples must be from 10 .* to 1000"):
+        proportional_subset(labels, size, "--test-samples")
