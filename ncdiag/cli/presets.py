@@ -5,7 +5,9 @@
 CIFAR-10), its runs are a beginning of these. A run that is below it under cross-entropy goes on to the squared error.
 
 `study-*` ask the same questions so that they can be answered: five seeds, two weight decays or batch sizes where fn*
-is to be the same, every epoch measured, one budget for all. `digits-*` ask them of networks that collapse in seconds.
+is to be the same, every epoch measured, one budget for all. `digits-*` ask them of networks that collapse in seconds,
+`subset-*` of 2,000 images of MNIST, 200 a class. With a thirtieth of the images there are as many fewer steps; batch,
+width and rate are chosen so that the networks collapse nevertheless.
 """
 
 from collections.abc import Mapping
@@ -43,6 +45,15 @@ _PAPER: Options = {"dataset": "mnist", "eval_every": "10", "stop_at_onset": True
 _STUDY: Options = {"dataset": "mnist", "phases": ["ce:200", "mse:400"], "seed": "0:5"}
 _TWO_DECAYS: Options = {"weight_decay": "5e-5,1e-4"}
 _DIGITS: Options = {**_QUICK, "phases": ["ce:20", "mse:230"], "seed": "0:10"}
+_IMAGES: Options = {"dataset": "mnist", "train_size": "2000", "test_samples": "1000", "batch_size": "32"}
+_SUBSET: Options = {
+    **_IMAGES,
+    "width": "256",
+    "lr": "2e-3",
+    "weight_decay": "1.5e-4",
+    "phases": ["ce:15", "mse:135"],
+    "seed": "0:5",
+}
 
 PRESETS = {
     "quickstart": Preset(
@@ -126,6 +137,38 @@ PRESETS = {
             "lr": "1e-3",
             "scale_features": "none,0.3@20,3@20",
         },
+    ),
+    "subset-cell": Preset(
+        purpose="ResNet-20 on 2,000 images, onset under the squared error, at a rate without drops",
+        options={
+            **_IMAGES,
+            "arch": "resnet20",
+            "schedule": "cosine",
+            "phases": ["ce:10", "mse:75"],
+            "stop_at_onset": True,
+            "eps": "0.005",
+            "seed": "0:3",
+        },
+    ),
+    "subset-depth": Preset(
+        purpose="depth of an MLP on 2,000 images of MNIST, 5 seeds",
+        options={**_SUBSET, "weight_decay": "1.5e-4,5e-4", "depth": "2,3,5,7"},
+    ),
+    "subset-width": Preset(
+        purpose="width of an MLP on 2,000 images of MNIST, 5 seeds",
+        options={**_SUBSET, "width": "64,128,256,512"},
+    ),
+    "subset-weight-decay": Preset(
+        purpose="weight decay of an MLP on 2,000 images of MNIST, with its censored end, 5 seeds",
+        options={**_SUBSET, "weight_decay": "0,1.5e-5,5e-5,1.5e-4,5e-4,1.5e-3,5e-3"},
+    ),
+    "subset-activation": Preset(
+        purpose="five activations of an MLP on 2,000 images of MNIST, 5 seeds",
+        options={**_SUBSET, "activation": "relu,leaky_relu,gelu,silu,tanh"},
+    ),
+    "subset-intervention": Preset(
+        purpose="the intervention on 2,000 images of MNIST for ReLU and for GELU, 5 seeds",
+        options={**_SUBSET, "activation": "relu,gelu", "scale_features": "none,0.3@15,3@15"},
     ),
 }
 
