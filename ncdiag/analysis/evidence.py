@@ -37,8 +37,8 @@ class Evidence:
 
     `ours` is our figure as the table shows it, `source` the result it comes from. `contrary` is the p that the opposite
     of the claim holds, `contradicted` whether that was shown already, with its own correction; `opposite` says it.
-    `blocked` are the reasons for which no verdict is given, whatever the tests say. `corrected` marks p-values that the
-    question has corrected over a family of its own.
+    `blocked` are the reasons for which no verdict is given, whatever the tests say. `family` counts
+    the tests that the question has corrected its p over already; 0 where it has not, and the groups are the family.
     """
 
     group: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Evidence:
     contradicted: bool = False
     opposite: str = ""
     blocked: Sequence[str] = ()
-    corrected: bool = False
+    family: int = 0
 
     @property
     def p(self) -> float:
@@ -72,11 +72,11 @@ class Judgement:
 
 def judge_all(evidence: Sequence[Evidence], alpha: float) -> list[Judgement]:
     """Give the verdict on a claim in each group."""
-    shown = holm(np.array([math.nan if one.corrected else one.p for one in evidence]))
+    shown = holm(np.array([math.nan if one.family else one.p for one in evidence]))
     contrary = holm(np.array([one.contrary for one in evidence]))
-    family = int(np.count_nonzero(~np.isnan(shown)))
+    groups = int(np.count_nonzero(~np.isnan(shown)))
     return [
-        _judge(one, one.p if one.corrected else p, against, family, alpha)
+        _judge(one, one.p if one.family else p, against, one.family or groups, alpha)
         for one, p, against in zip(evidence, shown.tolist(), contrary.tolist(), strict=True)
     ]
 
@@ -95,7 +95,7 @@ def _judge(one: Evidence, p_holm: float, contrary: float, family: int, alpha: fl
     if untested:
         return Judgement(verdict="not testable", reason=untested[0].lacking)
     if p_holm > alpha:
-        reason = f"not shown once {family} groups are allowed for (p {p_holm:.2g})"
+        reason = f"not shown once {family} tests are allowed for (p {p_holm:.2g})"
         return Judgement(verdict="inconclusive", reason=reason, p_holm=p_holm, family=family)
     return Judgement(verdict="supported", reason=one.holds, p_holm=p_holm, family=family)
 

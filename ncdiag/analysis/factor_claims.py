@@ -36,7 +36,7 @@ def not_additive(found: Found, _: float) -> Iterator[Evidence]:
         contradicted=said in ("additive", "multiplicative") and bool(within) and all(within),
         opposite="a factor per row times a factor per column fits to within 8%",
         blocked=[*mixed, *verdict.extra.get("blocked", ())],
-        corrected=True,
+        family=1,  # one grid, whose two tests come in a fixed order
     )
 
 
@@ -52,7 +52,7 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
             holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
             blocked=result.extra.get("blocked", ()),
-            corrected=True,
+            family=result.extra["family"],
         )
 
 
@@ -69,7 +69,7 @@ def decides(found: Found, _: float) -> Iterator[Evidence]:
             parts=(_as_part(result, "both differ", "that both the onset and fn* differ is not shown"),),
             holds="both the onset and fn* differ between activations",
             blocked=result.extra.get("blocked", ()),
-            corrected=True,
+            family=result.extra["family"],
         )
 
 
@@ -92,7 +92,7 @@ def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
             parts=parts,
             holds="too little slows, too much prevents, and between is fastest",
             blocked=low.extra.get("blocked", ()),
-            corrected=True,
+            family=low.extra["family"],
         )
 
 
@@ -112,7 +112,7 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
             contradicted=trend.extra.get("verdict") == "refuted",
             opposite="the onset does not fall steadily with width",
             blocked=trend.extra.get("blocked", ()),
-            corrected=True,
+            family=trend.extra["family"],
         )
 
 

@@ -133,7 +133,7 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
             contradicted=bool(apart),
             opposite=f"fn stays apart after rescaling: {_listed(apart)}"
             + (" (or the learning rate reached 0 before it was back)" if verdict.warnings else ""),
-            corrected=True,
+            family=verdict.extra["family"],
         )
 
 

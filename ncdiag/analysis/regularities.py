@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.blocks import over_blocks
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, plain_value
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
-from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -80,18 +79,13 @@ def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
 
 
 def _corrected(results: Sequence[Result], alpha: float) -> list[Result]:
-    claims = [number for number, result in enumerate(results) if result.quantity in CLAIMS]
-    adjusted = holm(np.array([results[number].p for number in claims], dtype=np.float64))
-    family = int(np.count_nonzero(~np.isnan(adjusted)))
-    corrected = list(results)
-    for number, p_holm in zip(claims, adjusted.tolist(), strict=True):
-        corrected[number] = _judged(results[number], p_holm, family, alpha)
-    return corrected
+    corrected = with_holm(results, lambda result: "regularities" if result.quantity in CLAIMS else None)
+    return [_judged(result, alpha) if result.quantity in CLAIMS else result for result in corrected]
 
 
-def _judged(result: Result, p_holm: float, family: int, alpha: float) -> Result:
-    p_min = result.extra.get("p_min", math.nan)
-    extra: dict[str, Any] = {**result.extra, "p_min": p_min, "p_holm": p_holm, "family": family, "alpha": alpha}
+def _judged(result: Result, alpha: float) -> Result:
+    p_min, p_holm, family = result.extra.get("p_min", math.nan), result.extra["p_holm"], result.extra["family"]
+    extra: dict[str, Any] = {**result.extra, "p_min": p_min, "alpha": alpha}
     if math.isnan(p_holm):
         return replace(result, extra={**extra, "verdict": "not testable"})
     warnings = result.warnings

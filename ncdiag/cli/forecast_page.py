@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import p_text, pair_label, percent
+from ncdiag.cli.threshold_words import corrected_p, pair_label, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -79,7 +79,7 @@ def _reading(values: Sequence[Values]) -> str:
     errors = f"the winner errs by {_epochs(won['estimate'])} epochs and guessing by {_epochs(guess['estimate'])}"
     if skill["estimate"] is None:
         return f"{asked} {errors}: all onsets are at one epoch, and no forecast can do better than that."
-    p = "" if skill["p"] is None else f" (p = {p_text(skill['p_holm'])}, smallest possible {p_text(skill['p_min'])})"
+    p = corrected_p(skill)
     if set(won["chosen_held_out"]) == {"median"} or skill["estimate"] <= 0:
         return f"{asked} nobody beats guessing the median onset of the other runs: {errors}{p}."
     if skill["p"] is not None and skill["p_holm"] < 0.05:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.threshold_words import p_text, percent
+from ncdiag.cli.threshold_words import corrected_p, p_text, percent
 
 Values = Mapping[str, Any]
 
@@ -19,7 +19,7 @@ def guess_words(values: Sequence[Values]) -> str:
             "lead is as good as any other."
         )
     alarm = f"at a margin of {percent(skill['margin'])} the alarm of fn"
-    p = "" if skill["p"] is None else f" (p = {p_text(skill['p_holm'])}, smallest possible {p_text(skill['p_min'])})"
+    p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
     if skill["estimate"] <= 0:
         return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."

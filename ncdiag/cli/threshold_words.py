@@ -120,5 +120,13 @@ def p_text(p: float | None) -> str:
     return "-" if p is None else "< .0001" if p < 1e-4 else f"{p:.2g}".removeprefix("0") if p < 0.9995 else "1"
 
 
+def corrected_p(test: Values) -> str:
+    """Write Holm's p of a test that was fixed for each pair, in brackets; nothing where there was no test."""
+    if test["p"] is None:
+        return ""
+    over = f" after Holm's correction over {test['family']} pairs" if test["family"] > 1 else ""
+    return f" (p = {p_text(test['p_holm'])}{over}, smallest possible {p_text(test['p_min'])})"
+
+
 def _known(value: Any) -> str:
     return "?" if value is None else table_cell(value)

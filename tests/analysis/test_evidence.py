@@ -42,7 +42,7 @@ def test_the_largest_p_counts_and_is_corrected_over_the_groups():
     assert (alone.verdict, alone.p_holm) == ("supported", pytest.approx(0.03))
     assert [one.verdict for one in several] == ["inconclusive", "inconclusive"]
     assert [one.p_holm for one in several] == pytest.approx([0.06, 0.06])
-    assert "2 groups are allowed for" in several[0].reason
+    assert "2 tests are allowed for" in several[0].reason
 
 
 def test_a_group_without_a_test_is_no_member_of_the_family():
@@ -52,8 +52,10 @@ def test_a_group_without_a_test_is_no_member_of_the_family():
 
 
 def test_p_values_that_were_corrected_already_are_taken_as_they_are():
-    judged = judge_all([of(Part(name="e", shown=True, p=0.03, lacking=""), corrected=True)] * 3, 0.05)
-    assert {one.verdict for one in judged} == {"supported"}
+    judged = judge_all([of(Part(name="e", shown=True, p=0.03, lacking=""), family=5)] * 3, 0.05)
+    assert {(one.verdict, one.p_holm, one.family) for one in judged} == {("supported", 0.03, 5)}
+    (lost,) = judge_all([of(Part(name="e", shown=True, p=0.06, lacking=""), family=5)], 0.05)
+    assert (lost.verdict, lost.reason) == ("inconclusive", "not shown once 5 tests are allowed for (p 0.06)")
 
 
 def test_no_p_is_invented():

@@ -23,7 +23,7 @@ def mae(rule: str, estimate: float, **extra: object) -> Result:
 def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, float]) -> list[Result]:
     """A pair whose guess errs by 10 epochs: the winner's error and rule, the p of its skill, and what fn adds."""
     here = {"held_out": "condition", "primary": True, "epoch": 40.0, "lead": 20.0, "n_asked": 8}
-    tested = {"rule": "winner", "p_holm": p, "p_min": 0.001, "primary_test": True}
+    tested = {"rule": "winner", "p_holm": p, "family": 1, "p_min": 0.001, "primary_test": True}
     won = mae("winner", winner, chosen=chosen, chosen_held_out=[chosen] * 8, mae_selected=winner - 1)
     return [
         won,

@@ -15,6 +15,7 @@ def skill(estimate, p, baseline="median", **more):
         "quantity": "skill",
         "margin": 0.25,
         "p_holm": p,
+        "family": 1,
         "p_min": 0.01,
         "n_tested": 3,
         "primary": baseline == "median",
@@ -41,7 +42,9 @@ def test_the_reading_follows_skill_and_p(estimate, p, said):
 
 
 def test_the_p_that_decides_is_the_corrected_one():
-    assert "not shown" in guess_words([skill(0.5, 0.04, p_holm=0.08)])
+    said = guess_words([skill(0.5, 0.04, p_holm=0.08, family=2)])
+    assert "not shown" in said
+    assert "(p = .08 after Holm's correction over 2 pairs, smallest possible" in said
 
 
 @pytest.mark.parametrize(
