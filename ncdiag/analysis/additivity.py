@@ -12,7 +12,8 @@ from ncdiag.analysis.cautions import list_disqualifiers
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers, show
 from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
-from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, boik_lbi, estimate_interaction, grid_of
+from ncdiag.domain.free_shape import free_shape
+from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray
@@ -77,10 +78,16 @@ def _interaction(cells: Cells, values: FloatArray) -> Interaction | Tukey:
     return tukey_one_df(values[order].reshape(len(cells.rows), -1))
 
 
-def _boik(cells: Cells, values: FloatArray) -> tuple[float, float]:
+def _free_shape(cells: Cells, values: FloatArray) -> dict[str, float]:
     """Look for an interaction of any shape in a table without gaps: exploratory, the verdict is Tukey's."""
     table = values[np.lexsort((cells.column, cells.row))].reshape(len(cells.rows), -1)
-    return boik_lbi(table, generator_of(values))
+    found = free_shape(table, generator_of(values))
+    return {
+        "boik": found.boik,
+        "p_boik": found.p_boik,
+        "johnson_graybill": found.largest,
+        "p_johnson_graybill": found.p_largest,
+    }
 
 
 def _interaction_result(
@@ -96,8 +103,8 @@ def _interaction_result(
     if isinstance(found, Tukey):
         method = "Tukey's one degree of freedom (one value per cell)"
         extra = {"statistic": found.statistic, "df1": 1, "df2": found.df2, "p_permutation": math.nan, "eta2p": math.nan}
-        boik, p_boik = _boik(cells, cells.raw if quantity == "interaction_raw" else cells.logs)
-        extra |= {"d": found.d, "power": found.power, "boik": boik, "p_boik": p_boik}
+        extra |= {"d": found.d, "power": found.power}
+        extra |= _free_shape(cells, cells.raw if quantity == "interaction_raw" else cells.logs)
         if found.status == "not_testable":
             cautions = ("one value per cell: two runs in each cell make it testable", *cautions)
     else:

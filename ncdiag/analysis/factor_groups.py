@@ -73,7 +73,7 @@ class FactorGroup:
         onsets, norms = self.restricted[own], self.fn_star[own & self.event]
         share = clopper_pearson(int(self.event[own].sum()), int(own.sum()), confidence)
         mean = geometric_mean(np.log(onsets), confidence)
-        median, sure = median_interval(self.ranked[own], confidence)
+        median, sure = median_interval(onsets, self.event[own], confidence)
         norms = norms[norms > 0]
         norm = geometric_mean(np.log(norms), confidence)
         return {

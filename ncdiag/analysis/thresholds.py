@@ -18,7 +18,7 @@ from ncdiag.analysis.conditions import (
 )
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.survival import median_interval, median_time, restricted_mean
+from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
 QUESTION = "threshold"
@@ -157,8 +157,8 @@ def _crossed(pair: pd.DataFrame, found: Threshold) -> dict[str, int]:
 def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     """Describe each condition that was evaluated: fn* of its runs with an onset, and when, those without one included.
 
-    `median` (Kaplan and Meier, with an interval between runs) and `rmst`, the mean of min(T, `budget`), count a run
-    without an onset as later than the budget: the shortest training among the runs of the condition that have none.
+    `median` is Kaplan and Meier's, with its interval: a run without an onset counts as later than its end. `rmst` is
+    the mean of min(T, `budget`): the shortest training among the runs of the condition that have no onset.
     """
     evaluated = pair[pair["state"] != "no_data"].reset_index(drop=True)
     onset = np.where(evaluated["state"] == "left_censored", evaluated["hi"], evaluated["onset"]).astype(np.float64)
@@ -175,7 +175,7 @@ def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
         time = np.where(event, onset[own], np.where(is_open[own], followed[own], np.inf))
         budget = float(np.min(followed[own & is_open], initial=np.inf))
         within = np.where(event & (time <= budget), time, np.inf)
-        median, sure = median_interval(within, level)
+        median, sure = median_interval(time, event, level)
         until = budget if np.isfinite(budget) else float(np.max(time[event], initial=0.0))
         found.append(
             {
@@ -184,7 +184,7 @@ def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
                 "n_evaluated": int(own.sum()),
                 "fn_star": float(np.exp(np.log(usable_norms).mean())) if len(usable_norms) else None,
                 "onset": float(time[event].mean()) if event.any() else None,
-                "median": median_time(time, event),
+                "median": median.estimate,
                 "median_lo": median.lo,
                 "median_hi": median.hi,
                 "median_level": sure,

@@ -116,13 +116,18 @@ def _tests(named: Mapping[str, Values]) -> list[str]:
 
 
 def _any_shape(named: Mapping[str, Values]) -> list[str]:
-    """Say what Boik's test finds, where there is one value per cell and Tukey's sees products only."""
-    ps = [named[quantity].get("p_boik") for quantity in _SCALES]
-    if ps[0] is None:
+    """Say what the tests without a shape find, where there is one value per cell and Tukey's sees products only."""
+    tests = {"Boik's": "p_boik", "Johnson and Graybill's": "p_johnson_graybill"}
+    ps = {name: [named[quantity].get(key) for quantity in _SCALES] for name, key in tests.items()}
+    known = {name: pair for name, pair in ps.items() if None not in pair}
+    if not known:
         return []
+    if len({tuple(pair) for pair in known.values()}) == 1:  # with three rows or columns the two are one test
+        known = {"Boik's": known["Boik's"]}
+    said = "; ".join(f"{name} p {_p(raw)} on the norms, {_p(log)} on their logs" for name, (raw, log) in known.items())
     text = (
-        "These p are Tukey's, which sees only an interaction that is a product of rows and columns. Boik's test sees "
-        f"others, too: p {_p(ps[0])} on the norms, {_p(ps[1])} on their logs (exploratory)."
+        "These p are Tukey's, which sees only an interaction that is a product of the effects of rows and columns. "
+        f"Tests that see others, too (exploratory): {said}."
     )
     return [paragraph(text, indent="    ")]
 

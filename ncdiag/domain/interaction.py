@@ -18,7 +18,6 @@ from ncdiag.domain.statistics import FloatArray, IntArray, Interval, t_quantile
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
 _ROUNDING = 1e-20  # a sum of squares this small beside the sum of the squared values is what rounding leaves
 _CELLS = 4_000_000  # numbers held at once
-_NULL_TABLES = 99_999
 _LARGEST_NONCENTRALITY = 1e6
 
 
@@ -128,30 +127,6 @@ def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) 
     se = math.sqrt(error / df * float(np.sum(weights**2 / grid.sizes)))
     half = t_quantile(level, df) * se
     return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half), t_test_p(estimate / se, df)
-
-
-def boik_lbi(table: FloatArray, generator: np.random.Generator) -> tuple[float, float]:
-    """Give Boik's (1993) locally best invariant statistic of a table [a, b] with one value per cell, and its p.
-
-    T = tr(R'R)^2 / (q tr((R'R)^2)) with the residuals R of the additive model and q = min(a, b) - 1: 1 where R has no
-    direction, 1/q where it is all of rank one. Small values speak for an interaction, whatever its shape. The p is from
-    tables without one. NaN where q is 1, or where the table adds exactly.
-    """
-    a, b = table.shape
-    residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    if min(a, b) < 3 or float(np.sum(residual**2)) <= _ROUNDING * float(np.sum(table**2)):
-        return math.nan, math.nan
-    q = min(a, b) - 1
-    observed = float(_sphericity(residual[None], q)[0])
-    worlds = generator.standard_normal((_NULL_TABLES, a - 1, b - 1))  # the dimensions that residuals have
-    return observed, float((1 + np.count_nonzero(_sphericity(worlds, q) <= observed)) / (1 + _NULL_TABLES))
-
-
-def _sphericity(residuals: FloatArray, q: int) -> FloatArray:
-    """Give T of each matrix [m, a, b]."""
-    gram = np.einsum("mij,mkj->mik", residuals, residuals)
-    found: FloatArray = np.trace(gram, axis1=1, axis2=2) ** 2 / (q * np.sum(gram**2, axis=(1, 2)))
-    return found
 
 
 def t_test_p(statistic: float, df: float) -> float:

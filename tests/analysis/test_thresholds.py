@@ -63,6 +63,16 @@ def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, nor
     assert any(says in warning for warning in fn_star.warnings)
 
 
+def test_a_run_that_stopped_early_leaves_the_median_between_its_limits(make_frames, make_run):
+    """Its end shortens the budget of the mean, but says nothing against the onsets of the others."""
+    runs = {f"{rate:g}": make_run(rate) for rate in (18.0, 20.0, 22.0, 24.0)} | {"short": make_run(20.0, epochs=50)}
+    (condition,) = results_of(make_frames(runs))[0].extra["conditions"]
+    onsets = np.array([18, 20, 22, 24]) * math.log(100)
+    assert condition["median"] == pytest.approx((onsets[1] + onsets[2]) / 2)
+    assert (condition["median_lo"], condition["median_hi"], condition["median_level"]) == (50, math.inf, 0.9375)
+    assert (condition["rmst"], condition["budget"]) == (50, 50)
+
+
 def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
     cv = results_of(make_frames(conditions(make_run, [[0.95, 1.0, 1.05]])))[1]
     assert cv.extra["verdict"] == "inconclusive"

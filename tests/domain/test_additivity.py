@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncdiag.domain.additivity import judge, list_crossings, ratio_of_ratios, removing_power, tukey_one_df
-from ncdiag.domain.interaction import boik_lbi, estimate_interaction, grid_of
+from ncdiag.domain.interaction import estimate_interaction, grid_of
 
 SENT_RT = [[1.7, 1.9, 2.0], [4.4, 4.5, 5.7], [6.6, 7.4, 10.5]]
 MONTGOMERY = [[5, 3, 1], [4, 1, 1], [6, 4, 3], [3, 2, 1], [5, 3, 2]]
@@ -138,26 +138,3 @@ def test_single_values_have_a_ratio_without_limits():
     found = ratio_of_ratios(logs, grid_of(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])), (0, 1), (0, 1), 0.95)
     assert found.estimate == pytest.approx(5.58 / 1.68)
     assert math.isnan(found.lo)
-
-
-@pytest.mark.parametrize(("table", "statistic", "p"), [(BOIK, 0.33792, 0.0039), (MVGH, 0.50012, 0.0225)])
-def test_boiks_statistic_finds_what_tukeys_misses(table, statistic, p):
-    """The additivityTests package; its p from 100,000 random tables, as here."""
-    found = boik_lbi(np.array(table, dtype=float), np.random.default_rng(0))
-    assert found[0] == pytest.approx(statistic, abs=5e-6)
-    assert found[1] == pytest.approx(p, abs=4 * math.sqrt(2 * p / 1e5))
-
-
-def test_boiks_statistic_is_between_its_limits_and_free_of_the_additive_part():
-    generator = np.random.default_rng(1)
-    table = generator.normal(size=(4, 6))
-    shifted = 10 * table + generator.normal(size=(4, 1)) + generator.normal(size=6)
-    assert boik_lbi(shifted, np.random.default_rng(0)) == pytest.approx(boik_lbi(10 * table, np.random.default_rng(0)))
-    assert 1 / 3 <= boik_lbi(table, generator)[0] <= 1
-    rank_one = np.outer(table[:, 0] - table[:, 0].mean(), table[0] - table[0].mean())
-    assert boik_lbi(rank_one, generator)[0] == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("table", [np.ones((3, 3)), np.arange(6.0).reshape(2, 3), np.arange(9.0).reshape(3, 3)])
-def test_boiks_test_needs_a_residual_of_two_dimensions(table):
-    assert all(map(math.isnan, boik_lbi(table, np.random.default_rng(0))))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.duration.survfunc import SurvfuncRight
 
 from ncdiag.domain.survival import (
     kaplan_meier,
@@ -60,7 +61,9 @@ def test_the_logrank_statistic_of_the_trial():
         d = np.sum(event & (time == epoch))
         variance += d * n1 / n * (1 - n1 / n) * (n - d) / (n - 1)
     assert scores.sum() == pytest.approx(0, abs=1e-12)
-    assert scores[placebo].sum() ** 2 / variance == pytest.approx(16.792941, abs=1e-6)
+    chi2 = scores[placebo].sum() ** 2 / variance
+    assert chi2 == pytest.approx(16.792941, abs=1e-6)
+    assert stats.chi2.sf(chi2, 1) == pytest.approx(4.16881e-5, rel=1e-5)
     assert logrank_p(time, event, placebo, np.random.default_rng(0)) == pytest.approx(1 / 10000)
 
 
@@ -74,24 +77,64 @@ def test_three_against_three_reach_a_tenth_and_no_less():
 
 @pytest.mark.parametrize(("n", "confidence"), [(3, 0.75), (5, 0.9375), (6, 0.96875), (4, 0.875)])
 def test_the_interval_of_the_median_says_how_sure_it_is(n, confidence):
-    found, actual = median_interval(np.arange(1.0, n + 1), 0.95)
+    found, actual = median_interval(np.arange(1.0, n + 1), np.ones(n, dtype=bool), 0.95)
     assert (found.lo, found.hi) == (1, n)
     assert actual == pytest.approx(confidence)
 
 
 def test_the_interval_of_the_median_agrees_with_the_quantile_test():
+    """Where all budgets are alike, ends come after onsets, and the order statistics are those of whole samples."""
     values = np.random.default_rng(2).exponential(size=30)
-    values[:3] = math.inf
-    found, actual = median_interval(values, 0.95)
-    ordered = np.sort(values)
+    event = np.arange(30) > 2
+    found, actual = median_interval(np.where(event, values, 10.0), event, 0.95)
+    never = np.where(event, values, math.inf)
+    ordered = np.sort(never)
     ranks = [int(np.flatnonzero(ordered == limit)[0]) for limit in (found.lo, found.hi)]
     assert actual == pytest.approx(sum(math.comb(30, k) for k in range(ranks[0] + 1, ranks[1] + 1)) / 2**30)
-    expected = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    expected = stats.quantile_test(never, p=0.5).confidence_interval(0.95)
     assert found.lo == expected.low
     assert found.hi == expected.high
 
 
+def test_the_interval_of_the_trials_medians():
+    """R's survfit, conf.type = "log-log", and lifelines: [13, inf] and [4, 11]; without censoring, order statistics."""
+    found, level = median_interval(TREATED, RELAPSED, 0.95)
+    assert (found.estimate, found.lo, found.hi, level) == (23, 13, math.inf, 0.95)
+    found, level = median_interval(PLACEBO, EVERY, 0.95)
+    assert (found.estimate, found.lo, found.hi) == (8, 4, 12)
+    assert 0.95 <= level < 0.98
+    cut = np.append(PLACEBO, 0.5), np.append(EVERY, False)  # a run that ended before all others had an onset
+    assert median_interval(*cut, 0.95)[0].lo == 4
+    assert median_interval(*cut, 0.95)[0].hi == 11
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_of_a_censored_median_agrees_with_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    onset, end = rng.exponential(10, 40), rng.exponential(15, 40)
+    time, event = np.minimum(onset, end), onset <= end
+    fitted = SurvfuncRight(time, event)
+    found, _ = median_interval(time, event, 0.95)
+    assert found.estimate == pytest.approx(fitted.quantile(0.5))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where the curve reaches 0
+        limits = fitted.quantile_ci(0.5, method="cloglog")
+    assert (found.lo, found.hi) == pytest.approx(limits)
+
+
+def test_a_run_that_ended_early_widens_the_interval_and_does_not_hide_the_others():
+    """It may have collapsed at any epoch after its end: nothing is said of it that is not known."""
+    time, event = np.array([50.0, 80, 90, 100, 120]), np.array([False, True, True, True, True])
+    found, level = median_interval(time, event, 0.95)
+    assert (found.estimate, found.lo, found.hi) == (95, 50, math.inf)
+    assert level == 0.9375
+    never, _ = median_interval(np.full(5, 400.0), np.zeros(5, dtype=bool), 0.95)
+    assert (never.estimate, never.lo, never.hi) == (math.inf, 400, math.inf)
+
+
 def test_the_median_of_few_runs():
-    assert median_interval(np.array([7.0]), 0.95)[0].estimate == 7
-    assert math.isnan(median_interval(np.array([7.0]), 0.95)[0].lo)
-    assert median_interval(np.array([7.0, math.inf, math.inf, 8.0]), 0.95)[0].estimate == math.inf
+    one, none = np.array([True]), np.array([False])
+    assert median_interval(np.array([7.0]), one, 0.95)[0].estimate == 7
+    assert median_interval(np.array([7.0]), none, 0.95)[0].estimate == math.inf
+    assert math.isnan(median_interval(np.array([7.0]), one, 0.95)[0].lo)
+    assert median_time(np.array([7.0, 8, 10, 20]), np.ones(4, dtype=bool)) == 9
+    assert median_time(np.array([7.0, 8, 20, 20]), np.array([True, True, False, False])) == 8  # as in R
