@@ -13,7 +13,7 @@ from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
-from ncdiag.domain.landmark import CalibrationRun
+from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.words import nearest
@@ -51,14 +51,14 @@ def forecast_run(
     if others.empty:
         pair = ", ".join(str(this[column]) for column in by)
         return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
-    calibration = _nearest_runs(others[others["state"] == "collapsed"], int(this["condition"]))
+    calibration = spread_runs(others[others["state"] == "collapsed"], own=int(this["condition"]))
     courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
     found = forecast_onset(
         run,
         courses.get(run, Course(curves={})),
         int(this["condition"]),
         calibration_runs(calibration, courses),
-        others.loc[ended_without(others, rule), "censored_at"].tolist(),
+        _censored_runs(others[ended_without(others, rule)]),
         now=now,
         metric=rule.metric,
         eps=rule.eps,
@@ -91,10 +91,15 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     )
 
 
-def _nearest_runs(collapsed: pd.DataFrame, condition: int) -> pd.DataFrame:
-    """Keep the runs of the same condition and the latest of the others, as many as can be worked through."""
-    order = np.lexsort((-np.arange(len(collapsed)), collapsed["condition"] != condition))
-    return collapsed.iloc[order[:MOST_RUNS]]
+def spread_runs(collapsed: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
+    """Keep as many runs as can be worked through: those of the `own` condition, then the latest of each other one.
+
+    After the latest come the second latest, and so on: the runs of one sweep are not all of them left out.
+    """
+    condition = collapsed["condition"]
+    latest_first = condition.groupby(condition).cumcount(ascending=False)
+    order = np.lexsort((-np.arange(len(collapsed)), latest_first, condition != own))
+    return collapsed.iloc[np.sort(order[:MOST_RUNS])]
 
 
 def calibration_runs(collapsed: pd.DataFrame, courses: Mapping[str, Course]) -> list[CalibrationRun]:
@@ -104,6 +109,11 @@ def calibration_runs(collapsed: pd.DataFrame, courses: Mapping[str, Course]) -> 
         CalibrationRun(course=courses[run], condition=int(condition), onset=float(onset), feature_norm=float(norm))
         for run, condition, onset, norm in zip(*columns, strict=True)
     ]
+
+
+def _censored_runs(ended: pd.DataFrame) -> list[CensoredRun]:
+    columns = (ended[name].tolist() for name in ("censored_at", "condition"))
+    return [CensoredRun(end=float(end), condition=int(condition)) for end, condition in zip(*columns, strict=True)]
 
 
 def ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:

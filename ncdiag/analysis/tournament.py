@@ -7,6 +7,7 @@ question to the onset. The epochs are chosen so that the mean lead comes near to
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
-from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs
+from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.result import Result
+from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
@@ -40,7 +42,8 @@ def forecast_results(asked: Asked) -> list[Result]:
     to the published one. Quantities: `mae` of each `rule`, of the `winner` (chosen anew without each held-out part,
     with `mae_selected`, the flattered error of the rule that wins on all), `skill` of the winner = 1 - its MAE / MAE of
     the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE of the
-    mean onset of the other seeds of a condition, and `coverage` of the winner's intervals.
+    mean onset of the other seeds of a condition, `noise_floor`, the MAE that the noise of the metric leaves to who
+    knows the course of each run, and `coverage` of the winner's intervals.
     """
     found = []
     for pair in _pairs(asked):
@@ -91,6 +94,7 @@ class _Pair:
     group: dict[str, Any]
     base: dict[str, Any]
     level: float
+    patience: int
     cautions: tuple[str, ...]
 
     def results(self) -> list[Result]:
@@ -105,7 +109,7 @@ class _Pair:
             found += self._judge(view)
         for held_out in dict.fromkeys(view.held_out for view in self.views):
             views = [view for view in self.views if view.held_out == held_out]
-            found += [self._coverage(views, level) for level in LEVELS]
+            found += [_coverage(views, level, self.level, self.base) for level in LEVELS]
         return found
 
     def _judge(self, view: View) -> list[Result]:
@@ -137,7 +141,7 @@ class _Pair:
             if place != contest.place(BASELINE)
         ]
         found.append(self._compared(view, "fn_gain", "mean", "mean_without_fn"))
-        found.append(self._seed_spread(view))
+        found += [self._seed_spread(view), self._noise_floor(view)]
         return found
 
     def _seed_spread(self, view: View) -> Result:
@@ -151,6 +155,22 @@ class _Pair:
         others = (sums[member] - view.onset)[several] / (sizes[member] - 1)[several]
         spread = float(np.abs(view.onset[several] - others).mean())
         return self._result(view, "seed_spread", estimate=spread, method="mean |onset - mean of the other seeds|")
+
+    def _noise_floor(self, view: View) -> Result:
+        """Give how far noise alone moves the onsets, each by its own noise and slope; see `onset_scatter`."""
+        asked = self.table[view.contest.landmark.at_risk]
+        columns = (asked[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
+        moved = np.array(
+            [
+                (hi - lo) * onset_scatter(noise, slope * (hi - lo), self.patience)
+                for noise, slope, lo, hi in zip(*columns, strict=True)
+            ]
+        )
+        known = np.isfinite(moved)
+        if not known.any():
+            return self._result(view, "noise_floor", status="not_testable", warnings=("no noise was measured",))
+        method = f"first passage of a straight line with the noise of each run, {known.sum()} runs"
+        return self._result(view, "noise_floor", estimate=float(moved[known].mean()), method=method)
 
     def _compared(self, view: View, quantity: str, rule: str, against: str) -> Result:
         """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over units of its numerator."""
@@ -187,36 +207,6 @@ class _Pair:
             **said,
         )
 
-    def _coverage(self, views: list[View], level: float) -> Result:
-        """Count the onsets inside their intervals, at all epochs asked; the limits are those of as many runs.
-
-        A forecast without an interval, such as one from runs that do not differ, is not counted.
-        """
-        inside, asked, runs = 0, 0, 0
-        for view in views:
-            limits = [
-                (each, onset)
-                for each, onset in zip(view.limits(level), view.onset.tolist(), strict=True)
-                if not math.isnan(each.lo)
-            ]
-            inside += sum(each.lo * (1 - ROUNDING) <= onset <= each.hi * (1 + ROUNDING) for each, onset in limits)
-            asked += len(limits)
-            runs = max(runs, len(limits))
-        extra = {"held_out": views[0].held_out, "nominal": level, "inside": inside, "n_asked": asked}
-        if asked == 0:
-            return Result(quantity="coverage", level=self.level, status="not_testable", extra=extra, **self.base)
-        share = clopper_pearson(round(inside / asked * runs), runs, self.level)
-        return Result(
-            quantity="coverage",
-            estimate=inside / asked,
-            lo=share.lo,
-            hi=share.hi,
-            level=self.level,
-            method=f"Clopper-Pearson for {runs} runs: the {asked} forecasts of one run at several epochs are no sample",
-            extra=extra,
-            **self.base,
-        )
-
     def _result(self, view: View, quantity: str, **said: Any) -> Result:
         extra = {
             "held_out": view.held_out,
@@ -233,6 +223,44 @@ def _mae(view: View, rule: str) -> float:
     return float(np.abs(view.forecasts(rule) - view.onset).mean())
 
 
+def _coverage(views: list[View], nominal: float, level: float, base: dict[str, Any]) -> Result:
+    """Count the onsets inside their intervals, at all epochs asked, each condition (or run) with the same weight.
+
+    The limits are those of as many conditions or runs. A forecast without an interval, such as one from runs that do
+    not differ, is not counted. `width` is the median width of the intervals, in epochs, and `guess_width` that of
+    intervals about the median onset of the other runs, made in the same way.
+    """
+    unit, inside, widths, guess_widths = [], [], [], []
+    for view in views:
+        at_risk = np.flatnonzero(view.contest.landmark.at_risk)
+        units = view.conditions if view.held_out == "condition" else at_risk
+        limits, guesses = view.limits(nominal), view.limits(nominal, BASELINE)
+        for own, onset, each, guess in zip(units.tolist(), view.onset.tolist(), limits, guesses, strict=True):
+            if not math.isnan(each.lo):
+                unit.append(own)
+                inside.append(each.lo * (1 - ROUNDING) <= onset <= each.hi * (1 + ROUNDING))
+                widths.append(each.hi - each.lo)
+                guess_widths.append(guess.hi - guess.lo)
+    extra: dict[str, Any] = {"held_out": views[0].held_out, "nominal": nominal, "inside": sum(inside)}
+    extra["n_asked"] = len(inside)
+    if not inside:
+        return Result(quantity="coverage", level=level, status="not_testable", extra=extra, **base)
+    shares = group_means(np.array(inside, dtype=np.float64), np.array(unit, dtype=np.int64))
+    share, n = float(shares.mean()), len(shares)
+    limits_of_share = clopper_pearson(round(share * n), n, level)
+    what = f"{n} {views[0].held_out}s"
+    return Result(
+        quantity="coverage",
+        estimate=share,
+        lo=limits_of_share.lo,
+        hi=limits_of_share.hi,
+        level=level,
+        method=f"mean over {what}; Clopper-Pearson for {what}: the {len(inside)} forecasts are no sample of their own",
+        extra={**extra, "n_units": n, "width": median(widths), "guess_width": median(guess_widths)},
+        **base,
+    )
+
+
 def _pairs(asked: Asked) -> Iterator[_Pair]:
     check_grouping(asked.by)
     onsets = asked.onsets
@@ -240,8 +268,8 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
     for number in range(int(numbers.max(initial=-1)) + 1):
         pair = onsets[numbers == number]
         collapsed = pair[pair["state"] == "collapsed"]
-        table = collapsed.tail(MOST_RUNS)
-        conditions = condition_numbers(table)
+        table = spread_runs(collapsed.assign(condition=condition_numbers(collapsed)))
+        table["condition"] = conditions = condition_numbers(table)
         group = {column: plain_value(pair[column].iloc[0]) for column in asked.by}
         base: dict[str, Any] = {
             "question": QUESTION,
@@ -253,11 +281,20 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
         views: tuple[View, ...] = ()
         if len(table) >= MIN_UNITS_HELD:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
-            runs = calibration_runs(table.assign(condition=conditions), run_courses(epochs))
+            runs = calibration_runs(table, run_courses(epochs))
             views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
-        cut = f"of {len(collapsed)} runs with an onset, only the latest {MOST_RUNS} take part"
+        cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the latest of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
-        yield _Pair(table=table, views=views, group=group, base=base, level=asked.level, cautions=cautions)
+        patience = 1 if asked.rule.rule == "first" else asked.rule.patience
+        yield _Pair(
+            table=table,
+            views=views,
+            group=group,
+            base=base,
+            level=asked.level,
+            patience=patience,
+            cautions=cautions,
+        )
 
 
 def corrected_forecasts(results: list[Result]) -> list[Result]:

@@ -41,8 +41,7 @@ class View:
     @property
     def conditions(self) -> IntArray:
         """The condition of each run at risk."""
-        landmark = self.contest.landmark
-        return np.array([run.condition for run in landmark.runs], dtype=np.int64)[landmark.at_risk]
+        return self.contest.landmark.condition
 
     @property
     def places(self) -> IntArray:
@@ -63,14 +62,14 @@ class View:
         found: FloatArray = np.exp(logs[places, fold, np.arange(len(fold))])
         return found
 
-    def limits(self, level: float) -> list[Interval]:
+    def limits(self, level: float, rule: str = WINNER) -> list[Interval]:
         """Give the forecast of each run with its limits, all made without the part that is held out."""
-        fold, own = self.contest.landmark.asked_fold, self.forecasts(WINNER)
+        fold, own = self.contest.landmark.asked_fold, self.forecasts(rule)
         now = self.contest.landmark.now
         found: dict[int, Interval] = {}
         for unit in np.unique(fold).tolist():
-            made = predictions(self.contest, unit)
-            limits, _ = made.limits(level, 0, by_condition=self.held_out == "condition")
+            made = predictions(self.contest, unit, None if rule == WINNER else rule)
+            limits, _ = made.limits(level, (), by_condition=self.held_out == "condition")
             for place, each in zip(np.flatnonzero(fold == unit).tolist(), limits, strict=True):
                 at = float(own[place])
                 found[place] = Interval(estimate=at, lo=min(max(each.lo, now), at), hi=max(each.hi, at))

@@ -64,6 +64,13 @@ def _block(label: str, values: Sequence[Values]) -> str:
             "epochs. Who knew a condition, and nothing of the run itself, would err so much."
         )
         lines.append(paragraph(said, indent="  "))
+    floor = _find(first, "noise_floor", primary=True)
+    if floor["estimate"] is not None:
+        said = (
+            f"Noise alone moves an onset by {_epochs(floor['estimate'])} epochs on average: who knew the course of "
+            "each run to its end, but not the next wavering, would still err so much."
+        )
+        lines.append(paragraph(said, indent="  "))
     return "\n".join([*lines, *_rules(first)])
 
 
@@ -138,7 +145,11 @@ def _coverage(values: Sequence[Values]) -> str:
     )
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
     verdict = "within 5 points of what they say" if close else "more than 5 points from what they say"
-    return f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts: {said}. That is {verdict}."
+    width = ", ".join(f"{_epochs(v['width'])} epochs (about a guess: {_epochs(v['guess_width'])})" for v in values)
+    return (
+        f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {values[0]['n_units']} "
+        f"{values[0]['held_out']}s: {said}. That is {verdict}. Their width: {width}."
+    )
 
 
 def _rules(values: Sequence[Values]) -> list[str]:

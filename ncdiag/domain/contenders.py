@@ -7,10 +7,11 @@ All forecast the logarithm of the onset from what a run shows until `now`:
 - `trend`, `trend_phase`, `trend_robust`: where the trend of the ln metric reaches ln eps (B2): over the last fifth of
   the training, the whole phase, or by the median slope.
 - `fn`, `fn+25%`, ...: where fn falls, or by its trend will fall, to fn* of the other runs, or that margin above it.
-- `nc1 falling`, `nc3 rising`, ...: an alarm on one observable, at the level where the run is now. Another run that
-  was there at epoch u and collapsed at T says that the onset is at now * T / u. (An alarm at one fixed level says the
-  same at the moment when it comes, and nothing before.)
-- `regression`, `regression_without_fn`: ln onset on the levels of all observables, shrunk (ridge).
+- `nc1 level`, `nc3 level`, ...: an alarm on one observable, at the level where the run is now. Another run that was
+  there at epoch u and collapsed at T says that the onset is at now * T / u. (An alarm at one fixed level says the same
+  at the moment when it comes, and nothing before.)
+- `level_trend`: ln onset on the level of the ln metric and on what `trend` says, shrunk (ridge).
+- `regression`, `regression_without_fn`: ln onset on the levels of all observables, shrunk further.
 - `mean`, `mean_without_fn`: the mean of all rules that beat the median, weighted by their errors.
 
 How far the onset lies beyond a reading is learned as a ratio from the other runs.
@@ -32,6 +33,8 @@ MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
 _HORIZON = 3.0  # a trend that reaches its level later than this many times now is not heading there
 _LEARNED = math.log(0.999)
 _SHRINKAGE = 1.0  # as much weight as the data have: a coefficient is halved, were the observables uncorrelated
+_SHRINKAGE_OF_TWO = 0.3  # level and trend are only two, so chance fits less of the onset with them
+_LATE = 1.5  # a trend that reaches its level later than this many times now says no more than: late
 _CONSTANT = 1e-7  # a spread of ln values that is nothing but rounding
 _ROWS = 4  # a regression on fewer runs is not tried
 _TRENDS: dict[str, Trend] = {
@@ -47,6 +50,7 @@ _WORDS = {
     "trend_phase": "trend of the metric over the phase",
     "trend_robust": "trend of the metric (robust)",
     "fn": "fall of the feature norm to fn*",
+    "level_trend": "regression on level and trend of the metric",
     "regression": "regression on all observables",
     "regression_without_fn": "regression on all observables but fn",
     "mean": "weighted mean of the rules",
@@ -58,10 +62,8 @@ def describe(rule: str) -> str:
     """Give a rule in words."""
     if rule.startswith("fn+"):
         return f"fall of the feature norm to {rule[3:]} above fn*"
-    name, _, direction = rule.partition(" ")
-    if direction:
-        return f"how far {name} has {'fallen' if direction == 'falling' else 'risen'}"
-    return _WORDS[rule]
+    name, _, level = rule.partition(" ")
+    return f"how far {name} has come" if level else _WORDS[rule]
 
 
 def is_of_norm(rule: str) -> bool:
@@ -78,13 +80,14 @@ def contend(landmark: Landmark) -> dict[str, FloatArray]:
     names = sorted({name for course in landmark.asked for name in course.curves})
     found = {BASELINE: _median(landmark)}
     found |= {name: _from_readings(landmark, readings) for name, readings in _clocks(landmark)}
-    found |= {name: _from_readings(landmark, _trend_readings(landmark, name)) for name in _TRENDS}
+    trends = {name: _trend_readings(landmark, name) for name in _TRENDS}
+    found |= {name: _from_readings(landmark, readings) for name, readings in trends.items()}
     found |= dict(_norm_rules(landmark))
-    for name in names:
-        for word, sign in (("falling", 1.0), ("rising", -1.0)):
-            found[f"{name} {word}"] = _at_level(landmark, name, sign)
-    found["regression"] = _regression(landmark, names)
-    found["regression_without_fn"] = _regression(landmark, [name for name in names if not name.startswith(NORM)])
+    found |= {f"{name} level": _at_level(landmark, name) for name in names}
+    found["level_trend"] = _level_trend(landmark, trends["trend"])
+    for rule, used in (("regression", names), ("regression_without_fn", [n for n in names if not n.startswith(NORM)])):
+        levels = np.array([landmark.places(name)[2] for name in used]).reshape(len(used), len(landmark.asked)).T
+        found[rule] = _ridge(landmark, levels[:, np.isfinite(levels).all(axis=0)], _SHRINKAGE)
     return found
 
 
@@ -152,9 +155,26 @@ def _norm_rules(landmark: Landmark) -> Iterator[tuple[str, FloatArray]]:
         yield rule, own + medians[:, landmark.asked_fold, number]
 
 
-def _at_level(landmark: Landmark, name: str, sign: float) -> FloatArray:
-    """Forecast from when the other runs were at the level where each course is now."""
+def _at_level(landmark: Landmark, name: str) -> FloatArray:
+    """Forecast from when the other runs were at the level where each course is now, on the way that most of them go."""
     phases, at, levels = landmark.places(name)
+    sign = np.where(landmark.left_out_means(np.tile(_falls(landmark, name), (len(levels), 1))) < 0, -1.0, 1.0)
+    ratio = np.empty_like(sign)
+    for way in np.unique(sign).tolist():
+        np.copyto(ratio, _ratio_to_level(landmark, name, phases, levels, way), where=sign == way)
+    forecasts: FloatArray = np.log(np.maximum(at, 1e-9)) + ratio
+    return forecasts
+
+
+def _falls(landmark: Landmark, name: str) -> FloatArray:
+    """Give 1 for each run in which an observable falls from now to the onset, -1 where it rises; NaN if unknown."""
+    ends = [[run.course.place(name, epoch)[2] for epoch in (landmark.now, run.onset)] for run in landmark.runs]
+    now, onset = np.array(ends).T
+    return np.where(landmark.at_risk, np.sign(now - onset), np.nan)
+
+
+def _ratio_to_level(landmark: Landmark, name: str, phases: FloatArray, levels: FloatArray, sign: float) -> FloatArray:
+    """Give the mean ln ratio of the onset of the other runs to when they were as low (sign 1) or as high (-1)."""
     ratios = np.full((len(levels), len(landmark.runs)), np.nan)
     groups = [(int(phase), phases == phase) for phase in np.unique(phases).tolist()]
     for column, run in enumerate(landmark.runs):
@@ -166,19 +186,22 @@ def _at_level(landmark: Landmark, name: str, sign: float) -> FloatArray:
                 reached = np.fmin(np.where(np.isnan(reached), run.onset, reached), run.onset)
                 ratios[here, column] = math.log(run.onset) - np.log(reached)
     ratios[np.isnan(levels)] = np.nan
-    forecasts: FloatArray = np.log(np.maximum(at, 1e-9)) + landmark.left_out_means(ratios)
-    return forecasts
+    return landmark.left_out_means(ratios)
 
 
-def _regression(landmark: Landmark, names: list[str]) -> FloatArray:
-    """Forecast by a shrunk linear regression on the levels of the observables that all courses have.
+def _level_trend(landmark: Landmark, readings: FloatArray) -> FloatArray:
+    now = max(landmark.now, 1e-9)
+    late = np.fmin(readings, _LATE * now) / now  # a trend that leads nowhere says late, too
+    return _ridge(landmark, np.column_stack((landmark.places(landmark.metric)[2], np.log(late))), _SHRINKAGE_OF_TWO)
+
+
+def _ridge(landmark: Landmark, levels: FloatArray, shrinkage: float) -> FloatArray:
+    """Forecast by a shrunk linear regression of ln onset on the columns of `levels`, a row per course.
 
     All pairs of folds are solved at once, from sums over folds: a sample without two folds is the total less theirs.
     """
     count, runs = landmark.folds + 1, len(landmark.asked_log_onset)
-    levels = np.array([landmark.places(name)[2] for name in names]).reshape(len(names), len(landmark.asked)).T
-    levels = levels[:, np.isfinite(levels).all(axis=0)]
-    if not levels.shape[1] or runs < _ROWS:
+    if not levels.shape[1] or runs < _ROWS or not np.isfinite(levels).all():
         return np.full((count, len(landmark.asked)), np.nan)
     x, y = levels - levels.mean(axis=0), landmark.asked_log_onset
     member = np.eye(count)[landmark.asked_fold[:runs]]
@@ -199,7 +222,7 @@ def _regression(landmark: Landmark, names: list[str]) -> FloatArray:
     slope = sums(known * y[:, None]) / n[..., None] - centre * mean[..., None]
     scale = np.sqrt(np.maximum(np.diagonal(spread, axis1=2, axis2=3), 0.0))
     scale = np.where(scale < _CONSTANT, np.inf, scale)
-    shrunk = spread / (scale[..., :, None] * scale[..., None, :]) + _SHRINKAGE * np.eye(x.shape[1])
+    shrunk = spread / (scale[..., :, None] * scale[..., None, :]) + shrinkage * np.eye(x.shape[1])
     weights = np.linalg.solve(shrunk, (slope / scale)[..., None])[..., 0] / scale
     fold = landmark.asked_fold
     forecasts = mean[:, fold] + np.einsum("uip,uip->ui", x - centre[:, fold], weights[:, fold])

@@ -9,7 +9,7 @@ import numpy as np
 
 from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.course import Course
-from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
+from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, make_folds
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.statistics import Interval, clopper_pearson
@@ -75,7 +75,7 @@ def forecast_onset(
     target: Course,
     condition: int,
     calibration: Sequence[CalibrationRun],
-    censored_at: Sequence[float],
+    censored: Sequence[CensoredRun],
     *,
     now: float,
     metric: str,
@@ -84,11 +84,12 @@ def forecast_onset(
 ) -> Forecast:
     """Forecast the onset of a run, `metric` below `eps`, that has none by the epoch `now`.
 
-    `calibration` are the other runs of the pair whose onset is known, `censored_at` the last epochs of those that ended
-    without one. Fewer than `MIN_RUNS` runs with an onset after `now` give `insufficient`.
+    `calibration` are the other runs of the pair whose onset is known, `censored` those that ended without one. Fewer
+    than `MIN_RUNS` runs with an onset after `now` give `insufficient`.
     """
     at_risk = [other for other in calibration if other.onset > now]
-    n_censored = sum(last > now for last in censored_at)
+    open_ended = [other.condition for other in censored if other.end > now]
+    n_censored = len(open_ended)
     share = clopper_pearson(n_censored, len(at_risk) + n_censored, level)
     common: dict[str, Any] = {
         "run": run,
@@ -111,7 +112,7 @@ def forecast_onset(
         Landmark(runs=calibration, fold=fold, now=now, metric=metric, log_eps=math.log(eps), target=target)
     )
     found = predictions(contest, contest.landmark.folds)
-    (limits,), method = found.limits(level, n_censored, by_condition=by_condition)
+    (limits,), method = found.limits(level, open_ended, by_condition=by_condition)
     onset = max(math.exp(float(found.logs[0])), now)  # the logarithm of now may round down
     rules = _ranked(contest)
     maes = {score.rule: score.mae for score in rules}

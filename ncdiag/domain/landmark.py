@@ -29,6 +29,14 @@ class CalibrationRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CensoredRun:
+    """A run that ended at an epoch without an onset: all that is known is that its onset would be later."""
+
+    end: float
+    condition: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Landmark:
     """The calibration `runs` and perhaps one `target` at the epoch `now`; `fold` numbers what is held out together.
 
@@ -77,6 +85,11 @@ class Landmark:
     def asked_log_onset(self) -> FloatArray:
         """The ln onset of the runs at risk."""
         return self.log_onset[self.at_risk]
+
+    @cached_property
+    def condition(self) -> IntArray:
+        """The condition of each run at risk."""
+        return np.array([run.condition for run in self.runs], dtype=np.int64)[self.at_risk]
 
     def places(self, name: str) -> tuple[FloatArray, ...]:
         """Give the phases, the epochs and the levels at which the courses are now, by one observable."""

@@ -1,10 +1,12 @@
 """The interval of a forecast, from the errors that the whole procedure made on runs it had not seen."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ncdiag.domain.contenders import BASELINE
 from ncdiag.domain.statistics import (
     FloatArray,
     IntArray,
@@ -24,59 +26,69 @@ _LATEST = 700.0  # the largest logarithm that still has an exponential
 class Predictions:
     """The forecasts made for some courses of a contest without one fold, with what their intervals are made of.
 
-    `logs` is ln onset; `errors` are those of the runs outside the fold, each forecast without its own fold by the rule
-    chosen without it; `fitted` [run, course] are the forecasts without the fold of each run.
+    `logs` is ln onset; `errors` are those of the runs outside the fold, of the conditions `condition`, each forecast
+    without its own fold by the rule chosen without it; `fitted` [run, course] are the forecasts without the fold of
+    each run. `of_median` marks that no rule but the median has a say.
     """
 
     logs: FloatArray
     errors: FloatArray
-    fold: IntArray
+    condition: IntArray
     fitted: FloatArray
-    of_a_mean: bool
+    of_median: bool
 
-    def limits(self, level: float, n_censored: int, *, by_condition: bool) -> tuple[list[Interval], str]:
+    def limits(self, level: float, censored: Sequence[int], *, by_condition: bool) -> tuple[list[Interval], str]:
         """Give the limits of each onset in epochs, and the name of the way they were found.
 
-        `n_censored` runs that never collapsed have an infinite error. From nine runs on the limits are those of
-        jackknife+; below that, and for new conditions, of a t distribution, with a level for conditions and one for
+        `censored` are the conditions of runs that never collapsed, whose error is infinite. With `by_condition` the
+        onsets are those of a new condition, and conditions are the sample; else runs are. From nine of them on the
+        limits are those of jackknife+, and below that of a t distribution, with a level for conditions and one for
         runs. Limits are NaN where the runs are forecast without any error.
         """
-        n = len(self.errors)
+        sizes = np.concatenate((np.abs(self.errors), np.full(len(censored), math.inf)))
         if float(np.abs(self.errors).max()) < _EQUAL:
             return [Interval() for _ in self.logs], "no interval"
-        if not by_condition and n + n_censored >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
-            sizes = np.concatenate((np.abs(self.errors), np.full(n_censored, math.inf)))
-            found = []
-            for course in range(len(self.logs)):
-                logs = np.concatenate((self.fitted[:, course], np.zeros(n_censored)))
-                found.append(_epochs(*jackknife_plus(logs, sizes, level)))
-            return found, "jackknife+ interval"
-        half = prediction_half_width(self.errors, self.fold, level, of_a_mean=self.of_a_mean)
-        unbounded = n_censored / (n + n_censored) > (1 - level) / 2
+        units = np.append(self.condition, censored).astype(np.int64) if by_condition else np.arange(len(sizes))
+        two_level = "two-level " * by_condition
+        if len(np.unique(units)) >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
+            nothing = np.zeros(len(censored))
+            found = [jackknife_plus(np.append(logs, nothing), sizes, level, units) for logs in self.fitted.T]
+            return [_epochs(lo, hi) for lo, hi in found], f"{two_level}jackknife+ interval"
+        known = units[: len(self.errors)]
+        # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
+        # rules, errors of single runs as they stand cover what they say, and corrected ones too little.
+        of_a_mean = self.of_median or len(np.unique(known)) < len(known)
+        half = prediction_half_width(self.errors, known, level, of_a_mean=of_a_mean)
+        unbounded = len(censored) / len(sizes) > (1 - level) / 2
         limits = [_epochs(log - half, math.inf if unbounded else log + half) for log in self.logs.tolist()]
-        return limits, f"{'two-level ' * by_condition}t interval (model-based)"
+        return limits, f"{two_level}t interval (model-based)"
 
 
-def predictions(contest: Contest, without: int) -> Predictions:
-    """Give the forecasts for the courses of one fold; `landmark.folds` is that of the target."""
+def predictions(contest: Contest, without: int, rule: str | None = None) -> Predictions:
+    """Give the forecasts for the courses of one fold; `landmark.folds` is that of the target.
+
+    They are those of a `rule`, or of the winners without the fold.
+    """
     landmark = contest.landmark
     fold = landmark.asked_fold
     runs = len(landmark.asked_log_onset)
     asked = np.flatnonzero(fold == without)
     others = np.flatnonzero(fold[:runs] != without)
-    chosen = contest.chosen(without)
+    chosen = contest.chosen(without) if rule is None else contest.logs[contest.place(rule), without]
     units = fold[others]
     run, course = np.meshgrid(np.arange(len(others)), asked, indexing="ij")
+    if rule is None:
+        places = contest.winners(np.full(run.shape, without), units[run], course)
+    else:
+        places = np.full(run.shape, contest.place(rule))
     return Predictions(
         logs=chosen[asked],
         errors=(landmark.asked_log_onset - chosen[:runs])[others],
-        fold=units,
-        fitted=contest.logs[contest.winners(np.full(run.shape, without), units[run], course), units[run], course],
-        # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
-        # rules, errors of single runs as they stand cover what they say, and corrected ones too little.
-        of_a_mean=len(np.unique(units)) < len(units) or contest.only_median,
+        condition=landmark.condition[others],
+        fitted=contest.logs[places, units[run], course],
+        of_median=rule == BASELINE or contest.only_median,
     )
 
 
 def _epochs(lo: float, hi: float) -> Interval:
-    return Interval(lo=math.exp(lo), hi=math.exp(min(hi, _LATEST)) if hi < math.inf else math.inf)
+    return Interval(lo=math.exp(min(lo, _LATEST)), hi=math.exp(min(hi, _LATEST)) if hi < math.inf else math.inf)

@@ -27,7 +27,7 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
     won = mae("winner", winner, chosen=chosen, chosen_held_out=[chosen] * 8, mae_selected=winner - 1)
     return [
         won,
-        mae("nc1 falling", winner - 1, rank=1),
+        mae("nc1 level", winner - 1, rank=1),
         mae("median", 10.0, rank=2),
         Result(quantity="skill", estimate=1 - winner / 10, p=p, extra={**here, **tested}, **PAIR),
         Result(quantity="fn_gain", estimate=gain[0], lo=gain[1], hi=gain[2], extra={**here, "rule": "mean"}, **PAIR),
@@ -46,9 +46,9 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
 @pytest.mark.parametrize(
     ("winner", "chosen", "p", "said"),
     [
-        (4.0, "nc1 falling", 0.01, "the winner errs by 4.0 epochs and guessing by 10.0: better than guessing (p = .01"),
-        (4.0, "nc1 falling", 0.2, "that this is better than guessing is not shown (p = .2"),
-        (12.0, "nc1 falling", 0.9, "nobody beats guessing the median onset of the other runs"),
+        (4.0, "nc1 level", 0.01, "the winner errs by 4.0 epochs and guessing by 10.0: better than guessing (p = .01"),
+        (4.0, "nc1 level", 0.2, "that this is better than guessing is not shown (p = .2"),
+        (12.0, "nc1 level", 0.9, "nobody beats guessing the median onset of the other runs"),
         (10.0, "median", 1.0, "nobody beats guessing the median onset of the other runs"),
     ],
 )
@@ -91,5 +91,5 @@ def test_json_has_every_rule(cli: Cli, store: Path):
     found = json.loads(cli("analyze", "forecast", "--format", "json").out)["results"]
     assert {"mae", "skill", "fn_gain", "coverage", "seed_spread"} == {result["quantity"] for result in found}
     rules = {result["rule"] for result in found if result["quantity"] == "mae"}
-    assert {"winner", "median", "trend", "fn", "nc1 falling", "mean", "mean_without_fn"} <= rules
+    assert {"winner", "median", "trend", "fn", "nc1 level", "mean", "mean_without_fn"} <= rules
     assert {result["held_out"] for result in found} == {"run"}

@@ -9,7 +9,7 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.landmark import CalibrationRun
 
 RATES = (40.0, 55.0, 63.0, 78.0, 90.0)
-ALIVE = ("trend", "trend_phase", "trend_robust", "fn", "fn+25%", "nc1 falling", "feature_norm falling")
+ALIVE = ("trend", "trend_phase", "trend_robust", "fn", "fn+25%", "nc1 level", "feature_norm level")
 
 
 @pytest.mark.parametrize("rule", ALIVE)
@@ -53,7 +53,7 @@ def naive_level(runs, target, now, name):
 def test_the_alarm_at_the_present_level_equals_a_naive_loop_left_one_condition_out(name):
     conditions = [0, 0, 1, 1, 2, 2, 3]
     runs = world(np.random.default_rng(3), "nc1", conditions)
-    found = contend(landmark(runs, 120.0, units=conditions))[f"{name} falling"]
+    found = contend(landmark(runs, 120.0, units=conditions))[f"{name} level"]
     asked = [run for run in runs if run.onset > 120]
     for place, run in enumerate(asked):
         others = [other for other in runs if other.condition != run.condition]
@@ -95,7 +95,7 @@ def test_a_trend_that_leads_nowhere_is_silent():
 def test_a_run_that_never_came_so_far_says_now():
     """The target is lower than any other run ever was, so by its level it should have collapsed already."""
     lower = course(np.arange(1, 101.0), nc1=np.full(100, EPS / 50))
-    found = contend(landmark([exponential(rate) for rate in RATES], 100.0, target=lower))["nc1 falling"]
+    found = contend(landmark([exponential(rate) for rate in RATES], 100.0, target=lower))["nc1 level"]
     assert math.exp(found[-1, -1]) == pytest.approx(100, rel=0.05)
 
 
@@ -126,7 +126,7 @@ def test_both_directions_of_an_observable_compete():
         for rate in RATES
     ]
     target = course(t[:100], weight_norm=np.exp(t[:100] / 70))
-    found = contend(landmark(runs, 100.0, target=target))["weight_norm rising"]
+    found = contend(landmark(runs, 100.0, target=target))["weight_norm level"]
     assert math.exp(found[-1, -1]) == pytest.approx(280, rel=1e-3)
 
 
@@ -150,8 +150,8 @@ def test_regression_is_ridge():
 
 
 def test_rules_have_words():
-    assert describe("nc1 falling") == "how far nc1 has fallen"
+    assert describe("nc1 level") == "how far nc1 has come"
     assert describe("fn+25%") == "fall of the feature norm to 25% above fn*"
-    assert [is_of_norm(rule) for rule in ("fn", "fn+5%", "feature_norm falling", "regression")] == [True] * 4
-    assert not is_of_norm("nc1 falling")
+    assert [is_of_norm(rule) for rule in ("fn", "fn+5%", "feature_norm level", "regression")] == [True] * 4
+    assert not is_of_norm("nc1 level")
     assert not is_of_norm("regression_without_fn")

@@ -124,7 +124,7 @@ def test_the_winner_is_named_with_its_rivals():
     found = forecast_onset("r", target, 0, runs, [], now=120.0, metric="nc1", eps=0.01, level=0.8)
     assert found.onset == pytest.approx(70 * math.log(100), rel=1e-3)
     assert found.rules[0].rule == found.rule
-    assert {"median", "fn", "nc1 falling", "mean"} <= {score.rule for score in found.rules}
+    assert {"median", "fn", "nc1 level", "mean"} <= {score.rule for score in found.rules}
     guess = next(score for score in found.rules if score.rule == "median")
     onsets = np.array([40.0, 55.0, 63.0, 78.0, 90.0]) * math.log(100)
     assert guess.mae == pytest.approx(np.mean([abs(np.median(np.delete(onsets, i)) - onsets[i]) for i in range(5)]))
