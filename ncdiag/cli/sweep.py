@@ -166,7 +166,7 @@ _SETTINGS = (
 
 def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[RunSpec]":
     """List the points of a grid, and give those that are not trained yet."""
-    known = _find_known(location)
+    known = _find_statuses(location, [spec.key for spec in specs])
     rows = [
         {
             "point": number,
@@ -206,15 +206,15 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
     return missing
 
 
-def _find_known(location: str) -> dict[str, str]:
-    """Give the status of the runs that the store holds, by key; a store that is not there yet holds none."""
+def _find_statuses(location: str, keys: list[str]) -> dict[str, str]:
+    """Give the status of those keys that the store has a run of; a store that is not there yet has none."""
     from ncdiag.store.engine import open_store
     from ncdiag.store.faults import MissingStoreError
-    from ncdiag.store.runs import list_runs
+    from ncdiag.store.runs import find_runs
 
     try:
         with open_store(location) as opened:
-            return {run.key: str(run.status) for run in list_runs(opened)}
+            return {key: str(run.status) for key, run in find_runs(opened, keys).items()}
     except MissingStoreError:
         return {}
 

@@ -2,12 +2,10 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -61,18 +59,18 @@ def train_all(
     process, else each GPU has its workers.
     """
     shapes = list_shapes(todo, partial(data_key, options=options))
-    with tempfile.TemporaryDirectory(prefix="ncdiag-") as folder:
-        if jobs == 1:
-            threads = torch.get_num_threads()
-            groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=1)]
-            with open_store(store_url, write=True) as store:
-                outcomes = [outcome for group in groups for outcome in train_runs(store, group, options, listen)]
-        else:  # for a single run too: the last one of a sweep gets no more threads than the others had
-            threads = max(1, usable_cores() // jobs)
-            parts = math.ceil(jobs / max(1, len(shapes)))
-            groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=parts)]
-            options = replace(options, shared=_share_data(shapes, options, Path(folder)))
-            devices = list_devices(pick_device(options.device), torch.cuda.device_count())
+    if jobs == 1:
+        threads = torch.get_num_threads()
+        groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=1)]
+        with open_store(store_url, write=True) as store:
+            outcomes = [outcome for group in groups for outcome in train_runs(store, group, options, listen)]
+    else:  # for a single run too: the last one of a sweep gets no more threads than the others had
+        threads = max(1, usable_cores() // jobs)
+        parts = math.ceil(jobs / max(1, len(shapes)))
+        groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=parts)]
+        devices = list_devices(pick_device(options.device), torch.cuda.device_count())
+        with ExitStack() as stack:
+            options = replace(options, shared=_share_data(shapes, options, stack))
             pool = Pool(store_url, options, listen, jobs=min(jobs, len(groups)), threads=threads, devices=devices)
             outcomes = pool.train(groups)
     by_run = {outcome.run.id: outcome for outcome in outcomes}
@@ -100,16 +98,16 @@ def _groups(
     return cut(shape, TOGETHER, parts=parts)
 
 
-def _share_data(shapes: Sequence[Shape], options: TrainingOptions, folder: Path) -> dict[DataKey, SharedDataset]:
-    """Write the data of all shapes to where the workers will map it; what cannot be is loaded by each of them."""
+def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitStack) -> dict[DataKey, SharedDataset]:
+    """Share the data of all shapes with the workers until `stack` ends; what cannot be is loaded by each of them."""
     shared: dict[DataKey, SharedDataset] = {}
     for shape in shapes:
         key = data_key(shape.runs[0], options)
         data = None if key in shared else _find_data(shape, options)
         if data:
-            with suppress(OSError):  # no room for the files
+            with suppress(OSError):  # no room for the file
                 on_cpu = pick_device(options.device).type == "cpu"
-                shared[key] = share(data.normalised() if on_cpu else data, folder / str(len(shared)))
+                shared[key] = stack.enter_context(share(data.normalised() if on_cpu else data))
     return shared
 
 

@@ -95,6 +95,12 @@ def find_run(store: Store, name: str) -> Run | None:
     return found[0] if found else None
 
 
+def find_runs(store: Store, keys: Sequence[str]) -> dict[str, Run]:
+    """Give the runs that have one of the keys (`RunSpec.key`), by their key; keys without a run are left out."""
+    with store.read() as connection:
+        return runs_by_key(store, connection, keys)
+
+
 def get_run(store: Store, name: str) -> Run:
     """Give the run of that name; raises `UnknownRunError`, which mentions the nearest name there is."""
     with store.read() as connection:

@@ -1,11 +1,18 @@
 """A data set that several processes train on, in memory once.
 
-One process writes its tensors to files, the others map these files: the pages are shared as long as nobody writes to
-them, and nobody does. Files need no shared-memory mount, which containers often limit to 64 MB.
+One process writes its tensors to a file that has no name, and hands the open file to the others, which map it: the
+pages are shared as long as nobody writes to them, and nobody does. A file needs no shared-memory mount, which
+containers often limit to 64 MB; one without a name is freed by the system with the last process that has it, however
+that ends.
 """
 
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
@@ -13,31 +20,59 @@ import torch
 
 from ncdiag.training.datasets import Dataset
 
+_ALIGNMENT = 64  # bytes; torch's own tensors begin so
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SharedDataset:
-    """Where the tensors of a data set lie, and the rest of it; small enough to be sent to another process."""
+    """Where the tensors of a data set lie in the open file `fd`, and the rest of it.
 
-    folder: Path
-    tensors: tuple[str, ...]
+    Small enough to be sent to another process, as an argument of `multiprocessing.Process`: it gets the file too.
+    """
+
+    fd: int
+    places: dict[str, _Place]
     rest: dict[str, Any]
 
     def open(self) -> Dataset:
         """Give the data set on the CPU, without reading it."""
-        # "c" maps privately: torch wants memory that may be written to, and a write would copy its page
+        # a private mapping: torch wants memory that may be written to, and a write would copy its page
+        memory = mmap.mmap(self.fd, 0, access=mmap.ACCESS_COPY)
         tensors: dict[str, Any] = {}
-        for name in self.tensors:
-            array = np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-            tensors[name] = torch.from_numpy(array)
+        for name, place in self.places.items():
+            flat = np.frombuffer(memory, place.dtype, count=int(np.prod(place.shape)), offset=place.offset)
+            tensors[name] = torch.from_numpy(flat.reshape(place.shape))
         return Dataset(**self.rest, **tensors)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self.fd), self.places, self.rest)
 
-def share(data: Dataset, folder: Path) -> SharedDataset:
-    """Write a data set, from the CPU, into a folder, which must stay as long as the data set is used."""
-    folder.mkdir(parents=True)
+
+def _received(file: Any, places: dict[str, _Place], rest: dict[str, Any]) -> SharedDataset:
+    return SharedDataset(fd=file.detach(), places=places, rest=rest)
+
+
+@contextmanager
+def share(data: Dataset) -> Iterator[SharedDataset]:
+    """Write a data set, from the CPU, to where other processes can map it while the block lasts.
+
+    Raises `OSError` where the folder for temporary files has no room.
+    """
     values = vars(data)
-    tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
-    for name, tensor in tensors.items():
-        np.save(folder / f"{name}.npy", tensor.numpy())
+    tensors = {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
     rest = {name: value for name, value in values.items() if name not in tensors}
-    return SharedDataset(folder=folder, tensors=tuple(tensors), rest=rest)
+    places: dict[str, _Place] = {}
+    with tempfile.TemporaryFile(prefix="ncdiag-") as file:
+        for name, array in tensors.items():
+            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+            places[name] = _Place(offset=file.tell(), shape=array.shape, dtype=array.dtype)
+            file.write(np.ascontiguousarray(array).data)
+        file.flush()
+        yield SharedDataset(fd=file.fileno(), places=places, rest=rest)

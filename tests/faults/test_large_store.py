@@ -1,5 +1,7 @@
 """What is asked of a store costs what the answer holds, not what the store holds: counted in steps of SQLite."""
 
+import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +10,11 @@ from typing import Any
 import pytest
 from clihelp import Cli
 from large import PAIR, make_large_store
+from small import SMALL_OPTIONS, small_spec
 
+from ncdiag.store.engine import open_store
 from ncdiag.store.names import complete_run_names
+from ncdiag.store.runs import add_run
 
 SMALL, LARGE = 400, 6400
 
@@ -70,6 +75,26 @@ def test_a_command_reads_what_it_shows(
     assert answers["few"].code == answers["many"].code == 0, answers["many"].err
     assert few > 0
     assert many <= 1.1 * few + 10  # the tree is a level deeper
+
+
+def test_a_dry_run_looks_for_its_own_points_only(
+    stores: dict[int, Path],
+    steps: Callable[[Callable[[], Any]], int],
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("ncdiag.cli.sweep._say_how_long", lambda *asked: None)  # trains a few steps, to see
+    command = ["sweep", *SMALL_OPTIONS, "--seed", "0:3", "--dry-run", "--format", "json", "--store"]
+    few = steps(lambda: cli(*command, stores[SMALL]))
+    many = steps(lambda: cli(*command, stores[LARGE]))
+    assert few > 0
+    assert many <= 1.1 * few + 10
+    stored = shutil.copy(stores[SMALL], tmp_path / "with.db")
+    with open_store(str(stored), write=True) as store:
+        add_run(store, small_spec(seed=1))
+    points = json.loads(cli(*command, stored).out)["points"]
+    assert [point["status"] for point in points] == ["new", "pending", "new"]
 
 
 def test_completing_a_name_reads_the_names_it_offers(

@@ -1,15 +1,19 @@
+import multiprocessing
+import os
 import pickle
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
 import torch
 
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.shared import share
+from ncdiag.training.shared import SharedDataset, share
 
 
-def test_what_is_shared_is_the_same_data_set(digits: Dataset, tmp_path: Path) -> None:
-    shared = pickle.loads(pickle.dumps(share(digits.normalised(), tmp_path / "digits")))  # as it reaches a worker
-    data = shared.open()
+def test_what_is_shared_is_the_same_data_set(digits: Dataset) -> None:
+    with share(digits.normalised()) as shared:
+        data = shared.open()
     assert (data.class_names, data.sizes, data.sha256) == (digits.class_names, digits.sizes, digits.sha256)
     index = torch.tensor([[3, 1], [7, 3]])
     assert torch.equal(data.train_inputs(index), digits.train_inputs(index))
@@ -17,10 +21,38 @@ def test_what_is_shared_is_the_same_data_set(digits: Dataset, tmp_path: Path) ->
     assert torch.equal(data.test_inputs(slice(0, 9)), digits.test_inputs(slice(0, 9)))
 
 
-def test_opening_maps_the_files_and_never_changes_them(digits: Dataset, tmp_path: Path) -> None:
-    shared = share(digits, tmp_path / "digits")
-    before = (tmp_path / "digits" / "train_images.npy").read_bytes()
+def total(shared: SharedDataset, pipe: Connection) -> None:
     data = shared.open()
-    data.train_images.zero_()
-    assert (tmp_path / "digits" / "train_images.npy").read_bytes() == before
-    assert torch.equal(shared.open().train_images, digits.train_images)
+    pipe.send([int(part.sum()) for part in (data.train_images, data.train_labels, data.test_images, data.test_labels)])
+
+
+def test_a_process_that_is_spawned_gets_the_data(digits: Dataset) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with share(digits) as shared:
+        process = context.Process(target=total, args=(shared, theirs))
+        process.start()
+    process.join()
+    parts = digits.train_images, digits.train_labels, digits.test_images, digits.test_labels
+    assert ours.recv() == [int(part.sum()) for part in parts]
+
+
+def test_opening_maps_the_file_and_never_changes_it(digits: Dataset) -> None:
+    with share(digits) as shared:
+        shared.open().train_images.zero_()
+        assert torch.equal(shared.open().train_images, digits.train_images)
+
+
+def test_the_file_has_no_name_that_could_be_left_behind(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with share(digits) as shared:
+        assert os.fstat(shared.fd).st_size > digits.train_images.nbytes
+        assert os.fstat(shared.fd).st_nlink == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_small_enough_to_be_sent(digits: Dataset) -> None:
+    with share(digits) as shared:
+        assert len(pickle.dumps((shared.places, shared.rest))) < 2000
