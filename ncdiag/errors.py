@@ -15,6 +15,10 @@ class SpecError(NCDiagError):
     """A configuration that cannot be run: an unknown name, a number out of range, a contradiction."""
 
 
+class OutOfMemoryError(NCDiagError):
+    """What was asked for needs more memory than there is."""
+
+
 class DataError(NCDiagError):
     """Data that was found but cannot be used: a bad label, an empty class, a pixel that is NaN."""
 

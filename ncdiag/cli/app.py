@@ -12,7 +12,7 @@ from ncdiag import __version__
 from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import prepare_streams
-from ncdiag.errors import NCDiagError, StoreError
+from ncdiag.errors import NCDiagError, OutOfMemoryError, StoreError
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -116,6 +116,9 @@ def _report(error: Exception) -> int:
         where = f" {error.filename!r}" if error.filename else ""
         message, code = f"the system refused to read or write{where}: {error.strerror}", StoreError.exit_code
         _discard_output()
+    elif isinstance(error, MemoryError):
+        message = "out of memory; ask for less at once (--where), or use a machine with more"
+        code = OutOfMemoryError.exit_code
     else:
         message = (
             f"{type(error).__name__}: {error}\n"

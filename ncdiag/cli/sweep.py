@@ -113,7 +113,9 @@ def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int | None) -> None
         return
     found = estimate(specs, jobs or default_jobs(device))
     if found.seconds:
-        without = f", {found.unknown} points on data of your own not counted" if found.unknown else ""
+        without = (
+            f", {found.unknown} points with data of your own or too large to try not counted" if found.unknown else ""
+        )
         note(f"training takes {roughly(found.seconds)} here, roughly and at most ({found.jobs} at a time{without}).")
 
 

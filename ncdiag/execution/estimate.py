@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ncdiag.domain.evaluations import is_evaluated
 from ncdiag.domain.spec import RunSpec
+from ncdiag.execution.shortage import is_shortage
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
@@ -20,7 +21,8 @@ _CLASSES = 10
 class Estimate:
     """Seconds that `jobs` processes will take for the runs, at most: a run may stop at onset.
 
-    `unknown` runs are not counted, because nothing is known of their data before it is read.
+    `unknown` runs are not counted: nothing is known of their data before it is read, or a trial needs more memory
+    than there is.
     """
 
     seconds: float
@@ -37,14 +39,23 @@ def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
     total, counted = 0.0, Counter[bool]()
     with computing_threads(1):
         for alike in shapes.values():
-            known = alike[0].data.dataset in BUILTINS
-            counted[known] += len(alike)
-            total += _seconds(alike) if known else 0.0
+            seconds = _seconds(alike) if alike[0].data.dataset in BUILTINS else None
+            counted[seconds is not None] += len(alike)
+            total += seconds or 0.0
     return Estimate(seconds=total / max(1, min(jobs, counted[True])), jobs=jobs, unknown=counted[False])
 
 
-def _seconds(alike: Sequence[RunSpec]) -> float:
-    """Give the seconds of one thread for runs of one shape, all on the same data that is known by name."""
+def _seconds(alike: Sequence[RunSpec]) -> float | None:
+    """Give the seconds of one thread for runs of one shape on data known by name; None if memory is short even now."""
+    try:
+        return _tried_seconds(alike)
+    except (MemoryError, RuntimeError) as error:
+        if is_shortage(error):
+            return None
+        raise
+
+
+def _tried_seconds(alike: Sequence[RunSpec]) -> float:
     first = alike[0]
     data = BUILTINS[first.data.dataset]
     image = shape_seen_by(first.network.arch, data.image)

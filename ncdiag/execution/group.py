@@ -13,6 +13,7 @@ import torch
 from ncdiag.domain.records import EpochRecord
 from ncdiag.errors import StoreError
 from ncdiag.execution.held import HeldRun, Listener
+from ncdiag.execution.shortage import is_shortage
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
@@ -28,14 +29,12 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
     try:
         _Group(held, listen).train(load, device)
         return
-    except torch.OutOfMemoryError as error:
-        left = [one for one in held if one.ended is None]
-        if len(held) == 1:
-            _fail(left, error)
-            return
     except Exception as error:
-        _fail([one for one in held if one.ended is None], error)
-        return
+        left = [one for one in held if one.ended is None]
+        if len(held) == 1 or not is_shortage(error):
+            for one in left:
+                one.fail(error)
+            return
     # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
     for one in left:
         one.rewind()
@@ -44,11 +43,6 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
     for part in (left[:half], left[half:]):
         if part:
             train_held(part, load, listen, device)
-
-
-def _fail(held: Sequence[HeldRun], error: Exception) -> None:
-    for one in held:
-        one.fail(error)
 
 
 @dataclass

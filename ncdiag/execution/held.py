@@ -15,6 +15,7 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, StoreError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
+from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.faults import StoreBusyError
@@ -86,10 +87,10 @@ class HeldRun:
         If the error is that the store cannot be had, neither can this be stored: the run is lost, and continues from
         what it left here.
         """
-        self.ended = error
+        self.ended = in_plain_words(error)
         if not isinstance(error, StoreBusyError):
             with suppress(StoreError):
-                self._finish(RunStatus.FAILED, describe_error(error))
+                self._finish(RunStatus.FAILED, describe_error(self.ended))
 
     def interrupt(self) -> None:
         """Store that the run was stopped from outside, with its latest state."""

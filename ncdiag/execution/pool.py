@@ -68,7 +68,10 @@ class Pool:
                         message: tuple[int, Event | Note] | list[Outcome] = pipe.recv()
                     except EOFError:
                         workers[pipe].join()
-                        error = f"its process ended with code {workers.pop(pipe).exitcode}; is there enough memory?"
+                        error = (
+                            f"its process ended with code {workers.pop(pipe).exitcode}; "
+                            "where memory is short, fewer --jobs or a smaller --batch-size need less"
+                        )
                         lost = current.pop(pipe)
                         outcomes += [Outcome(run=run, status=RunStatus.LOST, error=error) for run in lost]
                         continue

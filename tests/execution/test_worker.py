@@ -277,8 +277,15 @@ def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkey
         assert [record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    "shortage",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+    ],
+)
 def test_too_little_memory_halves_the_group_and_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shortage: Exception
 ) -> None:
     specs = [small_spec(seed=seed) for seed in range(5)]
     sizes = []
@@ -287,7 +294,7 @@ def test_too_little_memory_halves_the_group_and_goes_on(
         sizes.append(len(some))
         for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
             if len(some) > 2 and place == 13:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise shortage
             yield event
 
     told: dict[int, list[int]] = {}

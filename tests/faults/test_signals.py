@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_fails_its_group_and_no_other(start: Start, tmp_
     _, said = process.communicate(timeout=400)
     assert process.returncode == 5
     for name in killed:
-        assert f"{name}: its process ended with code -9; is there enough memory?" in said
+        assert f"{name}: its process ended with code -9; where memory is short, fewer --jobs" in said
     stands = {run.name: run.status for run in stored(tmp_path)}
     assert {stands.pop(name) for name in killed} == {RunStatus.LOST}
     assert set(stands.values()) == {RunStatus.DONE}

@@ -1,0 +1,33 @@
+"""Too little memory for what a run needs, which torch, numpy and Python each report in their own way."""
+
+import errno
+import re
+
+import torch
+
+from ncdiag.errors import OutOfMemoryError
+
+# torch on a CPU raises a RuntimeError, and so do cuBLAS and cuDNN.
+_WORDS = re.compile(r"can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|std::bad_alloc")
+_ASKED = re.compile(r"allocate ([0-9.]+ [A-Za-z]+)")
+
+
+def is_shortage(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out."""
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemoryError))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and bool(_WORDS.search(str(error))))
+    )
+
+
+def in_plain_words(error: Exception) -> Exception:
+    """Give an `OutOfMemoryError` that says what would help for an error by which memory ran out, others as they are."""
+    if not is_shortage(error) or isinstance(error, OutOfMemoryError):
+        return error
+    asked = _ASKED.search(str(error))
+    there = f": {asked[1]} more could not be had" if asked else ""
+    return OutOfMemoryError(
+        f"out of memory{there}; fewer --jobs, a smaller --batch-size or a smaller network need less.\n"
+        "What was stored before is intact, and the same command tries again"
+    )
