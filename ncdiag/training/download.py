@@ -1,10 +1,12 @@
 """Fetching a published data set, through torchvision, whole or not at all."""
 
 import contextlib
+import fcntl
 import http.client
 import importlib.metadata
 import io
 import os
+import shutil
 import socket
 import sys
 import tarfile
@@ -17,6 +19,7 @@ from typing import Any
 from ncdiag.errors import UnavailableError
 from ncdiag.training.public_files import PublicFiles
 
+_UNFINISHED = ".download-"
 TIMEOUT_S = 60.0  # without an answer; torchvision itself would wait for ever
 
 
@@ -24,19 +27,40 @@ def download(files: PublicFiles, data_dir: Path) -> None:
     """Put the published files into the data folder, with a progress bar if stderr is a terminal.
 
     They are fetched into a folder beside, checked there, and moved into place one by one: an interruption leaves whole
-    files or none. Raises `UnavailableError` with the place for files fetched by hand.
+    files or none. Of several processes one fetches, and the others wait for it. Raises `UnavailableError` with the
+    place for files fetched by hand.
     """
     datasets = _import_torchvision(files, data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as temporary, _quiet_off_terminal():
-            getattr(datasets, files.torchvision_class)(temporary, download=True)  # checks the MD5 of what it fetched
-            (data_dir / files.folder).mkdir(parents=True, exist_ok=True)
-            for name in files.md5:
-                os.replace(Path(temporary, files.folder, name), data_dir / files.folder / name)
+        with _alone_in(data_dir):
+            if files.missing(data_dir):
+                _fetch(datasets, files, data_dir)
     except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise UnavailableError(_by_hand(files, data_dir, f"could not be fetched ({reason})")) from error
+
+
+@contextlib.contextmanager
+def _alone_in(data_dir: Path) -> Iterator[None]:
+    """Wait for other processes that fetch into the folder, and remove what killed ones left there."""
+    folder = os.open(data_dir, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a network file system may know no locks: everybody then fetches
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            for left in data_dir.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(left)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _fetch(datasets: Any, files: PublicFiles, data_dir: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=data_dir) as temporary, _quiet_off_terminal():
+        getattr(datasets, files.torchvision_class)(temporary, download=True)  # checks the MD5 of what it fetched
+        (data_dir / files.folder).mkdir(parents=True, exist_ok=True)
+        for name in files.md5:
+            os.replace(Path(temporary, files.folder, name), data_dir / files.folder / name)
 
 
 def _import_torchvision(files: PublicFiles, data_dir: Path) -> Any:

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from public_sets import Python2Pickler
 
 from ncdiag.errors import DataError
 from ncdiag.training.public_files import CIFAR10, FASHION_MNIST, MNIST, PublicFiles, parse_cifar_batch, parse_idx
@@ -80,26 +81,6 @@ def test_parses_idx(shape):
     parsed = parse_idx(content)
     np.testing.assert_array_equal(parsed, values)
     assert parsed.flags.writeable  # torch shares its memory
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes strings and bytes as Python 2 did, where both were `str`, and numpy's functions under their old names."""
-
-    dispatch = pickle._Pickler.dispatch.copy()
-
-    def save_old_str(self, value):
-        raw = value.encode("latin1") if isinstance(value, str) else value
-        self.write(pickle.BINSTRING + struct.pack("<i", len(raw)) + raw)
-        self.memoize(value)
-
-    dispatch[str] = dispatch[bytes] = save_old_str
-
-    def save_global(self, value, name=None):
-        module = value.__module__.replace("numpy._core", "numpy.core")
-        self.write(pickle.GLOBAL + f"{module}\n{name or value.__qualname__}\n".encode())
-        self.memoize(value)
-
-    dispatch[type] = dispatch[type(lambda: 0)] = save_global
 
 
 def cifar_batch(pickler):
