@@ -86,7 +86,7 @@ class NextRuns:
         usual = _usual(factor, base)
         enough = len(present) >= len(usual)
         levels = sorted(present if enough else {*present, *usual})
-        seeds = _MORE_SEEDS if enough and own.groupby(factor)["seed"].nunique().min() >= _SEEDS else _SEEDS
+        seeds = _more_seeds(int(own.groupby(factor)["seed"].nunique().min()) if enough else 0)
         return self._sweep(base, spoken_options(base), {factor: _listed(levels), "seed": f"0:{seeds}"})
 
     def grid(self) -> str:
@@ -166,8 +166,12 @@ def _phases(arch: Any, text: Any) -> tuple[PhaseSpec, ...] | None:
 
 
 def _seeds(runs: pd.DataFrame) -> int:
-    per_condition = np.bincount(condition_numbers(runs))
-    return _MORE_SEEDS if int(per_condition.max()) >= _SEEDS else _SEEDS
+    return _more_seeds(int(np.bincount(condition_numbers(runs)).max()))
+
+
+def _more_seeds(have: int) -> int:
+    """Give how many seeds to ask for where there are some: what is recommended, then more, then twice as many."""
+    return next((seeds for seeds in (_SEEDS, _MORE_SEEDS) if have < seeds), 2 * have)
 
 
 def _epoch_before_onset(base: RunSpec, runs: pd.DataFrame) -> int:

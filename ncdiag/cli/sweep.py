@@ -9,7 +9,6 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
 from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell
 from ncdiag.cli.train import (
-    FINAL,
     AllowInexactOption,
     CheckpointOption,
     ConfigOption,
@@ -18,7 +17,7 @@ from ncdiag.cli.train import (
     PresetOption,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
-from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ncdiag.cli.options import StoreOption
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.cli.presets import PRESETS
 from ncdiag.cli.training_options import merge_sources, read_values, takes_training_options
-from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.errors import DivergedError, SpecError, UnsafeError
 
 if TYPE_CHECKING:
@@ -117,9 +117,6 @@ def train(
             note(f"for a replicate give another --seed; to train it afresh, `ncdiag runs rm {run.name}` first.")
             return
         _train(opened, run, options)
-
-
-FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
 
 
 def _plan(values: dict[str, Any], name: str | None, options: "TrainingOptions") -> "Plan":

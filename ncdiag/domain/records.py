@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ncdiag.domain.spec import canonical_json
+from ncdiag.domain.spec import RunSpec, canonical_json
 from ncdiag.errors import DataError, SpecError
 
 METRICS = (
@@ -94,6 +94,9 @@ class RunStatus(StrEnum):
     DEAD = "dead"
     FAILED = "failed"
     LOST = "lost"
+
+
+FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,12 +219,18 @@ class ImportedRun:
     `config` may hold the fields of `IMPORT_FIELDS`, each of its type, and any other plain values, which are kept as
     they are; what is None was not said, and is left out. `epochs` rise strictly, from 0 at the least. The content
     alone is the identity: name and source are not part of `key`, so importing a file again finds the run it made.
+
+    A run that ncdiag trained to its end comes with its `spec`, which is its identity then as it was where it was
+    trained: a sweep that asks for it finds it. `status` and `reason` say how it ended.
     """
 
     name: str | None = None
     config: Mapping[str, Plain | None]
     epochs: tuple[EpochRecord, ...]
     source: str
+    spec: RunSpec | None = None
+    status: RunStatus = RunStatus.DONE
+    reason: str | None = None
 
     def __post_init__(self) -> None:
         said = {name: _import_value(name, value) for name, value in self.config.items() if value is not None}
@@ -237,6 +246,8 @@ class ImportedRun:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of configuration and epochs."""
+        """That of the specification; without one, the SHA-256 of the canonical JSON of configuration and epochs."""
+        if self.spec:
+            return self.spec.key
         rows = [{**record.values(), **record.nonfinite()} for record in self.epochs]
         return hashlib.sha256(canonical_json({"config": self.config, "epochs": rows}).encode()).hexdigest()

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from ncdiag.domain.records import IMPORT_FIELDS, ImportedRun, Run, RunStatus
+from ncdiag.domain.records import FINAL, IMPORT_FIELDS, ImportedRun, Run
+from ncdiag.errors import SpecError
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
@@ -24,7 +25,8 @@ def find_known_keys(store: Store, keys: Iterable[str]) -> set[str]:
 def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
     """Store runs with their epochs, all of them or none, and give them in order; known content gives the run it has.
 
-    Raises `SpecError` for a name that cannot be used or belongs to another run.
+    Raises `SpecError` for a name that cannot be used or belongs to another run, and for a run that this store has
+    begun to train.
     """
     keys = [run.key for run in runs]
     for run in runs:
@@ -32,6 +34,11 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
             check_name(run.name)
     with store.write() as connection:
         known = runs_by_key(store, connection, keys)
+        if begun := next((run.name for run in known.values() if run.status not in FINAL), None):
+            raise SpecError(
+                f"{begun} is one of these runs, and is not at its end here; nothing was imported.\n"
+                f"Train it, or remove it with `ncdiag runs rm {begun}`, and import again"
+            )
         new = {key: run for key, run in zip(keys, runs, strict=True) if key not in known}
         insert_runs(connection, [_run_columns(key, run) for key, run in new.items()])
         made = runs_by_key(store, connection, list(new))
@@ -50,12 +57,13 @@ def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:
         "name": run.name or key,
         "key": key,
         "origin": "imported",
-        "status": RunStatus.DONE,
+        "status": run.status,
+        "reason": run.reason and printable(run.reason),
         "source": printable(run.source),
         **{name: run.config.get(name) for name in IMPORT_FIELDS},
         "epochs_done": run.epochs[-1].epoch,
         "seconds": math.fsum(seconds),
-        "config": dict(run.config),
+        "config": run.spec.to_dict() if run.spec else dict(run.config),
         "data": {},
         "environment": {},
         "fingerprint": {},

@@ -12,14 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, delete, insert, select, update
 
-from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
-
-_FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ def merge_store(store: Store, source: Store) -> Merged:
         ours.execute(update(schema.runs).where(schema.runs.c.name == schema.runs.c.key).values(name=numbered))
         names = {key: run.name for key, run in runs_by_key(store, ours, list(here)).items()}
     for run in taken:
-        if run.status not in _FINAL:
+        if run.status not in FINAL:
             _copy_folder(source.run_folder(run.id), store.run_folder(here[run.key].id))
     new = [run for run in taken if run.key not in known]
     return Merged(
@@ -72,7 +70,7 @@ def merge_store(store: Store, source: Store) -> Merged:
 
 
 def _progress(run: Run) -> tuple[bool, int]:
-    return run.status in _FINAL, run.epochs_done
+    return run.status in FINAL, run.epochs_done
 
 
 def _is_numbered(run: Run) -> bool:

@@ -4,12 +4,13 @@ Everything is read and checked before anything is returned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ncdiag.domain.importing.descriptions import find_misspelt, own_export, read_description
 from ncdiag.domain.importing.findings import Findings
+from ncdiag.domain.importing.identity import EXPORTED, find_identity
 from ncdiag.domain.importing.phases import phase_plan
 from ncdiag.domain.importing.records import (
     NAME_RULE,
@@ -21,13 +22,12 @@ from ncdiag.domain.importing.records import (
 )
 from ncdiag.domain.importing.rows import Row, Table, bare, read_table, shown
 from ncdiag.domain.importing.settings import Setting, check_all_fit, general, specific
-from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 from ncdiag.store.compressed import bare_name, read_whole
 
 _FILE, _NAMES = "file", ("run", "name")
-_EXPORTED = {"run", "key", "origin", "config"}  # by these columns the export of runs is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,10 @@ def read_file(
         if manifest is not None and row is None:
             hint = nearest(own_name, map(bare, rows))
             raise SpecError(f"{bare(manifest.name)} has no row for run {shown(in_file or own_name)}{hint}")
-        said = _say(settings, {} if row is None else row.cells, [label, own_name])
-        runs[own_name] = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+        cells = {} if row is None else row.cells
+        said = _say(settings, cells, [label, own_name])
+        run = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+        runs[own_name] = _as_it_was_trained(settings, run, cells)
     _check_patterns(settings, [label, Path(label).stem], list(runs))
     return list(runs.values()), findings.notes()
 
@@ -128,7 +130,8 @@ def _read_listed(
         if not is_run_name(own_name):
             raise ValueError(f"{shown(own_name)} {NAME_RULE}")
         said = _say(settings, row.cells, [label, path.stem, own_name])
-        yield own_name, _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+        run = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
+        yield own_name, _as_it_was_trained(settings, run, row.cells)
 
 
 def _read_content(
@@ -200,7 +203,7 @@ def _name_in(row: Row) -> str | None:
 def _own_words(cells: Mapping[str, str | None]) -> dict[str, str]:
     """Give what a manifest's row says of the run itself; one of `ncdiag export runs` says more in its configuration."""
     said = {key: text for key, text in cells.items() if text is not None and key not in (_FILE, *_NAMES)}
-    return own_export(said) if cells.keys() >= _EXPORTED else said
+    return own_export(said) if cells.keys() >= EXPORTED else said
 
 
 def _say(settings: Settings, cells: Mapping[str, str | None], names: Sequence[str]) -> dict[str, Any]:
@@ -231,6 +234,14 @@ def _make_run(
         epochs=tuple(records),
         source=f"{label} ({own_name})" if numbered else label,
     )
+
+
+def _as_it_was_trained(settings: Settings, run: ImportedRun, cells: Mapping[str, str | None]) -> ImportedRun:
+    """Give a run of our own export its identity back, unless the settings make something else of it."""
+    spec = None if settings.maps or settings.sets else find_identity(cells, run.epochs)
+    if spec is None:
+        return run
+    return replace(run, spec=spec, status=RunStatus(str(cells["status"])), reason=cells.get("reason"))
 
 
 def _check_patterns(settings: Settings, files: Sequence[str], runs: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ def test_values_that_are_there_are_kept_and_the_usual_ones_added(make_frames, ma
     assert suggest(make_frames, runs).levels("width", {}).endswith("--width 25,50,100,200,512 --seed 0:5")
     many = {f"{d}-{s}": make_run(depth=d, seed=s) for d in (2, 3, 5, 9) for s in range(5)}
     assert suggest(make_frames, many).levels("depth", {}).endswith("--depth 2,3,5,9 --seed 0:10")
+    more = {f"{d}-{s}": make_run(depth=d, seed=s) for d in (2, 3, 5, 9) for s in range(12)}
+    assert suggest(make_frames, more).levels("depth", {}).endswith("--depth 2,3,5,9 --seed 0:24")
 
 
 def test_an_intervention_comes_before_the_onset(make_frames, make_run):

@@ -15,8 +15,9 @@ from small import SMALL_OPTIONS
 
 from ncdiag.cli.presets import PRESETS
 from ncdiag.domain.records import RunStatus
+from ncdiag.domain.spec import RunSpec
 from ncdiag.store.engine import open_store
-from ncdiag.store.runs import list_runs
+from ncdiag.store.runs import add_run, list_runs
 
 GRID = [*SMALL_OPTIONS, "--weight-decay", "1e-4,1e-3", "--seed", "0:2", "--jobs", "1"]
 
@@ -25,6 +26,45 @@ GRID = [*SMALL_OPTIONS, "--weight-decay", "1e-4,1e-3", "--seed", "0:2", "--jobs"
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NCDIAG_STORE", raising=False)
+
+
+def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) -> None:
+    half = [*SMALL_OPTIONS, "--weight-decay", "1e-4,1e-3", "--seed", "0", "--jobs", "1", "--store", "one.db"]
+    assert cli("sweep", *half).code == 0
+    cli("export", "--store", "one.db", "-o", "epochs.csv")
+    cli("export", "runs", "--store", "one.db", "-o", "runs.csv")
+    bring = ["import", "epochs.csv", "--manifest", "runs.csv"]
+    assert cli(*bring).code == 0
+    assert [
+        row["status"] for row in json.loads(cli("sweep", *GRID, "--dry-run", "--format", "json").out)["points"]
+    ] == [
+        *("done", "new"),
+        *("done", "new"),
+    ]
+    assert cli("sweep", *GRID).code == 0
+    with open_store("ncdiag.db") as mine, open_store("one.db") as theirs:
+        assert {run.key: run.origin for run in list_runs(theirs)}.keys() == {
+            run.key for run in list_runs(mine) if run.origin == "imported"
+        }
+        assert len(list_runs(mine)) == 4
+    assert cli(*bring).code == 0  # they are known
+    assert cli(*bring, "--set", "note=x", "--prefix", "other-").code == 0  # now they are something else
+    with open_store("ncdiag.db") as mine:
+        assert len(list_runs(mine)) == 6
+
+
+def test_an_import_does_not_take_the_place_of_a_run_that_was_begun(cli: Cli) -> None:
+    assert cli("sweep", *GRID, "--store", "one.db").code == 0
+    cli("export", "--store", "one.db", "-o", "epochs.csv")
+    cli("export", "runs", "--store", "one.db", "-o", "runs.csv")
+    with open_store("one.db") as theirs, open_store("ncdiag.db", write=True, create=True) as mine:
+        for run in list_runs(theirs)[2:]:
+            add_run(mine, RunSpec.from_dict(run.config))
+    answer = cli("import", "epochs.csv", "--manifest", "runs.csv")
+    assert answer.code == 2
+    assert "run-1 is one of these runs, and is not at its end here; nothing was imported" in answer.err
+    with open_store("ncdiag.db") as mine:
+        assert len(list_runs(mine)) == 2
 
 
 def test_every_point_of_the_grid_is_trained_once(cli: Cli) -> None:

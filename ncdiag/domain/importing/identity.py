@@ -1,0 +1,33 @@
+"""Runs of ncdiag that come back from an export: what they were trained as, so that they stay the runs they are."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from ncdiag.domain.evaluations import is_evaluated
+from ncdiag.domain.records import FINAL, EpochRecord, RunStatus
+from ncdiag.domain.spec import RunSpec
+from ncdiag.errors import NCDiagError
+
+# By these columns a row of `ncdiag export runs` is known.
+EXPORTED = {"run", "key", "origin", "config"}
+
+
+def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord]) -> RunSpec | None:
+    """Give the specification of a run that ncdiag trained to its end and whose epochs are all there, else None.
+
+    `row` is what `ncdiag export runs` says of the run. The specification is believed if the run's key is its own.
+    """
+    if not row.keys() >= EXPORTED or row.get("status") not in FINAL:
+        return None
+    try:
+        spec = RunSpec.from_dict(json.loads(row["config"] or ""))
+    except (NCDiagError, LookupError, TypeError, ValueError, RecursionError):
+        return None
+    if spec.key != row["key"]:
+        return None
+    last = records[-1].epoch
+    ended = row["status"] != RunStatus.DONE or spec.stop is not None or last == spec.epochs
+    whole = last <= spec.epochs and [record.epoch for record in records] == [
+        epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)
+    ]
+    return spec if ended and whole else None
