@@ -1,0 +1,167 @@
+"""How often depth, width, activation and weight decay are said to matter in worlds in which they do not.
+
+Each world is a group of runs as `ncdiag analyze` forms it, with ln T normal about a mean per level; beyond the budget
+there is no onset. A test that claims more than one thing is tried where all of them hold but one: that is its worst
+case. A p that cannot be reached by so few runs is a size of 0. STATISTICS Q9 to Q12 quote the sizes to compare with.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from shares import at_most, told
+
+from ncdiag.analysis.factor_groups import FactorGroup
+from ncdiag.analysis.factor_tests import SHIFT_CLAIM, activation_results, depth_results, width_results
+from ncdiag.analysis.regimes import weight_decay_results
+
+pytestmark = pytest.mark.slow
+
+SEEDS = (3, 5, 10)
+SD = 0.15
+DEPTHS = (2, 3, 5, 7, 9)
+WIDTHS = (128, 256, 512, 1024)
+DECAYS = (1e-5, 5e-5, 1e-4, 5e-4)
+ACTIVATIONS = ("gelu", "relu", "tanh")
+
+
+def group_of(factor, values, seeds, rng, *, means=0.0, norms=0.0, norm_sd=0.03, budget=math.inf):
+    """Give a group of runs: ln T of level i is normal about ln 150 + means[i], ln fn* about norms[i]."""
+    level = np.repeat(np.arange(len(values)), seeds)
+    means, norms = (np.broadcast_to(each, len(values))[level] for each in (means, norms))
+    time = np.exp(math.log(150) + means + rng.normal(0, SD, len(level)))
+    time = np.where(time <= budget, time, math.inf)
+    reached = np.isfinite(time)
+    return FactorGroup(
+        factor=factor,
+        fixed={"arch": "mlp"},
+        levels=list(values),
+        run=[f"run-{number}" for number in range(len(level))],
+        level=level,
+        time=time,
+        event=reached,
+        fn_star=np.where(reached, np.exp(norms + rng.normal(0, norm_sd, len(level))), math.nan),
+        budget=float(time[reached].max()) if math.isinf(budget) else budget,
+        n_censored=int((~reached).sum()),
+        cautions=(),
+    )
+
+
+def many(ask, trials, seeds, factor, values, **world):
+    """Give of each test of a factor the share of trials with p <= 0.05."""
+    rng = np.random.default_rng(seeds)
+    found = [ask(group_of(factor, values, seeds, rng, **world)) for _ in range(trials)]
+    return told(f"{factor}, n = {seeds}, {world}", {name: [one[name] for one in found] for name in found[0]})
+
+
+def depth(group):
+    (turn,) = depth_results(group, 0.95)
+    return {"two lines": turn.p, "isotonic": turn.extra["p_isotonic"]}
+
+
+def width(group):
+    trend, shift = width_results(group, 0.95)
+    return {
+        "trend": trend.p,
+        "isotonic": trend.extra["p_isotonic"],
+        "shift": 0.0 if shift.extra["verdict"] == "supported" else 1.0,
+    }
+
+
+def weight_decay(group):
+    low, high, valley = weight_decay_results(group, 0.95)
+    return {"a": low.p, "b": high.p, "c": valley.p, "logrank": high.extra.get("p_logrank", math.nan)}
+
+
+def activation(group):
+    speed, norm, joint = activation_results(group, 0.95)
+    return {
+        "F": speed.p,
+        "Welch and Holm": min(pair["p_holm"] for pair in speed.extra["pairs"]),
+        "joint": joint.p,
+        "norm": norm.p,
+    }
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize(
+    "means",
+    [
+        np.zeros(5),
+        -0.15 * np.arange(5.0),
+        np.array([1.0, 0, 0, 0, 0]),  # one arm is certain: the worst case of a test that needs both
+        np.array([0.0, 0, 0, 0, 1]),
+    ],
+    ids=["flat", "steady", "step at first", "step at last"],
+)
+def test_a_steady_curve_is_seldom_said_to_turn(seeds, means):
+    """Q11: two lines .003 to .025, up to .065 without the correction for the break; isotonic at most .033."""
+    shares = many(depth, 800, seeds, "depth", DEPTHS, means=means)
+    assert shares["two lines"] <= at_most(0.05, 800)
+    assert shares["isotonic"] <= at_most(0.05, 800)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_widths_that_do_not_matter_seldom_have_a_trend(seeds):
+    """Q10: .04 to .05."""
+    shares = many(width, 1000, seeds, "width", WIDTHS)
+    assert 0.03 <= shares["trend"] <= at_most(0.05, 1000)
+    assert shares["isotonic"] <= at_most(0.05, 1000)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_nor_do_they_where_many_runs_have_no_onset(seeds):
+    """The budget is the median onset: half of the runs enter as later than all others, by relabelling."""
+    shares = many(width, 300, seeds, "width", WIDTHS, budget=150.0)
+    assert shares["trend"] <= at_most(0.05, 300)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_shift_of_just_thirteen_percent_is_seldom_said_to_be_less(seeds):
+    """One of Dunnett's three two-sided bounds has to fail: at most .025 for a single width at the margin."""
+    norms = np.array([math.log1p(SHIFT_CLAIM), 0, 0, 0])
+    shares = many(width, 1000, seeds, "width", WIDTHS, norms=norms)
+    assert shares["shift"] <= at_most(0.025, 1000)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("budget", [math.inf, 150.0], ids=["all collapse", "half collapse"])
+def test_weight_decays_that_do_not_matter_have_no_regimes(seeds, budget):
+    """Q9: the relabelling tests hold 5 %, and with 3 runs against 3 the logrank test cannot fall below .1."""
+    shares = many(weight_decay, 300, seeds, "weight_decay", DECAYS, budget=budget)
+    assert all(share <= at_most(0.05, 300) for share in shares.values())
+    if seeds == 3:
+        assert shares["logrank"] == 0
+    if math.isinf(budget):
+        assert shares["b"] == 0  # all collapsed, at every weight decay
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_slow_smallest_weight_decay_makes_no_valley(seeds):
+    """One arm of the two lines is certain: the worst case of (c), which has to see the other."""
+    shares = many(weight_decay, 300, seeds, "weight_decay", DECAYS, means=np.array([1.0, 0, 0, 0]))
+    assert shares["a"] == 1
+    assert shares["c"] <= at_most(0.05, 300)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("differs", ["nothing", "the onset", "fn*"])
+def test_activations_seldom_decide_what_they_do_not(seeds, differs):
+    """Where one of onset and fn* differs for certain, the joint claim hangs on the other: its worst case."""
+    apart = np.array([0.0, 1, 2])
+    means, norms = (apart if differs == what else 0.0 for what in ("the onset", "fn*"))
+    shares = many(activation, 400, seeds, "activation", ACTIVATIONS, means=means, norms=norms)
+    assert shares["joint"] <= at_most(0.05, 400)
+    if differs != "the onset":
+        assert shares["F"] <= at_most(0.05, 400)
+        assert shares["Welch and Holm"] <= at_most(0.05, 400)
+    if differs != "fn*":
+        assert shares["norm"] <= at_most(0.05, 400)
+
+
+def test_a_world_with_an_effect_is_not_called_quiet():
+    """The proof that these trials can fail: where depth turns and width matters, the same tests say so."""
+    turn = many(depth, 200, 5, "depth", DEPTHS, means=np.array([0.6, 0.3, 0, 0.3, 0.6]))
+    trend = many(width, 200, 5, "width", WIDTHS, means=np.array([0.3, 0.2, 0.1, 0]))
+    assert turn["two lines"] > 0.8
+    assert trend["trend"] > 0.5
