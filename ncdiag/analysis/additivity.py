@@ -124,10 +124,8 @@ def _interaction_result(
             "eta2p_level": EFFECT_LEVEL,
             "omega2p": found.omega2p,
         }
-    if quantity == "interaction_raw" and isinstance(found, Interaction) and not math.isnan(found.p_robust):
-        extra["decided_by"] = "p_robust"
-    else:
-        extra["decided_by"] = "p"
+    robust = isinstance(found, Interaction) and not math.isnan(found.p_robust)
+    extra["decided_by"] = "p_robust" if robust else "p"
     status: Status = found.status  # type: ignore[assignment]  # the statuses of a test are statuses of a result
     estimate = extra["eta2p"] if isinstance(found, Interaction) else math.nan
     return Result(
@@ -162,7 +160,7 @@ def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]
                 estimate=ratio.estimate,
                 lo=ratio.lo,
                 hi=ratio.hi,
-                method=f"t interval on logs over {cells.unit}, variance pooled over the cells",
+                method=f"t interval on logs over {cells.unit}, each cell with its own variance (Welch)",
                 status=status,
                 extra={"of_rows": [cells.rows[r], cells.rows[0]], "of_columns": [cells.columns[0], cells.columns[c]]},
             )
@@ -197,7 +195,7 @@ def _verdict_result(
             "verdict": judged.verdict,
             "alpha": 1 - base["level"],
             "p_raw": deciding_p(raw),
-            "p_log": log.p,
+            "p_log": deciding_p(log),
             "power": judged.power,
             "p_power": judged.p_power,
             "crossings": crossings,

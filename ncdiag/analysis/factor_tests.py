@@ -51,7 +51,7 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
         lo=smaller.lo,
         hi=smaller.hi,
         p=found.p,
-        method="two lines (intersection-union) on ln min(T, budget), pooled variance",
+        method="two lines (intersection-union) on ln min(T, budget), Welch's t",
         warnings=(*_understated(group), *group.cautions),
         extra={
             **_levels(group, level),

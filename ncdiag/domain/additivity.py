@@ -19,6 +19,7 @@ Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neith
 
 _ROUNDING = 1e-20
 _POWERS = (-6.0, 6.0)  # powers of a norm beyond these are no scale that anybody would read
+_TRIED = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def ratio_of_ratios(
 ) -> Interval:
     """Give (second row / first row in the first column) / (the same in the second column), with its t interval.
 
-    `logs` are logarithms; the variance is pooled over all cells. A grid without one of the four cells has no estimate.
+    `logs` are logarithms; each cell has its own variance (Welch). A grid without one of the four cells has no estimate.
     """
     weights = _signs(grid, rows, columns)
     if weights is None:
@@ -106,12 +107,12 @@ def judge(
 ) -> Judgement:
     """Give the verdict on positive values: raw is tested first, logarithms only if raw is rejected.
 
-    This order needs no correction: log is looked at only after raw has been rejected. On raw the p that lets the cells
-    differ in variance decides where there is one. "additive" and "multiplicative" mean that nothing speaks against it.
+    This order needs no correction: log is looked at only after raw has been rejected. The p that lets the cells differ
+    in variance decides where there is one. "additive" and "multiplicative" mean that nothing speaks against it.
     """
     if exact := _exact(raw, log):
         return exact
-    p_raw, p_log = deciding_p(raw), log.p
+    p_raw, p_log = deciding_p(raw), deciding_p(log)
     if math.isnan(p_raw) or math.isnan(p_log):
         return Judgement(verdict="not_testable")
     if p_raw > alpha:
@@ -160,7 +161,10 @@ def removing_power(values: FloatArray, row: IntArray, column: IntArray, alpha: f
         p = _p_at(scaled, row, column, power)
         if p > alpha:
             return power, p
-    best = optimize.minimize_scalar(lambda power: -_p_at(scaled, row, column, power), bounds=_POWERS, method="bounded")
+    tried = np.linspace(*_POWERS, _TRIED)  # p has flat parts and several hills
+    at = int(np.argmax([_p_at(scaled, row, column, power) for power in tried.tolist()]))
+    around = (float(tried[max(at - 1, 0)]), float(tried[min(at + 1, _TRIED - 1)]))
+    best = optimize.minimize_scalar(lambda power: -_p_at(scaled, row, column, power), bounds=around, method="bounded")
     return float(best.x), _p_at(scaled, row, column, float(best.x))
 
 
@@ -173,7 +177,7 @@ def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> 
         grid = grid_of(row, column)
         p = tukey_one_df(changed[np.lexsort((column, row))].reshape(-1, len(np.unique(grid.column)))).p
         return 0.0 if math.isnan(p) else p
-    return found.p if found.status == "ok" else 0.0
+    return deciding_p(found) if found.status == "ok" else 0.0
 
 
 def _exact(raw: Interaction | Tukey, log: Interaction | Tukey) -> Judgement | None:
@@ -185,7 +189,7 @@ def _exact(raw: Interaction | Tukey, log: Interaction | Tukey) -> Judgement | No
 
 
 def deciding_p(found: Interaction | Tukey) -> float:
-    """Give the p that decides on the raw scale, where cells with larger values vary more: the robust one if any."""
+    """Give the p that decides: the one that lets cells differ in variance where there is one, as measured cells do."""
     if isinstance(found, Interaction) and not math.isnan(found.p_robust) and found.status == "ok":
         return found.p_robust
     return found.p

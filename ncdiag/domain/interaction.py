@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, special, stats
 
 from ncdiag.domain.permutations import permutations_for
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, t_quantile
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, group_spread
 
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
 _ROUNDING = 1e-20  # a sum of squares this small beside the sum of the squared values is what rounding leaves
@@ -41,8 +41,8 @@ class Interaction:
     """The interaction of two factors: F = (`ss` / df1) / (`ss_error` / df2), with its p and its size.
 
     `eta2p` is ss / (ss + ss_error), with the 90 % interval of the noncentral F; `omega2p` the same without the share
-    that chance explains. `p_robust` lets every cell have its own variance: Welch and Satterthwaite's contrast in a
-    2 x 2 grid, HC3 in a larger one. `p_permutation` is from `permutations` permutations of the residuals of the
+    that chance explains. `p_robust` lets every cell have its own variance (Johansen 1980; in a 2 x 2 grid Welch and
+    Satterthwaite's contrast). `p_permutation` is from `permutations` permutations of the residuals of the
     additive model. Undefined figures are NaN; `status` is ok, not_testable, zero_variance or exactly_additive.
     """
 
@@ -94,7 +94,7 @@ def estimate_interaction(
         found,
         statistic=statistic,
         p=float(special.fdtrc(df1, df2, statistic)),
-        p_robust=_robust_p(values, grid, df1, df2),
+        p_robust=_robust_p(values, grid),
         eta2p=eta_squared(statistic, df1, df2, n),
         omega2p=max(0.0, df1 * (statistic - 1) / (df1 * (statistic - 1) + n)),
     )
@@ -114,18 +114,17 @@ def eta_squared(statistic: float, df1: int, df2: int, n: int, level: float = EFF
 
 
 def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) -> tuple[Interval, float]:
-    """Give a weighted sum of cell means with the t interval of the pooled variance, and its two-sided p.
+    """Give a weighted sum of cell means with its t interval (Welch), and its two-sided p.
 
     Both are NaN where there is no variance within cells, or only one value in each.
     """
     means = cell_means(values, grid)
     within = values - means[grid.member]
-    df, error = len(values) - len(means), float(within @ within)
     estimate = float(weights @ means)
-    if df < 1 or error <= _ROUNDING * float(values @ values):
+    if len(values) == len(means) or float(within @ within) <= _ROUNDING * float(values @ values):
         return Interval(estimate=estimate), math.nan
-    se = math.sqrt(error / df * float(np.sum(weights**2 / grid.sizes)))
-    half = t_quantile(level, df) * se
+    se, df = map(float, group_spread(values, grid.member).of_contrast(weights, grid.sizes))
+    half = float(special.stdtrit(df, (1 + level) / 2)) * se
     return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half), t_test_p(estimate / se, df)
 
 
@@ -146,23 +145,23 @@ def _orthonormal(design: FloatArray) -> FloatArray:
     return basis
 
 
-def _robust_p(values: FloatArray, grid: Grid, df1: int, df2: int) -> float:
-    """Give the p of the interaction when cells may differ in variance; needs two values in each cell."""
+def _robust_p(values: FloatArray, grid: Grid) -> float:
+    """Give the p of the interaction when cells may differ in variance; needs two values in each cell.
+
+    Johansen's (1980) approximate F of the interaction contrasts, each cell with its own variance; in a 2 x 2 grid it is
+    Welch and Satterthwaite's t.
+    """
     if grid.sizes.min() < 2:
         return math.nan
-    means = cell_means(values, grid)
-    squares = np.bincount(grid.member, weights=(values - means[grid.member]) ** 2)
-    if df1 == 1 and len(means) == 4:
-        variance = squares / (grid.sizes - 1) / grid.sizes
-        signs = np.where(grid.row == grid.row[0], 1, -1) * np.where(grid.column == grid.column[0], 1, -1)
-        df = float(variance.sum() ** 2 / np.sum(variance**2 / (grid.sizes - 1)))
-        return t_test_p(float(signs @ means) / math.sqrt(variance.sum()), df)
-    contrasts = linalg.null_space(_design(grid).T)
-    spread = contrasts.T @ ((squares / (grid.sizes - 1) ** 2)[:, None] * contrasts)
-    if np.linalg.cond(spread) > 1e12:
-        return math.nan
-    observed = contrasts.T @ means
-    return float(special.fdtrc(df1, df2, observed @ np.linalg.solve(spread, observed) / df1))
+    contrasts = linalg.null_space(_design(grid).T).T
+    spread = group_spread(values, grid.member)
+    variance = spread.variance / grid.sizes
+    observed = contrasts @ cell_means(values, grid)
+    inverse = np.linalg.inv((contrasts * variance) @ contrasts.T)
+    share = variance * np.einsum("ij,ik,kj->j", contrasts, inverse, contrasts)  # of its cell in the statistic's noise
+    r, noise = len(contrasts), float(np.sum(share**2 / spread.df))
+    statistic = float(observed @ inverse @ observed) / (r + 2 * noise - 6 * noise / (r + 2))
+    return float(special.fdtrc(r, r * (r + 2) / (3 * noise), statistic))
 
 
 def _permutation_p(

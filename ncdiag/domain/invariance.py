@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.equivalence import ALPHA, MARGIN
-from ncdiag.domain.statistics import FloatArray, IntArray, is_constant
+from ncdiag.domain.statistics import FloatArray, IntArray, group_spread, is_constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,9 @@ class Invariance:
 def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARGIN) -> Invariance:
     """Test whether the means of all conditions lie within +-`margin` of their own mean (STATISTICS Q3).
 
-    The variance within conditions is pooled, so some condition needs two values; a single condition has nothing to be
-    compared with.
+    Each condition has its own variance (Welch): with four times the sd in one of four conditions, a pooled test errs in
+    15 to 17 %. A condition with one value is given that of the others, so one needs two; a single condition has nothing
+    to be compared with.
     """
     _, member, sizes = np.unique(condition, return_inverse=True, return_counts=True)
     k, df = len(sizes), len(logs) - len(sizes)
@@ -54,13 +55,12 @@ def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARG
     residual = logs - means[member]
     if float(residual @ residual) <= 1e-20 * float(logs @ logs) or is_constant(logs):
         return Invariance(margin=margin, df=df, status="zero_variance", **found)  # type: ignore[arg-type]
-    share = 1 / sizes
-    # a mean is 1/k of the grand mean itself: Var = s^2 ((1 - 1/k)^2 / m_c + sum over the others of 1 / (k^2 m))
-    se = np.sqrt(float(residual @ residual) / df * ((1 - 2 / k) * share + share.sum() / k**2))
-    within = np.maximum(special.stdtr(df, (distances - margin) / se), special.stdtr(df, -(distances + margin) / se))
-    beyond = np.minimum(special.stdtr(df, (margin - distances) / se), special.stdtr(df, (margin + distances) / se))
-    width = special.stdtrit(df, 1 - ALPHA) * se
-    sure = np.abs(distances) - special.stdtrit(df, 1 - ALPHA / (2 * k)) * se
+    # a mean is 1/k of the grand mean itself
+    se, of = group_spread(logs, member).of_contrast(np.eye(k) - 1 / k, sizes)
+    within = np.maximum(special.stdtr(of, (distances - margin) / se), special.stdtr(of, -(distances + margin) / se))
+    beyond = np.minimum(special.stdtr(of, (margin - distances) / se), special.stdtr(of, (margin + distances) / se))
+    width = special.stdtrit(of, 1 - ALPHA) * se
+    sure = np.abs(distances) - special.stdtrit(of, 1 - ALPHA / (2 * k)) * se
     return Invariance(
         lo=max(float(sure.max()), 0.0),
         hi=float((np.abs(distances) + width).max()),

@@ -126,6 +126,40 @@ def group_means(values: FloatArray, groups: IntArray) -> FloatArray:
     return np.bincount(member, weights=values) / sizes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The variance within each group and its degrees of freedom: slow or small groups may vary more than others."""
+
+    variance: FloatArray
+    df: FloatArray
+
+    def of_contrast(self, weights: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Give the standard error of weighted sums [..., groups] of group means, and its degrees of freedom.
+
+        Welch (1947) and Satterthwaite (1946): no group's variance is taken for another's.
+        """
+        parts = weights**2 * self.variance / sizes
+        total = parts.sum(axis=-1)
+        return np.sqrt(total), total**2 / np.sum(parts**2 / self.df, axis=-1)
+
+
+def group_spread(values: FloatArray, groups: IntArray, silent: IntArray | None = None) -> Spread:
+    """Give the variance within groups numbered from 0 without gaps, some of which have two values that differ.
+
+    A group that cannot tell its own variance (one value, equal values, or one of `silent`) gets that of all others.
+    """
+    sizes = np.bincount(groups)
+    residual = values - (np.bincount(groups, weights=values) / sizes)[groups]
+    squares, df = np.bincount(groups, weights=residual**2), (sizes - 1).astype(np.float64)
+    tells = squares > _ROUNDING * float(values @ values)
+    if silent is not None:
+        tells[silent] = False
+    pooled = float(squares[tells].sum() / df[tells].sum())
+    return Spread(
+        variance=np.where(tells, squares / np.maximum(df, 1), pooled), df=np.where(tells, df, df[tells].sum())
+    )
+
+
 def variance_components(values: FloatArray, groups: IntArray) -> Components:
     """Split the variance of a grouped sample of at least two groups (unweighted means, exact when balanced)."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)

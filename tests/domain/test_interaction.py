@@ -131,12 +131,19 @@ def test_unbalanced_grids_agree_with_statsmodels(gone):
     assert found.p == pytest.approx(expected["Pr(>F)"])
 
 
-def test_the_robust_p_of_a_larger_grid_is_hc3():
+def test_the_robust_p_of_two_rows_is_welchs_anova_of_their_differences():
+    """Johansen's test, whose special case Welch (1951) wrote down: column by column the differences of two means."""
     rng = np.random.default_rng(4)
-    values, row, column = table([[rng.normal(r * c, 1 + c, 4) for c in range(3)] for r in range(2)])
-    model = ols("y ~ C(r) * C(c)", pd.DataFrame({"y": values, "r": row, "c": column})).fit(cov_type="HC3", use_t=True)
-    expected = model.f_test("C(r)[T.1]:C(c)[T.1] = 0, C(r)[T.1]:C(c)[T.2] = 0")
-    assert estimate_interaction(values, row, column).p_robust == pytest.approx(float(expected.pvalue))
+    cells = [[rng.normal(r * c, 1 + c, 4 + c + r) for c in range(4)] for r in range(2)]
+    d = np.array([np.mean(up) - np.mean(low) for low, up in zip(*cells, strict=True)])
+    parts = np.array([[np.var(cell, ddof=1) / len(cell) for cell in line] for line in cells])
+    df = parts.sum(0) ** 2 / np.sum(parts**2 / [[len(cell) - 1 for cell in line] for line in cells], axis=0)
+    w = 1 / parts.sum(0)
+    k, mean = len(d), (w @ d) / w.sum()
+    tail = np.sum((1 - w / w.sum()) ** 2 / df)
+    statistic = np.sum(w * (d - mean) ** 2) / (k - 1) / (1 + 2 * (k - 2) / (k**2 - 1) * tail)
+    expected = stats.f.sf(statistic, k - 1, (k**2 - 1) / (3 * tail))
+    assert estimate_interaction(*table(cells)).p_robust == pytest.approx(expected)
 
 
 def test_the_robust_p_of_two_by_two_is_the_welch_contrast():

@@ -112,16 +112,17 @@ def test_large_samples_use_the_normal_approximation():
 def test_with_three_levels_two_lines_are_two_t_tests():
     groups = [[3.0, 3.2, 3.3], [1.0, 1.1, 1.3], [2.0, 2.3, 2.2]]
     values, level = grouped(*groups)
-    s = math.sqrt(np.mean([np.var(g, ddof=1) for g in groups]))
     means = [np.mean(g) for g in groups]
-    t = [(means[0] - means[1]) / s / math.sqrt(2 / 3), (means[2] - means[1]) / s / math.sqrt(2 / 3)]
-    expected = 2 * max(stats.t.sf(t, 6))
+    arms = [stats.ttest_ind(groups[end], groups[1], equal_var=False, alternative="greater") for end in (0, 2)]
+    decides = max(arms, key=lambda test: test.pvalue)
+    expected = 2 * decides.pvalue
     found = two_lines(values, level, 0.95)
     assert found.p == pytest.approx(expected)
     assert two_lines(values, level, 0.95, declared="valley").p == pytest.approx(expected / 2)
-    assert (found.shape, found.turn, found.df) == ("valley", 1, 6)
+    assert (found.shape, found.turn, found.df) == ("valley", 1, pytest.approx(decides.df))
     assert found.left.estimate == pytest.approx(means[1] - means[0])
-    assert found.right.hi - found.right.estimate == pytest.approx(stats.t.ppf(0.975, 6) * s * math.sqrt(2 / 3))
+    interval = stats.ttest_ind(groups[2], groups[1], equal_var=False).confidence_interval(0.95)
+    assert (found.right.lo, found.right.hi) == pytest.approx((interval.low, interval.high))
     peak = two_lines(-values, level, 0.95)
     assert (peak.shape, peak.p) == ("peak", pytest.approx(expected))
     assert two_lines(-values, level, 0.95, declared="valley").p > 0.999
@@ -130,11 +131,17 @@ def test_with_three_levels_two_lines_are_two_t_tests():
 def test_the_number_of_turns_is_paid_for():
     values, level = grouped([5, 5.1], [3, 3.2], [1, 1.1], [3, 3.1], [5, 5.2])
     found = two_lines(values, level, 0.95)
-    s = math.sqrt(np.mean([np.var(values[level == g], ddof=1) for g in range(5)]))
-    x, y = level[level <= 2] - 1.0, values[level <= 2]
-    t = (x @ y) / math.sqrt(x @ x) / s
-    assert found.turn == 2
-    assert found.p == pytest.approx(2 * 3 * max(stats.t.cdf(t, 5), 0), rel=0.5)
+    arms = [stats.ttest_ind(values[level == end], values[level == 2], equal_var=False) for end in (0, 4)]
+    assert found.turn == 2  # a slope over three levels, the middle one of which has no weight, is that of its ends
+    assert found.p == pytest.approx(2 * 3 * max(arm.pvalue / 2 for arm in arms))
+
+
+def test_levels_that_vary_more_do_not_lend_their_noise_to_others():
+    """The steps of the last arm are as clear as its own levels are quiet, whatever the first level does."""
+    quiet = two_lines(*grouped([5.0, 5.1, 5.2], [3.0, 3.1, 3.2], [4.0, 4.1, 4.2]), 0.95, declared="valley")
+    loud = two_lines(*grouped([50.0, 5.1, 5.2], [3.0, 3.1, 3.2], [4.0, 4.1, 4.2]), 0.95, declared="valley")
+    assert (loud.right.lo, loud.right.hi) == pytest.approx((quiet.right.lo, quiet.right.hi))
+    assert loud.p > 0.1 > quiet.p
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """How often a grid whose parts add (or multiply) is said to do otherwise.
 
-Norms are lognormal with 8 % about the cells, which add on the raw scale or on logs. STATISTICS Q8 quotes the sizes.
+Norms are lognormal about the cells, which add on the raw scale or on logs: with 8 % in all of them, or in some with
+8 % and in others with 1 %, as the published cells have it. STATISTICS Q8 quotes the sizes.
 """
 
 import math
@@ -13,15 +14,15 @@ from shares import at_most, told
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.additivity import list_crossings, tukey_one_df
+from ncdiag.domain.additivity import deciding_p, list_crossings, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import estimate_interaction
 from ncdiag.domain.onset import OnsetRule
 
 pytestmark = pytest.mark.slow
 
-TRIALS, WHOLE = 2000, 200
-SD = 0.08
+TRIALS, WHOLE = 1500, 200
+SDS = {"alike": (0.08, 0.08), "unlike": (0.08, 0.01)}
 SEEDS = (3, 5, 10)
 SHAPES = ((2, 2), (3, 3))
 KNOWN = {"phases": "mse:8", "status": "done", "origin": "trained"}
@@ -41,37 +42,30 @@ def runs_of(shape, seeds):
     return np.repeat(row, seeds), np.repeat(column, seeds)
 
 
-def samples(truth, shape, seeds, trials):
+def samples(truth, shape, seeds, trials, cells="alike"):
     """Give the norms of the runs, many times over: [trials, runs]."""
-    rng = np.random.default_rng([len(truth), *shape, seeds])
+    rng = np.random.default_rng([len(truth), *shape, seeds, len(cells)])
     logs = np.repeat(logs_of(truth, shape).ravel(), seeds)
-    return np.exp(logs + rng.normal(0, SD, (trials, len(logs))))
+    sds = np.repeat(np.resize(SDS[cells], shape[0] * shape[1]), seeds)
+    return np.exp(logs + rng.normal(0, sds, (trials, len(logs))))
 
 
+@pytest.mark.parametrize("cells", SDS)
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_parts_that_multiply_are_seldom_said_not_to(shape, seeds):
-    """F on logs .043 to .051; HC3, which is not used for the verdict on logs, .01 to .07."""
+@pytest.mark.parametrize("truth", ["adds", "multiplies"])
+def test_parts_that_add_or_multiply_are_seldom_said_not_to(truth, shape, seeds, cells):
+    """The p that lets cells differ in variance decides. F holds .043 to .051 on logs where cells vary alike only."""
     row, column = runs_of(shape, seeds)
-    found = [estimate_interaction(np.log(norms), row, column) for norms in samples("multiplies", shape, seeds, TRIALS)]
-    shares = told(
-        f"log grid {shape}, n = {seeds}", {"F": [one.p for one in found], "robust": [one.p_robust for one in found]}
-    )
-    assert shares["F"] == pytest.approx(0.05, abs=at_most(0.05, TRIALS) - 0.05)
-    assert shares["robust"] <= at_most(0.07, TRIALS)
-
-
-@pytest.mark.parametrize("seeds", SEEDS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_parts_that_add_are_seldom_said_not_to(shape, seeds):
-    """Cells with larger norms vary more: the raw F has .05 to .08. The Welch contrast has .02 to .045, and decides."""
-    row, column = runs_of(shape, seeds)
-    found = [estimate_interaction(norms, row, column) for norms in samples("adds", shape, seeds, TRIALS)]
-    shares = told(
-        f"raw grid {shape}, n = {seeds}", {"F": [one.p for one in found], "robust": [one.p_robust for one in found]}
-    )
-    assert shares["F"] <= at_most(0.08, TRIALS)
-    assert shares["robust"] <= at_most(0.05 if shape == (2, 2) else 0.07, TRIALS)
+    norms = samples(truth, shape, seeds, TRIALS, cells)
+    found = [estimate_interaction(own if truth == "adds" else np.log(own), row, column) for own in norms]
+    ps = {"F": [one.p for one in found], "decides": [deciding_p(one) for one in found]}
+    shares = told(f"{truth}, {shape}, n = {seeds}, cells {cells}", ps)
+    assert shares["decides"] <= at_most(0.05, TRIALS)
+    if truth == "multiplies" and cells == "alike":
+        assert shares["F"] == pytest.approx(0.05, abs=at_most(0.05, TRIALS) - 0.05)
+    if cells == "unlike" and seeds == 3:
+        assert shares["F"] > 0.06  # what the other p is for
 
 
 def onsets_of(shape, seeds):
@@ -106,7 +100,7 @@ def test_the_verdict_on_a_grid_seldom_goes_too_far(truth, shape, seeds):
             "permutation": [one[scale].extra["p_permutation"] for one in named],
         },
     )
-    assert shares["too far"] <= at_most(0.05 if shape == (2, 2) or truth == "multiplies" else 0.07, WHOLE)
+    assert shares["too far"] <= at_most(0.05, WHOLE)
     assert shares["permutation"] <= at_most(0.05, WHOLE)
 
 
@@ -118,7 +112,7 @@ def test_an_order_that_is_kept_is_seldom_said_to_cross(seeds):
     rng = np.random.default_rng(seeds)
     found = [
         0.0 if any(kind == "rows" for *_, kind in list_crossings(logs + noise, row, column, 0.05)) else 1.0
-        for noise in rng.normal(0, SD, (TRIALS, len(logs)))
+        for noise in rng.normal(0, 0.08, (TRIALS, len(logs)))
     ]
     shares = told(f"crossing, n = {seeds}", {"crossover": found})
     assert shares["crossover"] <= at_most(0.05, TRIALS)
@@ -147,5 +141,5 @@ def test_parts_that_do_neither_are_told():
     row, column = runs_of((2, 2), 5)
     logs = np.repeat([0.0, 0.3, 0.7, 1.0 + math.log(1.5)], 5)
     rng = np.random.default_rng(0)
-    found = [estimate_interaction(logs + noise, row, column).p for noise in rng.normal(0, SD, (200, 20))]
+    found = [estimate_interaction(logs + noise, row, column).p for noise in rng.normal(0, 0.08, (200, 20))]
     assert told("ratio of ratios 1.5, n = 5", {"F": found})["F"] > 0.9

@@ -25,11 +25,11 @@ DECAYS = (1e-5, 5e-5, 1e-4, 5e-4)
 ACTIVATIONS = ("gelu", "relu", "tanh")
 
 
-def group_of(factor, values, seeds, rng, *, means=0.0, norms=0.0, norm_sd=0.03, budget=math.inf):
-    """Give a group of runs: ln T of level i is normal about ln 150 + means[i], ln fn* about norms[i]."""
+def group_of(factor, values, seeds, rng, *, means=0.0, sds=SD, norms=0.0, norm_sds=0.03, budget=math.inf):
+    """Give a group of runs: ln T of level i is normal about ln 150 + means[i] with sds[i], ln fn* about norms[i]."""
     level = np.repeat(np.arange(len(values)), seeds)
-    means, norms = (np.broadcast_to(each, len(values))[level] for each in (means, norms))
-    time = np.exp(math.log(150) + means + rng.normal(0, SD, len(level)))
+    means, sds, norms, norm_sds = (np.broadcast_to(it, len(values))[level] for it in (means, sds, norms, norm_sds))
+    time = np.exp(math.log(150) + means + rng.normal(0, sds))
     time = np.where(time <= budget, time, math.inf)
     reached = np.isfinite(time)
     return FactorGroup(
@@ -40,7 +40,7 @@ def group_of(factor, values, seeds, rng, *, means=0.0, norms=0.0, norm_sd=0.03, 
         level=level,
         time=time,
         event=reached,
-        fn_star=np.where(reached, np.exp(norms + rng.normal(0, norm_sd, len(level))), math.nan),
+        fn_star=np.where(reached, np.exp(norms + rng.normal(0, norm_sds)), math.nan),
         budget=float(time[reached].max()) if math.isinf(budget) else budget,
         n_censored=int((~reached).sum()),
         cautions=(),
@@ -64,7 +64,7 @@ def width(group):
     return {
         "trend": trend.p,
         "isotonic": trend.extra["p_isotonic"],
-        "shift": 0.0 if shift.extra["verdict"] == "supported" else 1.0,
+        "shift": 0.0 if shift.extra.get("verdict") == "supported" else 1.0,
     }
 
 
@@ -96,9 +96,19 @@ def activation(group):
 )
 def test_a_steady_curve_is_seldom_said_to_turn(seeds, means):
     """Q11: two lines .003 to .025, up to .065 without the correction for the break; isotonic at most .033."""
-    shares = many(depth, 800, seeds, "depth", DEPTHS, means=means)
-    assert shares["two lines"] <= at_most(0.05, 800)
-    assert shares["isotonic"] <= at_most(0.05, 800)
+    shares = many(depth, 600, seeds, "depth", DEPTHS, means=means)
+    assert shares["two lines"] <= at_most(0.05, 600)
+    assert shares["isotonic"] <= at_most(0.05, 600)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("loud", [0, -1])
+def test_nor_where_one_end_varies_three_times_as_much(seeds, loud):
+    """As measured: the slowest condition varies most. With a pooled variance two lines would err in .08 to .13 here."""
+    sds, means = np.full(4, 0.05), np.zeros(4)
+    sds[loud], means[-1 - loud] = 0.15, 1.0
+    shares = many(weight_decay, 400, seeds, "weight_decay", DECAYS, means=means, sds=sds)
+    assert shares["c"] <= at_most(0.05, 400)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -118,10 +128,12 @@ def test_nor_do_they_where_many_runs_have_no_onset(seeds):
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_shift_of_just_thirteen_percent_is_seldom_said_to_be_less(seeds):
-    """One of Dunnett's three two-sided bounds has to fail: at most .025 for a single width at the margin."""
+    """One of Dunnett's three two-sided bounds has to fail: at most .025, and .05 where that width varies thrice as much."""
     norms = np.array([math.log1p(SHIFT_CLAIM), 0, 0, 0])
-    shares = many(width, 1000, seeds, "width", WIDTHS, norms=norms)
-    assert shares["shift"] <= at_most(0.025, 1000)
+    alike = many(width, 600, seeds, "width", WIDTHS, norms=norms)
+    loud = many(width, 600, seeds, "width", WIDTHS, norms=norms, norm_sds=np.array([0.06, 0.02, 0.02, 0.02]))
+    assert alike["shift"] <= at_most(0.025, 600)
+    assert loud["shift"] <= at_most(0.05, 600)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
