@@ -116,7 +116,7 @@ def test_a_condition_just_eight_percent_off_is_seldom_called_the_same(seeds: int
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_nor_where_that_condition_varies_four_times_as_much(seeds: int):
-    """As measured: the published conditions vary by 0.5 to 8 %. With a pooled variance the test would err in 15 to 17 %."""
+    """As measured: the published conditions vary by 0.5 to 8 %. A pooled variance would err in 15 to 17 %."""
     condition = np.repeat(np.arange(4), seeds)
     shift = np.where(condition == 0, MARGIN, -MARGIN / 3)
     logs = shift + np.random.default_rng(40 + seeds).normal(
