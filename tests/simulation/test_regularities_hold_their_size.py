@@ -128,7 +128,7 @@ def test_nor_do_they_where_many_runs_have_no_onset(seeds):
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_shift_of_just_thirteen_percent_is_seldom_said_to_be_less(seeds):
-    """One of Dunnett's three two-sided bounds has to fail: at most .025, and .05 where that width varies thrice as much."""
+    """One of Dunnett's two-sided bounds has to fail: at most .025, or .05 where that width varies thrice as much."""
     norms = np.array([math.log1p(SHIFT_CLAIM), 0, 0, 0])
     alike = many(width, 600, seeds, "width", WIDTHS, norms=norms)
     loud = many(width, 600, seeds, "width", WIDTHS, norms=norms, norm_sds=np.array([0.06, 0.02, 0.02, 0.02]))
