@@ -38,16 +38,21 @@ def world(rng, kind, conditions, *, step=5.0, end=600.0):
     """Give runs of a world: onset near 200 epochs, 20 % apart between conditions and again between seeds.
 
     `nc1`: NC1 falls towards its onset, and fn by a clock of its own. `fn`: fn falls to fn*, and NC1 only jumps.
-    `clock`: nothing that is seen depends on the onset.
+    `clock`: nothing that is seen depends on the onset. `shapes`: conditions are far more apart (Student's t with three
+    degrees of freedom), and each has its own way down, ln NC1 as a power of the epoch.
     """
     t = np.arange(step, end + 1, step)
-    effect = {condition: 0.2 * rng.normal() for condition in sorted(set(conditions))}
+    apart = (lambda: 0.3 * rng.standard_t(3)) if kind == "shapes" else (lambda: 0.2 * rng.normal())
+    effect = {condition: apart() for condition in sorted(set(conditions))}
+    power = {condition: math.exp(0.4 * rng.normal()) if kind == "shapes" else 1.0 for condition in effect}
     runs = []
     for condition in conditions:
         onset = 200 * math.exp(effect[condition] + 0.2 * rng.normal())
         own, other = onset, 200 * math.exp(0.3 * rng.normal())
-        nc1_clock, fn_clock = {"nc1": (own, other), "fn": (None, own), "clock": (None, other)}[kind]
-        nc1 = np.where(t < onset, 0.2, 0.005) if nc1_clock is None else EPS ** (t / nc1_clock)
+        sees = {"nc1": (own, other), "shapes": (own, other), "fn": (None, own), "clock": (None, other)}
+        nc1_clock, fn_clock = sees[kind]
+        down = None if nc1_clock is None else EPS ** ((t / nc1_clock) ** power[condition])
+        nc1 = np.where(t < onset, 0.2, 0.005) if down is None else down
         norm = 1 + 4 * np.exp(-t / (fn_clock / 3))
         noise = np.exp(0.05 * rng.normal(size=(2, len(t))))
         at_onset = float(np.interp(onset, t, norm))

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.courses import run_courses
@@ -98,8 +99,29 @@ def test_coverage_counts_the_rows_of_the_table(make_frames, noisy):
     for result in (r for r in forecast_results(asked) if r.quantity == "coverage"):
         rows = table[(table["held_out"] == result.extra["held_out"]) & (table["level"] == result.extra["nominal"])]
         inside = (rows["lo"] <= rows["actual"]) & (rows["actual"] <= rows["hi"])
-        assert result.estimate == pytest.approx(inside.mean())
-        assert result.lo <= result.estimate <= result.hi
+        units = inside.groupby(rows[result.extra["held_out"]]).mean()
+        assert result.estimate == pytest.approx(units.mean())
+        assert result.extra["n_units"] == len(units)
+        limits = stats.binomtest(round(units.sum()), len(units)).proportion_ci(0.95, "exact")
+        assert (result.lo, result.hi) == pytest.approx((limits.low, limits.high))
+        assert result.extra["width"] == pytest.approx((rows["hi"] - rows["lo"]).median())
+
+
+def test_noise_moves_an_onset_by_what_simulated_runs_say(make_frames, noisy):
+    """The runs fall by a straight line with noise 0.1, so repeating them shows how far their onsets scatter."""
+    rng, moved = np.random.default_rng(1), []
+    found = pick(forecast_results(ask(make_frames(noisy))), "noise_floor", held_out="condition", primary=True)
+    for rate in RATES:
+        t = np.arange(0.0, 300, 2)
+        below = 0.1 * rng.normal(size=(400, len(t))) - t / rate < np.log(0.01)
+        first = t[np.argmax(below[:, 2:] & below[:, 1:-1] & below[:, :-2], axis=1)]
+        moved.append(np.abs(first - np.median(first)).mean())
+    assert found.estimate == pytest.approx(np.mean(moved), rel=0.4)  # noise and slope are estimates
+
+
+def test_an_interval_is_set_beside_that_of_a_guess(make_frames, noisy):
+    covered = pick(forecast_results(ask(make_frames(noisy))), "coverage", held_out="run", nominal=0.8)
+    assert 0 < covered.extra["width"] < covered.extra["guess_width"]
 
 
 def test_seeds_are_measured_against_the_others_of_their_condition(make_frames, noisy):
@@ -162,8 +184,9 @@ def test_courses_hold_what_was_measured(make_frames, make_run):
     assert sorted(run_courses(epochs)["a"].curves) == ["feature_norm", "nc1", "train_accuracy"]
 
 
-def test_of_very_many_runs_the_latest_take_part_and_it_is_said(make_frames, noisy, monkeypatch):
+def test_of_very_many_runs_the_latest_of_each_condition_take_part_and_it_is_said(make_frames, noisy, monkeypatch):
     monkeypatch.setattr("ncdiag.analysis.tournament.MOST_RUNS", 6)
+    monkeypatch.setattr("ncdiag.analysis.forecasts.MOST_RUNS", 6)
     asked = ask(make_frames(noisy))
     (winner,) = [
         r
@@ -173,5 +196,5 @@ def test_of_very_many_runs_the_latest_take_part_and_it_is_said(make_frames, nois
         and r.extra["primary"]
         and r.extra["held_out"] == "run"
     ]
-    assert winner.warnings == ("of 8 runs with an onset, only the latest 6 take part",)
-    assert set(calibration_table(asked)["run"]) == {f"run-{number}" for number in range(2, 8)}
+    assert winner.warnings == ("of 8 runs with an onset only 6 take part, the latest of every condition",)
+    assert set(calibration_table(asked)["run"]) == {f"run-{number}" for number in (1, 3, 4, 5, 6, 7)}

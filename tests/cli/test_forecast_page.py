@@ -32,12 +32,16 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
         Result(quantity="skill", estimate=1 - winner / 10, p=p, extra={**here, **tested}, **PAIR),
         Result(quantity="fn_gain", estimate=gain[0], lo=gain[1], hi=gain[2], extra={**here, "rule": "mean"}, **PAIR),
         Result(quantity="seed_spread", estimate=7.0, extra=here, **PAIR),
+        Result(quantity="noise_floor", estimate=2.0, extra=here, **PAIR),
         Result(
             quantity="coverage",
             estimate=0.75,
             lo=0.35,
             hi=0.97,
-            extra={"held_out": "condition", "nominal": 0.8, "n_asked": 8},
+            extra={
+                "held_out": "condition", "nominal": 0.8, "n_asked": 8, "n_units": 4,
+                "width": 40.0, "guess_width": 60.0,
+            },
             **PAIR,
         ),
     ]
@@ -55,7 +59,9 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
 def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
     page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), OnsetRule())
     assert said in flat(page)
-    assert "in 8 forecasts: 80% intervals 75% (35% to 97%). That is within 5 points of what they say" in flat(page)
+    assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%). That is within 5 points" in flat(page)
+    assert "Their width: 40.0 epochs (about a guess: 60.0)." in flat(page)
+    assert "Noise alone moves an onset by 2.0 epochs on average" in flat(page)
     assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
 
 
@@ -89,7 +95,9 @@ def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):
 
 def test_json_has_every_rule(cli: Cli, store: Path):
     found = json.loads(cli("analyze", "forecast", "--format", "json").out)["results"]
-    assert {"mae", "skill", "fn_gain", "coverage", "seed_spread"} == {result["quantity"] for result in found}
+    assert {"mae", "skill", "fn_gain", "coverage", "seed_spread", "noise_floor"} == {
+        result["quantity"] for result in found
+    }
     rules = {result["rule"] for result in found if result["quantity"] == "mae"}
     assert {"winner", "median", "trend", "fn", "nc1 level", "mean", "mean_without_fn"} <= rules
     assert {result["held_out"] for result in found} == {"run"}

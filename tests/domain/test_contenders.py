@@ -117,7 +117,7 @@ def test_time_since_the_switch_and_since_learning():
     assert math.exp(found["learned"][-1, -1]) == pytest.approx(10 * 30)
 
 
-def test_both_directions_of_an_observable_compete():
+def test_an_observable_goes_the_way_that_the_other_runs_went():
     t = np.arange(1, 601.0)
     runs = [
         CalibrationRun(
@@ -128,6 +128,28 @@ def test_both_directions_of_an_observable_compete():
     target = course(t[:100], weight_norm=np.exp(t[:100] / 70))
     found = contend(landmark(runs, 100.0, target=target))["weight_norm level"]
     assert math.exp(found[-1, -1]) == pytest.approx(280, rel=1e-3)
+
+
+def test_level_and_trend_are_a_ridge_regression_with_a_late_trend_cut_off():
+    """Lines of ln NC1, so that the level is the last value and the trend the line, 200 to 260 epochs into training."""
+    rng = np.random.default_rng(0)
+    t, now = np.arange(1, 601.0), 200.0
+    slopes, starts = 0.01 + 0.01 * rng.random(9), -1 - rng.random(9)
+    courses = [course(t, nc1=np.exp(a - b * t)) for a, b in zip(starts, slopes, strict=True)]
+    reached = (starts - math.log(EPS)) / slopes
+    onsets = np.maximum(reached, now + 1) * np.exp(0.1 * rng.random(9))
+    runs = [
+        CalibrationRun(course=each, condition=0, onset=onset, feature_norm=math.nan)
+        for each, onset in zip(courses[:8], onsets[:8].tolist(), strict=True)
+    ]
+    found = contend(landmark(runs, now, target=courses[8]))["level_trend"][-1, -1]
+    x = np.column_stack((starts - slopes * now, np.log(np.clip(reached / now, 1, 1.5))))
+    centre, scale, y = x[:8].mean(axis=0), x[:8].std(axis=0), np.log(onsets[:8])
+    z = np.vstack([(x[:8] - centre) / scale, math.sqrt(0.3 * 8) * np.eye(2)])
+    b = np.linalg.lstsq(z, np.concatenate([y - y.mean(), np.zeros(2)]), rcond=None)[0]
+    assert found == pytest.approx(y.mean() + (x[8] - centre) / scale @ b)
+    assert (reached[:8] > 1.5 * now).any()
+    assert (reached[:8] < 1.5 * now).any()
 
 
 def test_regression_is_ridge():

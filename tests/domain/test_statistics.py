@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -162,6 +163,32 @@ def test_an_infinite_error_opens_the_limits_only_where_it_must():
     predictions, errors = np.zeros(9), np.append(np.arange(1.0, 9), math.inf)
     assert jackknife_plus(predictions, errors, 0.8) == (-8, 8)
     assert jackknife_plus(predictions, np.append(errors[1:], math.inf), 0.8) == (-math.inf, math.inf)
+
+
+def test_groups_of_one_are_values():
+    rng = np.random.default_rng(0)
+    predictions, errors = rng.normal(size=12), np.abs(rng.normal(size=12))
+    assert jackknife_plus(predictions, errors, 0.8, np.arange(12)) == jackknife_plus(predictions, errors, 0.8)
+
+
+def test_jackknife_plus_of_a_new_group_equals_drawing_one_value_of_each_group():
+    """The limits have the share `level` of all ways to draw one value of each group, and an infinite one, inside."""
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(5), [1, 2, 3, 4, 2])
+    predictions, errors = rng.normal(size=12), np.abs(rng.normal(size=12))
+    ways = itertools.product(*(np.flatnonzero(groups == group).tolist() for group in range(5)))
+    drawn = np.array(list(ways))
+    beyond = np.full((len(drawn), 1), math.inf)
+    highs = np.sort(np.hstack([(predictions + errors)[drawn], beyond]).ravel())
+    lows = np.sort(np.hstack([(errors - predictions)[drawn], beyond]).ravel())
+    row = math.ceil(0.8 * len(highs)) - 1
+    assert jackknife_plus(predictions, errors, 0.8, groups) == (-lows[row], highs[row])
+
+
+def test_a_group_without_an_onset_weighs_as_much_as_another():
+    groups, errors = np.repeat(np.arange(9), 2), np.append(np.arange(1.0, 17), [math.inf, math.inf])
+    assert jackknife_plus(np.zeros(18), errors, 0.8, groups) == (-16, 16)
+    assert jackknife_plus(np.zeros(18), errors, 0.85, groups) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize(("level", "smallest"), [(0.8, 4), (0.9, 9), (0.95, 19)])

@@ -1,0 +1,98 @@
+"""Whether the intervals of a forecast hold what they say, on worlds whose truth is known and on conditions never seen.
+
+In each trial runs of some conditions are drawn, and one more run, of a known or of a new condition, is forecast.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from clihelp import ROOT, run_ncdiag
+from forecast_worlds import landmark, world
+from scipy import stats
+
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import condition_numbers
+from ncdiag.analysis.tournament import LEVELS, calibration_table
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.prediction import predictions
+from ncdiag.domain.tournament import hold_contest
+from ncdiag.store.engine import open_store
+from ncdiag.store.frames import epochs_frame, runs_frame
+
+pytestmark = pytest.mark.slow
+
+TRIALS = 300
+# The condition that is forecast, and runs of others.
+NEW = [[0, *np.repeat(np.arange(1, 1 + n), seeds).tolist()] for n, seeds in ((3, 2), (4, 3), (6, 3), (10, 2))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "conditions"),
+    [
+        *itertools.product(("nc1", "fn", "clock"), ([0] * 4, [0] * 7, [0] * 12, *NEW)),
+        *itertools.product(("shapes",), NEW),
+    ],
+    ids=str,
+)
+def test_intervals_cover_in_every_world(kind, conditions):
+    """Not short of the level by more than 5 points, within what so many trials can tell; prints what was found."""
+    rng, now, new = np.random.default_rng(2), 110.0, len(set(conditions)) > 1
+    inside = {level: [] for level in LEVELS}
+    for _ in range(TRIALS):
+        target, *others = world(rng, kind, conditions)
+        at_risk = [other for other in others if other.onset > now]
+        if target.onset > now and len({other.condition for other in at_risk} if new else at_risk) >= 2 + new:
+            units = [other.condition for other in others] if new else None
+            contest = hold_contest(landmark(others, now, units=units, target=target.course))
+            found = predictions(contest, contest.landmark.folds)
+            for level, so_far in inside.items():
+                (limits,), _ = found.limits(level, (), by_condition=new)
+                so_far.append(limits.lo <= target.onset <= limits.hi)
+    for level, covered in inside.items():
+        said = f"{kind}, {len(conditions) - 1} runs of {len(set(conditions)) - new}"
+        print(f"\n{said}: a nominal {level:.0%} covers {np.mean(covered):.3f} of {len(covered)}")
+        assert stats.binomtest(sum(covered), len(covered), level - 0.05, alternative="less").pvalue > 0.01
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The 290 runs of the digits study: 21 conditions with an onset, from depth 2 to 9, tanh, and a constant rate."""
+    path = tmp_path_factory.mktemp("study") / "digits.db"
+    data = ROOT / "docs/study/digits"
+    run_ncdiag("import", data / "epochs.csv.gz", "--manifest", data / "runs.csv.gz", "--store", path)
+    with open_store(str(path)) as store:
+        return runs_frame(store), epochs_frame(store)
+
+
+@pytest.mark.parametrize(("conditions", "seeds"), [(5, 3), (8, 3), (14, 2)])
+def test_intervals_cover_new_conditions_of_the_digits_study(study, conditions, seeds):
+    """Some conditions are drawn, with some runs of each; each condition is forecast from the others, at five leads.
+
+    The draws share conditions, so the share inside is held against the level by its spread over the conditions.
+    """
+    runs, epochs = study
+    onsets = Asked(runs=runs, epochs=epochs, rule=OnsetRule()).onsets
+    collapsed = onsets[onsets["state"] == "collapsed"]
+    number = condition_numbers(collapsed)
+    number_of = dict(zip(collapsed["run"], number.tolist(), strict=True))
+    several = np.flatnonzero(np.bincount(number) >= seeds)
+    rng, tables = np.random.default_rng(conditions), []
+    for _ in range(15):
+        drawn = rng.choice(several, conditions, replace=False)
+        rows = [rng.choice(np.flatnonzero(number == one), seeds, replace=False) for one in drawn]
+        names = collapsed["run"].iloc[np.sort(np.concatenate(rows))]
+        some = runs[runs["run"].isin(names)].reset_index(drop=True)
+        asked = Asked(runs=some, epochs=epochs[epochs["run"].isin(names)], rule=OnsetRule())
+        found = calibration_table(asked)
+        tables.append(found[found["held_out"] == "condition"])
+    for level in LEVELS:
+        rows = [table[table["level"] == level] for table in tables]
+        inside = [(table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"]) for table in rows]
+        shares = [
+            one.groupby(table["run"].map(number_of)).mean().mean() for one, table in zip(inside, rows, strict=True)
+        ]
+        width = np.median([(table["hi"] - table["lo"]).median() for table in rows])
+        covers = f"a nominal {level:.0%} covers {np.mean(shares):.3f}, {width:.0f} epochs wide"
+        print(f"\n{conditions} conditions of the digits study, {seeds} seeds: {covers}")
+        assert np.mean(shares) > level - 0.05 - 2 * np.std(shares) / np.sqrt(len(shares))
