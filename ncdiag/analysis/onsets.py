@@ -9,7 +9,7 @@ import pandas as pd
 
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import FloatArray, Onset, OnsetRule, Trajectory, find_onset
+from ncdiag.domain.onset import FloatArray, Onset, OnsetRule, Trajectory, find_onset, read_onset
 from ncdiag.domain.records import RunStatus
 
 # The fields of an Onset, under the names that they have beside the columns of a run.
@@ -61,11 +61,9 @@ def norms_at_onset(
     found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule
 ) -> tuple[FloatArray, FloatArray]:
     """Give the onset of some runs and their feature norm there; NaN where there is no onset, or no norm above 0."""
-    onsets = [find_onset(found[name], rule) if name in found else _NO_DATA for name in names]
-    known = np.array([onset.state == "collapsed" and onset.feature_norm > 0 for onset in onsets], dtype=bool)
-    epochs, norms = (
-        np.array([getattr(o, name) for o in onsets], dtype=np.float64) for name in ("epoch", "feature_norm")
-    )
+    read = [read_onset(found[name], rule) if name in found else (np.nan, np.nan) for name in names]
+    epochs, norms = np.array(read, dtype=np.float64).reshape(-1, 2).T
+    known = norms > 0
     return np.where(known, epochs, np.nan), np.where(known, norms, np.nan)
 
 

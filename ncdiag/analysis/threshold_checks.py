@@ -120,8 +120,11 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
 
 def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Result:
     runs = [str(run) for run in usable["run"]]
+    here = tuple(usable[name].to_numpy(dtype=np.float64) for name in ("onset", "fn_star"))
     read = {
-        factor: norms_at_onset(asked.trajectories, runs, replace(asked.rule, eps=factor * asked.rule.eps))
+        factor: here
+        if factor == 1
+        else norms_at_onset(asked.trajectories, runs, replace(asked.rule, eps=factor * asked.rule.eps))
         for factor in FACTORS
     }
     low, high = read[FACTORS[0]][1], read[2.0][1]

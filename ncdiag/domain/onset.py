@@ -18,6 +18,7 @@ evaluations later, and a run that ends before it is censored, not without onset.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -91,6 +92,23 @@ class Trajectory:
         if np.any(self.epoch[1:] <= self.epoch[:-1]):
             raise AnalysisError("the epochs of a run must rise; export the run and look for rows out of order")
 
+    @cached_property
+    def dead(self) -> NDArray[np.bool_]:
+        """Mark the rows whose features have died; with an unknown accuracy only exact zeros are known to be dead."""
+        norm = self.feature_norm
+        if norm is None:
+            return np.zeros(len(self.epoch), dtype=bool)
+        dead: NDArray[np.bool_] = norm == 0
+        if self.train_accuracy is not None:
+            peak = np.maximum.accumulate(np.where(np.isfinite(norm), norm, 0.0))
+            dead |= (norm <= DEAD_NORM * peak) & (self.train_accuracy < MIN_ACCURACY)
+        return dead
+
+    @cached_property
+    def idle(self) -> NDArray[np.bool_]:
+        """Mark the rows that cannot count as collapse: dead features, or an accuracy known to be too low."""
+        return self.dead if self.train_accuracy is None else self.dead | (self.train_accuracy < MIN_ACCURACY)
+
     def until(self, epoch: float) -> "Trajectory":
         """Give what was known at an epoch: its row and those before it."""
         stop = int(np.searchsorted(self.epoch, epoch, side="right"))
@@ -141,15 +159,12 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
     metric = trajectory.metric
     if start == stop:
         return Onset(state="no_data")
-    dead = _dead(trajectory)
-    small = (metric < rule.eps) & (metric > -math.inf)
-    below = small & ~dead
-    if trajectory.train_accuracy is not None:
-        below &= ~(trajectory.train_accuracy < MIN_ACCURACY)
-    patience = 1 if rule.rule == "first" else rule.patience
+    small = _small(trajectory, rule)
+    below = small & ~trajectory.idle
+    patience = _patience(rule)
     first = _first_streak(below, start, stop, patience)
     if first is None:
-        onset = _without_onset(trajectory, start, stop, below, dead)
+        onset = _without_onset(trajectory, start, stop, below)
     elif rule.rule == "sustained" and _was_below_before(below, first):
         hi, confirmed_at = trajectory.epoch[[first, first + patience - 1]].tolist()
         onset = Onset(state="left_censored", lo=0.0, hi=hi, confirmed_at=confirmed_at)
@@ -159,24 +174,31 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
     return replace(onset, noise=_noise(metric[start:stop]), degenerate=degenerate)
 
 
+def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:
+    """Give the epoch of an onset and the feature norm there, as `find_onset` does; NaN where there is none."""
+    start, stop = _scope(trajectory, rule.phase)
+    below = _small(trajectory, rule) & ~trajectory.idle
+    first = _first_streak(below, start, stop, _patience(rule))
+    if first is None or (rule.rule == "sustained" and _was_below_before(below, first)):
+        return math.nan, math.nan
+    return _reading(trajectory, first, rule)[:2]
+
+
+def _patience(rule: OnsetRule) -> int:
+    return 1 if rule.rule == "first" else rule.patience
+
+
+def _small(trajectory: Trajectory, rule: OnsetRule) -> NDArray[np.bool_]:
+    small: NDArray[np.bool_] = (trajectory.metric < rule.eps) & (trajectory.metric > -math.inf)
+    return small
+
+
 def _scope(trajectory: Trajectory, phase: int | None) -> tuple[int, int]:
     """Give the rows, from and up to, in which an onset is looked for."""
     if phase is None:
         return 0, len(trajectory.epoch)
     rows = np.flatnonzero(trajectory.phase == phase) if trajectory.phase is not None else np.empty(0, dtype=int)
     return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-
-
-def _dead(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Mark the rows whose features have died; with an unknown accuracy only exact zeros are known to be dead."""
-    norm = trajectory.feature_norm
-    if norm is None:
-        return np.zeros(len(trajectory.epoch), dtype=bool)
-    dead: NDArray[np.bool_] = norm == 0
-    if trajectory.train_accuracy is not None:
-        peak = np.maximum.accumulate(np.where(np.isfinite(norm), norm, 0.0))
-        dead |= (norm <= DEAD_NORM * peak) & (trajectory.train_accuracy < MIN_ACCURACY)
-    return dead
 
 
 def _first_streak(below: NDArray[np.bool_], start: int, stop: int, length: int) -> int | None:
@@ -191,10 +213,8 @@ def _was_below_before(below: NDArray[np.bool_], first: int) -> bool:
     return first == 0 or bool(below[first - 1])
 
 
-def _without_onset(
-    trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_], dead: NDArray[np.bool_]
-) -> Onset:
-    finite = np.isfinite(trajectory.metric)
+def _without_onset(trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_]) -> Onset:
+    finite, dead = np.isfinite(trajectory.metric), trajectory.dead
     if dead[stop - 1]:
         return Onset(state="dead", censored_at=_epoch_of_last(trajectory, ~dead, start, stop))
     if not finite[start:stop].any():
@@ -215,24 +235,33 @@ def _epoch_of_last(trajectory: Trajectory, mask: NDArray[np.bool_], start: int, 
 
 def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Onset:
     """Describe the onset whose streak begins at row `first`."""
-    epoch, norm = trajectory.epoch, trajectory.feature_norm
-    share = _share(trajectory, first, rule) if rule.rule == "sustained" else None
+    epoch = trajectory.epoch
+    at, norm, interpolated = _reading(trajectory, first, rule)
     lo = float(epoch[first - 1]) if first else 0.0
     hi = float(epoch[first])
     phase = math.nan if trajectory.phase is None else float(trajectory.phase[first])
     return Onset(
         state="collapsed",
-        epoch=hi if share is None else lo + share * (hi - lo),
+        epoch=at,
         lo=lo,
         hi=hi,
         confirmed_at=float(epoch[first + length - 1]),
         index=first,
         phase=None if math.isnan(phase) else int(phase),
         loss=None if trajectory.loss is None else trajectory.loss[first],
-        feature_norm=math.nan if norm is None else _log_between(norm, first, share),
+        feature_norm=norm,
         slope=_slope(trajectory, first, first + length),
-        interpolated=share is not None,
+        interpolated=interpolated,
     )
+
+
+def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float, float, bool]:
+    """Give the epoch of the onset whose streak begins at a row, the norm there, and whether a line was drawn."""
+    share = _share(trajectory, first, rule) if rule.rule == "sustained" else None
+    norm, hi = trajectory.feature_norm, float(trajectory.epoch[first])
+    lo = float(trajectory.epoch[first - 1]) if first else 0.0
+    at = hi if share is None else lo + share * (hi - lo)
+    return at, math.nan if norm is None else _log_between(norm, first, share), share is not None
 
 
 def _share(trajectory: Trajectory, first: int, rule: OnsetRule) -> float | None:

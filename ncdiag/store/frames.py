@@ -7,7 +7,6 @@ numbers are `Int64`, other numbers `float64` with NaN and infinities as they wer
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -72,7 +71,7 @@ def epochs_frame(
         cursors = (cast(Iterable[Any], connection.execute(part).cursor) for part in parts)
         read = [np.fromiter(cursor, dtype=_row_type(columns)) for cursor in cursors]
         named = [connection.execute(part).all() for part in _parts(select(runs.c.id, runs.c.name), runs.c.id, run_ids)]
-    rows = np.concatenate(read) if read else np.empty(0, dtype=_row_type(columns))
+    rows = read[0] if len(read) == 1 else np.concatenate([np.empty(0, dtype=_row_type(columns)), *read])
     names = {int(run_id): str(name) for part in named for run_id, name in part}
     strange = _strange_values(rows["nonfinite"])
     return pd.DataFrame({name: _epoch_column(name, rows, names, strange) for name in columns})
@@ -102,14 +101,16 @@ def _row_type(columns: Sequence[str]) -> np.dtype[np.void]:
 
 
 def _epoch_column(
-    name: str, rows: NDArray[np.void], names: Mapping[int, str], strange: Mapping[str, Mapping[int, float]]
+    name: str, rows: NDArray[np.void], names: Mapping[int, str], strange: Mapping[int, Mapping[str, str]]
 ) -> Any:
     if name == "run":
         known, number = np.unique(rows["run_id"], return_inverse=True)
         named = np.array([names[int(run_id)] for run_id in known], dtype=object)
         return pd.Series(named[number], dtype=object)
     if name == "nonfinite":
-        return pd.Series(_parsed(rows["nonfinite"]), dtype=object)
+        words = np.full(len(rows), None, dtype=object)
+        words[list(strange)] = list(strange.values())
+        return pd.Series(words, dtype=object)
     values = rows[name]
     if values.dtype == object:
         return pd.Series(values, dtype=object)
@@ -117,24 +118,16 @@ def _epoch_column(
     if isinstance(schema.epochs.c[name].type, Integer):
         return pd.arrays.IntegerArray(np.where(missing, 1, values).astype(np.int64), missing)
     measured = np.where(missing, np.nan, values)
-    measured[list(strange.get(name, ()))] = list(strange.get(name, {}).values())
+    for row, words in strange.items():
+        if name in words:
+            measured[row] = float(words[name])
     return measured
 
 
-def _parsed(texts: NDArray[np.object_]) -> NDArray[np.object_]:
-    parsed = np.full(len(texts), None, dtype=object)
-    for row in np.flatnonzero(texts != None).tolist():  # noqa: E711  # elementwise
-        parsed[row] = json.loads(texts[row])
-    return parsed
-
-
-def _strange_values(texts: NDArray[np.object_]) -> dict[str, dict[int, float]]:
-    """Give, for each column, the rows that hold a NaN or an infinity that was measured, and which."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    for row, words in enumerate(_parsed(texts)):
-        for name, word in (words or {}).items():
-            found[name][row] = float(word)
-    return found
+def _strange_values(texts: NDArray[np.object_]) -> dict[int, dict[str, str]]:
+    """Give the rows that hold a NaN or an infinity that was measured: in which columns, and which."""
+    rows = np.flatnonzero(texts != None).tolist()  # noqa: E711  # elementwise
+    return {row: json.loads(texts[row]) for row in rows}
 
 
 def _read(store: Store, query: Select[Any], ids: Column[Any], run_ids: Sequence[int] | None) -> list[tuple[Any, ...]]:
