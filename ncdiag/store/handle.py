@@ -97,6 +97,8 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
 
 
 def _server_store(url: str, parsed: URL) -> Store:
+    if parsed.drivername == "postgresql":  # for which SQLAlchemy before 2.1 asks for another driver
+        parsed = parsed.set(drivername="postgresql+psycopg")
     # The query part goes too, since some drivers take the password there.
     label = parsed.set(query={}).render_as_string(hide_password=True)
     try:

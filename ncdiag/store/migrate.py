@@ -124,12 +124,32 @@ def migrating(store: Store) -> Iterator[Connection]:
         with connection.begin():
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            given = _find_numbers_given(connection) if sqlite else {}
             yield connection
+            _keep_numbers_given(connection, given)
             if sqlite and (orphans := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
                 raise StoreError(
                     f"the store {store.label} was not upgraded: {len(orphans)} rows, the first in {orphans[0][0]}, "
                     "would belong to nothing.\nNothing was changed; please report this"
                 )
+
+
+def _find_numbers_given(connection: Connection) -> dict[str, int]:
+    """Give the highest id that each table has ever had, that of a removed run included."""
+    if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").first():
+        return {}
+    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    return {row.name: row.seq for row in rows}
+
+
+def _keep_numbers_given(connection: Connection, given: dict[str, int]) -> None:
+    """Put back what a table that was rebuilt has forgotten, so that no id is given again."""
+    tables = set(inspect(connection).get_table_names())
+    for name, number in given.items():
+        if name in tables:
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
+            counted = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
+            connection.execute(counted, {"name": name, "number": number})
 
 
 @contextmanager

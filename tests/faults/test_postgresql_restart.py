@@ -1,69 +1,32 @@
 """A PostgreSQL server that goes away in the middle of training, and comes back."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import SMALL_OPTIONS
+from postgresql import Server, running_server
+from small import SMALL_OPTIONS, small_spec
 
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import append_epoch, list_epochs
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.leases import SILENCE
-from ncdiag.store.runs import claim_run, list_runs
+from ncdiag.store.runs import add_run, claim_run, list_runs
 
 pytestmark = pytest.mark.slow
 
 
-class Server:
-    """A PostgreSQL server of this test alone, which listens in a folder."""
-
-    def __init__(self, folder: Path, binaries: Path, user: str | None) -> None:
-        self.folder = folder
-        self.binaries = binaries
-        self.user = user
-        self.url = f"postgresql+psycopg://ncdiag@/postgres?host={folder}"
-
-    def run(self, program: str, *arguments: str) -> None:
-        command = [str(self.binaries / program), *arguments]
-        done = subprocess.run(command, user=self.user, cwd=self.folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def start(self) -> None:
-        options = f"-c listen_addresses='' -k {self.folder}"
-        self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    pytest.importorskip("psycopg", reason="needs psycopg, the driver of PostgreSQL")
-    found = shutil.which("pg_ctl")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("needs the programs of a PostgreSQL server (pg_ctl)")
-    user = "nobody" if os.getuid() == 0 else None  # the server refuses to run as root
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to other users
-        folder = Path(name)
-        folder.chmod(0o777)
-        server = Server(folder, places[-1], user)
-        server.run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "ncdiag", "-N")
-        server.start()
+    with running_server() as server:
         yield server
-        with suppress(AssertionError):
-            server.stop()
 
 
 def rows(store: Store, run: Run) -> list[EpochRecord]:
@@ -78,7 +41,7 @@ def test_a_sweep_outlives_a_restart_of_its_server(server: Server, tmp_path: Path
         [*command, server.url], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    assert "epoch " in process.stderr.readline()
+    assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
     time.sleep(1)
     server.stop()
     time.sleep(3)
@@ -114,10 +77,6 @@ with open_store(sys.argv[1], write=True) as store:
 def test_a_zombie_that_wakes_up_cannot_write(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was paused for longer than the silence after which others take its run, and goes on."""
     monkeypatch.chdir(tmp_path)
-    from small import small_spec
-
-    from ncdiag.store.runs import add_run
-
     with open_store(server.url, write=True) as store:
         run, _ = add_run(store, small_spec(seed=77))
         process = subprocess.Popen(

@@ -192,7 +192,8 @@ def upgrade():
     made = op.get_bind().execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'view'")).all()
     for name, _ in made:
         op.execute(f"DROP VIEW {{name}}")
-    with op.batch_alter_table("runs", recreate="always") as batch:
+    kept = {{"sqlite_autoincrement": True}}
+    with op.batch_alter_table("runs", recreate="always", table_kwargs=kept) as batch:
         batch.add_column(sa.Column("colour", sa.Text, nullable=False, server_default="red"))
     for _, sql in reversed(made):
         op.execute(sql)

@@ -10,6 +10,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import append_epoch, list_epochs
 from ncdiag.store.maintenance import upgrade_store
 from ncdiag.store.migrate import get_migrations_folder
+from ncdiag.store.runs import add_run, remove_runs
 
 # A next revision as it might be: it rebuilds the table that the others hang on.
 NEXT = """
@@ -25,7 +26,7 @@ def upgrade():
     made = [bind.scalar(sa.text("SELECT sql FROM sqlite_master WHERE name = :n"), {{"n": name}}) for name in VIEWS]
     for name in VIEWS:
         op.execute(f"DROP VIEW {{name}}")
-    with op.batch_alter_table("runs", recreate="always") as batch:
+    with op.batch_alter_table("runs", recreate="always", table_kwargs={{"sqlite_autoincrement": True}}) as batch:
         batch.add_column(sa.Column("colour", sa.Text, nullable=False, server_default="red"))
     {fault}
     for sql in reversed(made):
@@ -103,6 +104,26 @@ def test_a_writer_upgrades_an_older_store_and_keeps_a_copy(store, url, running, 
     assert any("'red'" in line for line in contents(url))
     with open_store(url, write=True) as again:
         assert again.notes == ()
+
+
+def test_no_id_is_given_again_after_a_table_was_rebuilt(store, url, make_spec, later):
+    for seed in range(3):
+        add_run(store, make_spec(seed=seed))
+    remove_runs(store, ["run-2", "run-3"])
+    later()
+    upgrade_store(url)
+    with sqlite3.connect(url) as connection:
+        (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'runs'").fetchone()
+        assert "AUTOINCREMENT" in sql
+        assert connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall() == [("runs", 3)]
+        connection.execute("DELETE FROM runs")
+        connection.execute(INSERT)
+        assert connection.execute("SELECT id FROM runs").fetchall() == [(4,)]
+    connection.close()
+
+
+INSERT = """INSERT INTO runs (name, key, origin, status, epochs_done, seconds, config, data, environment, fingerprint,
+inexact, created_at) VALUES ('a', 'b', 'trained', 'pending', 0, 0, '{}', '{}', '{}', '{}', 0, '2026-01-01')"""
 
 
 def test_an_upgrade_keeps_every_copy(store, url, later):

@@ -1,8 +1,7 @@
-"""The same store on a PostgreSQL server: set NCDIAG_TEST_POSTGRES to the URL of an empty database that may be wiped."""
-
-import os
+"""The same store on a PostgreSQL server, which these tests start for themselves (see `postgresql.database`)."""
 
 import pytest
+from postgresql import database
 from sqlalchemy import create_engine, text
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
@@ -16,19 +15,24 @@ from ncdiag.store.maintenance import check_store
 from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs, remove_runs
 from ncdiag.store.sweeps import find_sweep, plan_sweep
 
-SERVER = os.environ.get("NCDIAG_TEST_POSTGRES", "")
-pytestmark = pytest.mark.skipif(not SERVER, reason="NCDIAG_TEST_POSTGRES names no server")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server():
+    with database() as url:
+        yield url
 
 
 @pytest.fixture
-def url(monkeypatch, tmp_path):
+def url(server, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where ncdiag.runs is made
-    engine = create_engine(SERVER)
+    engine = create_engine(server)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
     engine.dispose()
-    return SERVER
+    return server
 
 
 def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
@@ -91,6 +95,12 @@ with open_store(sys.argv[1], write=True) as store:
 """
     assert at_once(8, code, url) == [0] * 8
     assert sorted(run.seed for run in list_runs(store)) == list(range(20))
+
+
+def test_the_driver_need_not_be_named(store, url):
+    with open_store(url.replace("postgresql+psycopg:", "postgresql:")) as same:
+        assert same.engine.driver == "psycopg"
+        assert list_runs(same) == []
 
 
 def test_an_empty_database_and_a_server_that_is_away(url):
