@@ -143,11 +143,14 @@ def _interaction_result(
 
 
 def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]:
-    """Give the ratio of ratios of every other row and column against the first ones: as many as degrees of freedom."""
+    """Give the ratio of ratios of every other row and column against those with the most cells, the first of them."""
     grid = grid_of(cells.row, cells.column)
+    first, start = (int(np.argmax(np.bincount(number))) for number in (grid.row, grid.column))
     found = []
-    for r, c in product(range(1, len(cells.rows)), range(1, len(cells.columns))):
-        ratio = ratio_of_ratios(cells.logs, grid, (0, r), (0, c), level)
+    for r, c in product(range(len(cells.rows)), range(len(cells.columns))):
+        if r == first or c == start:
+            continue
+        ratio = ratio_of_ratios(cells.logs, grid, (first, r), (start, c), level)
         status: Status = "ok"
         if math.isnan(ratio.estimate):
             status = "not_testable"
@@ -162,7 +165,10 @@ def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]
                 hi=ratio.hi,
                 method=f"t interval on logs over {cells.unit}, each cell with its own variance (Welch)",
                 status=status,
-                extra={"of_rows": [cells.rows[r], cells.rows[0]], "of_columns": [cells.columns[0], cells.columns[c]]},
+                extra={
+                    "of_rows": [cells.rows[r], cells.rows[first]],
+                    "of_columns": [cells.columns[start], cells.columns[c]],
+                },
             )
         )
     return found

@@ -13,13 +13,17 @@ from ncdiag.domain.onset import OnsetRule, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Runs and epochs as the store's frames give them, and the options that the questions share."""
+    """Runs and epochs as the store's frames give them, and the options that the questions share.
+
+    `mix_phases` lets a grid compare cells whose onsets lie in different phases, or under different losses.
+    """
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     rule: OnsetRule
     by: tuple[str, ...] = PAIR
     level: float = 0.95
+    mix_phases: bool = False
 
     @cached_property
     def onsets(self) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from ncdiag.cli.options import (
     FormatOption,
     LevelOption,
     MetricOption,
+    MixPhasesOption,
     PatienceOption,
     Phase,
     PhaseOption,
@@ -66,10 +67,7 @@ def analyze(
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
-    mix_phases: Annotated[
-        bool,
-        typer.Option("--mix-phases", help="additivity: compare cells whose onsets lie in different phases, too."),
-    ] = False,
+    mix_phases: MixPhasesOption = False,
     form: FormatOption = Format.TABLE,
     store: StoreOption = "",
 ) -> None:

@@ -132,6 +132,10 @@ LevelOption = Annotated[
     float,
     typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
 ]
+MixPhasesOption = Annotated[
+    bool,
+    typer.Option("--mix-phases", help="For a grid: compare cells whose onsets lie in different phases, too."),
+]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", show_default=False, autocompletion=complete_run, help="The name of a run.")
 ]

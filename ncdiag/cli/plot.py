@@ -16,6 +16,7 @@ from ncdiag.cli.options import (
     EpsOption,
     LevelOption,
     MetricOption,
+    MixPhasesOption,
     PatienceOption,
     Phase,
     PhaseOption,
@@ -95,6 +96,7 @@ def plot(
     phase: PhaseOption = Phase.ANY,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
+    mix_phases: MixPhasesOption = False,
     store: StoreOption = "",
 ) -> None:
     """Draw a figure: PNG, SVG or PDF, for a column, a page or a slide.
@@ -133,7 +135,9 @@ def plot(
         epochs = epochs_frame(opened, runs["run_id"].tolist())
     if epochs.empty:
         raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
-    asked = Asked(runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level)
+    asked = Asked(
+        runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
+    )
     check_grouping(asked.by)
     table = chosen.table(asked)
     shown = runs[runs["run"].isin(table["run"])] if "run" in table else runs

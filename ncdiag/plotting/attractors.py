@@ -17,13 +17,14 @@ from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
-from ncdiag.plotting.axes import draw_interval, line_weights, log_axis
+from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
 from ncdiag.plotting.conditions import compact, label_pair
-from ncdiag.plotting.layout import Sheet, hide_spare, panel_grid, shorten, start_figure, text_inches
+from ncdiag.plotting.layout import Sheet, hide_spare, note_handles, panel_grid, shorten, start_figure, text_inches
 from ncdiag.plotting.style import INK, SHADE, figure_style, line_style
 
 _ARMS = ("up", "down")
 _MOST_PANELS = 9
+_SHORTEST, _LONGEST = 0.1, 10_000  # epochs of a half-life that are written out
 MARGIN_RATIO = math.exp(MARGIN)
 _FIGURES = ("log_ratio", "half_life")
 
@@ -111,9 +112,9 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
     sets = [rows for _, rows in table.groupby("set")]
     shown = sets[:_MOST_PANELS]
     rows, across = panel_grid(len(shown), {"column": 1, "page": 2, "slide": 3}[sheet.width])
-    height = min({"column": 1.9, "page": 2.3, "slide": 5.0}[sheet.width], 6.2 / rows if rows < 3 else 2.3)
+    height = min({"column": 2.0, "page": 2.5, "slide": 5.0}[sheet.width], 6.2 / rows if rows < 3 else 2.5)
     with figure_style(page):
-        figure = start_figure(sheet, rows * height, _legend(sheet))
+        figure = start_figure(sheet, rows * height, [*_legend(sheet), *note_handles(len(sets) - len(shown), "set")])
         grid = figure.subplots(rows, across, squeeze=False, sharey=True)
         log_axis(
             grid[0, 0].yaxis, [*table["ratio"], *table["end_lo"], *table["end_hi"], 1 / MARGIN_RATIO, MARGIN_RATIO]
@@ -133,7 +134,7 @@ def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet) -> Non
     last = float(own["epoch"].max())
     what = f": rescaled at epoch {first['rescaled_at']}, head {first['head']}"
     room = inches * 0.85 - text_inches(what, points * 1.1)
-    axes.set_title(f"{shorten(first['pair'], points * 1.1, room)}{what}")
+    axes.set_title(f"{shorten(first['pair'], points * 1.1, room)}{what}", pad=points * 2.9)
     axes.set_xlim(0, last * 1.12)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.axhspan(1 / MARGIN_RATIO, MARGIN_RATIO, color=INK, alpha=0.12, linewidth=0, zorder=1)
@@ -161,22 +162,15 @@ def _say_arm(axes: Axes, row: pd.Series, up: bool, color: str, sheet: Sheet) -> 
         if np.isfinite(row["half_lo"]) and np.isfinite(row["half_hi"]):
             said += f" ({_short(row['half_lo'])} to {_short(row['half_hi'])})"
         if row["pairs_returning"] < row["pairs"]:
-            said += f", in {row['pairs_returning']} of {row['pairs']}"
-    text = axes.annotate(
-        f"× {compact(row['rescaled_by'])}: {said}",
-        (1, 1 if up else 0),
-        xycoords="axes fraction",
-        xytext=(-points / 3, -points / 2 if up else points / 2),
-        textcoords="offset points",
-        ha="right",
-        va="top" if up else "bottom",
-        fontsize=points * 0.9,
-        color=color,
-    )
-    text.set_zorder(6)
+            said += f", in {row['pairs_returning']} of {row['pairs']} pairs"
+    where = {"xycoords": "axes fraction", "xytext": (0, points * (1.45 if up else 0.3)), "va": "bottom"}
+    write(axes, f"× {compact(row['rescaled_by'])}: {said}", (0, 1), points * 0.9, color=color, **where)
 
 
 def _short(value: float) -> str:
+    """Write a half-life with two digits; beyond what training could show, that it is so."""
+    if not _SHORTEST <= value <= _LONGEST:
+        return f"< {_SHORTEST:g}" if value < _SHORTEST else f"> {_LONGEST:g}"
     return compact(float(f"{value:.2g}"))
 
 

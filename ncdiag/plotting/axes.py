@@ -44,7 +44,8 @@ def _set_scale(axis: Axis, low: float, high: float) -> None:
 def log_ticks(low: float, high: float, most: int) -> list[float]:
     """Give round numbers between two positive ones, at least two and rarely more than `most`.
 
-    They are 1, 2, 5 of each decade, or 1 and 3, or decades alone; within less than a decade, equal steps.
+    They are 1, 2, 5 of each decade, or 1 and 3, or decades alone; within less than a decade, 1, 1.5, 2, 3, 5 and 7 of
+    it, or equal steps.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for series in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
@@ -55,6 +56,9 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
             return inside
     else:
         return inside[:: math.ceil(len(inside) / most)]
+    some = [s * 10.0**d for d in decades for s in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if low <= s * 10.0**d <= high]
+    if 4 <= len(some) <= most:
+        return some
     steps = MaxNLocator(max(min(most, 5), 2), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [float(f"{value:.6g}") for value in steps if low <= value <= high]
 

@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.tournament import calibration_table
 from ncdiag.errors import AnalysisError
-from ncdiag.plotting.axes import draw_interval, plain_axis
+from ncdiag.plotting.axes import draw_interval, plain_axis, write
 from ncdiag.plotting.conditions import label_pairs
-from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, panel_grid, shorten, start_figure
+from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
 from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
 
 _MOST_PANELS = 12
@@ -43,11 +43,13 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `forecast_table`: a panel per pair and epoch asked at, a bar for each interval of each run."""
     page = sheet.page
     panels = [rows for _, rows in table.sort_values("epoch", kind="stable").groupby(["pair", "epoch"], sort=False)]
-    panels = sorted(panels, key=lambda rows: list(table["pair"]).index(rows["pair"].iloc[0]))[:_MOST_PANELS]
+    panels = sorted(panels, key=lambda rows: list(table["pair"]).index(rows["pair"].iloc[0]))
+    with_interval = [rows for rows in panels if rows["lo"].notna().any()] or panels
+    left_out = len(panels) - len(panels := with_interval[:_MOST_PANELS])
     rows, across = panel_grid(len(panels), {"column": 2, "page": 3, "slide": 4}[sheet.width])
     height = min(page.inches / across * 0.85, 6.0 / rows if sheet.width == "slide" else 2.4)
     with figure_style(page):
-        figure = start_figure(sheet, rows * height, _legend(table, sheet))
+        figure = start_figure(sheet, rows * height, [*_legend(table, sheet), *note_handles(left_out, "panel")])
         grid = figure.subplots(rows, across, squeeze=False)
         for axes, own in zip(grid.flat, panels, strict=False):
             _draw_epoch(axes, own, page.inches / across, sheet)
@@ -61,9 +63,10 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
 
 def _draw_epoch(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet) -> None:
     points, first = sheet.page.points, own.iloc[0]
-    name = shorten(f"{first['pair']}, asked at {first['epoch']:g}", points * 1.1, inches * 0.8)
-    axes.set_title(name, pad=points * 1.7)
-    axes.text(0, 1.02, _counts(own), transform=axes.transAxes, va="bottom", fontsize=points * 0.9, color=FAINT)
+    name = shorten(f"{first['pair']}, asked at epoch {first['epoch']:g}", points * 1.1, inches * 0.8)
+    axes.set_title(name, pad=points * 2.1)
+    where = {"xycoords": "axes fraction", "xytext": (0, points * 0.7), "va": "bottom"}  # above the arrows
+    write(axes, _counts(own), (0, 1), points * 0.9, color=FAINT, **where)
     (x_low, x_high), (y_low, y_high) = _limits(own)
     axes.set(xlim=(x_low, x_high), ylim=(y_low, y_high))
     for axis in (axes.xaxis, axes.yaxis):
@@ -118,6 +121,7 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
         said = f"{100 * level:g} % interval"
         handles.append(Line2D([], [], color=_INSIDE, linewidth=points * wide / 5, label=said))
     if (table["inside"] == False).any():  # noqa: E712  # missing is neither
-        handles.append(mark_handle("X", "onset outside of it", points, color=_MISSED))
+        handles.append(mark_handle("X", "interval misses the onset", points, color=_MISSED))
+        handles[-1].set(linestyle="solid", linewidth=points * 0.35 / 5)
     handles.append(Line2D([], [], color=INK, linewidth=points / 12, label="forecast = onset"))
     return handles

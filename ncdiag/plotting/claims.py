@@ -10,17 +10,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.claims import CLAIMS
 from ncdiag.analysis.survey import Survey
 from ncdiag.domain.result import Result
-from ncdiag.plotting.axes import draw_interval, log_axis, plain_axis
+from ncdiag.plotting.axes import draw_interval, log_axis, plain_axis, write
 from ncdiag.plotting.conditions import label_pair
-from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, wrap
-from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
+from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, text_inches, wrap
+from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
 _MOST_GROUPS = 6
+# What a strip needs above and below its axis, in letters: heading, verdict, numbers, unit. In a column, the verdict is
+# beside the heading.
+_AROUND: dict[Width, float] = {"column": 5.2, "page": 6.6, "slide": 6.4}
 # Mark and colour of each verdict; what is shown is filled.
 _LOOKS = {
     "supported": ("o", PALETTE[2], True),
@@ -122,12 +126,15 @@ def draw_claims(table: pd.DataFrame, sheet: Sheet) -> Figure:
     across = {"column": 1, "page": 2, "slide": 3}[sheet.width]
     down = math.ceil(len(strips) / across)
     lines = [max(_count_lines(rows) for rows in strips[place * across : (place + 1) * across]) for place in range(down)]
-    high = [(7.4 + 1.5 * count) * points / 72 for count in lines]
+    around = _AROUND[sheet.width]
     with figure_style(page):
-        figure = start_figure(sheet, sum(high), _legend(table, sheet))
-        grid = figure.subplots(down, across, squeeze=False, height_ratios=[1.5 * count + 1 for count in lines])
-        for axes, rows in zip(grid.flat, strips, strict=False):
-            _draw_strip(axes, rows, page.inches / across, sheet)
+        figure = start_figure(sheet, sum(around + 1.3 * n + 0.3 for n in lines) * points / 72, _legend(table, sheet))
+        grid = figure.subplots(down, across, squeeze=False, height_ratios=[1.3 * count + 0.3 for count in lines])
+        for place, (axes, rows) in enumerate(zip(grid.flat, strips, strict=False)):
+            indent = max(
+                _names_inches(other, page.inches / across, sheet) for other in strips[place % across :: across]
+            )
+            _draw_strip(axes, rows, (page.inches / across, indent), sheet)
         for axes in list(grid.flat)[len(strips) :]:
             axes.set_axis_off()
     return figure
@@ -137,23 +144,36 @@ def _count_lines(rows: pd.DataFrame) -> int:
     return min(len(rows), _MOST_GROUPS) if rows["estimate"].notna().any() else 1
 
 
-def _draw_strip(axes: Axes, rows: pd.DataFrame, inches: float, sheet: Sheet) -> None:
-    points, first = sheet.page.points, rows.iloc[0]
-    verdict = str(first["overall"])
+def _short_names(rows: pd.DataFrame, inches: float, sheet: Sheet) -> list[str]:
+    small = _small(sheet)
+    return [shorten(name, small, inches * 0.32) for name in rows["group"].iloc[:_MOST_GROUPS]]
+
+
+def _names_inches(rows: pd.DataFrame, inches: float, sheet: Sheet) -> float:
+    """Measure what the names of groups take to the left of a strip; nothing where none is named."""
+    widest = max(text_inches(name, _small(sheet)) for name in _short_names(rows, inches, sheet))
+    return widest + 0.5 * sheet.page.points / 72 if widest and rows["estimate"].notna().any() else 0.0
+
+
+def _small(sheet: Sheet) -> float:
+    return max(0.8 * sheet.page.points, 6)
+
+
+def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet: Sheet) -> None:
+    """Draw a strip; `room` is its width in inches, and how much of that is left of its axis."""
+    points, first, inches = sheet.page.points, rows.iloc[0], room[0]
     shown = rows.iloc[:_MOST_GROUPS]
-    room = inches * (0.76 if any(shown["group"]) else 0.9)
-    heading = shorten(f"{first['claim']}  {first['says']}", points * 1.1, room)
-    axes.set_title(heading, pad=points * 1.8)
-    axes.text(0, 1.03, verdict, transform=axes.transAxes, va="bottom", fontsize=points * 0.95)
-    axes.texts[-1].set_color(_LOOKS[verdict][1])
+    _head(axes, first, room, sheet)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    names = [shorten(name, points * 0.9, inches * 0.2) for name in shown["group"]]
-    axes.set_yticks(range(len(shown)), names)
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(shown)), _short_names(rows, inches, sheet))
+    axes.tick_params(axis="y", length=0, labelsize=_small(sheet))
+    axes.tick_params(axis="x", pad=points / 4)
+    axes.xaxis.labelpad = points / 8
     values = shown[["estimate", "lo", "hi"]].to_numpy(dtype=np.float64)
     if np.isnan(values[:, 0]).all():
-        _say_reason(axes, str(first["reason"]), inches, sheet)
+        ours = "" if first["ours"] == "-" else f"{first['ours']}: "
+        _say_reason(axes, f"{ours}{first['reason']}", room, sheet)
         return
     axes.set_xlabel(str(first["quantity"]))
     _set_scale(axes, values, float(first["published_value"]), MEASURES[str(first["claim"])].ratio)
@@ -162,11 +182,32 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, inches: float, sheet: Sheet) -> 
         marker, color, filled = _LOOKS[said]
         draw_interval(axes, place, (lo, hi), color=color, points=points, upright=False)
         if math.isnan(estimate):
-            axes.text(0.5, place, said, transform=axes.get_yaxis_transform(), ha="center", va="center", color=FAINT)
-            axes.texts[-1].set_fontsize(points * 0.9)
+            where = {"xycoords": axes.get_yaxis_transform(), "xytext": (points / 2, 0), "va": "center"}
+            write(axes, said, (0, place), max(points * 0.85, 6), color=FAINT, **where)
             continue
         (mark,) = axes.plot(estimate, place, marker, color=color, zorder=5, clip_on=False)
-        mark.set(markersize=points / 1.7, markeredgewidth=points / 9, markerfacecolor=color if filled else "white")
+        mark.set(
+            markersize=points / (1.4 if marker == "X" else 1.7),
+            markeredgewidth=points / 9,
+            markerfacecolor=color if filled else "white",
+        )
+
+
+def _head(axes: Axes, first: pd.Series, room: tuple[float, float], sheet: Sheet) -> None:
+    """Write the claim above its strip, and the verdict below it, or beside it where the sheet is narrow."""
+    points, verdict, (inches, indent) = sheet.page.points, str(first["overall"]), room
+    beside = sheet.width == "column"
+    taken = text_inches(verdict, points) if beside else 0.0
+    heading = shorten(f"{first['claim']}  {first['says']}", points * 1.1, inches - taken - points / 72)
+    title = axes.set_title(heading, pad=points * (0.5 if beside else 1.8))
+    figure = axes.get_figure()
+    assert figure is not None
+    title.set_transform(title.get_transform() + ScaledTranslation(-indent, 0, figure.dpi_scale_trans))
+    where = {"xycoords": "axes fraction", "va": "bottom", "color": _LOOKS[verdict][1]}
+    if beside:
+        write(axes, verdict, (1, 1), points * 0.95, xytext=(0, points * 0.5), ha="right", **where)
+    else:
+        write(axes, verdict, (0, 1), points * 0.95, xytext=(-72 * indent, points * 0.3), **where)
 
 
 def _set_scale(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], published: float, ratio: bool) -> None:
@@ -177,19 +218,20 @@ def _set_scale(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], publis
     known = [*values[np.isfinite(values[:, 0]), 0], published]
     low, high = min(finite), min(max(finite), 4 * max(known))  # a bound far out would leave the rest no room
     margin = 0.06 * (high - low or 1)
-    axes.set_xlim(0 if low >= 0 else low - margin, high + margin)
+    axes.set_xlim(min(low, 0) - margin if low < 0 or not published else -0.03 * high, high + margin)
     plain_axis(axes.xaxis, 4)
 
 
-def _say_reason(axes: Axes, reason: str, inches: float, sheet: Sheet) -> None:
+def _say_reason(axes: Axes, reason: str, room: tuple[float, float], sheet: Sheet) -> None:
     """Write why a claim has no figure where it would stand."""
-    points = sheet.page.points
+    points, (inches, indent) = sheet.page.points, room
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
-    lines = wrap(reason, points * 0.9, inches * 0.66)
+    lines = wrap(reason, points * 0.9, inches * 0.86)
     text = "\n".join(lines if len(lines) <= 2 else [lines[0], f"{lines[1]} …"])
-    axes.text(0, 0.5, text, transform=axes.transAxes, va="center", fontsize=points * 0.9, color=FAINT)
+    where = {"xycoords": "axes fraction", "xytext": (-72 * indent, -points / 3), "va": "top", "color": FAINT}
+    write(axes, text, (0, 1), points * 0.9, **where)
     axes.texts[-1].set_in_layout(False)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from ncdiag.analysis.branches import find_rescaling
+
 # In the order in which they are named: whatever an earlier column already tells apart, a later one need not say.
 _NAMED = {
     "arch": "{}",
@@ -57,18 +59,63 @@ def label_pair(group: Mapping[str, Any]) -> str:
 def name_value(column: str, value: Any) -> str:
     """Give a hyperparameter as it is named in figures: `mnist`, `depth 5`, `wd 1e-4`."""
     text = _text(value)
+    if column == "intervention":
+        return _name_intervention(text)
     return _NAMED.get(column, f"{column} {{}}").format(text) if text else f"{column} ?"
 
 
-def name_series(table: pd.DataFrame, most: int) -> pd.Series:
-    """Give what the curves of a table are told apart by: their condition, or their pair, or nothing if there are more.
+def _name_intervention(text: str) -> str:
+    """Write `3.0@20+compensate-head` as one would say it."""
+    found = find_rescaling(text)
+    if found is None:
+        return text or "not rescaled"
+    return f"× {compact(found.alpha)} at {found.epoch}{', head too' if found.compensated else ''}"
 
-    The table has the columns `condition` and `pair`.
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort names by the numbers in them (`depth 2` before `depth 10`); words stay in the order in which they came."""
+    given = list(names)
+    heads: dict[str, int] = {}
+    keys = {}
+    for name in given:
+        parts = [_split(part) for part in name.split(", ")]
+        keys[name] = [(heads.setdefault(head, len(heads)), number or 0.0) for head, number in parts]
+    return sorted(given, key=keys.__getitem__)
+
+
+def split_names(names: Sequence[str]) -> tuple[list[str], str]:
+    """Give the numbers of names that are all of one hyperparameter, and what it is called; else the names and ''."""
+    heads = {head for head, number in map(_split, names) if number is not None}
+    if len(heads) != 1 or any(_split(name)[1] is None for name in names):
+        return list(names), ""
+    (head,) = heads
+    return [name.removeprefix(f"{head} ") for name in names], _IN_FULL.get(head, head)
+
+
+_IN_FULL = {"wd": "weight decay", "lr": "learning rate", "batch": "batch size"}
+
+
+def _split(name: str) -> tuple[str, float | None]:
+    """Give the word and the number of a name such as `depth 5`, or the name alone."""
+    head, _, last = name.rpartition(" ")
+    try:
+        return head, float(last)
+    except ValueError:
+        return name, None
+
+
+def name_series(table: pd.DataFrame, most: int) -> pd.Series:
+    """Give what the curves of a table are told apart by: condition, or pair where there are too many, or outcome.
+
+    The table has the columns `condition`, `pair` and `onset_state`. The names are empty where there is nothing to tell.
     """
-    for column in ("condition", "pair"):
-        if table[column].nunique() <= most:
-            return table[column] if table[column].nunique() > 1 else pd.Series("", index=table.index, dtype=object)
-    return pd.Series("", index=table.index, dtype=object)
+    nothing = pd.Series("", index=table.index, dtype=object)
+    if table["condition"].nunique() <= most:
+        return table["condition"] if table["condition"].nunique() > 1 else nothing
+    if 1 < table["pair"].nunique() <= most:
+        return table["pair"]
+    outcomes = table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
+    return outcomes if outcomes.nunique() > 1 else nothing
 
 
 def describe_shared(runs: pd.DataFrame) -> str:

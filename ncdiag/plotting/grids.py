@@ -16,9 +16,11 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
-from ncdiag.plotting.axes import MARKERS, draw_interval, lanes, log_axis, write
-from ncdiag.plotting.conditions import name_value
+from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
+from ncdiag.plotting.conditions import in_order, name_value, split_names
 from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, wrap
+from ncdiag.plotting.panels import END_MARK
+from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, figure_style, line_style
 
 CELL, RATIO = "cell", "ratio_of_ratios"
@@ -35,7 +37,7 @@ def grid_table(asked: Asked) -> pd.DataFrame:
         raise AnalysisError(
             f"a grid has two factors, rows and columns: --by names {len(asked.by)}, such as arch,dataset"
         )
-    results = additivity_results(asked.onsets, by=asked.by, level=asked.level)
+    results = additivity_results(asked.onsets, by=asked.by, level=asked.level, mix_phases=asked.mix_phases)
     cells = _cells(asked)
     _check_grid(cells, asked)
     ratios = [
@@ -101,7 +103,7 @@ def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:
         if stacked:
             left, right = figure.subplots(2, 1, height_ratios=(high, beside))
         else:
-            left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+            left, right = figure.subplots(1, 2, width_ratios=(3, 2 if len(ratios) else 1.2))
         _draw_cells(left, cells, sheet)
         _draw_ratios(right, ratios, table[table["of"] == RATIO], sheet)
     return figure
@@ -109,11 +111,13 @@ def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:
 
 def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
     page, points = sheet.page, sheet.page.points
-    rows, columns = (list(cells[name].unique()) for name in ("row", "column"))
+    rows, columns = (in_order(cells[name].unique()) for name in ("row", "column"))
+    words, label = split_names(columns)
     log_axis(axes.yaxis, cells[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64))
     axes.set(title="fn* of each cell", ylabel="feature norm at onset", xlim=(-0.5, len(columns) - 0.5))
     room = page.inches * (0.8 if sheet.width == "column" else 0.5) / len(columns)
-    axes.set_xticks(range(len(columns)), [shorten(name, page.points, room) for name in columns])
+    axes.set_xticks(range(len(columns)), [shorten(word, page.points, room) for word in words])
+    axes.set_xlabel(label)
     axes.grid(visible=False, axis="x")
     step = min(0.2, 0.8 / len(rows))
     for place, name in enumerate(rows):
@@ -123,7 +127,10 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
         known: list[tuple[float, float, str]] = []
         for at, column in enumerate(columns):
             cell = own[own["column"] == column]
-            if cell.empty or not np.isfinite(cell["estimate"].iloc[0]):
+            if cell.empty:
+                continue
+            if not np.isfinite(cell["estimate"].iloc[0]):
+                _mark_empty(axes, at + shift, color, points)
                 continue
             known.append((at + shift, float(cell["estimate"].iloc[0]), _loss(cell)))
             _draw_cell(axes, cell, (at + shift, step), place, sheet)
@@ -131,7 +138,6 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
             alike = before == after  # cells under two losses are not one quantity, and joined by a hint of a line only
             axes.plot([x0, x1], [y0, y1], color=color, linestyle=style if alike else (0, (1, 4)), zorder=2)
             axes.lines[-1].set(linewidth=points / (7 if alike else 12))
-    _say_empty(axes, cells, rows, columns, points)
 
 
 def _draw_cell(axes: Axes, cell: pd.DataFrame, spot: tuple[float, float], place: int, sheet: Sheet) -> None:
@@ -143,8 +149,8 @@ def _draw_cell(axes: Axes, cell: pd.DataFrame, spot: tuple[float, float], place:
     norms = cell["feature_norm"].to_numpy(dtype=np.float64)
     norms = norms[np.isfinite(norms)]
     near = 0.02 * math.log10(axes.get_ylim()[1] / axes.get_ylim()[0])
-    side = wide * (0.3 + 0.13 * lanes(np.log10(norms), near))
-    (dots,) = axes.plot(at + side, norms, MARKERS[place % len(MARKERS)], color=color, alpha=0.6)
+    beside = spread_out(np.log10(norms), near, (at + 0.25 * wide, at + 0.65 * wide), 0.1 * wide)
+    (dots,) = axes.plot(beside, norms, MARKERS[place % len(MARKERS)], color=color, alpha=0.6)
     dots.set(markersize=points / 3.6, markeredgewidth=0)
     (mark,) = axes.plot(at, mean, MARKERS[place % len(MARKERS)], color=color, zorder=5)
     mark.set(markersize=points / 1.6, markeredgewidth=points / 8)
@@ -157,15 +163,10 @@ def _loss(cell: pd.DataFrame) -> str:
     return "" if not len(losses) else str(losses[0]) if len(losses) == 1 else _SEVERAL
 
 
-def _say_empty(axes: Axes, cells: pd.DataFrame, rows: list[str], columns: list[str], points: float) -> None:
-    """Name below each column the cells that have runs but no onset."""
-    for at, column in enumerate(columns):
-        own = cells[cells["column"] == column]
-        empty = [name for name in rows if len(c := own[own["row"] == name]) and not np.isfinite(c["estimate"].iloc[0])]
-        if empty:
-            said = "\n".join(f"{shorten(name, points * 0.9, 1)}: no onset" for name in empty)
-            place = {"xycoords": axes.get_xaxis_transform(), "xytext": (0, points / 2), "ha": "center"}
-            write(axes, said, (at, 0), points * 0.9, color=FAINT, **place)
+def _mark_empty(axes: Axes, place: float, color: str, points: float) -> None:
+    """Mark at the foot of the axes a cell that has runs but no onset."""
+    (mark,) = axes.plot(place, 0.04, END_MARK, color=color, transform=axes.get_xaxis_transform(), zorder=5)
+    mark.set(markersize=points / 1.8, markeredgewidth=points / 8)
 
 
 def _draw_ratios(axes: Axes, ratios: pd.DataFrame, every: pd.DataFrame, sheet: Sheet) -> None:
@@ -190,7 +191,7 @@ def _draw_ratios(axes: Axes, ratios: pd.DataFrame, every: pd.DataFrame, sheet: S
 
 def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
     page = sheet.page
-    inches = page.inches * (0.85 if sheet.width == "column" else 0.3)
+    inches = page.inches * (0.85 if sheet.width == "column" else 0.24)
     text = "\n".join(wrap(reason, page.points * 0.9, inches)[:12])
     axes.set_axis_off()
     axes.text(0, 1, text, transform=axes.transAxes, va="top", fontsize=page.points * 0.9, color=FAINT)
@@ -200,7 +201,7 @@ def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
 def _legend(cells: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     points = sheet.page.points
     handles = []
-    for place, name in enumerate(cells["row"].unique()):
+    for place, name in enumerate(in_order(cells["row"].unique())):
         color, style = line_style(place)
         handle = Line2D([], [], color=color, linestyle=style, marker=MARKERS[place % len(MARKERS)], label=name)
         handle.set_markersize(points / 1.7)
@@ -211,4 +212,6 @@ def _legend(cells: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     if losses - {"ce"}:
         handles.append(mark_handle("o", f"onset under {', '.join(sorted(losses - {'ce'}))}", points, filled=True))
     handles.append(Line2D([], [], color=INK, linewidth=points / 7, label=f"{sheet.sure} interval"))
+    if cells["estimate"].isna().any():
+        handles.append(mark_handle(END_MARK, "runs without any onset", points))
     return handles

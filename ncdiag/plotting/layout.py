@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from ncdiag.domain.onset import OnsetRule
 from ncdiag.plotting.style import FAINT, INK, PAGES, Page, Width, new_figure
 
 MOST_NAMED = 10  # a legend of more entries is a list to search; what it would name is told apart more coarsely
-_LEGEND_SAMPLE = 4.2  # width of a legend's sample and its gaps, in letters
+_LEGEND_SAMPLE = 4.6  # width of a legend's sample and its gaps, in letters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +108,14 @@ def text_inches(text: str, points: float) -> float:
 
 
 def _legend_columns(handles: Sequence[Artist], page: Page) -> int:
-    """Say how many entries fit side by side."""
+    """Say how many columns fit side by side; a column is filled from above, and as wide as its longest entry."""
     points = page.points * 0.95
-    longest = max((text_inches(str(handle.get_label()), points) for handle in handles), default=0.0)
-    return max(min(int(page.inches / (longest + _LEGEND_SAMPLE * points / 72)), len(handles)), 1)
+    room = page.inches * 0.98
+    wide = [text_inches(str(handle.get_label()), points) + _LEGEND_SAMPLE * points / 72 for handle in handles]
+    for across in range(len(wide), 1, -1):
+        if sum(max(column) for column in np.array_split(wide, across)) <= room:
+            return across
+    return 1
 
 
 def panel_grid(count: int, across: int) -> tuple[int, int]:
@@ -123,6 +128,12 @@ def hide_spare(panels: Iterable[Axes]) -> None:
     """Empty the places of a grid that no panel needs."""
     for axes in panels:
         axes.set_axis_off()
+
+
+def note_handles(left_out: int, what: str) -> list[Line2D]:
+    """Give the entry of a legend that says how much is not drawn; none where nothing is left out."""
+    label = f"{left_out} more {what}{'s' if left_out > 1 else ''}: --where, --data"
+    return [Line2D([], [], linestyle="none", label=label)] if left_out else []
 
 
 def mark_handle(marker: str, label: str, points: float, *, color: str = INK, filled: bool | None = None) -> Line2D:

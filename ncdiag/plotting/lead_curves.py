@@ -12,8 +12,8 @@ from ncdiag.analysis.leads import MIN_RUNS
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import plain_axis
 from ncdiag.plotting.conditions import label_pairs
-from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, panel_grid, shorten, start_figure
-from ncdiag.plotting.style import FAINT, INK, PALETTE, LineStyle, figure_style
+from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
+from ncdiag.plotting.style import INK, PALE, PALETTE, LineStyle, figure_style
 
 _MOST_PANELS = 9
 _FLOORS: dict[str, tuple[str, LineStyle, str]] = {
@@ -45,13 +45,16 @@ def lead_table(asked: Asked) -> pd.DataFrame:
 def draw_leads(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `lead_table`: a panel per pair, a curve per observable, a level line for what has no alarm."""
     page = sheet.page
-    pairs = list(table["pair"].unique())[:_MOST_PANELS]
+    every = list(table["pair"].unique())
+    pairs = every[:_MOST_PANELS]
     rows, across = panel_grid(len(pairs), {"column": 1, "page": 2, "slide": 3}[sheet.width])
     height = min(
         page.inches / across * 0.65, {"column": 2.2, "page": 3.2, "slide": 5.2}[sheet.width] if rows == 1 else 2.8
     )
     with figure_style(page):
-        figure = start_figure(sheet, rows * height, _legend(table, sheet))
+        figure = start_figure(
+            sheet, rows * height, [*_legend(table, sheet), *note_handles(len(every) - len(pairs), "pair")]
+        )
         grid = figure.subplots(rows, across, squeeze=False)
         for axes, pair in zip(grid.flat, pairs, strict=False):
             own = table[table["pair"] == pair]
@@ -79,7 +82,7 @@ def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
     plain_axis(axes.yaxis)
     for name, rows in levels.groupby("contender", sort=False):
         color, style, width, order = _look(str(name), metric, points)
-        ordered = rows.sort_values("lead", kind="stable")
+        ordered = rows.sort_values("multiple", kind="stable")  # a curve may turn back: a later level, an earlier alarm
         axes.plot(ordered["lead"], ordered["mae"], color=color, linestyle=style, linewidth=width, zorder=order)
     for _, row in own[own["multiple"].isna()].iterrows():
         if row["contender"] in _FLOORS:
@@ -96,7 +99,7 @@ def _look(name: str, metric: str, points: float) -> tuple[str, LineStyle, float,
         return PALETTE[0], "solid", points / 4.5, 4
     if name == metric:
         return PALETTE[1], (0, (5, 1.5)), points / 5.5, 4
-    return FAINT, "solid", points / 18, 2
+    return PALE, "solid", points / 16, 2
 
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
@@ -110,7 +113,7 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
             color, style, width, _ = _look(name, metric, points)
             handles.append(Line2D([], [], color=color, linestyle=style, linewidth=width, label=said))
     if levels - set(named):
-        handles.append(Line2D([], [], color=FAINT, linewidth=points / 18, label="alarms of other observables"))
+        handles.append(Line2D([], [], color=PALE, linewidth=points / 16, label="alarms of other observables"))
     for name, (color, style, said) in _FLOORS.items():
         if name in present:
             handles.append(Line2D([], [], color=color, linestyle=style, linewidth=points / 10, label=said))

@@ -9,12 +9,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncdiag.plotting.axes import HALO, line_weights, log_axis, plain_axis
-from ncdiag.plotting.conditions import compact
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
-from ncdiag.plotting.style import FAINT, INK, SHADE, Page, line_style
+from ncdiag.plotting.style import FAINT, INK, SHADE, LineStyle, Page, line_style
 
 LOG_RANGE = 10  # a panel becomes logarithmic where its values span more than this factor
 ONSET_MARK, END_MARK, RATE_MARK = "o", "x", "^"
+EPS_DASHES: LineStyle = (0, (6, 3))
 _FEW_RUNS = 3  # up to here an onset is written out, and marked through all panels
 _MOST_SWITCHES = 3
 
@@ -61,7 +61,7 @@ def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
     for place, column in enumerate(panel.columns):
         _draw_curves(axes, column, scene, faint=place > 0)
     if "nc1" in panel.columns and scene.eps is not None:
-        _draw_eps(axes, scene.eps, points)
+        axes.axhline(scene.eps, color=INK, linewidth=points / 12, linestyle=EPS_DASHES, zorder=1)
     if "feature_norm" in panel.columns and scene.band is not None:
         low, estimate, high = scene.band
         axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
@@ -105,19 +105,6 @@ def _set_scale(axes: Axes, panel: Panel, scene: Scene) -> None:
         log_axis(axes.yaxis, [*positive, *eps])
     else:
         plain_axis(axes.yaxis)
-
-
-def _draw_eps(axes: Axes, eps: float, points: float) -> None:
-    axes.axhline(eps, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
-    text = axes.annotate(
-        f"onset below {compact(eps)}",
-        (0, eps),
-        xycoords=("axes fraction", "data"),
-        xytext=(points / 3, points / 4),
-        textcoords="offset points",
-        fontsize=points * 0.9,
-    )
-    text.set_path_effects([HALO])
 
 
 def _mark_events(axes: Axes, scene: Scene, *, named: bool) -> None:

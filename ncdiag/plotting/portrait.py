@@ -16,10 +16,19 @@ from ncdiag.domain.onset import FloatArray
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import line_weights, log_axis
 from ncdiag.plotting.conditions import label_conditions, label_pairs
-from ncdiag.plotting.layout import MOST_NAMED, Sheet, hide_spare, mark_handle, panel_grid, shorten, start_figure
+from ncdiag.plotting.layout import (
+    MOST_NAMED,
+    Sheet,
+    hide_spare,
+    mark_handle,
+    note_handles,
+    panel_grid,
+    shorten,
+    start_figure,
+)
 from ncdiag.plotting.pairs import pair_thresholds
 from ncdiag.plotting.panels import END_MARK, ONSET_MARK
-from ncdiag.plotting.style import FAINT, INK, LineStyle, figure_style, line_style
+from ncdiag.plotting.style import INK, LineStyle, figure_style, line_style
 from ncdiag.plotting.trajectories import ONSET
 
 _MOST_PANELS = 12
@@ -64,7 +73,8 @@ def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
     rows, across = panel_grid(len(shown), {"column": 2, "page": 3, "slide": 3}[sheet.width])
     height = min(page.inches / across * (0.8 if across > 1 else 0.62), 6.2 / rows)
     with figure_style(page):
-        figure = start_figure(sheet, rows * height, _legend(table, sheet))
+        more = note_handles(len(pairs) - len(shown), "pair")
+        figure = start_figure(sheet, rows * height, [*_legend(table, sheet), *more])
         grid = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False)
         log_axis(grid[0, 0].xaxis, [*table[rule.metric], rule.eps], letters=int(80 / across))
         log_axis(grid[0, 0].yaxis, table["feature_norm"])
@@ -72,8 +82,6 @@ def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
             _draw_pair(axes, table[table["pair"] == pair], sheet)
             axes.set_title(shorten(pair, page.points * 1.1, page.inches / across * 0.85))
         hide_spare(list(grid.flat)[len(shown) :])
-        if len(pairs) > len(shown):
-            figure.text(0.99, 0.01, f"and {len(pairs) - len(shown)} more pairs (--where)", ha="right", color=FAINT)
         for axes in list(grid.flat)[max(len(shown) - across, 0) : len(shown)]:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel(_LABELS.get(rule.metric, rule.metric))

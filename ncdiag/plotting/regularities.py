@@ -6,7 +6,6 @@ never collapsed stays in: it is drawn, open, at the common budget, which is all 
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,17 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.regularities import regularity_results
 from ncdiag.errors import AnalysisError
-from ncdiag.plotting.axes import MARKERS, draw_interval, lanes, log_axis, plain_axis, shifted
+from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis, plain_axis, shifted, write
 from ncdiag.plotting.conditions import compact, label_conditions
-from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, shorten, start_figure
-from ncdiag.plotting.panels import LOG_RANGE
-from ncdiag.plotting.style import INK, figure_style, line_style
+from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, shorten, start_figure, text_inches
+from ncdiag.plotting.slots import Slots, make_slots, roomy, spread_out
+from ncdiag.plotting.style import INK, Width, figure_style, line_style
 
-_LOGARITHMIC = {"width": 2.0, "weight_decay": 10.0}
+# Heights of the panels in inches, one below the other and side by side.
+_STACKED: dict[Width, float] = {"column": 1.35, "page": 1.5, "slide": 2.0}
+_BESIDE: dict[Width, float] = {"column": 1.35, "page": 2.3, "slide": 4.6}
+_LOG_RATIO = 4  # an axis becomes logarithmic where its values span more than this factor: their means are geometric
+_ABOVE = 0.22  # of the axis of the onsets: what the arrows of runs without onset take
 _NAMES = {"depth": "depth (hidden layers)", "width": "width (units)", "weight_decay": "weight decay"}
 
 
@@ -92,69 +95,56 @@ def _of_level(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw_regularity(table: pd.DataFrame, sheet: Sheet) -> Figure:
-    """Draw the table of `regularity_table`: onsets, the share that collapsed, and fn*, against the factor."""
-    page = sheet.page
-    stacked = sheet.width == "column"
-    with figure_style(page):
-        high = {"column": 1.35, "page": 2.3, "slide": 4.6}[sheet.width]
+    """Draw the table of `regularity_table`: onsets, the share that collapsed, and fn*, against the factor.
+
+    Where the values leave the runs too little room, they stand at equal distances, and then the panels one below the
+    other.
+    """
+    stacked, slots = _arrange(table, sheet)
+    factor = table["factor"].iloc[0]
+    with figure_style(sheet.page):
+        high = _STACKED[sheet.width] if stacked else _BESIDE[sheet.width]
         figure = start_figure(sheet, high * (3 if stacked else 1) + 0.2, _legend(table, sheet))
         panels = figure.subplots(*((3, 1) if stacked else (1, 3)), sharex=True)
-        places = _places(table)
         onsets, shares, norms = panels
-        _set_axis(onsets, table[["time", "onset_mean_lo", "onset_mean_hi"]].to_numpy(dtype=np.float64), "epoch")
-        shares.set(ylim=(-0.05, 1.05), ylabel="share of the runs")
+        above = _ABOVE if not table["collapsed"].all() else 0.0
+        _set_axis(onsets, table[["time", "onset_mean_lo", "onset_mean_hi"]], "epoch", above=above)
+        shares.set(ylim=(-0.05, 1.05), ylabel="share")
         plain_axis(shares.yaxis)
-        _set_axis(norms, table[["fn_star", "fn_mean_lo", "fn_mean_hi"]].to_numpy(dtype=np.float64), "feature norm")
+        _set_axis(norms, table[["fn_star", "fn_mean_lo", "fn_mean_hi"]], "feature norm")
         for axes, title in zip(panels, ("Onset", _share_title(table), "fn*"), strict=True):
             axes.set_title(title)
-            _set_values(axes, table, places, sheet)
+            _set_values(axes, slots, sheet)
         for axes in panels[-1:] if stacked else panels:
-            axes.set_xlabel(_NAMES.get(table["factor"].iloc[0], table["factor"].iloc[0]))
-        groups = list(table["group"].unique())
-        apart = min(1.6, 8 / len(groups)) * page.points
-        for number, name in enumerate(groups):
-            across = apart * (number - (len(groups) - 1) / 2)
-            _draw_group(panels, table[table["group"] == name], number, across, places, sheet)
+            axes.set_xlabel(_NAMES.get(factor, factor) + (", not to scale" if slots.even else ""))
+        tall = high * 72 - 4 * sheet.page.points
+        late = table[~table["collapsed"]].groupby("value")["group"].nunique()
+        for number, name in enumerate(table["group"].unique()):
+            _draw_group(panels, table[table["group"] == name], number, (slots, tall, late), sheet)
     return figure
 
 
-def _places(table: pd.DataFrame) -> dict[Any, float]:
-    """Give the place of each value on the axis: its logarithm, itself, or its number if it is a word.
-
-    A value of 0 has no logarithm; it stands a step before the smallest other one.
-    """
-    factor = table["factor"].iloc[0]
-    values = sorted(table["value"].unique())
-    if any(isinstance(value, str) for value in values):
-        return {value: float(number) for number, value in enumerate(values)}
-    if factor not in _LOGARITHMIC:
-        return {value: float(value) for value in values}
-    places = {value: math.log(value, _LOGARITHMIC[factor]) for value in values if value > 0}
-    return {value: min(places.values(), default=0.0) - 1 for value in values if value <= 0} | places
+def _arrange(table: pd.DataFrame, sheet: Sheet) -> tuple[bool, Slots]:
+    """Say whether the panels are stacked, and give the slots: the plainest of the arrangements that have room."""
+    groups = {str(name): list(own["value"].unique()) for name, own in table.groupby("group", sort=False)}
+    for stacked in (True,) if sheet.width == "column" else (False, True):
+        panel = sheet.page.inches * 72 / (1 if stacked else 3) - 6.5 * sheet.page.points
+        for even in (False, True):
+            slots = make_slots(table["factor"].iloc[0], groups, (panel, sheet.page.points), even=even)
+            if roomy(slots, sheet.page):
+                return stacked, slots
+    return stacked, slots
 
 
-def _gap(places: Mapping[Any, float]) -> float:
-    at = sorted(places.values())
-    return min((b - a for a, b in pairwise(at)), default=1.0)
-
-
-_CLOSE = 0.06  # of the axis: names at less than this run into each other
-
-
-def _set_values(axes: Axes, table: pd.DataFrame, places: Mapping[Any, float], sheet: Sheet) -> None:
-    at, words = list(places.values()), [_word(value) for value in places]
-    named = -math.inf
-    for number, place in enumerate(at):  # of values that lie close together the first has its name
-        if place - named < _CLOSE * (at[-1] - at[0]):
-            words[number] = ""
-        else:
-            named = place
-    margin = max(0.6 * _gap(places), 0.12 * (max(at) - min(at)))
-    axes.set_xlim(min(at) - margin, max(at) + margin)
-    axes.set_xticks(at, words)
+def _set_values(axes: Axes, slots: Slots, sheet: Sheet) -> None:
+    words = [_word(value) for value in slots.places]
+    axes.set_xlim(slots.limits)
+    axes.set_xticks(list(slots.places.values()), words)
     axes.tick_params(axis="x", labelbottom=True)
-    if len(words) > 6 or sum(map(len, words)) > 24:
-        axes.tick_params(axis="x", labelrotation=45)
+    longest = max(text_inches(word, sheet.page.points) for word in words) * 72
+    if longest > 0.9 * slots.points * max(map(len, slots.order.values())):
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")
 
 
@@ -162,17 +152,19 @@ def _word(value: Any) -> str:
     return shorten(value, 8, 0.8) if isinstance(value, str) else compact(float(value))
 
 
-def _set_axis(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], label: str) -> None:
-    """Set a scale over all values, logarithmic where they span more than a decade."""
+def _set_axis(axes: Axes, columns: pd.DataFrame, label: str, *, above: float = 0.0) -> None:
+    """Set a scale over all values, logarithmic where they span more than `_LOG_RATIO`; `above` adds to its length."""
+    values = columns.to_numpy(dtype=np.float64)
     finite = values[np.isfinite(values)]
     axes.set_ylabel(label)
     if not len(finite):
         return
-    if finite.min() > 0 and finite.max() > LOG_RANGE * finite.min():
-        log_axis(axes.yaxis, finite)
+    low, high = float(finite.min()), float(finite.max())
+    if low > 0 and high > _LOG_RATIO * low:
+        log_axis(axes.yaxis, [*finite, high * (high / low) ** above])
         return
-    margin = 0.1 * (finite.max() - finite.min() or abs(finite.max()) or 1)
-    axes.set_ylim(max(finite.min() - margin, 0 if finite.min() >= 0 else -math.inf), finite.max() + margin)
+    margin = 0.1 * (high - low or abs(high) or 1)
+    axes.set_ylim(max(low - margin, 0 if low >= 0 else -math.inf), high + margin + above * (high - low))
     plain_axis(axes.yaxis)
 
 
@@ -182,60 +174,75 @@ def _share_title(table: pd.DataFrame) -> str:
 
 
 def _draw_group(
-    panels: Sequence[Axes],
-    own: pd.DataFrame,
-    number: int,
-    across: float,
-    places: Mapping[Any, float],
-    sheet: Sheet,
+    panels: Sequence[Axes], own: pd.DataFrame, number: int, room: tuple[Slots, float, pd.Series], sheet: Sheet
 ) -> None:
-    """Draw a group `across` points beside the place of each value; a mean that holds budgets for onsets is open."""
-    points = sheet.page.points
-    color, style = line_style(number)
-    marker = MARKERS[number % len(MARKERS)]
-    levels = own.drop_duplicates("value").sort_values("value", key=lambda values: values.map(places))
-    at = levels["value"].map(places).to_numpy(dtype=np.float64)
-    partial = (levels["n_collapsed"] < levels["n_runs"]).to_numpy(dtype=bool)
-    for axes, mean in zip(panels, ("onset_mean", "share", "fn_mean"), strict=True):
-        where = shifted(axes, across)
-        ends = levels[[f"{mean}_lo", f"{mean}_hi"]].to_numpy(dtype=np.float64)
-        for place, (lo, hi) in zip(at.tolist(), ends.tolist(), strict=True):
-            draw_interval(axes, place, (lo, hi), color=color, points=points * 0.7, upright=True, transform=where)
-        means = levels[mean].to_numpy(dtype=np.float64)
-        joined = "none" if own["factor"].iloc[0] == "activation" else style  # words have no order
-        axes.plot(at, means, color=color, linestyle=joined, linewidth=points / 10, zorder=2, transform=where)
-        for mine in (~partial, partial):
-            (marks,) = axes.plot(at[mine], means[mine], marker, color=color, zorder=4, transform=where)
-            marks.set(markersize=points / 1.7, markeredgewidth=points / 9)
-            marks.set_markerfacecolor("white" if mine is partial and mean == "onset_mean" else color)
+    """Draw the runs of a group beside the mean of their value; a mean that holds budgets for onsets is open.
+
+    `room` is that of the groups, how high a panel is in points, and how many groups of a value have runs without onset.
+    """
+    (slots, tall, crowd), points = room, sheet.page.points
+    look = (line_style(number)[0], MARKERS[number % len(MARKERS)])
+    levels = own.drop_duplicates("value").sort_values("value", key=lambda values: values.map(slots.places))
+    parts = [slots.part(value, str(own["group"].iloc[0])) for value in levels["value"]]
+    scale = slots.width / slots.points  # of the axis, for a point
+    size = min(points / 1.7, 0.5 * slots.points)
+    alone = np.mean(parts, axis=1)
+    beside = np.array([begin for begin, _ in parts]) + 0.6 * size * scale
+    for axes, mean, at in zip(panels, ("onset_mean", "share", "fn_mean"), (beside, alone, beside), strict=True):
+        _draw_means(axes, levels, mean, at, number, (size, points))
+    dot = min(points / 3, 0.3 * slots.points)
     for axes, name in ((panels[0], "time"), (panels[2], "fn_star")):
-        _draw_runs(axes, own, name, across + 0.9 * points, places, (color, marker), points)
+        for (_, end), mean, value in zip(parts, beside, levels["value"], strict=True):
+            between = (float(mean) + (0.7 * size + 0.5 * dot) * scale, end - 0.6 * dot * scale)
+            rows = own[(own["value"] == value) & np.isfinite(own[name])]
+            heights = rows.loc[rows["collapsed"], name].to_numpy(dtype=np.float64)
+            seen = axes.transAxes.inverted().transform(axes.transData.transform([(0, y) for y in heights] or [(0, 1)]))
+            places = spread_out(seen[: len(heights), 1], 1.1 * dot / tall, between, 1.2 * dot * scale)
+            (dots,) = axes.plot(places, heights, look[1], color=look[0], zorder=3, linestyle="none")
+            dots.set(markersize=dot, markeredgewidth=0, alpha=0.8)
+            late = rows[~rows["collapsed"]]
+            if len(late):
+                wide = slots.points * max(map(len, slots.order.values())) / crowd[value]
+                _draw_late(axes, late, (between[0], name), look, (dot, wide, points))
 
 
-def _draw_runs(
+def _draw_means(
     axes: Axes,
-    own: pd.DataFrame,
-    name: str,
-    across: float,
-    places: Mapping[Any, float],
-    look: tuple[str, str],
-    points: float,
+    levels: pd.DataFrame,
+    mean: str,
+    at: np.ndarray[Any, np.dtype[np.float64]],
+    number: int,
+    sizes: tuple[float, float],
 ) -> None:
-    """Draw the runs beside the mean of their value; one without an onset is open, with an arrow: later, or never."""
-    color, marker = look
-    near = 0.02 * float(np.ptp(axes.transData.transform([(0, y) for y in axes.get_ylim()])[:, 1]))
-    for value, rows in own[np.isfinite(own[name])].groupby("value", sort=False):
-        values = rows[name].to_numpy(dtype=np.float64)
-        seen = axes.transData.transform(np.stack([np.zeros(len(values)), values], axis=1))[:, 1]
-        for lane, level, collapsed in zip(lanes(seen, near), values, rows["collapsed"], strict=True):
-            where = across + 0.45 * points * float(lane)
-            (dot,) = axes.plot(places[value], level, marker, color=color, zorder=3, transform=shifted(axes, where))
-            dot.set(markersize=points / 3, markeredgewidth=points / 12, clip_on=False)
-            if not collapsed:
-                dot.set_markerfacecolor("white")
-                above = shifted(axes, where, points * 0.45)
-                axes.plot(places[value], level, "^", color=color, clip_on=False, transform=above)
-                axes.lines[-1].set(markersize=points / 4, markeredgewidth=0)
+    """Draw the means of a group with their intervals, joined where the values have an order."""
+    size, points = sizes
+    (color, style), marker = line_style(number), MARKERS[number % len(MARKERS)]
+    ends = levels[[f"{mean}_lo", f"{mean}_hi"]].to_numpy(dtype=np.float64)
+    for place, (lo, hi) in zip(at.tolist(), ends.tolist(), strict=True):
+        draw_interval(axes, place, (lo, hi), color=color, points=points * 0.7, upright=True)
+    means = levels[mean].to_numpy(dtype=np.float64)
+    joined = "none" if levels["factor"].iloc[0] == "activation" else style  # words have no order
+    axes.plot(at, means, color=color, linestyle=joined, linewidth=points / 10, zorder=2)
+    partial = (levels["n_collapsed"] < levels["n_runs"]).to_numpy(dtype=bool)
+    for mine in (some for some in (~partial, partial) if some.any()):
+        (marks,) = axes.plot(at[mine], means[mine], marker, color=color, zorder=4, clip_on=False)
+        marks.set(markersize=size, markeredgewidth=size / 5)
+        marks.set_markerfacecolor("white" if mine is partial and mean == "onset_mean" else color)
+
+
+def _draw_late(
+    axes: Axes, late: pd.DataFrame, spot: tuple[float, str], look: tuple[str, str], sizes: tuple[float, float, float]
+) -> None:
+    """Draw the runs of a value without an onset as one open mark with an arrow (later, or never) and their number."""
+    (place, name), (color, marker), (dot, room, points) = spot, look, sizes
+    height = float(late[name].iloc[0])
+    (mark,) = axes.plot(place, height, marker, color=color, zorder=3, clip_on=False)
+    mark.set(markersize=dot, markeredgewidth=dot / 4, markerfacecolor="white")
+    (arrow,) = axes.plot(place, height, "^", color=color, clip_on=False, transform=shifted(axes, 0, 1.3 * dot))
+    arrow.set(markersize=0.8 * dot, markeredgewidth=0)
+    said, small = str(len(late)), max(0.75 * points, 6.0)
+    if len(late) > 1 and text_inches(said, small) * 72 < room:
+        write(axes, said, (place, height), small, color=color, xytext=(0, 1.9 * dot), ha="center", va="bottom")
 
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
@@ -252,6 +259,6 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     handles.append(mark_handle("o", "a run", points, filled=True))
     handles[-1].set_markersize(points / 3)
     if not table["collapsed"].all():
-        handles.append(mark_handle("o", "open: without onset, at the budget", points, filled=False))
+        handles.append(mark_handle("o", "runs without onset, and how many", points, filled=False))
         handles[-1].set_markersize(points / 3)
     return handles

@@ -31,7 +31,7 @@ LINE_STYLES: tuple[LineStyle, ...] = (
     (0, (1, 1.2)),
     (0, (5, 1.2, 1, 1.2)),
 )
-INK, FAINT, SHADE = "#222222", "#767676", "#EFEFEF"
+INK, FAINT, PALE, SHADE = "#222222", "#767676", "#ADADAD", "#EFEFEF"
 
 
 @dataclass(frozen=True, kw_only=True)

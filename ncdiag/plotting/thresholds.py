@@ -18,13 +18,17 @@ from ncdiag.domain.result import Result
 from ncdiag.domain.threshold import CV_CLAIM
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, lanes, log_axis
-from ncdiag.plotting.conditions import compact, label_conditions, label_pair, label_pairs
-from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure
-from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, figure_style
+from ncdiag.plotting.conditions import compact, in_order, label_conditions, label_pair, label_pairs
+from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, shorten, start_figure
+from ncdiag.plotting.slots import spread_out
+from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
 
 AT_ONSET, AT_EPOCH = "onset", "fixed_epoch"
 _MOST_PAIRS = 24
 _LOOKS = {AT_ONSET: ("o", PALETTE[0], -0.2), AT_EPOCH: ("s", PALETTE[1], 0.2)}
+_ROOM = (0.13, 0.43)  # of a row: where its runs stand, from its middle
+_TALLEST: dict[Width, float] = {"column": 40, "page": 40, "slide": 20}  # letters that crowded rows take together
+_NEAR = 0.016  # of the axis: runs nearer than this stand one above the other
 _CV_RANGE = (0.003, 1.5)
 
 
@@ -87,18 +91,19 @@ def _part(
 
 def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `threshold_table`: a row per pair; on the left the norms, on the right how much they vary."""
-    page, pairs = sheet.page, list(table["pair"].unique())
+    page, pairs = sheet.page, in_order(table["pair"].unique())
     table = table[table["pair"].isin(pairs[:_MOST_PAIRS])]
     shown = pairs[:_MOST_PAIRS]
     points = page.points
+    legend = [*_legend(sheet), *note_handles(len(pairs) - len(shown), "pair")]
     with figure_style(page):
-        row = points * {"column": 5.4, "page": 4.4, "slide": 4.0}[sheet.width] / 72
-        panels = len(shown) * row + 6 * points / 72
+        letters = max({"column": 5.4, "page": 4.4, "slide": 4.0}[sheet.width], _crowded(table, sheet))
+        panels = (len(shown) * letters + 6) * points / 72
         if sheet.width == "column":
-            figure = start_figure(sheet, panels * 2, _legend(sheet))
+            figure = start_figure(sheet, panels * 2, legend)
             norms, spreads = figure.subplots(2, 1)
         else:
-            figure = start_figure(sheet, panels, _legend(sheet))
+            figure = start_figure(sheet, panels, legend)
             norms, spreads = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         log_axis(norms.xaxis, table[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64), letters=40)
         cvs = table[["cv", "cv_lo", "cv_hi"]].to_numpy(dtype=np.float64)
@@ -116,9 +121,20 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
                 axes.axhspan(place - 0.5, place + 0.5, color=SHADE, zorder=0, linewidth=0)
         for place, pair in enumerate(shown):
             for at, own in table[table["pair"] == pair].groupby("at", sort=False):
-                _draw_norms(norms, own, at, place, sheet)
-                _draw_spread(spreads, own.iloc[0], at, place, sheet)
+                _draw_norms(norms, own, str(at), place, letters, sheet)
+                _draw_spread(spreads, own.iloc[0], str(at), place, sheet)
     return figure
+
+
+def _crowded(table: pd.DataFrame, sheet: Sheet) -> float:
+    """Say how high a row has to be, in letters, for the runs that stand one above the other."""
+    norms = np.log10(table["feature_norm"].to_numpy(dtype=np.float64))
+    near = float(np.ptp(norms[np.isfinite(norms)])) * 1.1 * _NEAR
+    most = max(
+        int(lanes(np.log10(own["feature_norm"].dropna().to_numpy(dtype=np.float64)), near).max(initial=0))
+        for _, own in table.groupby(["pair", "at"])
+    )
+    return min(most * 0.4 / (_ROOM[1] - _ROOM[0]), _TALLEST[sheet.width] / table["pair"].nunique())
 
 
 def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
@@ -127,8 +143,8 @@ def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
     return f"{shorten(pair, page.points, page.inches * 0.3)}\n{found} of {len(own)} runs"
 
 
-def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, sheet: Sheet) -> None:
-    """Draw the runs as points side by side, and below them the mean of the pair with its interval."""
+def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: float, sheet: Sheet) -> None:
+    """Draw the runs as points in a row so many letters high, and in its middle the mean of the pair."""
     points = sheet.page.points
     marker, color, offset = _LOOKS[at]
     values = own["feature_norm"].to_numpy(dtype=np.float64)
@@ -139,10 +155,9 @@ def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, sheet: Sheet
             axes.texts[-1].set(color=FAINT)
         return
     wide = math.log10(axes.get_xlim()[1] / axes.get_xlim()[0])
-    lane = np.minimum(lanes(np.log10(values), wide * 0.02), 4)
-    off = 0.07 * np.array([0, 1, -1, 2, -2])[lane]
+    away = spread_out(np.log10(values), wide * _NEAR, _ROOM, 0.4 / letters)  # from the mean in the middle
     inside = "white" if at == AT_EPOCH else color
-    (dots,) = axes.plot(values, place + offset + off, marker, color=color, zorder=4)
+    (dots,) = axes.plot(values, place + math.copysign(1, offset) * away, marker, color=color, zorder=4)
     dots.set(markersize=points / 2.4, markerfacecolor=inside, markeredgewidth=points / 11, alpha=0.8)
     mean, lo, hi = (float(own[name].iloc[0]) for name in ("estimate", "lo", "hi"))
     if at == AT_ONSET and math.isfinite(mean):

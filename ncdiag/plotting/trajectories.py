@@ -14,7 +14,7 @@ from ncdiag.plotting.conditions import compact, label_conditions, label_pairs, n
 from ncdiag.plotting.events import phase_spans, phase_switches
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, start_figure, text_inches
 from ncdiag.plotting.pairs import pair_thresholds
-from ncdiag.plotting.panels import END_MARK, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel
+from ncdiag.plotting.panels import END_MARK, EPS_DASHES, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel
 from ncdiag.plotting.style import INK, Page, figure_style, line_style
 
 PANELS = (
@@ -26,6 +26,7 @@ PANELS = (
     Panel(title="Accuracy  train, test (faint)", columns=("train_accuracy", "test_accuracy"), log=False),
     Panel(title="Loss  train", columns=("train_loss",)),
 )
+_MOST_INCHES = 5.6  # of all panels on a slide, which is 7.5 high
 CURVES = tuple(column for panel in PANELS for column in panel.columns)
 # What `ncdiag.analysis.onsets.onset_table` calls it, and what it is called beside the columns of an epoch.
 ONSET = {"state": "onset_state", "onset": "onset_epoch", "lo": "onset_lo", "hi": "onset_hi", "fn_star": "fn_star"}
@@ -71,10 +72,11 @@ def draw_trajectories(table: pd.DataFrame, sheet: Sheet) -> Figure:
     panels = [panel for panel in PANELS if table[list(panel.columns)].notna().any(axis=None)] or [PANELS[0]]
     columns = min(page.columns, len(panels))
     rows = -(-len(panels) // columns)
+    height = min(page.panel_inches, _MOST_INCHES / rows) if sheet.width == "slide" else page.panel_inches
     with figure_style(page):
         handles = _legend_handles(scene, sheet)
-        in_panel = rows * columns > len(panels) and _fits_panel(handles, page)
-        figure = start_figure(sheet, rows * page.panel_inches + 2 * page.points / 72, [] if in_panel else handles)
+        in_panel = rows * columns > len(panels) and _fits_panel(handles, page, height)
+        figure = start_figure(sheet, rows * height + 2 * page.points / 72, [] if in_panel else handles)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         for place, panel in enumerate(panels):
             draw_panel(grid.flat[place], panel, scene, top=place < columns)
@@ -118,6 +120,9 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
         handles.append(mark_handle(ONSET_MARK, "onset, with its interval", points))
     if states - {"collapsed"}:
         handles.append(mark_handle(END_MARK, "no onset by the end", points))
+    if scene.eps is not None and scene.table["nc1"].notna().any():
+        label = f"onset below NC1 = {compact(scene.eps)}"
+        handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=EPS_DASHES, label=label))
     if scene.rate_drops:
         handles.append(mark_handle(RATE_MARK, "learning rate steps down", points))
     if scene.band is not None:
@@ -131,8 +136,8 @@ def compact_norm(value: float) -> str:
     return compact(float(f"{value:.3g}"))
 
 
-def _fits_panel(handles: Sequence[Line2D], page: Page) -> bool:
-    """Say whether the legend fits into the place of one panel."""
-    rows = page.panel_inches * 72 / (page.points * 1.6)
+def _fits_panel(handles: Sequence[Line2D], page: Page, height: float) -> bool:
+    """Say whether the legend fits into the place of one panel of this height."""
+    rows = height * 72 / (page.points * 1.5)
     longest = max((text_inches(str(handle.get_label()), page.points) for handle in handles), default=0)
     return len(handles) <= rows and longest + 5 * page.points / 72 <= page.inches / page.columns * 0.9

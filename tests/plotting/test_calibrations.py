@@ -36,14 +36,20 @@ def points_of(axes, marker: str) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("width", ["column", "page", "slide"])
 def test_what_is_drawn_is_the_table(width):
-    first, second = (axes for axes in draw_calibration(TABLE, Sheet(width=width)).axes if axes.axison)
+    figure = draw_calibration(TABLE, Sheet(width=width))
+    (first,) = (axes for axes in figure.axes if axes.axison)
     assert points_of(first, "o") == [(62, 60), (75, 60)]  # inside the wider interval
     assert points_of(first, "X") == [(90, 66)]
     bars = {(float(line.get_xdata()[0]), *line.get_ydata()) for line in first.lines if line.get_zorder() == 3}
     assert {(62, 50, 70), (75, 50, 70), (75, 45, 80), (90, 60, 70), (90, 55, 75)} < bars
     assert [text.get_text() for text in first.texts] == ["80 %: 1 of 3, 90 %: 2 of 3"]
-    assert points_of(second, "o") == [(80, 81)]
-    assert [text.get_text() for text in second.texts] == ["1 run, no interval"]
+    assert "1 more panel: --where, --data" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_forecasts_without_any_interval_are_shown_where_there_is_nothing_else():
+    (axes,) = (axes for axes in draw_calibration(TABLE[TABLE["lo"].isna()], Sheet()).axes if axes.axison)
+    assert points_of(axes, "o") == [(80, 81)]
+    assert [text.get_text() for text in axes.texts] == ["1 run, no interval"]
 
 
 def test_an_interval_without_a_bound_ends_in_an_arrow_at_the_edge():

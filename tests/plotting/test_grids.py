@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -6,6 +7,7 @@ from matplotlib.figure import Figure
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.grids import draw_grid, grid_table
 from ncdiag.plotting.layout import Sheet
+from ncdiag.plotting.style import line_style
 
 NORMS = {("mlp", "mnist"): 1.0, ("mlp", "cifar10"): 2.0, ("cnn", "mnist"): 3.0, ("cnn", "cifar10"): 12.0}
 
@@ -76,11 +78,35 @@ def test_cells_under_two_losses_are_marked_and_not_compared(make_asked, make_gri
     assert {"onset under cross-entropy", "onset under mse"} < set(legend)
 
 
-def test_a_cell_without_onset_is_named_below_its_column(make_asked, make_grid, make_run):
+def test_a_cell_without_onset_is_marked_at_the_foot_of_its_column(make_asked, make_grid, make_run):
     runs = make_grid()
     runs = {name: run if "cnn cifar10" not in name else run | make_run(epochs=40) for name, run in runs.items()}
     figure = draw_grid(grid_table(make_asked(runs)), Sheet())
-    assert [text.get_text() for text in figure.axes[0].texts] == ["cnn: no onset"]
+    (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert mark.get_color() == line_style(1)[0]
+    assert round(float(mark.get_xdata()[0])) == 1  # cifar10
+    assert "runs without any onset" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_values_of_a_factor_stand_in_their_order_and_are_named_once(make_asked, make_run):
+    runs = {
+        f"{decay}-{depth}-{seed}": make_run(norm=1 + 0.1 * seed, weight_decay=decay, depth=depth, seed=seed)
+        for decay in (1e-3, 0.0, 1e-4)
+        for depth in (10, 2)
+        for seed in (0, 1)
+    }
+    axes = draw_grid(grid_table(make_asked(runs, by=("depth", "weight_decay"))), Sheet()).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1e-4", "0.001"]
+    assert axes.get_xlabel() == "weight decay"
+    legend = axes.get_figure().legends[0].get_texts()
+    assert [text.get_text() for text in legend][:2] == ["depth 2", "depth 10"]
+
+
+def test_cells_in_different_phases_are_compared_where_that_is_accepted(make_asked, make_grid):
+    asked = make_asked(make_grid(cnn_mnist={"loss": ["ce"] * 200}))
+    table = grid_table(replace(asked, mix_phases=True))
+    (ratio,) = table[table["of"] == "ratio_of_ratios"].to_dict("records")
+    assert ratio["estimate"] == pytest.approx((3 / 1) / (12 / 2))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_pairs_beyond_what_can_be_seen_are_counted(make_asked, make_run):
     table = portrait_table(make_asked(runs))
     figure = draw_portrait(table, Sheet())
     assert table["pair"].nunique() == 15
-    assert "and 3 more pairs (--where)" in [text.get_text() for text in figure.texts]
+    assert "3 more pairs: --where, --data" in legend_of(figure)
 
 
 def test_nothing_to_draw_is_said(make_asked, make_run):

@@ -63,14 +63,72 @@ def test_what_is_drawn_is_the_table(table, width):
     of_value = table.groupby("value").first()
     places = [-5, -4, -3]  # the decimal logarithms of the weight decays
     means = list(zip(places, of_value["onset_mean"], strict=True))
-    runs = [(math.log10(value), time) for value, time in zip(table["value"], table["time"], strict=True)]
-    assert same(points_of(onsets, "o"), [*means, *runs])
-    assert same(points_of(onsets, "o", "white"), [means[2], (-3, 100)])
+    early = table[table["collapsed"]]
+    runs = [(math.log10(value), time) for value, time in zip(early["value"], early["time"], strict=True)]
+    late = (-3, 100)  # one mark for all runs without an onset
+    assert same(rounded(points_of(onsets, "o")), [*means, *runs, late])
+    assert same(rounded(points_of(onsets, "o", "white")), [means[2], late])
     assert same(points_of(shares, "o"), list(zip(places, [1, 1, 0.5], strict=True)))
     assert len(points_of(norms, "o")) == 3 + 5
-    assert same(points_of(onsets, "^"), [(-3, 100)])  # the arrow: later, or never
+    assert same(rounded(points_of(onsets, "^")), [late])  # the arrow: later, or never
     assert [text.get_text() for text in onsets.get_xticklabels()] == ["1e-5", "1e-4", "0.001"]
     assert shares.get_title(loc="left") == "Collapsed by epoch 100"
+
+
+def rounded(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Put each point at the value that it is of; it stands beside it."""
+    return [(round(x), y) for x, y in points]
+
+
+def test_runs_without_an_onset_are_counted(make_asked, make_run):
+    runs = {
+        f"{depth}-{seed}": make_run(20.0, depth=depth, epochs=90, seed=seed) for depth in (2, 3) for seed in range(4)
+    }
+    runs |= {f"early{seed}": make_run(10.0, depth=4, epochs=90, seed=seed) for seed in (0, 1)}
+    axes = draw_regularity(regularity_table(make_asked(runs), "depth"), Sheet()).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["4", "4"]
+    assert len([line for line in axes.lines if line.get_marker() == "^"]) == 2
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+@pytest.mark.parametrize(
+    "decays", [(1e-5, 1e-4, 1e-3), (0.0, 1e-5, 3e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 1e-3)], ids=["few", "many"]
+)
+@pytest.mark.parametrize("depths", [(5,), (2, 3, 5, 7, 9)], ids=["one group", "five groups"])
+def test_no_mark_leaves_the_room_of_its_value(make_asked, make_run, width, decays, depths):
+    """Ten seeds that nearly agree stand side by side, and still within half of the way to the next value."""
+    runs = {
+        f"{depth}-{decay}-{seed}": make_run(
+            20 + depth + seed / 50, norm=1 + seed / 1e3, weight_decay=decay, depth=depth, step=10, seed=seed
+        )
+        for depth in depths
+        for decay in decays
+        for seed in range(10)
+    }
+    figure = draw_regularity(regularity_table(make_asked(runs), "weight_decay"), Sheet(width=width))
+    figure.draw_without_rendering()
+    for axes in (figure.axes[0], figure.axes[2]):
+        ticks = axes.transData.transform([(tick, 1) for tick in axes.get_xticks()])[:, 0]
+        edges = (ticks[1:] + ticks[:-1]) / 2
+        drawn = 0
+        for line in axes.lines:
+            if line.get_marker() == "None":
+                continue
+            reach = line.get_markersize() / 2 * figure.dpi / 72
+            at = line.get_transform().transform(line.get_xydata())[:, 0]
+            assert (np.searchsorted(edges, at - reach) == np.searchsorted(edges, at + reach)).all()
+            assert (at - reach > axes.bbox.x0).all()
+            assert (at + reach < axes.bbox.x1).all()
+            drawn += len(at)
+        assert drawn == len(runs) + len(decays) * len(depths)
+
+
+def test_values_that_are_too_close_stand_at_equal_distances_and_that_is_said(make_asked, make_run):
+    decays = (1e-5, 1e-4, 1.1e-4, 1.2e-4, 1e-3)
+    runs = {f"{decay}-{seed}": make_run(weight_decay=decay, seed=seed) for decay in decays for seed in (0, 1)}
+    axes = draw_regularity(regularity_table(make_asked(runs), "weight_decay"), Sheet()).axes[0]
+    assert np.diff(axes.get_xticks()).tolist() == [1, 1, 1, 1]
+    assert axes.get_xlabel() == "weight decay, not to scale"
 
 
 def test_a_weight_decay_of_zero_stands_a_step_before_the_others(make_asked, runs):

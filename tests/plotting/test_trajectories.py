@@ -113,7 +113,7 @@ def test_a_run_without_onset_is_marked_where_it_ends():
     figure = draw(run("a", state="censored", n=4))
     assert marks(panels(figure)["NC1"], "x") == [(40, 0.05)]
     assert marks(panels(figure)["NC1"], "o") == []
-    assert legend_of(figure) == ["no onset by the end"]
+    assert legend_of(figure) == ["no onset by the end", "onset below NC1 = 0.01"]
 
 
 def test_eps_has_a_line_only_where_it_is_on_nc1():
@@ -133,6 +133,7 @@ def test_the_legend_explains_every_condition_and_mark():
         "depth 7",
         "onset, with its interval",
         "no onset by the end",
+        "onset below NC1 = 0.01",
         "learning rate steps down",
         "fn* 1.1 (1 to 1.23, 95 %)",
     ]
@@ -142,9 +143,15 @@ def test_the_legend_explains_every_condition_and_mark():
 def test_too_many_conditions_to_name_are_told_apart_by_pair():
     runs = [run(f"r{n}", f"depth {n}").assign(pair="mlp mnist" if n % 2 else "cnn mnist") for n in range(11)]
     figure = draw(pd.concat(runs))
-    assert legend_of(figure) == ["cnn mnist", "mlp mnist", "onset, with its interval"]
+    assert legend_of(figure)[:3] == ["cnn mnist", "mlp mnist", "onset, with its interval"]
     colors = [color for _, _, color in curves(panels(figure)["NC1"])]
     assert colors == [line_style(n % 2)[0] for n in range(11)]
+
+
+def test_too_many_conditions_of_one_pair_are_told_apart_by_their_outcome():
+    runs = [run(f"r{n}", f"depth {n}", state="collapsed" if n % 2 else "censored") for n in range(11)]
+    figure = draw(pd.concat(runs))
+    assert legend_of(figure)[:2] == ["run without", "run with onset"]
 
 
 def test_the_band_of_one_pair_is_drawn_and_that_of_several_is_not():
@@ -157,7 +164,7 @@ def test_the_band_of_one_pair_is_drawn_and_that_of_several_is_not():
 def test_phases_are_named_once_above_the_top_panels():
     figure = draw(run("a", nc3=[0.5] * 6, nc4=[0.5] * 6))
     named = {title: [text.get_text() for text in axes.texts] for title, axes in panels(figure).items()}
-    assert named["NC1"] == ["CE", "MSE", "onset below 0.01"]
+    assert named["NC1"] == ["CE", "MSE"]
     assert named["NC3"] == []
 
 
