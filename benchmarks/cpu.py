@@ -96,7 +96,7 @@ def row_of_overhead(setting: Setting) -> list[Row]:
     bare, taught = (_network(spec, data) for _ in range(2))
     weights = bare.trained_tensors()
     for layer, weight, bias in zip(bare.layers, weights[::2], weights[1::2], strict=True):
-        layer.weight.data, layer.bias.data = weight.mT, bias
+        layer.weight.data, layer.bias.data = weight.mT, bias[0]
     update = make_optimizer(spec.optimizer, weights)
     update.rate.fill_(1e-3)
     optimizer = torch.optim.Adam(taught.parameters(), lr=1e-3, weight_decay=1e-4)

@@ -17,7 +17,6 @@ from ncdiag.training.member import EVAL_BATCH, Member
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order
-from ncdiag.training.stack import make_stack
 from ncdiag.training.steps import Steps
 
 
@@ -61,19 +60,22 @@ def mlp(width: int, **given: Any) -> RunSpec:
 class Training:
     """Networks of one shape in training."""
 
-    def __init__(self, specs: Sequence[RunSpec], data: Dataset, *, layout: torch.memory_format | None = None) -> None:
+    def __init__(
+        self, specs: Sequence[RunSpec], data: Dataset, *, layout: torch.memory_format | None = None, eager: bool = False
+    ) -> None:
         self.data = data
         self.members = [Member(place, spec, data, None) for place, spec in enumerate(specs)]
         for member in self.members if layout else ():
             member.network.to(memory_format=layout)
             member.optimizer = make_optimizer(member.spec.optimizer, member.network.trained_tensors())
         self.steps = Steps(
-            make_stack([member.network for member in self.members]),
+            [member.network for member in self.members],
             [member.optimizer for member in self.members],
             data,
             batch_size=specs[0].batch_size,
             loss="ce",
             precision=specs[0].precision,
+            eager=eager,
         )
         self.epoch = 0
 

@@ -21,7 +21,7 @@ from ncdiag.domain.defaults import complete_spec
 from ncdiag.training.network import Network
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
-from ncdiag.training.stack import make_stack
+from ncdiag.training.stack import make_stacks
 
 ROUNDS = 7
 
@@ -103,7 +103,7 @@ def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]
     labels = torch.arange(len(images)) % 10
     optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, network.trained_tensors())
     optimizer.rate.fill_(1e-3)
-    stack = make_stack([network])
+    (stack,) = make_stacks([network])
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:

@@ -24,7 +24,7 @@ from ncdiag.execution.worker import (
     train_runs,
 )
 from ncdiag.store.engine import open_store
-from ncdiag.training.calibration import TOGETHER, speedup
+from ncdiag.training.calibration import group_size, speedup
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
@@ -59,16 +59,20 @@ def train_all(
     process, else each GPU has its workers.
     """
     shapes = list_shapes(todo, partial(data_key, options=options))
+
+    def cut_all(**how: int) -> list[list[Run]]:
+        return [group for shape in shapes for group in _groups(shape, options, say, **how)]
+
     if jobs == 1:
         threads = torch.get_num_threads()
-        groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=1)]
+        groups = cut_all(threads=threads, parts=1, sharing=1)
         with open_store(store_url, write=True) as store:
             outcomes = [outcome for group in groups for outcome in train_runs(store, group, options, listen)]
     else:  # for a single run too: the last one of a sweep gets no more threads than the others had
         threads = max(1, usable_cores() // jobs)
         parts = math.ceil(jobs / max(1, len(shapes)))
-        groups = [group for shape in shapes for group in _groups(shape, options, threads, say, parts=parts)]
         devices = list_devices(pick_device(options.device), torch.cuda.device_count())
+        groups = cut_all(threads=threads, parts=parts, sharing=math.ceil(jobs / len(devices)))
         with ExitStack() as stack:
             options = replace(options, shared=_share_data(shapes, options, stack))
             pool = Pool(store_url, options, listen, jobs=min(jobs, len(groups)), threads=threads, devices=devices)
@@ -78,24 +82,29 @@ def train_all(
 
 
 def _groups(
-    shape: Shape, options: TrainingOptions, threads: int, say: Callable[[str], None], *, parts: int
+    shape: Shape,
+    options: TrainingOptions,
+    say: Callable[[str], None],
+    *,
+    threads: int,
+    parts: int,
+    sharing: int,
 ) -> list[list[Run]]:
-    """Cut a shape into its groups, at least `parts` if it has as many runs."""
-    if len(shape.runs) == 1 or shape.spec.network.arch != "mlp":
-        return cut(shape, 1, parts=parts)
-    data = _find_data(shape, options)
+    """Cut a shape into its groups, at least `parts` if it has as many runs; `sharing` processes use one device."""
     device = pick_device(options.device)
+    size = group_size(shape.spec.network.arch, device)
+    data = _find_data(shape, options) if size > 1 and len(shape.runs) > 1 else None
     if data is None:
         return cut(shape, 1, parts=parts)
-    if device.type == "cuda":
-        free_bytes, _ = torch.cuda.mem_get_info(device)
+    if device.type == "cuda" and shape.spec.network.arch == "mlp":
+        free_bytes = torch.cuda.mem_get_info(device)[0] // sharing
         return cut(shape, size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes), parts=parts)
     with computing_threads(threads):
-        gain = speedup(shape.spec, data.input_shape, data.num_classes)
+        gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
     if gain < PAYS:
         return cut(shape, 1, parts=parts)
     say(f"{len(shape.runs)} runs of {shape} train in groups, {gain:.1f} times as fast as one by one")
-    return cut(shape, TOGETHER, parts=parts)
+    return cut(shape, size, parts=parts)
 
 
 def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitStack) -> dict[DataKey, SharedDataset]:

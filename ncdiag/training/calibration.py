@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from ncdiag.domain.spec import RunSpec
+from ncdiag.domain.spec import Arch, RunSpec
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.member import Member
-from ncdiag.training.stack import make_stack
+from ncdiag.training.reproducibility import full_precision
 from ncdiag.training.steps import Steps
 
 TOGETHER = 8  # members of a group on a CPU; more gain little (32 of width 64: 1.4 times, 8: 1.2 to 1.7)
+SIDE_BY_SIDE = 4  # convolutional members of a group on a GPU, each of which keeps its activations meanwhile
+CPU = torch.device("cpu")
 STEPS = 10
 ROUNDS = 3
 FEW_IMAGES = 64
@@ -20,24 +22,33 @@ FEW_IMAGES = 64
 LARGEST_PRODUCT = 2**24  # 256 x 256 x 256
 
 
-def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, members: int = TOGETHER) -> float:
-    """Give how much faster `members` networks train together than alone, per network, on the CPU; 1 without trying.
+def group_size(arch: Arch, device: torch.device) -> int:
+    """Give how many networks to try together; 1 where nothing can be gained."""
+    if arch == "mlp":
+        return TOGETHER
+    return SIDE_BY_SIDE if device.type == "cuda" else 1  # on a CPU one convolution fills a core
 
-    Takes tens of milliseconds, on made-up images; the fastest of three rounds counts, so that whatever else the machine
-    does meanwhile matters little. The answer decides nothing but the time that training takes.
+
+def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, device: torch.device = CPU) -> float:
+    """Give how much faster a group of networks trains than one, per network; 1, without trying, where it cannot be.
+
+    Takes tens of milliseconds on a CPU, on made-up images; the fastest of three rounds counts, so that whatever else
+    the machine does meanwhile matters little. The answer decides nothing but the time that training takes.
     """
-    if spec.network.arch != "mlp" or spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT:
+    sizes = 1, group_size(spec.network.arch, device)
+    large = spec.network.arch == "mlp" and spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT
+    if sizes[1] == 1 or (large and device == CPU):
         return 1.0
     spec = replace(spec, metric_samples=None, test_samples=None)  # nothing is measured
-    data = _made_up(spec.batch_size * STEPS, input_shape, num_classes)
-    both = [_steps(spec, data, seeds=range(size)) for size in (1, members)]
-    times: list[list[float]] = [[], []]
-    for _ in range(1 + ROUNDS):  # the first round warms up
-        for steps, taken in zip(both, times, strict=True):
-            size = len(steps.optimizers)
-            started = time.perf_counter()
-            steps.take([torch.arange(len(data.train_labels))] * size, [0.0] * size)
-            taken.append((time.perf_counter() - started) / size)
+    data = _made_up(spec.batch_size * STEPS, input_shape, num_classes).to(device)
+    with full_precision():
+        both = [_steps(spec, data, seeds=range(size)) for size in sizes]
+        times: list[list[float]] = [[], []]
+        for _ in range(1 + ROUNDS):  # the first round warms up
+            for size, steps, taken in zip(sizes, both, times, strict=True):
+                started = time.perf_counter()
+                steps.take([torch.arange(len(data.train_labels))] * size, [0.0] * size).tolist()  # waits for a GPU
+                taken.append((time.perf_counter() - started) / size)
     alone, together = (min(taken[1:]) for taken in times)
     return alone / together
 
@@ -78,7 +89,7 @@ def _made_up(samples: int, input_shape: tuple[int, int, int], num_classes: int) 
 def _steps(spec: RunSpec, data: Dataset, *, seeds: Sequence[int]) -> Steps:
     members = [Member(seed, spec, data, None) for seed in seeds]
     return Steps(
-        make_stack([member.network for member in members]),
+        [member.network for member in members],
         [member.optimizer for member in members],
         data,
         batch_size=spec.batch_size,

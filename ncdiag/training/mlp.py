@@ -33,8 +33,8 @@ class MLP(Network):
         return [*(cast(nn.Linear, layer) for layer in self.hidden), self.head]
 
     def trained_tensors(self) -> list[Tensor]:
-        """Give weight [in, out] and bias of each layer: the layout of a batched product's gradient."""
-        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT.contiguous(), layer.bias)]
+        """Give weight [in, out] and bias [1, out] of each layer: the layout of a batched product's gradient."""
+        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT.contiguous(), layer.bias[None])]
 
     def features(self, x: Tensor) -> Tensor:
         """Give the last hidden activation, [B, width]."""

@@ -45,7 +45,7 @@ class StackedMLP(Stack):
         self.parameters = [torch.stack(same) for same in zip(*(n.trained_tensors() for n in networks), strict=True)]
         for network, tensors in zip(networks, self.by_network(self.parameters), strict=True):
             for layer, weight, bias in zip(network.layers, tensors[::2], tensors[1::2], strict=True):
-                layer.weight.data, layer.bias.data = weight.mT, bias
+                layer.weight.data, layer.bias.data = weight.mT, bias[0]
         for parameter in self.parameters:
             parameter.requires_grad_()
 
@@ -54,8 +54,8 @@ class StackedMLP(Stack):
         x = x.flatten(2)
         *hidden, (weight, bias) = zip(self.parameters[::2], self.parameters[1::2], strict=True)
         for w, b in hidden:
-            x = self.activation(torch.baddbmm(b[:, None], x, w))
-        return torch.baddbmm(bias[:, None], x, weight)
+            x = self.activation(torch.baddbmm(b, x, w))
+        return torch.baddbmm(bias, x, weight)
 
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
         """Give each network its slices."""
@@ -80,17 +80,11 @@ class Alone(Stack):
         return [[t.detach() if t.stride() == p.stride() else torch.empty_like(p).copy_(t) for t, p in pairs]]
 
 
-def can_stack(networks: Sequence[Network]) -> bool:
-    """Tell whether these networks, of one shape, can be more than one in a stack."""
-    return all(isinstance(network, MLP) for network in networks)
+def make_stacks(networks: Sequence[Network]) -> list[Stack]:
+    """Put networks of one shape side by side, MLPs in one stack; they compute with their stack's tensors from now on.
 
-
-def make_stack(networks: Sequence[Network]) -> Stack:
-    """Put networks of one shape side by side; they compute with the stack's tensors from now on.
-
-    A network that joins another stack leaves this one. Only MLPs can be more than one.
+    A network that joins another stack leaves this one.
     """
-    if can_stack(networks):
-        return StackedMLP(cast(Sequence[MLP], networks))
-    (network,) = networks
-    return Alone(network)
+    if isinstance(networks[0], MLP):
+        return [StackedMLP(cast(Sequence[MLP], networks))]
+    return [Alone(network) for network in networks]

@@ -2,7 +2,8 @@ import pytest
 import torch
 from small import small_spec
 
-from ncdiag.training.calibration import speedup
+from ncdiag.domain.spec import Arch
+from ncdiag.training.calibration import group_size, speedup
 
 
 def test_what_cannot_gain_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,8 +17,23 @@ def test_what_cannot_gain_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         speedup(small_spec(width=64), (1, 28, 28), 10)
 
 
+@pytest.mark.parametrize(
+    ("arch", "device", "size"), [("mlp", "cpu", 8), ("mlp", "cuda", 8), ("cnn", "cpu", 1), ("resnet20", "cuda", 4)]
+)
+def test_convolutional_networks_are_tried_together_on_a_gpu_only(arch: Arch, device: str, size: int) -> None:
+    assert group_size(arch, torch.device(device)) == size
+
+
 def test_trying_gives_a_ratio_and_leaves_nothing_behind() -> None:
     before = torch.get_rng_state(), torch.get_num_threads()
-    assert speedup(small_spec(batch_size=32, metric_samples=2000), (1, 8, 8), 10, members=3) > 0
+    assert speedup(small_spec(batch_size=32, metric_samples=2000), (1, 8, 8), 10) > 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("arch", ["mlp", "cnn", "resnet20"])
+def test_trying_works_on_a_gpu(arch: Arch) -> None:
+    spec = small_spec(arch=arch, batch_size=32, **({"depth": 8, "width": 0.25} if arch == "resnet20" else {}))
+    assert speedup(spec, (3, 32, 32), 10, torch.device("cuda")) > 0
+    assert not torch.backends.cudnn.deterministic  # the caller's flags are back

@@ -12,7 +12,7 @@ from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import UnsafeError
-from ncdiag.training import loop, stack
+from ncdiag.training import stack, steps
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
 from ncdiag.training.networks import build_network
@@ -212,11 +212,11 @@ def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None
 def test_steps_of_a_group_are_taken_as_one(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def make_stack(networks: Any) -> Any:
+    def make_stacks(networks: Any) -> Any:
         sizes.append(len(networks))
-        return stack.make_stack(networks)
+        return stack.make_stacks(networks)
 
-    monkeypatch.setattr(loop, "make_stack", make_stack)
+    monkeypatch.setattr(steps, "make_stacks", make_stacks)
     specs = [make_spec(seed=seed, phases=(PhaseSpec.parse(f"ce:{2 + seed // 2}"),)) for seed in range(5)]
     run(specs, digits, together=4)
     assert sizes == [4, 1, 3, 1]  # five for two epochs, three for the third, one for the fourth

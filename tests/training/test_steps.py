@@ -10,31 +10,39 @@ from ncdiag.domain.spec import Precision
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import batch_order, full_precision
-from ncdiag.training.stack import make_stack
 from ncdiag.training.steps import Steps
 
 
-def make_steps(data: Dataset, members: int = 1, precision: Precision = "float32", **given: Any) -> Steps:
+def make_steps(
+    data: Dataset,
+    members: int = 1,
+    precision: Precision = "float32",
+    eager: bool = False,
+    first_seed: int = 0,
+    **given: Any,
+) -> Steps:
     spec = {"depth": 2, "width": 16, "train_size": 200, "batch_size": 64, **given}
-    group = [Member(seed, complete_spec({**spec, "seed": seed}), data, None) for seed in range(members)]
+    seeds = range(first_seed, first_seed + members)
+    group = [Member(seed, complete_spec({**spec, "seed": seed}), data, None) for seed in seeds]
     return Steps(
-        make_stack([member.network for member in group]),
+        [member.network for member in group],
         [member.optimizer for member in group],
         data,
         batch_size=group[0].spec.batch_size,
         loss="ce",
         precision=precision,
+        eager=eager,
     )
 
 
 def epoch(steps: Steps, number: int = 1) -> Tensor:
-    samples = len(steps.data.train_labels)
-    orders = [batch_order(seed, number, samples) for seed in range(len(steps.optimizers))]
+    samples = len(steps.lanes[0].data.train_labels)
+    orders = [batch_order(seed, number, samples) for seed in range(steps.parts[-1].stop)]
     return steps.take(orders, [1e-3] * len(orders)).clone()
 
 
 def weights(steps: Steps) -> list[Tensor]:
-    return [tensor.cpu() for one in steps.stack.by_network(steps.stack.parameters) for tensor in one]
+    return [tensor.cpu().clone() for lane in steps.lanes for one in lane.moved for tensor in one]
 
 
 @pytest.mark.parametrize(("samples", "batch"), [(200, 64), (192, 64), (30, 64), (64, 64), (1, 1)])
@@ -42,13 +50,14 @@ def test_every_sample_is_visited_once_in_the_order_given(digits: Dataset, sample
     data = digits.subset(torch.arange(samples))
     steps = make_steps(data, batch_size=batch)
     visited: list[Tensor] = []
-    step = steps._step
+    (lane,) = steps.lanes
+    step_on = lane.step_on
 
     def watch(index: Tensor) -> None:
         visited.append(index.clone())
-        step(index)
+        step_on(index)
 
-    steps._step = watch  # type: ignore[method-assign]
+    lane.step_on = watch  # type: ignore[method-assign]
     epoch(steps)
     order = batch_order(0, 1, samples)
     assert [index[0].tolist() for index in visited] == [part.tolist() for part in order.split(batch)]
@@ -57,7 +66,7 @@ def test_every_sample_is_visited_once_in_the_order_given(digits: Dataset, sample
 def test_losses_are_summed_for_each_network_over_the_batches(digits: Dataset) -> None:
     steps = make_steps(digits, members=3)
     losses = [steps.take([torch.arange(200)] * 3, [0.0] * 3).clone()]  # at rate 0 the weights stay
-    networks = steps.stack.networks
+    networks = steps.lanes[0].stack.networks
     for network, loss in zip(networks, losses[0], strict=True):
         parts = torch.arange(200).split(64)
         expected = sum(
@@ -84,35 +93,132 @@ def test_tf32_is_asked_for_during_the_steps_only(digits: Dataset) -> None:
         for precision in ("float32", "tf32"):
             steps = make_steps(digits, precision=precision)  # type: ignore[arg-type]
             seen: list[bool] = []
-            steps._step = lambda index, seen=seen: seen.append(matmul.allow_tf32)  # type: ignore[method-assign]
+            (lane,) = steps.lanes
+            lane.step_on = lambda index, seen=seen: seen.append(matmul.allow_tf32)  # type: ignore[method-assign]
             epoch(steps)
             assert set(seen) == {precision == "tf32"}
             assert not matmul.allow_tf32
 
 
+def convolutional(data: Dataset, **given: Any) -> tuple[Dataset, dict[str, Any]]:
+    """Give the data and the specification of a small ResNet, which BatchNorm gives buffers."""
+    return replace(data, channels=3), {"arch": "resnet20", "depth": 8, "width": 0.25, **given}
+
+
+def test_networks_that_form_no_stack_take_their_steps_in_turn(digits: Dataset) -> None:
+    data, shape = convolutional(digits)
+    steps = make_steps(data, members=3, **shape)
+    taken: list[tuple[int, int]] = []
+    for number, lane in enumerate(steps.lanes):
+
+        def watch(index: Tensor, number: int = number, step_on: Any = lane.step_on) -> None:
+            taken.append((number, index.shape[1]))
+            step_on(index)
+
+        lane.step_on = watch  # type: ignore[method-assign]
+    epoch(steps)
+    assert taken == [(number, size) for size in (64, 64, 64, 8) for number in range(3)]
+
+
+def test_networks_in_turn_are_the_ones_alone_bit_for_bit(digits: Dataset) -> None:
+    data, shape = convolutional(digits)
+    steps = make_steps(data, members=3, **shape)
+    losses = [epoch(steps, number) for number in (1, 2)]
+    for seed in range(3):
+        alone = make_steps(data, members=1, first_seed=seed, **shape)
+        orders = [[batch_order(seed, number, 200)] for number in (1, 2)]
+        for order, together in zip(orders, losses, strict=True):
+            assert torch.equal(alone.take(order, [1e-3]), together[seed : seed + 1])
+        for a, b in zip(alone.lanes[0].moved[0], steps.lanes[seed].moved[0], strict=True):
+            assert torch.equal(a, b)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("arch", ["mlp", "resnet20"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_captured_step_does_what_the_step_does(digits: Dataset, arch: str, optimizer: str) -> None:
-    data = digits.to("cuda") if arch == "mlp" else replace(digits, channels=3).to("cuda")
-    given = {"optimizer": optimizer} | ({"arch": arch, "depth": 8, "width": 0.25} if arch == "resnet20" else {})
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_a_captured_step_does_what_the_step_does(
+    digits: Dataset, arch: str, optimizer: str, precision: Precision
+) -> None:
+    data, shape = (digits, {}) if arch == "mlp" else convolutional(digits)
+    data = data.to("cuda")
     with full_precision():
-        eager, captured = make_steps(data, **given), make_steps(data, **given)
-        eager._find_step = lambda: eager._step_at_place  # type: ignore[method-assign]
+        eager, captured = (
+            make_steps(data, precision=precision, eager=eager, optimizer=optimizer, **shape) for eager in (True, False)
+        )
         for number in (1, 2, 3):
             torch.testing.assert_close(epoch(eager, number), epoch(captured, number), rtol=1e-5, atol=1e-6)
-    assert captured.captured is not None
-    for a, b in zip(weights(eager), weights(captured), strict=True):
+    assert eager.lanes[0].graph is None
+    assert captured.lanes[0].graph is not None
+    for a, b in zip(state(eager), state(captured), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def state(steps: Steps) -> list[Tensor]:
+    """Give everything that steps change, on the CPU: weights, buffers, moments and counts."""
+    tensors = weights(steps)
+    for lane in steps.lanes:
+        tensors += [buffer.cpu().clone() for network in lane.stack.networks for buffer in network.buffers()]
+        for optimizer in lane.optimizers:
+            tensors += [optimizer.steps.cpu(), *(t.cpu().clone() for ts in optimizer.state.values() for t in ts)]
+    return tensors
+
+
 @pytest.mark.gpu
-def test_capturing_trains_nothing(digits: Dataset) -> None:
-    steps = make_steps(digits.to("cuda"))
-    before = weights(steps)
-    steps._capture()
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(steps), strict=True))
-    assert not any(tensor.any() for optimizer in steps.optimizers for tensor in optimizer.state["first"])
+@pytest.mark.parametrize("arch", ["mlp", "resnet20"])
+def test_capturing_trains_nothing(digits: Dataset, arch: str) -> None:
+    data, shape = (digits, {}) if arch == "mlp" else convolutional(digits)
+    steps = make_steps(data.to("cuda"), **shape)
+    before = state(steps)
+    for lane in steps.lanes:
+        with torch.cuda.stream(lane.stream):
+            lane._capture()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(before, state(steps), strict=True))
+
+
+@pytest.mark.gpu
+def test_nothing_waits_for_the_gpu_within_the_steps(digits: Dataset) -> None:
+    steps = make_steps(digits.to("cuda"), members=2)
+    (lane,) = steps.lanes
+    orders = [batch_order(seed, 1, 200) for seed in range(2)]
+    lane.begin(orders, [1e-3] * 2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for place in range(lane.whole):
+            lane.step(place)
+        lane.finish()  # issues the smaller batch step by step
+        with pytest.raises(RuntimeError, match="synchroniz"):
+            lane.losses.tolist()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+def test_networks_side_by_side_on_a_gpu_are_the_ones_alone_bit_for_bit(digits: Dataset) -> None:
+    data, shape = convolutional(digits)
+    data = data.to("cuda")
+    with full_precision():
+        steps = make_steps(data, members=4, **shape)
+        assert len({lane.stream.cuda_stream for lane in steps.lanes if lane.stream}) == 4
+        for number in range(1, 6):
+            epoch(steps, number)
+        for seed in range(4):
+            alone = make_steps(data, first_seed=seed, **shape)
+            for number in range(1, 6):
+                alone.take([batch_order(seed, number, 200)], [1e-3])
+            for a, b in zip(alone.lanes[0].moved[0], steps.lanes[seed].moved[0], strict=True):
+                assert torch.equal(a, b)
+
+
+@pytest.mark.gpu
+def test_a_step_is_captured_on_the_device_of_the_data(digits: Dataset) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    first, second = make_steps(digits.to("cuda:0")), make_steps(digits.to("cuda:1"))
+    for number in (1, 2):
+        torch.testing.assert_close(epoch(first, number).cpu(), epoch(second, number).cpu(), rtol=1e-5, atol=1e-6)
+    assert torch.cuda.current_device() == 0
 
 
 @pytest.mark.gpu
