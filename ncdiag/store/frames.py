@@ -108,9 +108,9 @@ def _epoch_column(
         named = np.array([names[int(run_id)] for run_id in known], dtype=object)
         return pd.Series(named[number], dtype=object)
     if name == "nonfinite":
-        words = np.full(len(rows), None, dtype=object)
-        words[list(strange)] = list(strange.values())
-        return pd.Series(words, dtype=object)
+        column = np.full(len(rows), None, dtype=object)
+        column[list(strange)] = list(strange.values())
+        return pd.Series(column, dtype=object)
     values = rows[name]
     if values.dtype == object:
         return pd.Series(values, dtype=object)
