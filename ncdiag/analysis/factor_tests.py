@@ -118,9 +118,10 @@ def too_few(group: FactorGroup, level: float, needed: str, *, onsets: bool = Fal
 
 def censored(group: FactorGroup, level: float) -> dict[str, Any]:
     """Say that no run collapsed, so that there is nothing to compare."""
-    return _without_test(
-        "all_censored", f"no run collapsed within the common budget of {group.budget:g} epochs", group, level
-    )
+    later = int(np.isfinite(group.time).sum())
+    lost = f", after which the shortest run was followed no more; {later} collapsed later" if later else ""
+    reason = f"no run collapsed within the common budget of {group.budget:g} epochs{lost}"
+    return _without_test("all_censored", reason, group, level)
 
 
 def no_variance(group: FactorGroup, level: float) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
         **base,
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
-        method=f"F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
+        method=f"Welch's F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
         warnings=group.cautions,
         extra=extra,
     )

@@ -12,7 +12,7 @@ from ncdiag.domain.group_tests import fewer_collapse, largest_gain, many_to_one
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import clopper_pearson
-from ncdiag.domain.survival import logrank_p, logrank_scores
+from ncdiag.domain.survival import logrank_p
 
 
 def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
@@ -35,9 +35,9 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     times, numbers = group.restricted[own], group.level[own]
     if len(times) < count + 2:
         return Result(quantity="slow_when_low", **base, **too_few(group, level, "two runs at the smallest values"))
-    scores = logrank_scores(times, group.event[own])
-    p, best, p_min, looked_at = largest_gain(scores, numbers, 0, generator_of(times))
-    later = many_to_one(-np.log(times), numbers, 0, level)[best]
+    earlier = -np.log(times)
+    p, best, p_min, looked_at = largest_gain(earlier, numbers, 0, generator_of(times))
+    later = many_to_one(earlier, numbers, 0, level)[best]
     return Result(
         quantity="slow_when_low",
         **base,
@@ -45,8 +45,8 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
         lo=math.exp(later.lo),
         hi=math.exp(later.hi),
         p=p,
-        method=f"largest gain in logrank scores over the smallest value, {looked_at} relabellings repeat the choice; "
-        "Dunnett's interval on ln min(T, budget)",
+        method="largest of Welch's t over the smallest value on ln min(T, budget), "
+        f"{looked_at} relabellings repeat the choice; Dunnett's interval",
         warnings=group.cautions,
         extra={
             "factor": group.factor,

@@ -21,6 +21,8 @@ def guess_words(values: Sequence[Values]) -> str:
     alarm = f"at a margin of {percent(skill['margin'])} the alarm of fn"
     p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
+    if skill["estimate"] == 0:
+        return f"{alarm} forecasts the onset no better than guessing: the errors are the same{p}."
     if skill["estimate"] <= 0:
         return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."
     if skill["p_holm"] is not None and skill["p_holm"] < _SHOWN:

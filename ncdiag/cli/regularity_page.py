@@ -138,8 +138,8 @@ def _turn_says(result: Values, what: str) -> list[str]:
         f"Size: {changes}.",
         f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
         f"would bend a steady curve as much as this with p {_p(result['p_isotonic'])}.",
-        f"Where the fastest may be: {_listed(result['fastest'])}. All values are compared at one eps; at another one "
-        "the order may differ (--eps).",
+        f"Not ruled out as the fastest, pair by pair: {_listed(result['fastest'])}. All values are compared at one "
+        "eps; at another one the order may differ (--eps).",
     ]
 
 
@@ -232,7 +232,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
     else:
         lines.append(
             f"(c) a fastest range between: {_shown(valley)}, with the turn near {table_cell(valley['turn'])}; "
-            f"{_p_text(valley)}. Where the fastest may be: {_listed(valley['fastest'])}."
+            f"{_p_text(valley)}. Not ruled out as the fastest, pair by pair: {_listed(valley['fastest'])}."
         )
     return lines
 

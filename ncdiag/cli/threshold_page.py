@@ -111,8 +111,9 @@ def _reading(pair: Values, spread: Values) -> str:
     if pair["status"] == "zero_variance":
         return f"{found} in every run, to the last digit. Are these runs copies of one?"
     claim = percent(spread["claim"])
+    among = " of this one condition" if pair["n_conditions"] == 1 else ""
     judged = {
-        "supported": f"it varies by less than {claim} from run to run, and there are enough runs to say so.",
+        "supported": f"it varies by less than {claim} from run to run{among}, and there are enough runs to say so.",
         "refuted": f"it varies by more than {claim} from run to run, so it is not one value.",
         "inconclusive": f"whether it varies by less than {claim} from run to run cannot be said yet.",
         "not testable": "how much it varies from run to run cannot be said from so few runs.",

@@ -13,19 +13,20 @@ from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, 
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, is_constant, t_quantile
 
 _RELABELLED_RUNS = 200  # beyond this the F distribution and relabelling agree
+_SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
 _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneWay:
-    """A one-way comparison: F with its p from the F distribution (`p_normal`) and from relabelling (`p`).
+    """A one-way comparison: Welch's F with its p from the F distribution (`p_normal`) and from relabelling (`p`).
 
-    Beyond 200 values both are the former, and `relabellings` is 0.
+    Beyond 200 values both are the former, and `relabellings` is 0. Where a group has one value, F is the classical one.
     """
 
     statistic: float = math.nan
     df1: int = 0
-    df2: int = 0
+    df2: float = 0
     p_normal: float = math.nan
     p: float = math.nan
     p_min: float = math.nan
@@ -45,7 +46,11 @@ class Difference:
 
 
 def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator) -> OneWay:
-    """Compare groups, numbered from 0; without variance within them or with one run in each there is no test."""
+    """Compare groups, numbered from 0; without variance within them or with one run in each there is no test.
+
+    Groups may vary differently (Welch 1951): relabelling the classical F errs in 10 % where one of three groups has
+    three times the sd of the others.
+    """
     _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
     k, n = len(sizes), len(values)
     p_min = smallest_p(sizes.tolist(), ordered=False) if n else math.nan
@@ -53,24 +58,24 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
         return OneWay(df1=max(k - 1, 0), df2=max(n - k, 0), p_min=p_min, status="not_testable")
     centred = values - values.mean()
     total = float(centred @ centred)
-    between = float(np.sum(np.bincount(group, weights=centred) ** 2 / sizes))
-    within = total - between
+    within = total - float(np.sum(np.bincount(group, weights=centred) ** 2 / sizes))
     if within <= 1e-14 * total or is_constant(values):
         return OneWay(df1=k - 1, df2=n - k, p_min=p_min, status="zero_variance")
 
-    def between_of(labels: Labels) -> FloatArray:
-        explained: FloatArray = np.sum([((labels == g) @ centred) ** 2 / sizes[g] for g in range(k)], axis=0)
-        return explained / total
+    def f_of(labels: Labels) -> FloatArray:
+        return _welch_f(*_of_groups(centred, sizes, labels), sizes)[0]
 
-    statistic = (between / (k - 1)) / (within / (n - k))
-    p_normal = float(special.fdtrc(k - 1, n - k, statistic))
-    p, looked_at = (
-        permutation_p(between_of, group.astype(np.int64), generator) if n <= _RELABELLED_RUNS else (p_normal, 0)
-    )
+    means, errors = _of_groups(centred, sizes, group[None, :])
+    if sizes.min() > 1:
+        statistic, df2 = (float(each[0]) for each in _welch_f(means, errors, sizes))
+    else:
+        statistic, df2 = ((total - within) / (k - 1)) / (within / (n - k)), float(n - k)
+    p_normal = float(special.fdtrc(k - 1, df2, statistic))
+    p, looked_at = permutation_p(f_of, group.astype(np.int64), generator) if n <= _RELABELLED_RUNS else (p_normal, 0)
     return OneWay(
         statistic=statistic,
         df1=k - 1,
-        df2=n - k,
+        df2=df2,
         p_normal=p_normal,
         p=p,
         p_min=p_min,
@@ -157,17 +162,18 @@ def largest_gain(
 ) -> tuple[float, int, float, int]:
     """Test whether any level has larger scores than `base`: the best level counts, and the p allows for the choice.
 
-    The statistic is the largest standardised difference of mean scores; relabelling all runs repeats the choice.
-    Gives the p, that level, the smallest possible p and the number of relabellings.
+    The statistic is the largest of Welch's t; relabelling all runs repeats the choice. Gives the p, that level, the
+    smallest possible p and the number of relabellings. Without Welch's variances the test would err in 11 to 22 % where
+    `base` has three times the sd of the others.
     """
     levels, member, sizes = np.unique(level, return_inverse=True, return_counts=True)
     at = int(np.flatnonzero(levels == base)[0])
     others = [g for g in range(len(levels)) if g != at]
+    centred = scores - scores.mean()
 
     def gains(labels: Labels) -> FloatArray:
-        means = np.stack([(labels == g) @ scores / sizes[g] for g in range(len(levels))])
-        scale = np.sqrt(1 / sizes[others] + 1 / sizes[at])
-        best: FloatArray = (means[others] - means[at]) / scale[:, None]
+        means, errors = _of_groups(centred, sizes, labels)
+        best: FloatArray = (means[others] - means[at]) / np.sqrt(errors[others] + errors[at])
         return best
 
     best = int(np.argmax(gains(member[None, :])[:, 0]))
@@ -183,6 +189,32 @@ def geometric_mean(values: FloatArray, level: float) -> Interval:
     half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     mean = float(values.mean())
     return Interval(estimate=math.exp(mean), lo=math.exp(mean - half), hi=math.exp(min(mean + half, 700.0)))
+
+
+def _of_groups(centred: FloatArray, sizes: IntArray, labels: Labels) -> tuple[FloatArray, FloatArray]:
+    """Give the mean of each group under each labelling [m, n], and the variance of that mean: [k, m] each.
+
+    Where a group has one value, all have the variance of the whole sample.
+    """
+    squares, floor = centred**2, _SMALLEST * float(centred @ centred) / len(centred)
+    means, errors = np.empty((2, len(sizes), len(labels)))
+    for g, size in enumerate(sizes.tolist()):
+        own = (labels == g).astype(np.float64)
+        means[g] = own @ centred / size
+        if sizes.min() > 1:
+            errors[g] = np.maximum(own @ squares / size - means[g] ** 2, floor) / (size - 1)
+        else:
+            errors[g] = float(squares.mean()) / size
+    return means, errors
+
+
+def _welch_f(means: FloatArray, errors: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Give Welch's F and its second degrees of freedom for means [k, m] whose own variances are `errors`."""
+    k, weight = len(sizes), 1 / errors
+    share = weight / weight.sum(axis=0)
+    between = np.sum(weight * (means - np.sum(share * means, axis=0)) ** 2, axis=0) / (k - 1)
+    tail = np.sum((1 - share) ** 2 / np.maximum(sizes - 1, 1)[:, None], axis=0)
+    return between / (1 + 2 * (k - 2) / (k * k - 1) * tail), (k * k - 1) / (3 * tail)
 
 
 def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interval, float]:

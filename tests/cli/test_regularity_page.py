@@ -64,7 +64,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [
                 "up to depth 5 collapse comes earlier, beyond it later: more than noise on both sides",
                 "from depth 2 to 5 the onset is multiplied by 0.66",
-                "Where the fastest may be: 5.",
+                "Not ruled out as the fastest, pair by pair: 5.",
                 "one family: 6 of its tests",
             ],
         ),

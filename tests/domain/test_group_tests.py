@@ -1,9 +1,10 @@
 import math
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.oneway import anova_oneway
 
 from ncdiag.domain.group_tests import (
     dunnett_quantile,
@@ -28,11 +29,30 @@ def rng():
     return np.random.default_rng(3)
 
 
-def test_one_way_agrees_with_scipy():
+def test_one_way_agrees_with_statsmodels():
     found = one_way(*grouped(), rng())
-    expected = stats.f_oneway(*GROUPS)
-    assert (found.df1, found.df2) == (2, 7)
+    expected = anova_oneway(GROUPS, use_var="unequal")
+    assert (found.df1, found.df2) == (2, pytest.approx(expected.df[1]))
     assert (found.statistic, found.p_normal) == pytest.approx((expected.statistic, expected.pvalue))
+    alone = one_way(*grouped((*GROUPS, [7.0])), rng())
+    classical = stats.f_oneway(*GROUPS, [7.0])
+    assert (alone.df1, alone.df2) == (3, 7)
+    assert (alone.statistic, alone.p_normal) == pytest.approx((classical.statistic, classical.pvalue))
+
+
+def test_relabelling_counts_every_statistic_that_is_as_large():
+    """Oracle: all ways of dealing seven values to groups of two, two and three, each by Welch's F of statsmodels."""
+    values, group = grouped(([1.0, 2.0], [2.5, 4.0], [3.0, 7.0, 8.5]))
+    observed = anova_oneway([values[group == g] for g in range(3)], use_var="unequal").statistic
+    every = set(permutations(group.tolist()))
+    as_large = sum(
+        anova_oneway([values[np.array(labels) == g] for g in range(3)], use_var="unequal").statistic >= observed - 1e-9
+        for labels in every
+    )
+    assert one_way(values, group, rng()).p == pytest.approx(as_large / len(every))
+
+
+def test_relabelling_two_equal_groups_is_that_of_the_difference_of_means():
     values, group = grouped(([1.0, 2.0, 4.0], [3.0, 7.0, 8.0]))
     exact = one_way(values, group, rng())
     centred = values - values.mean()
