@@ -114,9 +114,9 @@ class _Pair:
 
     def _judge(self, view: View) -> list[Result]:
         contest, last = view.contest, view.contest.landmark.folds
-        score = contest.score[:, last, last]
+        score, choice = contest.score[:, last, last], contest.handicapped[:, last, last]
         order = [
-            place for place in np.argsort(score, kind="stable").tolist() if contest.silent[place].mean() <= _SILENT
+            place for place in np.argsort(choice, kind="stable").tolist() if contest.silent[place].mean() <= _SILENT
         ]
         best = contest.rules[order[0]]
         selected = _mae(view, best)

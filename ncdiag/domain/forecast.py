@@ -146,7 +146,7 @@ def _ranked(contest: Contest) -> list[RuleScore]:
     errors = np.abs(onsets[:, : len(true)] - true).mean(axis=1)
     target = len(true)
     (winner,) = contest.winners(*(np.array([number]) for number in (last, last, target))).tolist()
-    score = np.where(contest.silent[:, target], np.inf, contest.score[:, last, last])
+    score = np.where(contest.silent[:, target], np.inf, contest.handicapped[:, last, last])
     score[winner] = -np.inf
     if contest.only_median:
         score[1:] = np.inf

@@ -122,6 +122,18 @@ class Landmark:
         kept_sums, kept_counts = (_minus_two(part, self.asked_fold, own) for part in (sums, counts))
         return np.divide(kept_sums, kept_counts, out=np.full(own.shape, np.nan), where=kept_counts > 0.5)
 
+    def left_out_latest(self) -> FloatArray:
+        """Give the latest ln onset of the runs at risk outside two folds; infinite for none.
+
+        The shape is (folds + 1, courses): row u leaves out the fold u and the course's own fold.
+        """
+        latest = np.full(self.folds + 1, -np.inf)
+        np.maximum.at(latest, self.fold[self.at_risk], self.asked_log_onset)
+        out = np.eye(self.folds + 1, dtype=bool)
+        others = np.where(out[:, None] | out[self.asked_fold], -np.inf, latest).max(axis=2)
+        found: FloatArray = np.where(np.isfinite(others), others, np.inf)
+        return found
+
     @cached_property
     def log_fn_star(self) -> FloatArray:
         """The ln fn* learned without two folds, the mean over conditions; shape (folds + 1, folds + 1)."""

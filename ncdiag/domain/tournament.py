@@ -2,12 +2,14 @@
 
 A rule is judged by its mean |error| of ln onset on runs that were held out, beside that of guessing their median. It is
 judged at the epoch of the question and at three later ones: the runs that calibrate are known to their end, and at one
-epoch alone a lucky rule wins. The error of the winner flatters it, because it was the smallest of many; so the choice
+epoch alone a lucky rule wins. The smallest of many such errors is a lucky one, too, so a single rule has to err a
+third less than the mean of the rules to take its place. The error of the winner flatters it all the same; so the choice
 is repeated for every fold without that fold, and the error of the winners so chosen is the honest one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from ncdiag.domain.statistics import FloatArray, IntArray
 MEANS = {"mean_without_fn": True, "mean": False}
 _LATER = (1.05, 1.1, 1.2)  # times the epoch of the question: no onset that is forecast has a say in when
 _WEIGHT_POWER = 4  # of the ratio of errors: a rule that errs half as much has 16 times the weight
+_HANDICAP = 1.5  # of the error of a single rule, when it is compared with the mean
+_BEYOND = 1.5  # no forecast is later than so many times the latest onset of the other runs
 _SAME = 1e-9  # a difference of two errors that rounding explains: the rule named first wins
 
 
@@ -28,7 +32,8 @@ class Contest:
 
     Entry [k, u, i] is fitted without the fold u and the own fold of course i, and is at the earliest now. `score`
     [k, u, v] is the mean error of a rule beside that of the median, over the runs outside u and v, by forecasts without
-    u. `silent` [k, i] marks rules that say nothing about a course: they do not answer for it.
+    u. `handicapped` is the score that a rule is chosen by. `silent` [k, i] marks rules that say nothing about a course:
+    they do not answer for it.
     """
 
     landmark: Landmark
@@ -36,6 +41,14 @@ class Contest:
     logs: FloatArray
     score: FloatArray
     silent: NDArray[np.bool_]
+
+    @cached_property
+    def handicapped(self) -> FloatArray:
+        """The scores, half as large again for single rules other than the median."""
+        factor = np.full(len(self.rules), _HANDICAP)
+        factor[[0, *range(-len(MEANS), 0)]] = 1.0
+        found: FloatArray = self.score * factor[:, None, None]
+        return found
 
     @property
     def only_median(self) -> bool:
@@ -51,7 +64,7 @@ class Contest:
 
         Its forecasts on these runs are those without the first fold. Of equals the simplest, which comes first.
         """
-        score = np.where(self.silent[:, course], np.inf, self.score[:, without, second])
+        score = np.where(self.silent[:, course], np.inf, self.handicapped[:, without, second])
         found: IntArray = np.argmax(score <= score.min(axis=0) + _SAME, axis=0)
         return found
 
@@ -92,10 +105,11 @@ def hold_contest(landmark: Landmark) -> Contest:
 
 
 def _filled(landmark: Landmark, found: dict[str, FloatArray]) -> FloatArray:
-    """Give the forecasts of all rules, at the earliest now, with the median where one is silent."""
+    """Give the forecasts of all rules, from now to 1.5 times the latest onset, the median where one is silent."""
     now = np.log(max(landmark.now, 1e-9))
+    latest = landmark.left_out_latest() + np.log(_BEYOND)
     logs = np.array([np.where(np.isfinite(rule), rule, found[BASELINE]) for rule in found.values()])
-    filled: FloatArray = np.maximum(logs, now)
+    filled: FloatArray = np.maximum(np.minimum(logs, latest), now)
     return filled
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ def naive_scores(runs, units, now, rules):
             for rule in rules:
                 log = found[rule][-1, -1]
                 log = found["median"][-1, -1] if math.isnan(log) else log
-                errors[rule].append(abs(max(log, math.log(at)) - math.log(run.onset)))
+                latest = max(other.onset for other, _ in known if other.onset > at)
+                log = max(min(log, math.log(1.5 * latest)), math.log(at))
+                errors[rule].append(abs(log - math.log(run.onset)))
         for rule in rules:
             ratios[rule].append(np.mean(errors[rule]) / np.mean(errors["median"]))
     return {rule: np.mean(found) for rule, found in ratios.items()}
@@ -123,6 +126,24 @@ def test_nothing_that_is_seen_helps_with_a_hidden_clock():
     """The honest error says so; that of the rule picked afterwards would not."""
     _, error, guess = count_wins("clock", pairs=12)
     assert error > guess
+
+
+def test_a_single_rule_has_to_err_a_third_less_than_the_mean():
+    contest = hold_contest(landmark(world(np.random.default_rng(3), "nc1", CONDITIONS), 100.0, units=CONDITIONS))
+    last = np.array([contest.landmark.folds])
+    mean, rule = contest.place("mean"), contest.place("nc1 level")
+    for error, expected in ((0.65, rule), (0.68, mean)):
+        score = np.ones_like(contest.score)
+        score[mean], score[rule] = 0.6, 0.6 * error
+        assert replace(contest, score=score).winners(last, last, np.array([0]))[0] == expected
+
+
+def test_no_forecast_is_far_beyond_the_latest_of_the_other_runs():
+    slow = exponential(600.0, epoch=np.arange(1, 3001.0))
+    contest = hold_contest(landmark([*(exponential(rate) for rate in RATES), slow], 150.0))
+    latest = 1.5 * max(RATES) * math.log(100)
+    assert np.exp(contest.logs[:, -1, 5]).max() == pytest.approx(latest)
+    assert np.exp(contest.logs[:, -1, :5]).max() <= 1.5 * 600 * math.log(100)
 
 
 def test_equal_rules_leave_the_first():

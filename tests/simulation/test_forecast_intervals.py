@@ -22,7 +22,7 @@ from ncdiag.store.frames import epochs_frame, runs_frame
 
 pytestmark = pytest.mark.slow
 
-TRIALS = 300
+TRIALS = 200
 # The condition that is forecast, and runs of others.
 NEW = [[0, *np.repeat(np.arange(1, 1 + n), seeds).tolist()] for n, seeds in ((3, 2), (4, 3), (6, 3), (10, 2))]
 
