@@ -51,7 +51,7 @@ def world(rng, kind, conditions, *, step=5.0, end=600.0):
         own, other = onset, 200 * math.exp(0.3 * rng.normal())
         sees = {"nc1": (own, other), "shapes": (own, other), "fn": (None, own), "clock": (None, other)}
         nc1_clock, fn_clock = sees[kind]
-        down = None if nc1_clock is None else EPS ** ((t / nc1_clock) ** power[condition])
+        down = None if nc1_clock is None else np.maximum(EPS ** ((t / nc1_clock) ** power[condition]), 1e-30)
         nc1 = np.where(t < onset, 0.2, 0.005) if down is None else down
         norm = 1 + 4 * np.exp(-t / (fn_clock / 3))
         noise = np.exp(0.05 * rng.normal(size=(2, len(t))))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import show
@@ -39,7 +40,7 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
     for column, what in (("onset_loss", "different losses"), ("onset_phase", "different phases")):
-        values = list(dict.fromkeys(show(value) for value in collapsed[column]))
+        values = _counts(collapsed[column])
         if len(values) > 1:
             found.append(f"fn is read under {what} ({' and '.join(sorted(values))})")
             break
@@ -61,7 +62,7 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
 def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
     """Warn of onsets under two losses, or in two phases of one loss."""
     for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
-        counts = Counter(show(value) for value in collapsed[column])
+        counts = _counts(collapsed[column])
         if len(counts) > 1:
             return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
     return []
@@ -129,7 +130,7 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
         changed = int(collapsed["intervention"].notna().sum())
         found.append(f"{changed} of {len(collapsed)} collapsed runs had their features rescaled")
     for column, what in (("origin", "origins"), ("device", "kinds of device")):
-        counts = Counter(show(value).split(":")[0] for value in collapsed[column])
+        counts = _counts(collapsed[column])
         if len(counts) > 1:
             found.append(f"runs of different {what} ({_listed(counts)})")
     parts = Counter(_config(config, "metric_samples") for config in collapsed["config"])
@@ -143,6 +144,15 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
     if (contents > 1).any():
         found.append("runs of one data set whose contents differ (SHA-256)")
     return found
+
+
+def _counts(column: "pd.Series[Any]") -> Counter[str]:
+    """Count the values of a column as people write them; of a device such as `cuda:1`, its kind."""
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    counts: Counter[str] = Counter()
+    for value, count in zip(values, np.bincount(codes).tolist(), strict=True):
+        counts[show(value).split(":")[0]] += count
+    return counts
 
 
 def _config(config: Any, name: str) -> Any:

@@ -144,7 +144,9 @@ def _coverage(values: Sequence[Values]) -> str:
         for v in values
     )
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
-    verdict = "within 5 points of what they say" if close else "more than 5 points from what they say"
+    known = all(value["lo"] <= value["nominal"] <= value["hi"] for value in values)
+    few = f", which {values[0]['n_units']} {values[0]['held_out']}s cannot tell from chance" if known else ""
+    verdict = "within 5 points of what they say" if close else f"more than 5 points from what they say{few}"
     width = ", ".join(f"{_epochs(v['width'])} epochs (about a guess: {_epochs(v['guess_width'])})" for v in values)
     return (
         f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {values[0]['n_units']} "

@@ -7,13 +7,15 @@ import itertools
 
 import numpy as np
 import pytest
-from clihelp import ROOT, run_ncdiag
+from clihelp import ROOT
 from forecast_worlds import landmark, world
 from scipy import stats
+from typer.main import get_command
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import condition_numbers
 from ncdiag.analysis.tournament import LEVELS, calibration_table
+from ncdiag.cli.app import app
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.tournament import hold_contest
@@ -60,7 +62,8 @@ def study(tmp_path_factory):
     """The 290 runs of the digits study: 21 conditions with an onset, from depth 2 to 9, tanh, and a constant rate."""
     path = tmp_path_factory.mktemp("study") / "digits.db"
     data = ROOT / "docs/study/digits"
-    run_ncdiag("import", data / "epochs.csv.gz", "--manifest", data / "runs.csv.gz", "--store", path)
+    words = ["import", str(data / "epochs.csv.gz"), "--manifest", str(data / "runs.csv.gz"), "--store", str(path)]
+    get_command(app).main(words, standalone_mode=False)
     with open_store(str(path)) as store:
         return runs_frame(store), epochs_frame(store)
 
