@@ -34,7 +34,7 @@ class LiveSource:
         self._lock = threading.Lock()
         self._rows: tuple[object, float, list[dict[str, Any]]] = (None, 0.0, [])
         self._analysed: Mapping[int, Mapping[str, Any]] = {}
-        self._report = frame_of(store, request, None, note="The questions are being answered; they will appear here.")
+        self._report = frame_of(store, request, None, said="The questions are being answered; they will appear here.")
         self._answers: tuple[object, str] = (None, "")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_answering, name="answers", daemon=True)
@@ -123,7 +123,7 @@ class LiveSource:
                     self._report, self._analysed = self._analyse()
                     answered = found
                 except NCDiagError as error:
-                    self._report = frame_of(self._store, self._request, None, note=str(error))
+                    self._report = frame_of(self._store, self._request, None, said=str(error))
                 with self._lock:
                     self._rows = (None, 0.0, [])
             self._stop.wait(self._seconds)

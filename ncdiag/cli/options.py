@@ -136,6 +136,7 @@ MixPhasesOption = Annotated[
     bool,
     typer.Option("--mix-phases", help="For a grid: compare cells whose onsets lie in different phases, too."),
 ]
+MAX_MB = 50.0  # of curves in a report, which are what grows with the runs: more than 2000 runs of 400 epochs
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", show_default=False, autocompletion=complete_run, help="The name of a run.")
 ]

@@ -6,6 +6,7 @@ import typer
 
 from ncdiag.cli.files import write_output
 from ncdiag.cli.options import (
+    MAX_MB,
     ByOption,
     EpsOption,
     LevelOption,
@@ -35,6 +36,10 @@ def report(
     title: Annotated[
         str | None, typer.Option("--title", help="The heading of the page. [default: what the runs are of]")
     ] = None,
+    max_mb: Annotated[
+        float,
+        typer.Option("--max-mb", metavar="NUMBER", min=0.001, help="What the curves may take; more are thinned out."),
+    ] = MAX_MB,
     eps: EpsOption = 0.01,
     metric: MetricOption = "nc1",
     patience: PatienceOption = 3,
@@ -63,6 +68,7 @@ def report(
         by=tuple(split_columns(by)),
         level=level,
         title=title,
+        max_mb=max_mb,
     )
     with open_store(store) as opened:
         contents = read_report(opened, request)

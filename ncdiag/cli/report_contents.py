@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
-from ncdiag.cli.output import unwrapped
+from ncdiag.cli.options import MAX_MB
+from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
 from ncdiag.cli.selection import selected_runs
 
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a report is asked for: runs, the rule that says what an onset is, and the options of the questions."""
+    """What a report is asked for: runs, the rule that says what an onset is, and the options of the questions.
+
+    `max_mb` is what the curves may take in a file; a server hands them out one by one.
+    """
 
     where: str | None
     rule: "OnsetRule"
     by: tuple[str, ...]
     level: float
     title: str | None = None
+    max_mb: float = MAX_MB
 
     def options(self) -> list[str]:
         """Give the options that ask for the same again, as far as they differ from the defaults."""
@@ -61,16 +66,26 @@ def read_report(store: "Store", request: Request) -> "Report":
     """Read the runs that are asked for and give the whole report of them, curves included."""
     from dataclasses import replace
 
-    from ncdiag.report.runs import as_text, packed_curves
+    from ncdiag.report.runs import as_text, keep_every, packed_curves, thin_out
 
     gathered = gather(store, request)
-    curves = packed_curves(gathered.everything.epochs)
+    epochs = gathered.everything.epochs
+    every = keep_every(len(epochs), request.max_mb * 1e6)
+    if every > 1:
+        note(
+            f"the curves of {len(gathered.everything.runs):,} runs would take more than {request.max_mb:g} MB; "
+            f"the page holds one evaluation in {every}.\n"
+            "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all"
+        )
+    curves = packed_curves(thin_out(epochs, every))
+    allowed = [] if request.max_mb == MAX_MB else ["--max-mb", f"{request.max_mb:g}"]
     return replace(
         frame_of(store, request, gathered),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        command=shlex.join(["ncdiag", "report", "--store", store.label, *request.options()]),
+        command=shlex.join(["ncdiag", "report", "--store", store.label, *request.options(), *allowed]),
         runs=rows_of(gathered),
         curves={run_id: as_text(packed) for run_id, packed in curves.items()},
+        every=every,
         live=False,
     )
 
@@ -108,7 +123,7 @@ def gather(store: "Store", request: Request) -> Gathered:
     )
 
 
-def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, note: str | None = None) -> "Report":
+def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, said: str | None = None) -> "Report":
     """Give a report of the questions alone, or of nothing yet but a note, as a server shows it."""
     from ncdiag.report.contents import Report
 
@@ -119,7 +134,7 @@ def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, not
         rule=str(request.rule),
         eps=request.rule.eps if request.rule.metric == "nc1" else None,
         command="",
-        notes=[note] if note else _notes(gathered) if gathered else [],
+        notes=[said] if said else _notes(gathered) if gathered else [],
         sections=_sections(gathered, store.label, request.options()) if gathered else [],
         runs=[],
         live=True,

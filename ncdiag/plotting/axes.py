@@ -118,9 +118,10 @@ def shifted(axes: Axes, across: float, up: float = 0.0) -> Transform:
 
 
 def write(axes: Axes, text: str, spot: tuple[float, float], points: float, **options: Any) -> None:
-    """Write a text near a spot, with a halo; `options` are those of `annotate`."""
+    """Write a text near a spot, over data with a halo; `options` are those of `annotate`."""
+    over = not isinstance(options.get("xycoords"), str)  # what is placed by the axes is beside the data
     said = axes.annotate(text, spot, **{"textcoords": "offset points", "fontsize": points, "zorder": 6, **options})
-    said.set_path_effects([HALO])
+    said.set_path_effects([HALO] if over else [])
 
 
 def line_weights(count: int, points: float) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ncdiag import __version__
+from ncdiag.plotting.svg import shrink_svg
 
 Width = Literal["column", "page", "slide"]
 ImageFormat = Literal["png", "svg", "pdf"]
@@ -110,16 +111,17 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
 
 def figure_bytes(figure: Figure, form: ImageFormat, page: Page) -> bytes:
     """Give the image file of a figure; the same figure gives the same bytes."""
-    made_by = f"ncdiag {__version__}"
+    made_by, title = f"ncdiag {__version__}", figure.get_suptitle().replace("\n", " ")
+    named = {"Title": title} if title else {}
     metadata: dict[ImageFormat, dict[str, str | None]] = {
         "png": {"Software": made_by},
-        "svg": {"Creator": made_by, "Date": None},
-        "pdf": {"Creator": made_by, "CreationDate": None},
+        "svg": {"Creator": made_by, "Date": None, **named},
+        "pdf": {"Creator": made_by, "CreationDate": None, **named},
     }
     buffer = io.BytesIO()
     with figure_style(page):
         figure.savefig(buffer, format=form, metadata=metadata[form])
-    return buffer.getvalue()
+    return shrink_svg(buffer.getvalue().decode()).encode() if form == "svg" else buffer.getvalue()
 
 
 def line_style(place: int) -> tuple[str, LineStyle]:

@@ -60,7 +60,8 @@ class Report:
     """A whole report: its questions, and its runs as rows of plain values that `ncdiag.report.runs` describes.
 
     `made` is when, `rule` what an onset is, `command` what would make it again. `curves` holds the packed columns of
-    each run by its id, none of them where a server hands them out one by one.
+    each run by its id, none of them where a server hands them out one by one; `every` says which evaluation of a
+    run they keep, 1 for all of them.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Report:
     sections: Sequence[Section]
     runs: Sequence[Mapping[str, Any]]
     curves: Mapping[int, str] = field(default_factory=dict)
+    every: int = 1
     live: bool = False
 
 

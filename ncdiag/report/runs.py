@@ -28,6 +28,7 @@ _FACTS = (
     *("origin", "source", "reason", "phases", "intervention", "device", "seconds", "started_at", "finished_at"),
     *("inexact", "data_sha256", "config"),
 )
+_TEXT_BYTES = 4 * len(CURVES) * 4 / 3  # what an evaluation takes in a page: Float32, in base64
 _ONSET = ("state", "onset", "lo", "hi", "fn_star")
 LATEST = ("feature_norm", "nc1", "train_accuracy", "test_accuracy")
 
@@ -62,6 +63,18 @@ def run_rows(
         }
         rows.append(plain(row))
     return rows
+
+
+def keep_every(evaluations: int, most_bytes: float) -> int:
+    """Say which evaluation of a run to keep, so that the curves of a page take at most so many bytes: 1 for all."""
+    return max(math.ceil(evaluations * _TEXT_BYTES / most_bytes), 1)
+
+
+def thin_out(epochs: pd.DataFrame, every: int) -> pd.DataFrame:
+    """Give every so many-th evaluation of each run, counted from the last one, and the first."""
+    runs = epochs.groupby("run_id", sort=False)
+    before, after = runs.cumcount(), runs.cumcount(ascending=False)
+    return epochs[(before == 0) | (after % every == 0)]
 
 
 def packed_curves(epochs: pd.DataFrame) -> dict[int, bytes]:

@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ def test_a_report_is_one_file_with_every_question_and_every_run(store: Path, cli
     assert [row["run"] for row in runs] == ["deep-0", "deep-1", "shallow-0", "shallow-1", "short"]
     assert len(re.findall(r'id="curves-\d+"', page)) == 5
     assert "store.db" not in page
+    assert "holds one evaluation in" not in page
     assert "again with <code>ncdiag report --store ncdiag.db</code>" in page
 
 
@@ -33,6 +35,23 @@ def test_a_report_to_stdout_is_nothing_but_the_page(store: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("<!doctype html>")
     assert done.stdout.endswith("</html>")
+
+
+@pytest.mark.usefixtures("store")
+def test_curves_beyond_the_limit_are_thinned_and_that_is_said_at_once_and_on_the_page(cli: Cli) -> None:
+    """Four runs of 15 evaluations and one of 8 take 68 x 48 bytes; every fourth from the last stays, and the first."""
+    answer = cli("report", "-o", "-", "--max-mb", "0.001")
+    assert answer.err == (
+        "ncdiag: note: the curves of 5 runs would take more than 0.001 MB; the page holds one evaluation in 4.\n"
+        "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all\n"
+    )
+    curves = re.findall(r'id="curves-\d+">([^<]*)<', answer.out)
+    columns = 9
+    assert [len(base64.b64decode(text)) / 4 / columns for text in curves] == [5, 5, 5, 5, 3]
+    assert answer.out.count("this page holds one evaluation in 4") == 2  # by the curves of all runs, and of each
+    assert "ncdiag report --store ncdiag.db --max-mb 0.001" in answer.out
+    # The onset is that of all evaluations: NC1 is exp(-(epoch / 33)^1.5), which passes 0.01 at 33 (ln 100)^(2/3).
+    assert shared(answer.out)["runs"][0]["onset"] == pytest.approx(33 * 4.605170185988092 ** (2 / 3), rel=0.01)
 
 
 @pytest.mark.usefixtures("store")

@@ -7,12 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import console, open_browser, requests, set_window, wait_for
 from falling import falling, make_falling_store
 
 from ncdiag.cli.app import run
 from ncdiag.domain.records import ImportedRun
+from ncdiag.report.contents import Report
+from ncdiag.report.page import render_report
+from ncdiag.report.runs import LATEST, as_text
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
@@ -183,6 +187,36 @@ def test_the_curves_of_all_runs_are_those_of_the_store(opened: Any, store: Path)
     ended = [curve for curve in curves if curve[-1] is None]
     assert len(ended) == 1
     assert ended[0][:8] == pytest.approx([math.exp(-epoch / 20) for epoch in range(10, 90, 10)], rel=2**-23)
+
+
+def test_of_thousands_of_runs_the_chart_draws_the_first_and_the_page_of_each_has_its_curves(
+    driver: Any, tmp_path: Path
+) -> None:
+    packed = as_text(np.array([[1, 2, 3], *[[0.3, 0.2, 0.1]] * 8], dtype="<f4").tobytes())
+    columns = ("run", "status", "arch", "depth", "width", "dataset", "weight_decay", "seed", "epochs_done")
+    columns += ("epochs_planned", "state", "onset", "lo", "hi", "fn_star", *LATEST, "band")
+    row = dict.fromkeys(columns) | {"epochs_done": 3, "condition": "", "phases": [], "facts": {}}
+    report = Report(
+        **dict.fromkeys(("title", "store", "made", "rule", "command"), "x"),
+        eps=0.01,
+        notes=[],
+        sections=[],
+        runs=[row | {"id": number, "run": f"r{number}"} for number in range(1, 1203)],
+        curves=dict.fromkeys(range(1, 1203), packed),
+        every=7,
+    )
+    page = tmp_path / "many.html"
+    page.write_text(render_report(report), encoding="utf-8")
+    set_window(driver, width=1440)
+    driver.get(page.as_uri())
+    wait_for(driver, "performance.getEntriesByName('ncdiag-ready').length === 1")
+    assert "one evaluation in 7" in driver.execute_script("return document.getElementById('thinned').textContent")
+    driver.execute_script("document.getElementById('all-title').scrollIntoView({behavior: 'instant'})")
+    wait_for(driver, "Charts.drawn.size === 2")
+    note = driver.execute_script("return document.getElementById('all-note').textContent")
+    assert note.startswith("The first 1000 of 1202 runs.")
+    assert [len(data) for data in driver.execute_script(DRAWN).values()] == [1001, 1001]
+    go_to_run(driver, 1202, charts=7)
 
 
 def test_the_onset_is_written_and_drawn(opened: Any, store: Path) -> None:

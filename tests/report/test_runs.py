@@ -11,7 +11,7 @@ from falling import falling
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.records import EpochRecord, ImportedRun
-from ncdiag.report.runs import CURVES, as_text, packed_curves, run_rows
+from ncdiag.report.runs import CURVES, as_text, keep_every, packed_curves, run_rows, thin_out
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.imports import import_runs
@@ -49,6 +49,23 @@ def test_a_value_beyond_float32_is_infinite_and_one_that_was_not_finite_stays(tm
     named = dict(zip(CURVES, np.frombuffer(packed_curves(epochs)[1], dtype="<f4").reshape(-1, 2), strict=True))
     assert named["nc1"][1] == named["feature_norm"][1] == math.inf
     assert math.isnan(named["nc3"][1])
+
+
+def test_as_many_evaluations_are_kept_as_have_room() -> None:
+    # nine columns of four bytes, and base64 writes three bytes as four: 48 bytes an evaluation
+    assert keep_every(1000, 48_000) == 1
+    assert keep_every(1001, 48_000) == 2
+    assert keep_every(4_000_000, 50e6) == 4
+    assert keep_every(0, 1) == 1
+
+
+def test_thinned_curves_keep_their_first_and_last_evaluation(tmp_path: Path) -> None:
+    runs = [falling("long", depth=5, seed=0, norm=1.1), falling("short", depth=5, seed=1, norm=1, epochs=50)]
+    _, epochs = frames(tmp_path / "a.db", *runs)
+    kept = thin_out(epochs, 5).groupby("run")["epoch"].apply(list).to_dict()
+    assert kept == {"long": [10, 20, 70, 120], "short": [10, 50]}
+    assert thin_out(epochs, 1).equals(epochs)
+    assert thin_out(epochs.iloc[:0], 3).empty
 
 
 def test_without_epochs_nothing_is_packed(tmp_path: Path) -> None:

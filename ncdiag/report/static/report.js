@@ -18,6 +18,7 @@
   const LOG_RANGE = 10; // a panel becomes logarithmic where its values span more than this factor
   const COLORS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
   const DASHES = [undefined, [6, 3], [2, 2], [6, 2, 2, 2]];
+  const MOST_RUNS = 1000; // in the chart of all runs; more are a blot, and take minutes to fetch from a server
   const MOST_POINTS = 400_000; // of all curves together; more are thinned for drawing
 
   // --- curves ---
@@ -200,7 +201,7 @@
 
   async function drawAll(found, turn) {
     const loaded = [];
-    for (const row of found) {
+    for (const row of found.slice(0, MOST_RUNS)) {
       const values = await curvesOf(row.id);
       if (turn !== pending) return;
       if (values.epoch.length) loaded.push([row, values]);
@@ -208,7 +209,7 @@
     const points = loaded.reduce((sum, [, values]) => sum + values.epoch.length, 0);
     const step = Math.ceil(points / MOST_POINTS) || 1;
     byId("all-note").textContent = loaded.length
-      ? `${loaded.length} runs${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
+      ? `${found.length > MOST_RUNS ? `The first ${MOST_RUNS} of ${found.length}` : loaded.length} runs${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
       : "No run has an epoch to draw.";
     if (!loaded.length) return;
     const conditions = new Set(loaded.map(([row]) => row.condition));
