@@ -120,7 +120,7 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
             grid[0, 0].yaxis, [*table["ratio"], *table["end_lo"], *table["end_hi"], 1 / MARGIN_RATIO, MARGIN_RATIO]
         )
         for place, (axes, own) in enumerate(zip(grid.flat, shown, strict=False)):
-            _draw_set(axes, own, page.inches / across, sheet)
+            _draw_set(axes, own, page.inches / across, sheet, alone=table["pair"].nunique() == 1)
             if place % across == 0:
                 axes.set_ylabel("feature norm / control")
             if place + across >= len(shown):
@@ -129,12 +129,15 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
     return figure
 
 
-def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet) -> None:
+def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet, *, alone: bool) -> None:
     points, first = sheet.page.points, own.iloc[0]
     last = float(own["epoch"].max())
     what = f": rescaled at epoch {first['rescaled_at']}, head {first['head']}"
     room = inches * 0.85 - text_inches(what, points * 1.1)
-    axes.set_title(f"{shorten(first['pair'], points * 1.1, room)}{what}", pad=points * 2.9)
+    title = f"{shorten(first['pair'], points * 1.1, room)}{what}"
+    if alone and not title.startswith(first["pair"]):  # the line above names the only pair
+        title = f"R{what.removeprefix(': r')}"
+    axes.set_title(title, pad=points * 2.9)
     axes.set_xlim(0, last * 1.12)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.axhspan(1 / MARGIN_RATIO, MARGIN_RATIO, color=INK, alpha=0.12, linewidth=0, zorder=1)
