@@ -144,7 +144,7 @@ class Dataset:
         if isinstance(index, slice):
             taken = images[index]
         else:  # three times as fast as images[index] on a CPU
-            taken = images.index_select(0, index.flatten()).unflatten(0, index.shape)
+            taken = images.index_select(0, index.flatten()).view(index.shape + images.shape[1:])
         pixels = taken if self.is_normalised else self._normalise(taken)
         return pixels.expand(*pixels.shape[:-3], self.channels, -1, -1)
 

@@ -39,9 +39,9 @@ class Lane:
         self.optimizers = optimizers
         self.data = data
         self.loss_of = loss_of
-        self.autocast = torch.autocast(
-            data.device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
-        )
+        self.lowered: AbstractContextManager[Any] = nullcontext()
+        if precision == "bf16":  # without a cache: what a captured step casts, it casts anew at every replay
+            self.lowered = torch.autocast(data.device.type, dtype=torch.bfloat16, cache_enabled=False)
         self.moved = stack.by_network(stack.parameters)
         members, samples = len(stack.networks), len(data.train_labels)
         self.whole = samples // batch_size  # batches; the rest of the samples make a smaller one at the end
@@ -92,14 +92,14 @@ class Lane:
     def step_on(self, index: Tensor) -> None:
         """Take one step of every network on the samples at `index`, int64 [E, B]."""
         x, labels = self.data.train_inputs(index), self.data.train_labels.index_select(0, index.flatten())
-        with self.autocast:
+        with self.lowered:
             logits = self.stack.logits(x)
         losses = self.loss_of(logits.float().flatten(0, 1), labels)
         share = self.share if len(losses) == len(self.share) else torch.full_like(losses, 1 / index.shape[1])
         gradients = self.stack.by_network(torch.autograd.grad(losses, self.stack.parameters, share))
         for optimizer, parameters, ours in zip(self.optimizers, self.moved, gradients, strict=True):
             optimizer.step(parameters, ours)
-        self.losses += losses.detach().unflatten(0, index.shape).mean(1)
+        self.losses += losses.detach().view(index.shape).mean(1)
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.stream else nullcontext()

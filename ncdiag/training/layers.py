@@ -6,6 +6,8 @@ handed, on the CPU and in the order in which the layers are made; torch's global
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeVar
 
 import torch
@@ -19,9 +21,11 @@ LEAKY_SLOPE = 0.01
 _NO_DRAW = "meta"  # a layer made on a real device draws weights from torch's global generator
 LINEAR_GAIN = 1.0  # for a layer that no activation follows: the head
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,  # its slope below 0 is 0.01 = LEAKY_SLOPE
+# In place where the gradient can be had from the result: nobody else reads what a layer gives, and for a convolution
+# it is memory that takes the time.
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, LEAKY_SLOPE, inplace=True),
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,

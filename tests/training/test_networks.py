@@ -254,9 +254,25 @@ def test_resnet_block_without_branch_is_its_activated_shortcut():
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_resnet_uses_its_activation_everywhere(activation):
     network = make("resnet20", activation=activation)
-    found = [m for m in network.modules() if isinstance(m, tuple(ACTIVATIONS.values()))]
+    kinds = {name: type(make_one()) for name, make_one in ACTIVATIONS.items()}
+    found = [m for m in network.modules() if isinstance(m, tuple(kinds.values()))]
     assert len(found) == 1 + 3  # after the stem, and one in each of three blocks
-    assert all(type(m) is ACTIVATIONS[activation] for m in found)
+    assert all(type(m) is kinds[activation] for m in found)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_an_activation_in_place_changes_no_gradient(arch, activation):
+    in_place, apart = (make(arch, activation=activation) for _ in range(2))
+    for module in apart.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    gradients = []
+    for network in (in_place, apart):
+        network(batch(DIGIT)).square().sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    assert any(getattr(module, "inplace", False) for module in in_place.modules())
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_resnet_in_eval_mode_is_deterministic_and_treats_samples_apart():
