@@ -13,7 +13,7 @@ from ncdiag.domain.spec import DataSpec, PhaseSpec, RunSpec
 from ncdiag.errors import NCDiagError
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.measure import accuracy, measure
-from ncdiag.training.member import EVAL_BATCH, Member
+from ncdiag.training.member import Member
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order
@@ -89,7 +89,7 @@ class Training:
         for member in self.members:
             self.metrics = measure(
                 member.network,
-                lambda: self.data.train_batches(EVAL_BATCH),
+                lambda size=member.eval_batch: self.data.train_batches(size),
                 num_samples=len(self.data.train_labels),
                 num_classes=10,
                 loss_of=LOSSES["ce"],
@@ -97,4 +97,4 @@ class Training:
 
     def test(self) -> None:
         for member in self.members:
-            accuracy(member.network, self.data.test_batches(EVAL_BATCH))
+            accuracy(member.network, self.data.test_batches(member.eval_batch))

@@ -56,15 +56,17 @@ def cut(shape: Shape, size: int, *, parts: int) -> list[list[Run]]:
 def size_on_gpu(spec: RunSpec, input_shape: Sequence[int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
     """Give how many MLPs fit into a GPU's memory together, at least one; `sizes` as in `Dataset`.
 
-    Each needs weights, gradients and moments (two for adam, one for sgd), and the activations of a batch: before and
-    after the nonlinearity, and their gradient. Room is left for the features of all samples, which are there while one
-    of the members is measured.
+    Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
+    state of the last epoch, and what a capture puts back), its batch, and the activations: before and after the
+    nonlinearity, and their gradient. Room is left for the features of all samples, which are there while one of the
+    members is measured.
     """
     width, depth = int(spec.network.width), spec.network.depth
-    layers = pairwise([math.prod(input_shape), *[width] * depth, sizes["num_classes"]])
-    parameters = sum((inputs + 1) * outputs for inputs, outputs in layers)
-    moments = 1 if spec.optimizer.name == "sgd" else 2
-    member = (2 + moments) * parameters + 3 * spec.batch_size * width * depth
+    inputs = math.prod(input_shape)
+    layers = pairwise([inputs, *[width] * depth, sizes["num_classes"]])
+    parameters = sum((before + 1) * after for before, after in layers)
+    state = parameters * (2 if spec.optimizer.name == "sgd" else 3)
+    member = 3 * state + parameters + spec.batch_size * (inputs + 3 * width * depth)
     room = GPU_SHARE * free_bytes / FLOAT - sizes["n_train"] * width
     return max(1, int(room / member))
 

@@ -65,12 +65,13 @@ class Keeper:
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Save a state, or remember a copy of it until the next."""
-        epoch, state = checkpoint.epoch, {**checkpoint.state, "run": self.identity}
+        # A copy, of this run alone: its tensors are parts of its group's, and torch.save writes the whole of a part.
+        epoch, state = checkpoint.epoch, _copied({**checkpoint.state, "run": self.identity})
         overdue = time.monotonic() - self.saved_at > 60 * MINUTES_APART
         if checkpoint.milestone or overdue or epoch % self.every == 0:
             self._save(epoch, state)
         else:
-            self.unsaved = epoch, _copied(state)
+            self.unsaved = epoch, state
 
     def save_latest(self) -> None:
         """Save the state that is only remembered, if there is one."""
@@ -86,7 +87,7 @@ class Keeper:
 
 
 def _copied(value: Any) -> Any:
-    """Copy a state on its device, since training goes on to change the tensors in place."""
+    """Copy a state on its device; training goes on to change the tensors in place."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     if isinstance(value, dict):

@@ -12,12 +12,16 @@ _WORDS = re.compile(r"can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|s
 _ASKED = re.compile(r"allocate ([0-9.]+ [A-Za-z]+)")
 
 
-def is_shortage(error: Exception) -> bool:
-    """Tell whether an error says that memory ran out."""
-    return (
+def is_shortage(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came from, says that memory ran out.
+
+    Where it does so while a step is captured on a GPU, it is the end of the capture that fails.
+    """
+    return error is not None and (
         isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemoryError))
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and bool(_WORDS.search(str(error))))
+        or is_shortage(error.__context__)
     )
 
 

@@ -31,8 +31,8 @@ from ncdiag.training.reproducibility import full_precision
 # Inputs, float32 on the network's device, and labels, int64 there.
 Batches = Iterable[tuple[Tensor, Tensor]]
 KEEP_BYTES = 2 * 2**30  # 2 GiB: MNIST at d = 8192. Above it the features are computed twice instead of kept.
-# Features summed at a time. The few arrays of this size that a sum needs then stay in a CPU's cache: four times as
-# many took a third longer on one core.
+# Features summed at a time on a CPU. The few arrays of this size that a sum needs then stay in its cache: four times as
+# many took a third longer on one core. On a GPU a batch is summed at once: there it is calls that take the time.
 _CHUNK = 2**19
 
 
@@ -143,8 +143,9 @@ def _first_stage(
 
 
 def _chunks(*block: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Cut the tensors of a block into pieces of about `_CHUNK` features."""
-    rows = max(1, _CHUNK // block[0].shape[1])
+    """Cut the tensors of a block, on a CPU, into pieces of about `_CHUNK` features."""
+    samples, width = block[0].shape
+    rows = max(1, _CHUNK // width) if block[0].device.type == "cpu" else samples
     return zip(*(torch.split(tensor, rows) for tensor in block), strict=True)
 
 

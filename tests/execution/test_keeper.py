@@ -46,6 +46,14 @@ def test_a_stop_saves_the_last_finished_epoch_as_it_was(store: Store, run: Run) 
     assert (found["epoch"], found["weights"]["w"].tolist()) == (2, [2.0, 2.0, 2.0])
 
 
+def test_a_file_holds_one_run_and_not_the_group_it_trains_in(store: Store, run: Run) -> None:
+    group = torch.zeros(50, 1000)
+    state = Checkpoint(member=0, epoch=3, milestone=True, state={"epoch": 3, "weights": {"w": group[7]}})
+    Keeper(store.run_folder(run.id), run, every=1).keep(state)
+    (file,) = store.run_folder(run.id).glob("*.pt")
+    assert 4000 < file.stat().st_size < 8000
+
+
 def test_a_state_goes_to_disk_when_minutes_have_passed(store: Store, run: Run) -> None:
     folder = store.run_folder(run.id)
     keeper = Keeper(folder, run, every=100)

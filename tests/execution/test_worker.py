@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,15 +277,24 @@ def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkey
         assert [record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize(
-    "shortage",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
-    ],
-)
+def _run_out_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def _run_out_in_a_capture() -> None:
+    try:
+        _run_out_on_a_gpu()
+    finally:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def _run_out_on_a_cpu() -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes")
+
+
+@pytest.mark.parametrize("run_out", [_run_out_on_a_gpu, _run_out_in_a_capture, _run_out_on_a_cpu])
 def test_too_little_memory_halves_the_group_and_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shortage: Exception
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], None]
 ) -> None:
     specs = [small_spec(seed=seed) for seed in range(5)]
     sizes = []
@@ -294,7 +303,7 @@ def test_too_little_memory_halves_the_group_and_goes_on(
         sizes.append(len(some))
         for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
             if len(some) > 2 and place == 13:
-                raise shortage
+                run_out()
             yield event
 
     told: dict[int, list[int]] = {}
