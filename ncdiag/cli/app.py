@@ -11,14 +11,18 @@ import typer
 from ncdiag import __version__
 from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import prepare_streams
+from ncdiag.cli.output import prepare_streams, without_controls
 from ncdiag.errors import NCDiagError, OutOfMemoryError, StoreError
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-# The system refuses to write: no space, quota used up, read-only, not permitted, file too large, fault of the device.
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
+# The system refuses to write: no space, quota used up, read-only, not permitted, file too large, fault of the device;
+# or there can be no such place.
+STORAGE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
+    *(errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
 
 app = typer.Typer(
     name="ncdiag",
@@ -113,7 +117,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, NCDiagError):
         message, code = str(error), error.exit_code
     elif isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        where = f" {error.filename!r}" if error.filename else ""
+        where = f" {str(error.filename)[:200]!r}" if error.filename else ""
         message, code = f"the system refused to read or write{where}: {error.strerror}", StoreError.exit_code
         _discard_output()
     elif isinstance(error, MemoryError):
@@ -125,7 +129,7 @@ def _report(error: Exception) -> int:
             "this is a bug in ncdiag; rerun with --debug to see where, and please report it"
         )
         code = EXIT_BUG
-    sys.stderr.write(f"ncdiag: error: {message}\n")
+    sys.stderr.write(without_controls(f"ncdiag: error: {message}\n"))
     return code
 
 

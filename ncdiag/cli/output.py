@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PAGE_WIDTH = 80
 _UNLIMITED = 1_000_000
+_CONTROLS = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _page_width = ContextVar("page_width", default=PAGE_WIDTH)
 
 
@@ -67,8 +68,8 @@ def emit(
 
 
 def emit_text(text: str) -> None:
-    """Print text on stdout, in one write."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    """Print text on stdout, in one write; what would drive a terminal, a store from a stranger say, is spelt out."""
+    sys.stdout.write(without_controls(text if text.endswith("\n") else f"{text}\n"))
 
 
 def emit_json(document: object) -> None:
@@ -165,6 +166,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
+def without_controls(text: str) -> str:
+    """Spell out the control characters of a text of several lines."""
+    return text.translate(_CONTROLS)
+
+
 def layout(rows: Sequence[Sequence[str]], *, right: Sequence[bool], gap: int = 2) -> list[str]:
     """Align the cells of a table, heading first, in columns `gap` spaces apart; `right` says which align right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(right))]
@@ -242,7 +248,7 @@ def _emit_rich(
 
 
 def _say(kind: str, message: str) -> None:
-    sys.stderr.write(f"ncdiag: {kind}: {message}\n")
+    sys.stderr.write(without_controls(f"ncdiag: {kind}: {message}\n"))
 
 
 def _is_number(value: object) -> bool:

@@ -100,7 +100,7 @@ def _newest_that_fit(
 
     kept: list[dict[str, Any]] = []
     seen, before = 0, None
-    number = limit + 1 if limit else _READ_AT_ONCE
+    number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
         latest = list_latest(store, [run.id for run in some])
         rows = [_row(run, latest.get(run.id)) for run in some]

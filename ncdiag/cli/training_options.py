@@ -5,6 +5,7 @@ every combination. Values stay text until both have been read the same way.
 """
 
 import inspect
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from ncdiag.domain.spec import (
     Precision,
     Schedule,
 )
+from ncdiag.domain.sweep import MAX_POINTS
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
@@ -252,7 +254,9 @@ def read_axes(said: Given) -> dict[str, list[Any]]:
             continue
         if isinstance(text, list):
             # each --phase is a place in the sequence, with alternatives separated by commas
-            axes[option.name] = list(product(*(_read_list(option, item) for item in text)))
+            places = [_read_list(option, item) for item in text]
+            _check_number(option, math.prod(map(len, places)))
+            axes[option.name] = list(product(*places))
         else:
             axes[option.name] = [text] if isinstance(text, bool) else _read_list(option, text)
     return axes
@@ -273,10 +277,16 @@ def _read_list(option: TrainingOption, text: str) -> list[Any]:
             low, high = _read(option, first), _read(option, end)
             if not low < high:
                 raise SpecError(f"{option.flag}: the range {item} is empty; {low}:{low + 5} gives {low} to {low + 4}")
+            _check_number(option, high - low)
             values += range(low, high)
         else:
             values.append(_read(option, item))
     return values
+
+
+def _check_number(option: TrainingOption, number: int) -> None:
+    if number > MAX_POINTS:
+        raise SpecError(f"{option.flag}: {number:,} values; a grid has at most {MAX_POINTS:,} points. Give fewer")
 
 
 def merge_sources(given: Given, *, preset: str | None, config: Path | None) -> dict[str, Any]:
@@ -293,7 +303,7 @@ def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SpecError(f"there is no configuration file {path}; --config takes the path of a TOML file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of which the errors of tomllib and of UTF-8 are some
         raise SpecError(f"{path} is not readable TOML: {error}") from None
     said: dict[str, str | bool | list[str]] = {}
     for key, value in content.items():
@@ -301,6 +311,8 @@ def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
         if name not in _BY_NAME:
             known = sorted(option.flag[2:] for option in OPTIONS)
             raise SpecError(f"{path}: {key!r} is no option of a run{nearest(key, known)}; known are {', '.join(known)}")
+        if "\0" in str(value):
+            raise SpecError(f"{path}: {key!r} holds a NUL, which no name of a file can")
         if isinstance(value, dict):
             raise SpecError(f"{path}: {key!r} is a table; expected a value or a list of values")
         if isinstance(value, bool) != (_BY_NAME[name].kind is bool):

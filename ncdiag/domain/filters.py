@@ -73,6 +73,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _MISSING = "none"
+_WORD = 40
+_WIDEST = 300  # characters of a filter that a message repeats; more do not help
 _DEEPEST = 50  # parentheses within parentheses; Python's own stack ends at about a thousand
 
 
@@ -200,7 +202,7 @@ class _Parser:
         name = ALIASES.get(name, name)
         if name not in COLUMNS:
             near = nearest(name, COLUMNS)
-            raise self._mistake(f"no column {token.text!r}{near}; there are {', '.join(COLUMNS)}", token.at)
+            raise self._mistake(f"no column {token.text[:_WORD]!r}{near}; there are {', '.join(COLUMNS)}", token.at)
         return name
 
     def _value(self, column: str, *, ordered: bool = False) -> float | str | None:
@@ -216,15 +218,18 @@ class _Parser:
             return text
         number = _number(text)
         if number is None:
-            raise self._mistake(f"{column} is a number, not {text!r}", token.at)
+            raise self._mistake(f"{column} is a number, not {text[:_WORD]!r}", token.at)
         return number
 
     def _expected(self, what: str, token: _Token) -> AnalysisError:
-        found = "the end" if token.kind == "end" else repr(token.text)
+        found = "the end" if token.kind == "end" else repr(token.text[:_WORD])
         return self._mistake(f"expected {what}, found {found}", token.at)
 
     def _mistake(self, what: str, at: int) -> AnalysisError:
         line = "".join(c if c.isprintable() else " " for c in self.text)
+        if len(line) > _WIDEST:  # the part of it that matters
+            first = max(0, min(at - _WIDEST // 2, len(line) - _WIDEST))
+            line, at = line[first : first + _WIDEST], at - first
         return AnalysisError(f"--where: {what}\n  {line}\n  {' ' * at}^")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError
 
-MAX_POINTS = 1_000_000  # far beyond any sweep that ends, and still listed in seconds
+MAX_POINTS = 100_000  # far beyond any sweep that ends, and still listed in seconds
 
 
 def list_points(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Double, String, cast, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Double, Integer, String, cast, func, or_, select
 
 from ncdiag.domain.evaluations import is_evaluated
 from ncdiag.domain.spec import RunSpec
@@ -24,7 +24,7 @@ def list_inconsistencies(connection: Connection) -> list[str]:
         for row in _rows(connection)
         if (name := row["name"])
         for problem in (*_documents(row), *_totals(row), *_gaps(connection, row))
-    ] + [f"{name} {problem}" for name, problem in _strange_epochs(connection)]
+    ] + [f"{name} {problem}" for name, problem in (*_strange_runs(connection), *_strange_epochs(connection))]
 
 
 def due_epochs(spec: RunSpec, last: int) -> list[int]:
@@ -60,7 +60,7 @@ def _documents(row: dict[str, Any]) -> Iterator[str]:
     for name in _JSON_COLUMNS:
         try:
             row[name] = json.loads(row[name])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             yield f"has a {name} that is no JSON"
             row["config"] = None
     if row["origin"] != "trained" or row["config"] is None:
@@ -95,13 +95,48 @@ def _gaps(connection: Connection, row: dict[str, Any]) -> Iterator[str]:
         yield f"lacks the epochs {', '.join(map(str, missing[:5]))}{more}" if missing else "has epochs too many"
 
 
+def _strange_runs(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Find settings that are no numbers and times that are none, which SQLite takes in any column."""
+    if connection.dialect.name != "sqlite":
+        return
+    runs = schema.runs
+    for column in runs.c:
+        if isinstance(column.type, (Double, Integer)):
+            strange, kind = _is_no_number(column), "number"
+        elif isinstance(column.type, schema.UtcDateTime):
+            strange, kind = func.datetime(cast(column, String)).is_(None) & column.is_not(None), "time"
+        else:
+            continue
+        for name in connection.scalars(select(runs.c.name).where(strange).order_by(runs.c.id).limit(20)):
+            yield name, f"has a {column.name} that is no {kind}"
+
+
 def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Find values that are no numbers, which SQLite takes in any column."""
+    """Find measurements that are no numbers, and names of what is not finite that are none."""
     if connection.dialect.name != "sqlite":
         return
     runs, epochs = schema.runs, schema.epochs
     numbers = [column for column in epochs.c if isinstance(column.type, Double)]
-    strange = or_(*(func.typeof(column).in_(("text", "blob")) for column in numbers))
-    query = select(runs.c.name, epochs.c.epoch).join(runs, runs.c.id == epochs.c.run_id).where(strange)
-    for name, epoch in connection.execute(query.order_by(runs.c.id, epochs.c.epoch).limit(20)):
+    found = select(runs.c.name, epochs.c.epoch).join(runs, runs.c.id == epochs.c.run_id)
+    strange = found.where(or_(*map(_is_no_number, numbers)))
+    for name, epoch in connection.execute(strange.order_by(runs.c.id, epochs.c.epoch).limit(20)):
         yield name, f"has something at epoch {epoch} that is no number"
+    said = found.add_columns(cast(epochs.c.nonfinite, String)).where(epochs.c.nonfinite.is_not(None))
+    for name, epoch, text in connection.execute(said.order_by(runs.c.id, epochs.c.epoch)):
+        if not _names_nonfinite(text):
+            yield name, f"says at epoch {epoch} that something is not finite, and not what"
+
+
+def _is_no_number(column: Column[Any]) -> ColumnElement[bool]:
+    return func.typeof(column).in_(("text", "blob"))
+
+
+def _names_nonfinite(text: str) -> bool:
+    try:
+        words = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    known = schema.epochs.c.keys()
+    return isinstance(words, dict) and all(
+        name in known and word in ("nan", "inf", "-inf") for name, word in words.items()
+    )

@@ -42,6 +42,18 @@ def translated(label: str) -> Iterator[None]:
         raise explain(label, error) from error
 
 
+@contextmanager
+def decoded(label: str) -> Iterator[None]:
+    """Turn what reading a stored value raises into a `StoreError`: ncdiag has not written it as it is."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise StoreError(
+            f"the store {label} holds a value that ncdiag does not write ({_first_line(error)[:80]!r}).\n"
+            "Nothing was changed. `ncdiag store check` names the runs; restore a backup, or mend or delete these rows"
+        ) from error
+
+
 def explain(label: str, error: Exception) -> StoreError:
     """Say what happened, without the statement and its values: a URL or a value may be a secret."""
     cause = error.orig if isinstance(error, DBAPIError) else error

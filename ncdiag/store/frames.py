@@ -17,6 +17,7 @@ from sqlalchemy import Boolean, Column, Double, Integer, Select, func, literal, 
 from sqlalchemy.sql.type_api import TypeEngine
 
 from ncdiag.store import schema
+from ncdiag.store.faults import decoded
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import chunked, status_of
 
@@ -43,7 +44,8 @@ def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFra
     runs = schema.runs
     query = select(*_RUN_SELECTION, runs.c.owner, runs.c.host, runs.c.heartbeat_at, schema.UtcNow().label("clock"))
     rows = _read(store, query.order_by(runs.c.id), runs.c.id, run_ids)
-    frame = _frame(rows, RUN_COLUMNS, _RUN_SELECTION)
+    with decoded(store.label):
+        frame = _frame(rows, RUN_COLUMNS, _RUN_SELECTION)
     names = [*(column.name for column in _RUN_SELECTION), "owner", "host", "heartbeat_at", "clock"]
     statuses = (status_of(store, dict(zip(names, row, strict=True))) for row in rows)
     frame["status"] = pd.Series([str(status) for status in statuses], dtype=object)
@@ -73,8 +75,9 @@ def epochs_frame(
         named = [connection.execute(part).all() for part in _parts(select(runs.c.id, runs.c.name), runs.c.id, run_ids)]
     rows = read[0] if len(read) == 1 else np.concatenate([np.empty(0, dtype=_row_type(columns)), *read])
     names = {int(run_id): str(name) for part in named for run_id, name in part}
-    strange = _strange_values(rows["nonfinite"])
-    return pd.DataFrame({name: _epoch_column(name, rows, names, strange) for name in columns})
+    with decoded(store.label):
+        strange = _strange_values(rows["nonfinite"])
+        return pd.DataFrame({name: _epoch_column(name, rows, names, strange) for name in columns})
 
 
 def _read_columns(columns: Sequence[str]) -> list[Column[Any]]:

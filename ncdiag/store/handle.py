@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from ncdiag.errors import SpecError, UnavailableError
-from ncdiag.store.faults import translated
+from ncdiag.store.faults import decoded, translated
 
 BUSY_SECONDS = 30.0
 
@@ -43,7 +43,7 @@ class Store:
 
         Fetch every row before leaving, and leave soon: a reader that lingers keeps writers waiting.
         """
-        with translated(self.label), self.engine.connect() as connection:
+        with translated(self.label), decoded(self.label), self.engine.connect() as connection:
             yield connection
 
     @contextmanager

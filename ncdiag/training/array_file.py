@@ -1,5 +1,6 @@
 """A data set in one FILE.npz with x_train, y_train, x_test and y_test."""
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -14,8 +15,8 @@ from ncdiag.errors import DataError
 from ncdiag.training.arrays import ImageArrays, check_size
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
-# What zipfile and numpy raise on a file that is cut, altered or not what its name says.
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# What zipfile and numpy raise on a file that is cut, altered, encrypted or not what its name says.
+_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError)
 
 
 def read_array_file(path: Path) -> ImageArrays:

@@ -60,6 +60,9 @@ def test_configuration_file_gives_way_to_the_line(cli: Cli, tmp_path: Path) -> N
     [
         ("wieght_decay = 1", "did you mean weight-decay"),
         ("depth = [", "not readable TOML"),
+        ("depth = " + "[" * 5000 + "]" * 5000, "not readable TOML"),
+        ("seed = " + "9" * 5000, "not readable TOML"),
+        ('dataset = "a\\u0000b"', "holds a NUL"),
         ("[optimizer]\nname = 'sgd'", "is a table"),
     ],
 )

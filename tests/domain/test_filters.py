@@ -112,6 +112,17 @@ def test_a_mistake_is_pointed_at(text, at, says):
     assert caret.index("^") == at + 2
 
 
+def test_a_mistake_in_a_long_filter_is_shown_with_what_is_around_it():
+    wrong = "x" * 5000
+    with pytest.raises(AnalysisError) as caught:
+        parse_where(f"{'depth=1 or ' * 500}seed={wrong} or depth=2")
+    first, shown, caret = str(caught.value).split("\n")
+    assert first == f"--where: seed is a number, not '{'x' * 40}'"
+    assert len(shown) == 302
+    assert shown[: caret.index("^")].endswith("or seed=")
+    assert shown[caret.index("^") :].startswith("xxx")
+
+
 def test_an_unknown_column_lists_the_known_ones():
     with pytest.raises(AnalysisError, match=", ".join(COLUMNS)):
         parse_where("colour=red")

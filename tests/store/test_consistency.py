@@ -48,6 +48,22 @@ BROKEN = [
         "UPDATE epochs SET nc1 = 'x' WHERE run_id = 1 AND epoch = 3",
         ["run-1 has something at epoch 3 that is no number"],
     ),
+    ("UPDATE runs SET config = '" + "[" * 5000 + "]" * 5000 + "' WHERE id = 1", ["run-1 has a config that is no JSON"]),
+    ("UPDATE runs SET depth = 'deep' WHERE id = 1", ["run-1 has a depth that is no number"]),
+    ("UPDATE runs SET lr = x'00ff' WHERE id = 2", ["foreign has a lr that is no number"]),
+    ("UPDATE runs SET created_at = 'never' WHERE id = 2", ["foreign has a created_at that is no time"]),
+    (
+        """UPDATE epochs SET nonfinite = '{"nc1":"zap"}' WHERE run_id = 1 AND epoch = 3""",
+        ["run-1 says at epoch 3 that something is not finite, and not what"],
+    ),
+    (
+        """UPDATE epochs SET nonfinite = '{"nc9":"nan"}' WHERE run_id = 1 AND epoch = 3""",
+        ["run-1 says at epoch 3 that something is not finite, and not what"],
+    ),
+    (
+        "UPDATE epochs SET nonfinite = '[' WHERE run_id = 1 AND epoch = 3",
+        ["run-1 says at epoch 3 that something is not finite, and not what"],
+    ),
 ]
 
 

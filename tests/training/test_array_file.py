@@ -162,6 +162,32 @@ def test_header_that_promises_more_than_there_is(tmp_path):
         read_array_file(tmp_path / "short.npz")
 
 
+def test_an_encrypted_file(tmp_path):
+    write_npz(tmp_path / "x.npz", **{name: npy(array) for name, array in arrays().items()})
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags says so
+        place = content.find(signature)
+        while place >= 0:
+            content[place + flags] |= 1
+            place = content.find(signature, place + 1)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.npz is no readable .npz file: .*encrypted"):
+        read_array_file(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_spoilt_file_of_any_compression(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", method) as archive:
+        for name, array in arrays().items():
+            archive.writestr(f"{name}.npy", npy(array))
+        at = archive.getinfo("x_train.npy").header_offset
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[at + 80 : at + 140] = bytes(range(60))
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"x.npz is no readable .npz file"):
+        read_array_file(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and then nothing", b"\x93NUMPY"])
 def test_file_that_is_no_npz(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
