@@ -100,15 +100,14 @@ def _strange_runs(connection: Connection) -> Iterator[tuple[str, str]]:
     if connection.dialect.name != "sqlite":
         return
     runs = schema.runs
-    for column in runs.c:
-        if isinstance(column.type, (Double, Integer)):
-            strange, kind = _is_no_number(column), "number"
-        elif isinstance(column.type, schema.UtcDateTime):
-            strange, kind = func.datetime(cast(column, String)).is_(None) & column.is_not(None), "time"
-        else:
-            continue
-        for name in connection.scalars(select(runs.c.name).where(strange).order_by(runs.c.id).limit(20)):
-            yield name, f"has a {column.name} that is no {kind}"
+    numbers = {c.name: _is_no_number(c) for c in runs.c if isinstance(c.type, (Double, Integer))}
+    times = {c.name: _is_no_time(c) for c in runs.c if isinstance(c.type, schema.UtcDateTime)}
+    strange = [condition.label(name) for name, condition in (numbers | times).items()]
+    query = select(runs.c.name.label("run"), *strange).where(or_(*numbers.values(), *times.values()))
+    for row in connection.execute(query.order_by(runs.c.id).limit(20)).mappings():
+        for name in (*numbers, *times):
+            if row[name]:
+                yield row["run"], f"has a {name} that is no {'number' if name in numbers else 'time'}"
 
 
 def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -129,6 +128,10 @@ def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
 
 def _is_no_number(column: Column[Any]) -> ColumnElement[bool]:
     return func.typeof(column).in_(("text", "blob"))
+
+
+def _is_no_time(column: Column[Any]) -> ColumnElement[bool]:
+    return column.is_not(None) & func.datetime(cast(column, String)).is_(None)
 
 
 def _names_nonfinite(text: str) -> bool:
