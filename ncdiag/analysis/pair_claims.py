@@ -279,7 +279,9 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     name = "a better forecast than every other alarm"
     tested = [rival for rival in rivals if not math.isnan(rival.p)]
     if not tested:
-        return Part(name=name, shown=None, lacking="no other observable was stored to compare the alarm of fn with")
+        few = "too few units to compare the alarm of fn with others (4 are needed)"
+        none = "no other observable was stored to compare the alarm of fn with"
+        return Part(name=name, shown=None, lacking=few if rivals else none)
     worst = max(tested, key=lambda rival: rival.p)
     best = min(tested, key=lambda rival: rival.estimate)
     does = "does better" if best.estimate < 0 else "may do as well"
