@@ -247,6 +247,7 @@ def _half_life(this: _Set, arm: str, level: float) -> Result:
     }
     interval = t_interval(logs, level)
     hidden = flags["no_relaxation_seen"]
+    lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
     return Result(
         quantity="half_life",
         estimate=float(np.exp(interval.estimate)),
@@ -255,7 +256,7 @@ def _half_life(this: _Set, arm: str, level: float) -> Result:
         level=level,
         method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
         status="ok" if len(logs) > 1 else "too_few",
-        warnings=(f"no return was seen in {hidden} of {len(fits)} pairs",) if hidden else (),
+        warnings=(lacking,) if hidden else (),
         extra=extra,
         **this.base,
     )

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from ncdiag.analysis.factor_groups import FactorGroup
-from ncdiag.analysis.factor_tests import base_of, censored, too_few, turn_result
+from ncdiag.analysis.factor_tests import base_of, censored, no_variance, too_few, turn_result
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import fewer_collapse, largest_gain, many_to_one
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import clopper_pearson
+from ncdiag.domain.statistics import clopper_pearson, is_constant
 from ncdiag.domain.survival import logrank_p
 
 
@@ -36,6 +36,8 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     if len(times) < count + 2:
         return Result(quantity="slow_when_low", **base, **too_few(group, level, "two runs at the smallest values"))
     earlier = -np.log(times)
+    if is_constant(earlier):
+        return Result(quantity="slow_when_low", **base, **no_variance(group, level))
     p, best, p_min, looked_at = largest_gain(earlier, numbers, 0, generator_of(times))
     later = many_to_one(earlier, numbers, 0, level)[best]
     return Result(

@@ -207,6 +207,15 @@ def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_
     assert "times their number (3)" in high.method
 
 
+def test_onsets_at_one_epoch_have_no_slow_value(make_frames, make_run):
+    found = answers(
+        make_frames(sweep(make_run, "weight_decay", {1e-5: (20.0,) * 3, 1e-4: (20.0,) * 3, 5e-4: (30.0,) * 3}))
+    )
+    low = found["weight-decay", "slow_when_low"]
+    assert (low.status, low.extra["verdict"]) == ("zero_variance", "not testable")
+    assert math.isnan(low.p)
+
+
 def test_where_all_collapse_nothing_is_prevented(make_frames, make_run):
     rates = dict.fromkeys((1e-05, 0.0001, 0.001), DECAYS[0.0001])
     found = answers(make_frames(sweep(make_run, "weight_decay", rates)))

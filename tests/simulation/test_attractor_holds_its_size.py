@@ -20,7 +20,7 @@ from ncdiag.domain.onset import OnsetRule
 
 pytestmark = pytest.mark.slow
 
-TRIALS = 250
+TRIALS = 120
 EPOCHS = np.arange(5, 251, 5.0)
 START, HALF_LIFE = 20, 12.0
 ALPHAS = {None: 0.0, "3@20": math.log(3), "0.3@20": math.log(0.3)}

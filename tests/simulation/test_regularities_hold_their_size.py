@@ -96,9 +96,9 @@ def activation(group):
 )
 def test_a_steady_curve_is_seldom_said_to_turn(seeds, means):
     """Q11: two lines .003 to .025, up to .065 without the correction for the break; isotonic at most .033."""
-    shares = many(depth, 600, seeds, "depth", DEPTHS, means=means)
-    assert shares["two lines"] <= at_most(0.05, 600)
-    assert shares["isotonic"] <= at_most(0.05, 600)
+    shares = many(depth, 400, seeds, "depth", DEPTHS, means=means)
+    assert shares["two lines"] <= at_most(0.05, 400)
+    assert shares["isotonic"] <= at_most(0.05, 400)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -107,41 +107,43 @@ def test_nor_where_one_end_varies_three_times_as_much(seeds, loud):
     """As measured: the slowest condition varies most. With a pooled variance two lines would err in .08 to .13 here."""
     sds, means = np.full(4, 0.05), np.zeros(4)
     sds[loud], means[-1 - loud] = 0.15, 1.0
-    shares = many(weight_decay, 400, seeds, "weight_decay", DECAYS, means=means, sds=sds)
-    assert shares["c"] <= at_most(0.05, 400)
+    shares = many(weight_decay, 200, seeds, "weight_decay", DECAYS, means=means, sds=sds)
+    assert shares["c"] <= at_most(0.05, 200)
+    if loud == 0:
+        assert shares["a"] <= at_most(0.08, 200)  # with logrank scores it would be .11, .13 and .22
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_widths_that_do_not_matter_seldom_have_a_trend(seeds):
     """Q10: .04 to .05."""
-    shares = many(width, 1000, seeds, "width", WIDTHS)
-    assert 0.03 <= shares["trend"] <= at_most(0.05, 1000)
-    assert shares["isotonic"] <= at_most(0.05, 1000)
+    shares = many(width, 600, seeds, "width", WIDTHS)
+    assert 0.03 <= shares["trend"] <= at_most(0.05, 600)
+    assert shares["isotonic"] <= at_most(0.05, 600)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_nor_do_they_where_many_runs_have_no_onset(seeds):
     """The budget is the median onset: half of the runs enter as later than all others, by relabelling."""
-    shares = many(width, 300, seeds, "width", WIDTHS, budget=150.0)
-    assert shares["trend"] <= at_most(0.05, 300)
+    shares = many(width, 200, seeds, "width", WIDTHS, budget=150.0)
+    assert shares["trend"] <= at_most(0.05, 200)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_shift_of_just_thirteen_percent_is_seldom_said_to_be_less(seeds):
     """One of Dunnett's two-sided bounds has to fail: at most .025, or .05 where that width varies thrice as much."""
     norms = np.array([math.log1p(SHIFT_CLAIM), 0, 0, 0])
-    alike = many(width, 600, seeds, "width", WIDTHS, norms=norms)
-    loud = many(width, 600, seeds, "width", WIDTHS, norms=norms, norm_sds=np.array([0.06, 0.02, 0.02, 0.02]))
-    assert alike["shift"] <= at_most(0.025, 600)
-    assert loud["shift"] <= at_most(0.05, 600)
+    alike = many(width, 400, seeds, "width", WIDTHS, norms=norms)
+    loud = many(width, 400, seeds, "width", WIDTHS, norms=norms, norm_sds=np.array([0.06, 0.02, 0.02, 0.02]))
+    assert alike["shift"] <= at_most(0.025, 400)
+    assert loud["shift"] <= at_most(0.05, 400)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("budget", [math.inf, 150.0], ids=["all collapse", "half collapse"])
 def test_weight_decays_that_do_not_matter_have_no_regimes(seeds, budget):
     """Q9: the relabelling tests hold 5 %, and with 3 runs against 3 the logrank test cannot fall below .1."""
-    shares = many(weight_decay, 300, seeds, "weight_decay", DECAYS, budget=budget)
-    assert all(share <= at_most(0.05, 300) for share in shares.values())
+    shares = many(weight_decay, 200, seeds, "weight_decay", DECAYS, budget=budget)
+    assert all(share <= at_most(0.05, 200) for share in shares.values())
     if seeds == 3:
         assert shares["logrank"] == 0
     if math.isinf(budget):
@@ -151,9 +153,9 @@ def test_weight_decays_that_do_not_matter_have_no_regimes(seeds, budget):
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_a_slow_smallest_weight_decay_makes_no_valley(seeds):
     """One arm of the two lines is certain: the worst case of (c), which has to see the other."""
-    shares = many(weight_decay, 300, seeds, "weight_decay", DECAYS, means=np.array([1.0, 0, 0, 0]))
+    shares = many(weight_decay, 200, seeds, "weight_decay", DECAYS, means=np.array([1.0, 0, 0, 0]))
     assert shares["a"] == 1
-    assert shares["c"] <= at_most(0.05, 300)
+    assert shares["c"] <= at_most(0.05, 200)
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -162,13 +164,13 @@ def test_activations_seldom_decide_what_they_do_not(seeds, differs):
     """Where one of onset and fn* differs for certain, the joint claim hangs on the other: its worst case."""
     apart = np.array([0.0, 1, 2])
     means, norms = (apart if differs == what else 0.0 for what in ("the onset", "fn*"))
-    shares = many(activation, 400, seeds, "activation", ACTIVATIONS, means=means, norms=norms)
-    assert shares["joint"] <= at_most(0.05, 400)
+    shares = many(activation, 200, seeds, "activation", ACTIVATIONS, means=means, norms=norms)
+    assert shares["joint"] <= at_most(0.05, 200)
     if differs != "the onset":
-        assert shares["F"] <= at_most(0.05, 400)
-        assert shares["Welch and Holm"] <= at_most(0.05, 400)
+        assert shares["F"] <= at_most(0.05, 200)
+        assert shares["Welch and Holm"] <= at_most(0.05, 200)
     if differs != "fn*":
-        assert shares["norm"] <= at_most(0.05, 400)
+        assert shares["norm"] <= at_most(0.05, 200)
 
 
 def test_a_world_with_an_effect_is_not_called_quiet():
