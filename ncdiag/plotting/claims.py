@@ -175,7 +175,7 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
         ours = "" if first["ours"] == "-" else f"{first['ours']}: "
         _say_reason(axes, f"{ours}{first['reason']}", room, sheet)
         return
-    axes.set_xlabel(str(first["quantity"]))
+    axes.set_xlabel(str(first["quantity"]), loc="right")  # it may be longer than the axis, and goes on to the left
     _set_scale(axes, values, float(first["published_value"]), MEASURES[str(first["claim"])].ratio)
     axes.axvline(first["published_value"], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), zorder=2)
     for place, ((estimate, lo, hi), said) in enumerate(zip(values.tolist(), shown["verdict"], strict=True)):
