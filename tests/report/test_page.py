@@ -147,6 +147,14 @@ def test_thousands_of_figures_are_left_to_a_program() -> None:
     assert "number 200" not in texts
 
 
+@pytest.mark.parametrize(("name", "first"), [("claims", "table"), ("threshold", "img")])
+def test_the_table_of_the_claims_comes_before_their_figure(name: str, first: str) -> None:
+    page = "What?\n\n  claim   here    verdict\n  one     1.5     refuted\n"
+    section = make_section(name, [], page, rule="", images=[IMAGE])
+    tags = [tag for tag, _ in Tags(render_answers(replace(REPORT, sections=[section]))).tags]
+    assert next(tag for tag in tags if tag in ("table", "img")) == first
+
+
 def test_why_there_is_no_figure_comes_with_what_would_help() -> None:
     why = "all runs have one depth (5).\n`ncdiag sweep --depth 2,3,5 --seed 0:3` trains such runs"
     section = make_section("depth", [], "Depth?\n\nSo ncdiag sweep --seed 0:5\n", rule="", no_image=why)

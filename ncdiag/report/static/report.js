@@ -142,8 +142,9 @@
       censored: "no onset by the end", unconfirmed: "below the threshold at the end, too briefly to count",
       left_censored: "below the threshold from the start", no_data: "the metric was not measured",
     };
+    const told = row.condition.split(", ").filter(part => part !== row.arch && part !== row.dataset); // said before
     const planned = row.epochs_planned === null ? "" : ` of ${row.epochs_planned}`;
-    return `${[RunsTable.network(row), row.dataset, row.condition].filter(Boolean).join(", ")}: ${row.status}, ${row.epochs_done}${planned} epochs; `
+    return `${[RunsTable.network(row), row.dataset, ...told].filter(Boolean).join(", ")}: ${row.status}, ${row.epochs_done}${planned} epochs; `
       + `${ends[row.state] ?? row.state ?? "not evaluated yet"}.`;
   }
 
