@@ -23,7 +23,6 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import EpochDone, Event
-from ncdiag.training.member import EVAL_BATCH
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order, computing_threads, generator
@@ -249,15 +248,35 @@ def _profile(setting: Setting, width: int) -> list[list[str]]:
 
     @torch.no_grad()
     def forward() -> None:
-        for x, _ in ours.data.train_batches(EVAL_BATCH):
+        for x, _ in ours.data.train_batches(ours.members[0].eval_batch):
             network(x)
 
     def draw() -> None:
         batch_order(0, 1, len(ours.data.train_labels))
 
+    (lane,) = ours.steps.lanes
+    (weights,), (update,) = lane.moved, lane.optimizers
+    gradients = [torch.zeros_like(weight) for weight in weights]
+    layers = [(torch.randn(128, w.shape[0]), w, torch.randn(128, w.shape[1])) for w in weights[::2]]
+
+    def products() -> None:
+        for _ in range(lane.whole):
+            for number, (x, weight, gradient) in enumerate(layers):
+                torch.mm(x, weight)
+                torch.mm(x.T, gradient)
+                if number:
+                    torch.mm(gradient, weight.T)
+
+    def updates() -> None:
+        update.rate.zero_()
+        for _ in range(lane.whole):
+            update.step(weights, gradients)
+
     ways: dict[str, Callable[[], None]] = {
         "steps": ours.train_epoch,
         "of which drawing the order": draw,
+        "of which matrix products": products,
+        "of which the optimiser": updates,
         "measuring the training set": ours.measure,
         "of which the forward pass": forward,
         "test accuracy": ours.test,

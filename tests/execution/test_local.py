@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.local import train_all
 from ncdiag.execution.pool import Pool
-from ncdiag.execution.worker import TrainingOptions
+from ncdiag.execution.worker import Outcome, TrainingOptions
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import list_runs
@@ -74,6 +75,39 @@ def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(
             assert all(replace(a, seconds=0.0) == replace(b, seconds=0.0) for a, b in pairs)
 
 
+@pytest.mark.parametrize(
+    ("given", "free", "gain", "sizes"),
+    [
+        ({}, 10**9, None, [7]),  # a GPU is filled as far as its memory goes, without a trial
+        ({}, 10**5, None, [1] * 7),
+        ({}, 5 * 10**5, None, [3, 4]),  # four of 80 kB beside what measuring takes
+        ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.5, [3, 4]),
+        ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.0, [1] * 7),
+    ],
+)
+def test_groups_of_a_gpu(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, object],
+    free: int,
+    gain: float | None,
+    sizes: list[int],
+) -> None:
+    runs = plan_sweep(store, specs=[small_spec(seed=seed, **given) for seed in range(7)])
+    groups: list[int] = []
+
+    def train_runs(store: Store, group: list[Run], *rest: object) -> list[Outcome]:
+        groups.append(len(group))
+        return [Outcome(run=run, status=RunStatus.DONE) for run in group]
+
+    monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
+    monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**12))
+    monkeypatch.setattr("ncdiag.execution.local.speedup", lambda *shape: gain)
+    train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
+    assert groups == sizes
+
+
 def test_devices_are_filled_evenly() -> None:
     pool = Pool("unused", TrainingOptions(), Heard(), jobs=5, threads=1, devices=["cuda:0", "cuda:1"])
     workers: list[SimpleNamespace] = []
@@ -88,7 +122,7 @@ SCRIPT = """
     from ncdiag.domain.spec import PhaseSpec
     from ncdiag.execution.local import train_all
     from ncdiag.execution.signals import sigterm_as_exit
-    from ncdiag.execution.worker import TrainingOptions
+    from ncdiag.execution.worker import Outcome, TrainingOptions
     from ncdiag.store.engine import open_store
     from ncdiag.store.sweeps import plan_sweep
     if __name__ == "__main__":
