@@ -99,8 +99,12 @@ def _groups(
     if device.type == "cuda" and shape.spec.network.arch == "mlp":
         free_bytes = torch.cuda.mem_get_info(device)[0] // sharing
         return cut(shape, size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes), parts=parts)
-    with computing_threads(threads):
-        gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
+    try:
+        with computing_threads(threads):
+            gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
+    except torch.OutOfMemoryError:  # there is none for a group either
+        gain = 0.0
+    torch.cuda.empty_cache()  # those who train need what the trial took
     if gain < PAYS:
         return cut(shape, 1, parts=parts)
     say(f"{len(shape.runs)} runs of {shape} train in groups, {gain:.1f} times as fast as one by one")

@@ -83,6 +83,7 @@ def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(
         ({}, 5 * 10**5, None, [3, 4]),  # four of 80 kB beside what measuring takes
         ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.5, [3, 4]),
         ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.0, [1] * 7),
+        ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, None, [1] * 7),  # too little memory to try
     ],
 )
 def test_groups_of_a_gpu(
@@ -100,10 +101,15 @@ def test_groups_of_a_gpu(
         groups.append(len(group))
         return [Outcome(run=run, status=RunStatus.DONE) for run in group]
 
+    def tried(*shape: object) -> float:
+        if gain is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gain
+
     monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
     monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**12))
-    monkeypatch.setattr("ncdiag.execution.local.speedup", lambda *shape: gain)
+    monkeypatch.setattr("ncdiag.execution.local.speedup", tried)
     train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
     assert groups == sizes
 
