@@ -14,6 +14,7 @@ from scipy import special
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 # A sum of squares this small beside the sum of the squared values is what rounding leaves of equal values.
 _ROUNDING = 1e-20
@@ -132,15 +133,19 @@ class Spread:
 
     variance: FloatArray
     df: FloatArray
+    tells: BoolArray  # whether the variance is the group's own; the others share one
 
     def of_contrast(self, weights: FloatArray, sizes: IntArray) -> tuple[FloatArray, FloatArray]:
         """Give the standard error of weighted sums [..., groups] of group means, and its degrees of freedom.
 
-        Welch (1947) and Satterthwaite (1946): no group's variance is taken for another's.
+        Welch (1947) and Satterthwaite (1946): no group's variance is taken for another's. What groups share counts
+        for the groups that it comes from, so that no degree of freedom is used twice.
         """
-        parts = weights**2 * self.variance / sizes
+        own = weights**2 / sizes
+        borrowed = np.sum(own, axis=-1, where=~self.tells, keepdims=True) * self.df / self.df[self.tells].sum()
+        parts = ((own + borrowed) * self.variance)[..., self.tells]
         total = parts.sum(axis=-1)
-        return np.sqrt(total), total**2 / np.sum(parts**2 / self.df, axis=-1)
+        return np.sqrt(total), total**2 / np.sum(parts**2 / self.df[self.tells], axis=-1)
 
 
 def group_spread(values: FloatArray, groups: IntArray, silent: IntArray | None = None) -> Spread:
@@ -156,7 +161,9 @@ def group_spread(values: FloatArray, groups: IntArray, silent: IntArray | None =
         tells[silent] = False
     pooled = float(squares[tells].sum() / df[tells].sum())
     return Spread(
-        variance=np.where(tells, squares / np.maximum(df, 1), pooled), df=np.where(tells, df, df[tells].sum())
+        variance=np.where(tells, squares / np.maximum(df, 1), pooled),
+        df=np.where(tells, df, df[tells].sum()),
+        tells=tells,
     )
 
 

@@ -9,6 +9,7 @@ from ncdiag.domain.statistics import (
     clopper_pearson,
     conformal_minimum,
     group_means,
+    group_spread,
     is_constant,
     jackknife_plus,
     log_cv,
@@ -214,3 +215,25 @@ def test_nothing_observed_leaves_every_share_possible():
     found = clopper_pearson(0, 0, 0.95)
     assert math.isnan(found.estimate)
     assert (found.lo, found.hi) == (0, 1)
+
+
+def test_a_contrast_of_two_groups_is_welchs_t():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0, 1, 4), rng.normal(1, 3, 7)
+    spread = group_spread(np.concatenate([a, b]), np.repeat([0, 1], [4, 7]))
+    error, df = spread.of_contrast(np.array([1.0, -1.0]), np.array([4, 7]))
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    assert (a.mean() - b.mean()) / error == pytest.approx(welch.statistic)
+    assert df == pytest.approx(welch.df)
+
+
+def test_groups_of_one_value_add_no_degrees_of_freedom():
+    # two groups of two values with one variance, two of a single value: the pooled t with its two degrees of freedom
+    values = np.array([0.0, 2.0, 5.0, 7.0, 1.0, 9.0])
+    spread = group_spread(values, np.array([0, 0, 1, 1, 2, 3]))
+    error, df = spread.of_contrast(np.array([1.0, -1.0, -1.0, 1.0]), np.array([2, 2, 1, 1]))
+    assert error == pytest.approx(math.sqrt(2.0 * (1 / 2 + 1 / 2 + 1 + 1)))
+    assert df == pytest.approx(2.0)
+    # and never more than all the values can give
+    uneven = group_spread(np.array([0.0, 2.0, 5.0, 5.5, 1.0, 9.0]), np.array([0, 0, 1, 1, 2, 3]))
+    assert uneven.of_contrast(np.array([1.0, -1.0, -1.0, 1.0]), np.array([2, 2, 1, 1]))[1] <= 2.0
