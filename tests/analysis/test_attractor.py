@@ -156,7 +156,7 @@ def test_a_schedule_that_ends_at_zero_is_a_caution(make_frames, make_run):
     assert any("learning rate of 0" in warning for warning in pick(found, "drift").warnings)
 
 
-def test_heads_are_judged_apart_and_corrected_together(make_frames, make_run):
+def test_heads_are_judged_apart_and_one_without_a_test_is_no_member_of_the_family(make_frames, make_run):
     runs = experiment(make_run, BACK)
     for seed, (up, _) in enumerate(BACK):
         runs[f"h{seed}"] = branch(
@@ -165,7 +165,10 @@ def test_heads_are_judged_apart_and_corrected_together(make_frames, make_run):
     found = attractor(make_frames(runs))
     heads = [r.group["head"] for r in found if r.quantity == "verdict"]
     assert heads == ["kept", "compensated"]
-    assert found[-1].extra["family"] == 2
+    kept, compensated = (r for r in found if r.quantity == "verdict")
+    assert (kept.extra["family"], kept.extra["p_holm"]) == (1, kept.p)
+    assert (compensated.extra["verdict"], compensated.extra["family"]) == ("not testable", 1)
+    assert math.isnan(compensated.extra["p_holm"])
 
 
 def test_without_interventions_there_is_nothing_to_say(make_frames, make_run):
