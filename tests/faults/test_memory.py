@@ -13,7 +13,10 @@ from ncdiag.domain.records import RunStatus
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs limits on the memory of a process")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs limits on the memory of a process"),
+]
 
 # The limit is for each process, and two billion bytes above what torch takes when it is loaded.
 LITTLE_MEMORY = """
@@ -40,7 +43,6 @@ def ncdiag(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_point_that_is_too_large_fails_alone_and_says_what_would_help(tmp_path: Path, jobs: str) -> None:
     points = [*SMALL_OPTIONS[:2], "--width", "16,30000", *SMALL_OPTIONS[4:], "--seed", "0:2"]

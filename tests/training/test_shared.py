@@ -26,6 +26,7 @@ def total(shared: SharedDataset, pipe: Connection) -> None:
     pipe.send([int(part.sum()) for part in (data.train_images, data.train_labels, data.test_images, data.test_labels)])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_spawned_gets_the_data(digits: Dataset) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
