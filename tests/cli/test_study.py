@@ -9,10 +9,13 @@ STUDY = ROOT / "docs/study"
 
 
 @pytest.mark.slow
-def test_the_claims_table_is_reproduced_to_the_last_digit(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store = tmp_path / "digits.db"
+@pytest.mark.parametrize("part", ["digits", "subset"])
+def test_the_claims_table_is_reproduced_to_the_last_digit(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+):
+    store = tmp_path / f"{part}.db"
     monkeypatch.chdir(STUDY)
-    assert cli("import", "digits/epochs.csv.gz", "--manifest", "digits/runs.csv.gz", "--store", store).code == 0
+    assert cli("import", f"{part}/epochs.csv.gz", "--manifest", f"{part}/runs.csv.gz", "--store", store).code == 0
     answer = cli("analyze", "claims", "--store", store)
     printed = answer.out.split("\n\nWhat to train")[0]
     assert printed in (STUDY / "README.md").read_text(encoding="utf-8")
