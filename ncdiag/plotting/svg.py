@@ -2,10 +2,14 @@
 
 Lengths are rounded to a hundredth of a point, a quarter of the smallest dot of a page at 600 dots an inch; lines go on
 in steps instead of naming each place anew. Each step is between rounded places, so that rounding does not add up.
+
+matplotlib names a clip after its exact corners, whose last bits may differ from one drawing to the next. Here it is
+named after what is written of it, so that the same picture has the same bytes.
 """
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 
 _DIGITS, _UNIT = 2, 100
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -13,6 +17,9 @@ _BETWEEN_TAGS = re.compile(r">\s+<")
 _PATH = re.compile(r'(?<= d=")[^"]*')
 _STYLE = re.compile(r'(?<= style=")[^"]*')
 _PLACE = re.compile(r'(?<= [xy]=")[^"]*|(?<=translate\()[^)]*')
+
+_CLIP = re.compile(r'<clipPath id="(p[0-9a-f]{10})">(.*?)</clipPath>')
+_CLIP_NAME = re.compile(r'(?<=<clipPath id=")p[0-9a-f]{10}|(?<=url\(#)p[0-9a-f]{10}')
 
 # A group of marks that all have the style of the first.
 _ALIKE = re.compile(
@@ -28,6 +35,8 @@ def shrink_svg(text: str) -> str:
     text = _PATH.sub(lambda found: _shorten_path(found[0].split()), text)
     text = _PLACE.sub(lambda found: " ".join(_write(_round(part)) for part in found[0].split()), text)
     text = _STYLE.sub(lambda found: found[0].replace(": ", ":").replace("; ", ";"), text)
+    names = {found[1]: "p" + sha256(found[2].encode()).hexdigest()[:10] for found in _CLIP.finditer(text)}
+    text = _CLIP_NAME.sub(lambda found: names[found[0]], text)
     return _ALIKE.sub(_say_style_once, text)
 
 

@@ -90,3 +90,15 @@ def test_a_figure_is_much_smaller_well_formed_and_has_a_title():
     assert root.findtext("{http://www.w3.org/2000/svg}title") == "Norm < 1 & of <b>runs</b>"
     # 4000 places take about eight bytes each; matplotlib alone writes more than 100 kB
     assert len(svg) < 60_000
+
+
+def test_a_clip_is_named_after_what_is_written_of_it() -> None:
+    def figure(name: str, width: str) -> str:
+        rectangle = f'<rect x="1.0" y="2.0" width="{width}" height="3.0"/>'
+        used = f'<path d="M 0 0 L 1 1" clip-path="url(#{name})"/>'
+        return f'<svg>{used}<defs><clipPath id="{name}">\n {rectangle}\n</clipPath></defs></svg>'
+
+    one, other = figure("p0123456789", "5.0"), figure("pabcdefabcd", "5.0")
+    assert shrink_svg(one) == shrink_svg(other) != shrink_svg(figure("p0123456789", "6.0"))
+    (defined,) = re.findall('clipPath id="([^"]*)"', shrink_svg(one))
+    assert f"url(#{defined})" in shrink_svg(one)
