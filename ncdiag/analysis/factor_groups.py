@@ -17,8 +17,8 @@ from ncdiag.analysis.cautions import UNFINISHED, list_cautions, list_disqualifie
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OnsetRule
-from ncdiag.domain.statistics import FloatArray, IntArray, clopper_pearson
-from ncdiag.domain.survival import BoolArray, median_interval, restricted_mean
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
+from ncdiag.domain.survival import median_interval, restricted_mean
 
 _OPEN = ("censored", "unconfirmed")
 

@@ -9,12 +9,12 @@ import pandas as pd
 from ncdiag.analysis.conditions import condition_numbers
 from ncdiag.analysis.lead_nearest import condition_places
 from ncdiag.analysis.pair_curves import EpochTable, PairCurves, pair_curves
-from ncdiag.domain.crossing import BoolArray, Curves, find_crossings
+from ncdiag.domain.crossing import Curves, find_crossings
 from ncdiag.domain.lead import fold_directions, fold_levels
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.outlook import Trends, reach_levels, see_trends
 from ncdiag.domain.records import METRICS
-from ncdiag.domain.statistics import FloatArray, IntArray
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 LANDMARKS = (0.1, 0.25, 0.5, 0.75)  # of the median onset of the pair: the epochs at which all are asked
 # Multiples of its value at onset at which an observable may raise an alarm: below 1 where it wavers before onset.

@@ -14,11 +14,10 @@ import numpy as np
 from ncdiag.analysis.lead_data import LANDMARKS, LeadData, Observable
 from ncdiag.analysis.lead_nearest import nearest_forecast
 from ncdiag.analysis.lead_scores import Judged, compare_errors, share_of_error, skill_cautions
-from ncdiag.domain.crossing import BoolArray
 from ncdiag.domain.lead import judge_alarm, median_forecast
 from ncdiag.domain.outlook import reach_levels
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import FloatArray, IntArray
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 HORIZON = 2.0  # an extrapolation beyond twice the latest known onset heads nowhere
 _MIN_UNITS = 3  # to hold one out, and have two to learn from

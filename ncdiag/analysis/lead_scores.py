@@ -8,10 +8,10 @@ import numpy as np
 
 from ncdiag.analysis.lead_data import LeadData
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
-from ncdiag.domain.crossing import BoolArray, count_crossings, find_confirmed
+from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import FloatArray, IntArray, clopper_pearson, group_means, t_interval
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson, group_means, t_interval
 
 QUESTION = "lead"
 _NOMINAL, _ACTUAL = 0.99, 0.93  # the t interval of absolute errors: what it says, and what it covers

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ncdiag.domain.crossing import BoolArray, Curves
-from ncdiag.domain.statistics import FloatArray, IntArray
+from ncdiag.domain.crossing import Curves
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 
 class EpochTable:

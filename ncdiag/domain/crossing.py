@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ncdiag.domain.statistics import FloatArray, IntArray
-
-BoolArray = NDArray[np.bool_]
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)

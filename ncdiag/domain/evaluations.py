@@ -34,6 +34,11 @@ def is_evaluated(spec: RunSpec, epoch: int) -> bool:
     return near_drop or place in _spaced(phase.epochs)
 
 
+def due_epochs(spec: RunSpec, last: int) -> list[int]:
+    """Give the epochs up to `last` after which a run is evaluated."""
+    return [epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)]
+
+
 def _spaced(epochs: int) -> set[int]:
     places, position = set(), 1.0
     while round(position) <= epochs:

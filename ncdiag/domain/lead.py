@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncdiag.domain.crossing import BoolArray
-from ncdiag.domain.statistics import FloatArray, IntArray
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
 PRIMARY_MARGIN = 0.25  # fixed before any data: about the published lead in the simulated causal world

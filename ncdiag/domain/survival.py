@@ -7,13 +7,10 @@ is not missing: it is slower than every run that did.
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from ncdiag.domain.permutations import permutation_p
-from ncdiag.domain.statistics import FloatArray, Interval
-
-BoolArray = NDArray[np.bool_]
+from ncdiag.domain.statistics import BoolArray, FloatArray, Interval
 
 _TIE = 1e-12
 _CURVE_RUNS = 10  # in simulations of unequal budgets the curve's 95 % interval covers .89 at 5 runs, .94 from 10 on

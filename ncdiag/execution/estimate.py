@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ncdiag.domain.evaluations import is_evaluated
+from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.shortage import is_shortage
 from ncdiag.training.builtin_sets import BUILTINS
@@ -64,8 +64,7 @@ def _tried_seconds(alike: Sequence[RunSpec]) -> float:
     gain = max(1.0, speedup(first, image, _CLASSES)) if len(alike) > 1 else 1.0
     trained = images * sum(spec.epochs for spec in alike)
     measured = sum(
-        ((spec.metric_samples or images) + (spec.test_samples or data.test_size))
-        * sum(is_evaluated(spec, epoch) for epoch in range(1, spec.epochs + 1))
+        ((spec.metric_samples or images) + (spec.test_samples or data.test_size)) * len(due_epochs(spec, spec.epochs))
         for spec in alike
     )
     return an_image * (trained / gain + MEASURING * measured)

@@ -10,7 +10,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.tournament import calibration_table
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, plain_axis, write
-from ncdiag.plotting.conditions import label_pairs
+from ncdiag.plotting.conditions import label_pairs, strictest
 from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
 from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
 
@@ -32,11 +32,8 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
             f"{collapsed} of all {len(asked.onsets)} runs have one. `ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
-    strict = table.groupby("pair")["held_out"].transform(
-        lambda ways: "condition" if (ways == "condition").any() else "run"
-    )
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")
-    return table.assign(inside=inside.where(table["lo"].notna()))[table["held_out"] == strict].reset_index(drop=True)
+    return strictest(table.assign(inside=inside.where(table["lo"].notna())))
 
 
 def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:

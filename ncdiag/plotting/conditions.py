@@ -56,6 +56,14 @@ def label_pair(group: Mapping[str, Any]) -> str:
     return (" " if all(_NAMED.get(column) == "{}" for column in group) else ", ").join(parts)
 
 
+def strictest(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of each `pair` with whole conditions held out, or where it has none those with single runs."""
+    strict = table.groupby("pair")["held_out"].transform(
+        lambda ways: "condition" if (ways == "condition").any() else "run"
+    )
+    return table[table["held_out"] == strict].reset_index(drop=True)
+
+
 def name_value(column: str, value: Any) -> str:
     """Give a hyperparameter as it is named in figures: `mnist`, `depth 5`, `wd 1e-4`."""
     text = _text(value)

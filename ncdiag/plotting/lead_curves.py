@@ -11,7 +11,7 @@ from ncdiag.analysis.lead_curve import lead_curve
 from ncdiag.analysis.leads import MIN_RUNS
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import plain_axis
-from ncdiag.plotting.conditions import label_pairs
+from ncdiag.plotting.conditions import label_pairs, strictest
 from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
 from ncdiag.plotting.style import INK, PALE, PALETTE, LineStyle, figure_style
 
@@ -36,10 +36,7 @@ def lead_table(asked: Asked) -> pd.DataFrame:
             f"{len(asked.onsets)} runs have one.\n`ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
-    strict = table.groupby("pair")["held_out"].transform(
-        lambda ways: "condition" if (ways == "condition").any() else "run"
-    )
-    return table[table["held_out"] == strict].reset_index(drop=True)
+    return strictest(table)
 
 
 def draw_leads(table: pd.DataFrame, sheet: Sheet) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Double, Integer, String, cast, func, or_, select
 
-from ncdiag.domain.evaluations import is_evaluated
+from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError
 from ncdiag.store import schema
@@ -25,11 +25,6 @@ def list_inconsistencies(connection: Connection) -> list[str]:
         if (name := row["name"])
         for problem in (*_documents(row), *_totals(row), *_gaps(connection, row))
     ] + [f"{name} {problem}" for name, problem in (*_strange_runs(connection), *_strange_epochs(connection))]
-
-
-def due_epochs(spec: RunSpec, last: int) -> list[int]:
-    """Give the epochs up to `last` after which a run is evaluated."""
-    return [epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)]
 
 
 def _rows(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import StoreError
 from ncdiag.store import migrate, schema
-from ncdiag.store.consistency import due_epochs
 from ncdiag.store.faults import MissingStoreError, translated
 from ncdiag.store.handle import Store, make_file, make_store
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from ncdiag.domain.evaluations import is_evaluated
+from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.records import FINAL, EpochRecord, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError
@@ -27,7 +27,5 @@ def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord])
         return None
     last = records[-1].epoch
     ended = row["status"] != RunStatus.DONE or spec.stop is not None or last == spec.epochs
-    whole = last <= spec.epochs and [record.epoch for record in records] == [
-        epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)
-    ]
+    whole = last <= spec.epochs and [record.epoch for record in records] == due_epochs(spec, last)
     return spec if ended and whole else None
