@@ -19,12 +19,12 @@ from benchmarks.cpu import (
     Setting,
     profile,
     row_of_grouping,
-    row_of_layout,
     row_of_overhead,
     rows_of_one_run,
+    rows_of_resnet,
     rows_of_sweeps,
 )
-from benchmarks.engine import mnist
+from benchmarks.engine import first, mnist
 from benchmarks.timing import HEADINGS, table
 from ncdiag.execution.local import usable_cores
 from ncdiag.training.memory import keep_freed_memory
@@ -52,17 +52,18 @@ def main() -> None:
 def _measure_cpu(said: argparse.Namespace) -> None:
     with flushed_denormals(), using_products(pick_products()):
         keep_freed_memory()
-        data, images, labels = mnist(said.data_dir, said.samples)
-        setting = Setting(data=data, images=images, labels=labels, data_dir=said.data_dir, rounds=said.rounds)
+        data = first(mnist(said.data_dir), train=said.samples, test=10_000)
+        setting = Setting(data=data, data_dir=said.data_dir, rounds=said.rounds)
         rows = []
-        for part in (rows_of_one_run, row_of_overhead, row_of_grouping, row_of_layout, rows_of_sweeps):
+        for part in (rows_of_one_run, row_of_overhead, row_of_grouping, rows_of_resnet, rows_of_sweeps):
             for row in part(setting):
                 print("; ".join(row.cells()), flush=True)
                 rows.append(row)
         profiled = profile(setting)
     where = (
         f"{device_name(torch.device('cpu'))}, {usable_cores()} cores, {platform.system()}, torch {torch.__version__}, "
-        f"products by {pick_products()};\n{data.name}, {len(labels):,} images, medians of {said.rounds} rounds."
+        f"products by {pick_products()};\n"
+        f"{data.name}, {len(data.train_labels):,} images, medians of {said.rounds} rounds."
     )
     parts = [where, table(HEADINGS, [row.cells() for row in rows])]
     parts += ["Where an epoch goes, on one thread:", table(["network", "part", "s", "of the epoch"], profiled)]

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.engine import Training, made_up, mlp
-from benchmarks.rival import Script
+from benchmarks.engine import Training, first, made_up, mlp
+from benchmarks.rival import MLP, Arrays, ResNet20, Script
 from benchmarks.timing import Row, compare, in_turn
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import Run
@@ -33,8 +32,6 @@ class Setting:
     """What is measured, and how often."""
 
     data: Dataset
-    images: np.ndarray
-    labels: np.ndarray
     data_dir: Path | None
     rounds: int
     width: int = 512
@@ -43,21 +40,8 @@ class Setting:
 
 def rows_of_one_run(setting: Setting) -> list[Row]:
     """Compare a run of ncdiag to the usual script: an epoch with all metrics, training alone, metrics alone."""
-    script = _script(setting, setting.width)
-    ours = Training([mlp(setting.width)], setting.data.normalised())
-    ways: dict[str, Callable[[], None]] = {
-        "train": ours.train_epoch,
-        "measure": ours.measure,
-        "test": ours.test,
-        "their train": script.train_epoch,
-        "their measure": script.measure,
-        "their test": script.test,
-    }
-    times = in_turn(ways, setting.rounds)
-    whole, theirs = (
-        [sum(parts) for parts in zip(*(times[f"{who}{part}"] for part in ("train", "measure", "test")), strict=True)]
-        for who in ("", "their ")
-    )
+    times = _epochs(Training([mlp(setting.width)], setting.data.normalised()), _script(setting, setting.width), setting)
+    whole, theirs = _whole(times)
     both = [a + b for a, b in zip(times["measure"], times["test"], strict=True)]
     share = statistics.median(b / a for a, b in zip(times["train"], both, strict=True))
     name = f"MLP 784-{setting.width}x3"
@@ -82,9 +66,37 @@ def rows_of_one_run(setting: Setting) -> list[Row]:
     ]
 
 
+def _epochs(ours: Training, script: Script, setting: Setting) -> dict[str, list[float]]:
+    """Give the seconds of the parts of an epoch, ours and the script's."""
+    ways: dict[str, Callable[[], None]] = {
+        "train": ours.train_epoch,
+        "measure": ours.measure,
+        "test": ours.test,
+        "their train": script.train_epoch,
+        "their measure": script.measure,
+        "their test": script.test,
+    }
+    return in_turn(ways, setting.rounds)
+
+
+def _whole(times: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+    """Give the seconds of whole epochs, ours and the script's."""
+    parts = ("train", "measure", "test")
+    ours, theirs = (list(zip(*(times[f"{who}{part}"] for part in parts), strict=True)) for who in ("", "their "))
+    return [sum(seconds) for seconds in ours], [sum(seconds) for seconds in theirs]
+
+
 def _script(setting: Setting, width: int) -> Script:
-    tests = setting.data.test_images[:, 0].numpy(), setting.data.test_labels.numpy()
-    return Script((setting.images, setting.labels), tests, depth=3, width=width, batch_size=128)
+    train, test = _arrays(setting.data)
+    return Script(train, test, model=MLP(3, width), batch_size=128)
+
+
+def _arrays(data: Dataset) -> tuple[Arrays, Arrays]:
+    """Give the images and labels for training and for testing, as the script reads them."""
+    return (
+        (data.train_images[:, 0].numpy(), data.train_labels.numpy()),
+        (data.test_images[:, 0].numpy(), data.test_labels.numpy()),
+    )
 
 
 def row_of_overhead(setting: Setting) -> list[Row]:
@@ -152,13 +164,23 @@ def row_of_grouping(setting: Setting) -> list[Row]:
     return [compare(name, "alone", each, times["alone"], at_least=1.2)]
 
 
-def row_of_layout(setting: Setting) -> list[Row]:
-    """Compare steps of ResNet-20 in both memory layouts."""
+def rows_of_resnet(setting: Setting) -> list[Row]:
+    """Compare ResNet-20 to the usual script, channels first, and its steps in both memory layouts."""
+    data = first(setting.data, train=2048, test=512)
+    spec = complete_spec({"arch": "resnet20", "dataset": "mnist", "batch_size": 128})
+    train, test = _arrays(data)
+    script = Script(train, test, model=ResNet20(), batch_size=128)
+    whole, theirs = _whole(_epochs(Training([spec], data.normalised()), script, setting))
+    name = f"ResNet-20, {len(data.train_labels):,} images, all metrics every epoch"
+    return [compare(name, "usual script, channels first", whole, theirs, at_least=1.4), _row_of_layout(setting)]
+
+
+def _row_of_layout(setting: Setting) -> Row:
     data = made_up((3, 32, 32), samples=256)
     spec = complete_spec({"arch": "resnet20", "dataset": "cifar10", "batch_size": 128})
     last, first = Training([spec], data), Training([spec], data, layout=torch.contiguous_format)
     times = in_turn({"ours": last.train_epoch, "first": first.train_epoch}, setting.rounds)
-    return [compare("ResNet-20, two steps", "channels first", times["ours"], times["first"], at_least=1.4)]
+    return compare("ResNet-20, two steps", "channels first", times["ours"], times["first"], at_least=1.4)
 
 
 def rows_of_sweeps(setting: Setting) -> list[Row]:
@@ -200,7 +222,8 @@ def rows_of_sweeps(setting: Setting) -> list[Row]:
 def _sweep(setting: Setting, specs: list[RunSpec], *, jobs: int, epochs: int = 4) -> float:
     """Give the seconds of an epoch of one run in a sweep, its rows stored, without the start of the processes."""
     phases = (PhaseSpec(loss="ce", epochs=epochs),)
-    size = None if len(setting.labels) == 60_000 else len(setting.labels) // 10 * 10
+    samples = len(setting.data.train_labels)
+    size = None if samples == 60_000 else samples // 10 * 10
     specs = [
         complete_spec(
             {

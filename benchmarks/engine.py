@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ncdiag.domain.defaults import complete_spec
@@ -20,16 +19,23 @@ from ncdiag.training.reproducibility import batch_order
 from ncdiag.training.steps import Steps
 
 
-def mnist(data_dir: Path | None, samples: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    """Give MNIST, or where it is not at hand made-up images of its size: as tensors, and as the rival reads them."""
-    spec = DataSpec(dataset="mnist")
+def mnist(data_dir: Path | None) -> Dataset:
+    """Give MNIST, or where it is not at hand made-up images of its size."""
     try:
-        data = load_dataset(spec, arch="mlp", data_dir=data_dir)
+        return load_dataset(DataSpec(dataset="mnist"), arch="mlp", data_dir=data_dir)
     except NCDiagError:
-        data = made_up()
-    part = slice(0, samples)
-    data = replace(data, train_images=data.train_images[part], train_labels=data.train_labels[part])
-    return data, data.train_images[:, 0].numpy(), data.train_labels.numpy()
+        return made_up()
+
+
+def first(data: Dataset, *, train: int, test: int) -> Dataset:
+    """Give so many images of a data set, those that come first."""
+    return replace(
+        data,
+        train_images=data.train_images[:train],
+        train_labels=data.train_labels[:train],
+        test_images=data.test_images[:test],
+        test_labels=data.test_labels[:test],
+    )
 
 
 def made_up(shape: tuple[int, int, int] = (1, 28, 28), samples: int = 60_000) -> Dataset:

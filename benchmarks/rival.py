@@ -43,16 +43,54 @@ class MLP(nn.Module):
         return self.head(self.body(x))
 
 
+class Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = nn.functional.relu(self.bn1(self.conv1(x)))
+        return nn.functional.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+        for inputs, outputs in ((16, 16), (16, 32), (32, 64)):
+            layers += [
+                Block(inputs, outputs, outputs // inputs),
+                Block(outputs, outputs, 1),
+                Block(outputs, outputs, 1),
+            ]
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
 class Script:
     """One run of the script: `train_epoch`, `measure` and `test`."""
 
-    def __init__(self, train: Arrays, test: Arrays, *, depth: int, width: int, batch_size: int) -> None:
+    def __init__(self, train: Arrays, test: Arrays, *, model: MLP | ResNet20, batch_size: int) -> None:
         torch.manual_seed(0)
         self.dataset = Images(*train)
         self.loader = DataLoader(self.dataset, batch_size=batch_size, shuffle=True)
         self.test_loader = DataLoader(Images(*test), batch_size=batch_size)
-        self.model = MLP(depth, width)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=1e-4)
+        self.model = model
+        if isinstance(model, MLP):
+            self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
+        else:
+            self.optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def train_epoch(self) -> None:
         self.model.train()
