@@ -138,6 +138,22 @@ PRESETS = {
             "scale_features": "none,0.3@20,3@20",
         },
     ),
+    "digits-grid": Preset(
+        purpose="MLP and CNN on digits and on as many images of MNIST, two weight decays, 10 seeds, to the onset",
+        options={
+            "arch": "mlp,cnn",
+            "dataset": "digits,mnist",
+            "train_size": "1390",
+            "test_samples": "340",
+            "width": "128",
+            "lr": "4e-3",
+            "weight_decay": "1.5e-4,3e-4",
+            "batch_size": "32",
+            "phases": ["ce:20", "mse:230"],
+            "stop_at_onset": True,
+            "seed": "0:10",
+        },
+    ),
     "subset-cell": Preset(
         purpose="ResNet-20 on 2,000 images, onset under the squared error, at a rate without drops",
         options={
