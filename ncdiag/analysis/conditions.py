@@ -60,8 +60,13 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
     if not varying:
         return ["all alike"] * len(runs)
-    columns = [[f"{name}={show(value)}" for value in runs[name]] for name in varying]
+    columns = [[f"{name}={_part(name, value)}" for value in runs[name]] for name in varying]
     return [", ".join(parts) for parts in zip(*columns, strict=True)]
+
+
+def _part(name: str, value: Any) -> str:
+    """Give a value in the name of a condition; a training set that was not cut down has no size of its own."""
+    return "all" if name == "train_size" and pd.isna(value) else show(value)
 
 
 def show(value: Any) -> str:

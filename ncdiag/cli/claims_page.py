@@ -14,7 +14,7 @@ Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_REASONS = 4
-_LABEL_WIDTH = 26
+_LABEL_WIDTH = 27
 _PAIR = ("arch", "dataset")
 _LEGEND = (
     "supported: all that the claim needs is shown. refuted: its opposite is shown. inconclusive: neither is, or the "
@@ -76,10 +76,16 @@ _SHORT = {"weight_decay": "wd"}
 
 
 def _names(groups: Sequence[Values]) -> list[str]:
-    """Name groups by their architecture and data set, and by what else tells them apart."""
-    keys = list(dict.fromkeys(key for group in groups for key in group))
-    varying = [key for key in keys if key not in _PAIR and len({str(group.get(key)) for group in groups}) > 1]
-    return [_name(group, varying) for group in groups]
+    """Name groups by their architecture and data set, and by as little else as tells them apart."""
+    needed = list(_PAIR)
+    for key in dict.fromkeys(key for group in groups for key in group):
+        if _distinct(groups, [*needed, key]) > _distinct(groups, needed):
+            needed.append(key)
+    return [_name(group, needed[len(_PAIR) :]) for group in groups]
+
+
+def _distinct(groups: Sequence[Values], keys: Sequence[str]) -> int:
+    return len({tuple(str(group.get(key)) for key in keys) for group in groups})
 
 
 def _name(group: Values, varying: Sequence[str]) -> str:

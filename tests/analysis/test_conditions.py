@@ -27,6 +27,11 @@ def test_a_label_names_what_varies(make_frames):
     assert condition_labels(runs.iloc[:1]) == ["all alike"]
 
 
+def test_a_training_set_that_was_not_cut_down_is_all_of_it(make_frames):
+    runs, _ = make_frames({"a": {"train_size": None}, "b": {"train_size": 2000}})
+    assert condition_labels(runs) == ["train_size=all", "train_size=2000"]
+
+
 def test_a_column_that_does_not_exist_names_its_neighbour():
     with pytest.raises(AnalysisError, match="did you mean dataset"):
         check_grouping(["datset"])

@@ -7,7 +7,7 @@ import pytest
 from clihelp import Cli
 from falling import falling
 
-from ncdiag.cli.claims_page import claims_page
+from ncdiag.cli.claims_page import _names, claims_page
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.spec import PhaseSpec
@@ -58,6 +58,21 @@ def test_a_store_that_was_named_is_named_in_the_commands(cli: Cli, store: Path, 
     named = Path(store).rename(tmp_path / "my runs.db")
     for result in results(cli, "--store", str(named)):
         assert result["command"].endswith(f" --store '{named}'")
+
+
+def test_groups_are_named_by_as_little_as_tells_them_apart():
+    pair = {"arch": "mlp", "dataset": "digits"}
+    groups = [
+        {**pair, "depth": 5, "lr": 0.008, "schedule": "cosine"},
+        {**pair, "depth": 5, "lr": 0.001, "schedule": "constant"},
+        {**pair, "depth": 7, "lr": 0.001, "schedule": "constant"},
+    ]
+    assert _names(groups) == [
+        "mlp digits depth=5 lr=0.008",
+        "mlp digits depth=5 lr=0.001",
+        "mlp digits depth=7 lr=0.001",
+    ]
+    assert _names(groups[:2]) == ["mlp digits lr=0.008", "mlp digits lr=0.001"]
 
 
 def fill(path: Path) -> None:
