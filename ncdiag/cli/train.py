@@ -11,7 +11,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.cli.presets import PRESETS
-from ncdiag.cli.training_options import merge_sources, read_values, takes_training_options
+from ncdiag.cli.training_options import read_values, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.errors import DivergedError, SpecError, UnsafeError
 
@@ -100,13 +100,13 @@ def train(
     from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
 
-    said = merge_sources(given, preset=preset, config=config)
-    if resume and (said or name):
+    values = read_values(given, preset=preset, config=config)
+    if resume and (values or name):
         raise SpecError("--resume continues a run as it was; leave the options that describe a run out")
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
-    plan = None if resume else _plan(read_values(said, given=given), name, options)
+    plan = None if resume else _plan(values, name, options)
     with sigterm_as_exit(), open_to_change(store, create=plan is not None) as opened:
         run = _added(opened, plan, name) if plan else _resumed(opened, str(resume))
         emit_text(run.name)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from ncdiag.cli.complete import complete_choices
+from ncdiag.cli.output import note
 from ncdiag.cli.presets import find_preset
 from ncdiag.domain.spec import (
     BUILTIN_DATASETS,
@@ -232,16 +233,21 @@ def _annotation(option: TrainingOption) -> Any:
     return Annotated[value, info]
 
 
-def read_values(said: Given, *, given: Given) -> dict[str, Any]:
-    """Read one value of every option that was said: of a list that a preset or a file brings, the first.
+def read_values(given: Given, *, preset: str | None, config: Path | None) -> dict[str, Any]:
+    """Read one value of every option that was said: of a preset that is a grid its first point, which a note says.
 
-    Raises `SpecError` that names the option, also for a list that was `given` on the line.
+    Raises `SpecError` that names the option, also for a list that was given on the line or in the file.
     """
-    axes = read_axes(said)
-    for name, values in axes.items():
-        if len(values) > 1 and given.get(name) not in (None, []):
-            flag = _BY_NAME[name].flag
-            raise SpecError(f"{flag} takes one value here, and got {len(values)}; `ncdiag sweep` takes lists")
+    axes = read_axes(merge_sources(given, preset=preset, config=config))
+    for name in merge_sources(given, preset=None, config=config):
+        if len(axes[name]) > 1:
+            flag, where = _BY_NAME[name].flag, "" if name in _given(given) else f" in {config}"
+            raise SpecError(
+                f"{flag} takes one value in `ncdiag train`, and got {len(axes[name])}{where}.\n"
+                "`ncdiag sweep` takes lists, and trains a run of each"
+            )
+    if (points := math.prod(map(len, axes.values()))) > 1:
+        note(f"--preset {preset} is a grid of {points} points; this is the first. `ncdiag sweep` trains all of them.")
     return {name: values[0] for name, values in axes.items()}
 
 
@@ -294,8 +300,12 @@ def merge_sources(given: Given, *, preset: str | None, config: Path | None) -> d
     said: dict[str, Any] = dict(find_preset(preset).options) if preset else {}
     if config is not None:
         said.update(_read_config(config))
-    said.update({name: text for name, text in given.items() if text not in (None, [])})
+    said.update(_given(given))
     return said
+
+
+def _given(given: Given) -> dict[str, Any]:
+    return {name: text for name, text in given.items() if text not in (None, [])}
 
 
 def _read_config(path: Path) -> dict[str, str | bool | list[str]]:

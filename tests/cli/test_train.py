@@ -56,6 +56,45 @@ def test_configuration_file_gives_way_to_the_line(cli: Cli, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("content", "flag"),
+    [
+        ("weight-decay = [1e-4, 2e-4]", "--weight-decay"),
+        ('seed = "0:3"', "--seed"),
+        ('phase = ["ce:2,ce:3", "mse:1"]', "--phase"),
+    ],
+)
+@pytest.mark.parametrize("preset", [(), ("--preset", "quickstart")])
+def test_a_list_in_a_configuration_file_is_for_sweep(
+    cli: Cli, tmp_path: Path, content: str, flag: str, preset: tuple[str, ...]
+) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(content)
+    answer = cli("train", *preset, "--config", file)
+    assert answer.code == 2
+    assert f"{flag} takes one value" in answer.err
+    assert "grid.toml" in answer.err
+    assert "ncdiag sweep" in answer.err
+    assert not Path("ncdiag.db").exists()
+
+
+def test_a_list_on_the_line_is_for_sweep(cli: Cli) -> None:
+    answer = cli("train", *SMALL_OPTIONS, "--seed", "0,1")
+    assert answer.code == 2
+    assert "--seed takes one value in `ncdiag train`, and got 2." in answer.err
+
+
+def test_of_a_preset_that_is_a_grid_its_first_point_is_trained_and_said_to_be(cli: Cli) -> None:
+    small = ("--depth", "1", "--width", "4", "--train-size", "100", "--phase", "ce:1")
+    answer = cli("train", "--preset", "quickstart", *small)
+    assert answer.code == 0
+    assert "--preset quickstart is a grid of 9 points" in answer.err
+    assert stored_spec().optimizer.weight_decay == 1e-4
+    answer = cli("train", "--preset", "quickstart", *small, "--weight-decay", "2e-4", "--seed", "2")
+    assert "grid" not in answer.err
+    assert (stored_spec("run-2").optimizer.weight_decay, stored_spec("run-2").seed) == (2e-4, 2)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("wieght_decay = 1", "did you mean weight-decay"),
