@@ -69,6 +69,7 @@ def sweep(
     if not said:
         raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")
     plan = make_plan(read_axes(said), data_dir=data_dir)
+    jobs = _bounded(jobs, device)
     if dry_run:
         missing = _list_points(plan.specs, store, form)
         _say_how_long(missing, device, jobs)
@@ -101,16 +102,27 @@ def sweep(
     note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
 
 
-def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int | None) -> None:
+def _bounded(jobs: int | None, device: str) -> int:
+    """Give how many processes train: what the device takes if nothing was said, and what was said as far as it does."""
+    from ncdiag.execution.local import default_jobs, most_jobs
+
+    if jobs is None:
+        return default_jobs(device)
+    most = most_jobs(device)
+    if jobs > most:
+        note(f"--jobs {jobs} is more than there are cores or GPUs to be used here; there will be {most}.")
+    return min(jobs, most)
+
+
+def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int) -> None:
     """Say what training will take where that can be tried; a GPU is not made to wait for a trial."""
     from ncdiag.cli.progress import roughly
     from ncdiag.execution.estimate import estimate
-    from ncdiag.execution.local import default_jobs
     from ncdiag.execution.worker import pick_device
 
     if not specs or pick_device(device).type != "cpu":
         return
-    found = estimate(specs, jobs or default_jobs(device))
+    found = estimate(specs, jobs)
     if found.seconds:
         without = (
             f", {found.unknown} points with data of your own or too large to try not counted" if found.unknown else ""
@@ -127,13 +139,12 @@ def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
     return OnsetRule(eps=stop.eps, patience=stop.patience) if stop else OnsetRule()
 
 
-def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int | None) -> "list[Outcome]":
+def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int) -> "list[Outcome]":
     from ncdiag.cli.progress import show_progress
-    from ncdiag.execution.local import default_jobs, train_all
+    from ncdiag.execution.local import train_all
 
     if not todo:
         return []
-    jobs = jobs or default_jobs(options.device)
     try:
         with show_progress(points=len(todo)) as listen:
             return train_all(store, todo, options, jobs=jobs, listen=listen, say=note)

@@ -42,6 +42,7 @@ def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
             seconds = _seconds(alike) if alike[0].data.dataset in BUILTINS else None
             counted[seconds is not None] += len(alike)
             total += seconds or 0.0
+    jobs = min(jobs, len(specs))
     return Estimate(seconds=total / max(1, min(jobs, counted[True])), jobs=jobs, unknown=counted[False])
 
 

@@ -44,6 +44,11 @@ def default_jobs(device: str) -> int:
     return usable_cores() if picked.type == "cpu" else len(list_devices(picked, torch.cuda.device_count()))
 
 
+def most_jobs(device: str) -> int:
+    """Give the number of processes above which they only take memory and turns from each other."""
+    return max(default_jobs(device), usable_cores())
+
+
 def train_all(
     store_url: str,
     todo: Sequence[Run],

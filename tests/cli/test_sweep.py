@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clihelp import ROOT, Cli
 from small import SMALL_OPTIONS
 
 from ncdiag.cli.presets import PRESETS
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
+from ncdiag.execution.worker import Outcome
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run, list_runs
 
@@ -212,6 +214,25 @@ def test_it_says_beforehand_roughly_how_long_it_takes(cli: Cli) -> None:
     assert re.search(r"training takes \d+ days here, roughly and at most \(1 at a time\)", long)
     short = cli("sweep", *GRID, "--dry-run").err
     assert "training takes less than a minute here" in short
+
+
+@pytest.mark.parametrize(("asked", "used"), [("100000", 3), ("4", 3), ("3", 3), ("2", 2)])
+def test_there_are_no_more_processes_than_cores(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, asked: str, used: int
+) -> None:
+    jobs: list[int] = []
+
+    def train_all(store: str, todo: list[Run], options: object, **how: Any) -> list[Outcome]:
+        jobs.append(how["jobs"])
+        return [Outcome(run=run, status=RunStatus.DONE) for run in todo]
+
+    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 3)
+    monkeypatch.setattr("ncdiag.execution.local.train_all", train_all)
+    answer = cli("sweep", *SMALL_OPTIONS, "--seed", "0:9", "--jobs", asked)
+    assert answer.code == 0
+    assert jobs == [used]
+    assert answer.err.count(f"--jobs {asked} is more than") == (int(asked) > used)
+    assert f"({used} at a time)" in answer.err
 
 
 def test_ctrl_c_leaves_the_run_interrupted_and_the_same_command_finishes_it(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_runs_of_one_shape_gain_and_processes_share() -> None:
 
 
 @pytest.mark.usefixtures("trial")
+def test_more_processes_than_runs_are_no_faster() -> None:
+    specs = [small_spec(dataset="digits", batch_size=32, phases=PHASES, seed=seed) for seed in range(3)]
+    assert estimate(specs, 8) == estimate(specs, 3)
+    assert estimate(specs, 8).jobs == 3
+
+
+@pytest.mark.usefixtures("trial")
 def test_data_that_is_not_known_by_name_is_not_counted() -> None:
     own = small_spec(dataset="mine", sha256="0" * 64, phases=PHASES)
     found = estimate([own], 2)
