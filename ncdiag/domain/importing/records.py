@@ -12,13 +12,16 @@ from typing import Any
 
 from ncdiag.domain.importing.phases import PhasePlan, loss_name
 from ncdiag.domain.importing.rows import Problem, Row, Table, bare, number, shown, whole
-from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord
+from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, METRICS, EpochRecord
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
 NAME_RULE = "is no name for a run; expected letters, digits, . _ and -, at most 128, a letter or digit first"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEASURED = tuple(name for name in EPOCH_COLUMNS if name not in ("epoch", "phase", "loss"))
+# Lengths, spreads and shares; a logarithm in such a column would pass for a collapse. nc3 is a difference, whose 0 may
+# be rounded to less.
+_NEVER_NEGATIVE = {*METRICS, "lr", "seconds"} - {"nc3"}
 _LAST_PHASE = 1000
 
 
@@ -143,6 +146,8 @@ def _value(field: str, text: str) -> int | float | str:
     value = number(text)
     if field.endswith("_accuracy") and not 0 <= value <= 1 and value == value:  # noqa: PLR0124  # a NaN was measured
         raise ValueError(f"{shown(text)} is not in [0, 1]; divide a percentage by 100")
+    if field in _NEVER_NEGATIVE and value < 0:
+        raise ValueError(f"{shown(text)} is below 0, which {field} never is; --map {field}= leaves the column out")
     return value
 
 

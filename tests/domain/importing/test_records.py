@@ -89,6 +89,18 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
             "epoch,train_accuracy\n1,99.5\n",
             (2, "train_accuracy: '99.5' is not in [0, 1]; divide a percentage by 100"),
         ),
+        (
+            "epoch,nc1\n1,0.5\n2,-2.3\n",
+            (3, "nc1: '-2.3' is below 0, which nc1 never is; --map nc1= leaves the column out"),
+        ),
+        (
+            "epoch,weight_norm\n1,-inf\n",
+            (2, "weight_norm: '-inf' is below 0, which weight_norm never is; --map weight_norm= leaves the column out"),
+        ),
+        (
+            "epoch,seconds,nc1\n1,-1,0.5\n",
+            (2, "seconds: '-1' is below 0, which seconds never is; --map seconds= leaves the column out"),
+        ),
         ("epoch,nc1\n1,0.5\n1,0.4\n", (3, "epoch 1 twice")),
         ("epoch,nc1\n5,0.5\n4,0.4\n", (3, "epoch 4 after epoch 5; epochs must rise")),
         ("run,epoch,nc1\na,1,0.5\na,1,0.4\n", (3, "epoch 1 of run 'a' twice")),
@@ -114,6 +126,12 @@ def test_a_measured_nan_is_an_accuracy_too():
     runs, problems = read("epoch,train_accuracy\n1,nan\n")
     assert problems == []
     assert math.isnan(runs[None][0].train_accuracy or 0)
+
+
+def test_what_may_be_negative_and_what_is_zero_is_read():
+    runs, problems = read("epoch,train_loss,nc1,nc3\n1,-0.5,-0.0,-1e-16\n")
+    assert problems == []
+    assert (runs[None][0].train_loss, runs[None][0].nc1, runs[None][0].nc3) == (-0.5, 0.0, -1e-16)
 
 
 @pytest.mark.parametrize("name", ["a", "run-7", "mlp5_s0.csv", "x" * 128])
