@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
+from ncdiag.errors import OutOfMemoryError
 from ncdiag.execution.shortage import is_shortage
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import speedup, step_seconds
@@ -50,7 +51,7 @@ def _seconds(alike: Sequence[RunSpec]) -> float | None:
     """Give the seconds of one thread for runs of one shape on data known by name; None if memory is short even now."""
     try:
         return _tried_seconds(alike)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OutOfMemoryError) as error:
         if is_shortage(error):
             return None
         raise

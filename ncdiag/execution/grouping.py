@@ -15,9 +15,10 @@ import torch
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.worker import DataKey
+from ncdiag.training.footprint import FLOAT, state_floats
+from ncdiag.training.networks import count_parameters
 
 PAYS = 1.1  # a group that is faster by less may be slower on the next try
-FLOAT = 4  # bytes
 GPU_SHARE = 0.8  # of the free memory: what torch and cuDNN take besides is not known beforehand
 
 
@@ -53,7 +54,7 @@ def cut(shape: Shape, size: int, *, parts: int) -> list[list[Run]]:
     return [list(shape.runs[a:b]) for a, b in pairwise(bounds)]
 
 
-def size_on_gpu(spec: RunSpec, input_shape: Sequence[int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
+def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
     """Give how many MLPs fit into a GPU's memory together, at least one; `sizes` as in `Dataset`.
 
     Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
@@ -63,10 +64,8 @@ def size_on_gpu(spec: RunSpec, input_shape: Sequence[int], sizes: Mapping[str, i
     """
     width, depth = int(spec.network.width), spec.network.depth
     inputs = math.prod(input_shape)
-    layers = pairwise([inputs, *[width] * depth, sizes["num_classes"]])
-    parameters = sum((before + 1) * after for before, after in layers)
-    state = parameters * (2 if spec.optimizer.name == "sgd" else 3)
-    member = 3 * state + parameters + spec.batch_size * (inputs + 3 * width * depth)
+    parameters = count_parameters(spec.network, input_shape=input_shape, num_classes=sizes["num_classes"])
+    member = 3 * state_floats(spec, parameters) + parameters + spec.batch_size * (inputs + 3 * width * depth)
     room = GPU_SHARE * free_bytes / FLOAT - sizes["n_train"] * width
     return max(1, int(room / member))
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.domain.spec import Arch, DataSpec, RunSpec
+from ncdiag.domain.spec import Arch, DataSpec, NetworkSpec, OptimizerName, RunSpec
 from ncdiag.domain.sweep import expand
 from ncdiag.errors import SpecError
 from ncdiag.execution.worker import TrainingOptions, pick_device
 from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset
+from ncdiag.training.footprint import check_memory
 from ncdiag.training.networks import check_fit
 
 
@@ -46,11 +47,12 @@ def make_plan(axes: Mapping[str, Sequence[Any]], *, data_dir: Path | None = None
 def check_plan(plan: Plan, options: TrainingOptions) -> None:
     """Raise what would keep a run from beginning, before anything of the plan is stored.
 
-    That is an unknown device, a precision that it lacks, data that is not there or cannot be used, and a network or a
-    part to measure that does not fit the data.
+    That is an unknown device, a precision that it lacks, data that is not there or cannot be used, a network or a
+    part to measure that does not fit the data, and a network that is too large for the memory of the device.
     """
     device = pick_device(options.device)
     loaded: dict[tuple[DataSpec, Arch], Dataset] = {}
+    checked: set[tuple[NetworkSpec, OptimizerName, DataSpec]] = set()
     for spec in plan.specs:
         if spec.precision == "tf32" and device.type != "cuda":
             raise SpecError("--precision tf32 exists on NVIDIA GPUs only; on a CPU use float32 or bf16")
@@ -58,5 +60,10 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
         if key not in loaded:
             path = plan.paths.get(spec.data.sha256 or "")
             loaded[key] = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
-        check_fit(spec.network, input_shape=loaded[key].input_shape)
-        loaded[key].measured_part(spec)
+        data = loaded[key]
+        check_fit(spec.network, input_shape=data.input_shape)
+        data.measured_part(spec)
+        trained = spec.network, spec.optimizer.name, spec.data
+        if trained not in checked:
+            check_memory(spec, data.input_shape, data.num_classes, device)
+            checked.add(trained)

@@ -8,6 +8,7 @@ import torch
 
 from ncdiag.domain.spec import Arch, RunSpec
 from ncdiag.training.datasets import Dataset
+from ncdiag.training.footprint import check_memory, least_bytes, memory_of
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import full_precision
 from ncdiag.training.steps import Steps
@@ -39,6 +40,8 @@ def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, 
     large = spec.network.arch == "mlp" and spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT
     if sizes[1] == 1 or (large and device == CPU):
         return 1.0
+    if sum(sizes) * least_bytes(spec, input_shape, num_classes) > memory_of(device):
+        return 1.0
     spec = replace(spec, metric_samples=None, test_samples=None)  # nothing is measured
     data = _made_up(spec.batch_size * STEPS, input_shape, num_classes).to(device)
     with full_precision():
@@ -57,7 +60,9 @@ def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
     """Give roughly how long a training step of one network takes on the CPU, from two on made-up images.
 
     A convolutional network gets few images, and its time is scaled to the batch: the trial itself is to take seconds.
+    Raises `OutOfMemoryError` for a network that is too large for this machine.
     """
+    check_memory(spec, input_shape, num_classes, CPU)
     batch_size = spec.batch_size if spec.network.arch == "mlp" else min(spec.batch_size, FEW_IMAGES)
     tried = replace(spec, batch_size=batch_size, metric_samples=None, test_samples=None)
     data = _made_up(2 * batch_size, input_shape, num_classes)

@@ -46,7 +46,9 @@ GAINS: dict[Activation, float] = {
 
 def make_linear(inputs: int, outputs: int, *, gain: float, generator: torch.Generator) -> nn.Linear:
     """Give a linear layer with Kaiming-normal weights over the fan in, and a bias of zero."""
-    layer = _on_cpu(nn.Linear(inputs, outputs, device=_NO_DRAW))
+    layer = _undrawn(nn.Linear(inputs, outputs, device=_NO_DRAW))
+    if layer.weight.is_meta:
+        return layer
     with torch.no_grad():
         layer.weight.normal_(0, gain / math.sqrt(inputs), generator=generator)
         layer.bias.zero_()
@@ -65,9 +67,11 @@ def make_conv(
     generator: torch.Generator,
 ) -> nn.Conv2d:
     """Give a convolution that keeps the size of its map (at stride 1), Kaiming-normal over the fan said."""
-    layer = _on_cpu(
+    layer = _undrawn(
         nn.Conv2d(inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=bias, device=_NO_DRAW)
     )
+    if layer.weight.is_meta:
+        return layer
     with torch.no_grad():
         connections = size * size * (inputs if fan == "in" else outputs)
         layer.weight.normal_(0, gain / math.sqrt(connections), generator=generator)
@@ -76,8 +80,11 @@ def make_conv(
     return layer
 
 
-def _on_cpu(layer: Layer) -> Layer:
-    """Give the layer empty parameters on the CPU; `Module.to_empty` would load a second's worth of torch for that."""
+def _undrawn(layer: Layer) -> Layer:
+    """Give the layer empty parameters, on the CPU unless torch is told otherwise (`count_parameters`).
+
+    `Module.to_empty` would load a second's worth of torch for that.
+    """
     for name, parameter in list(layer.named_parameters()):
         setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     return layer

@@ -35,6 +35,15 @@ def build_network(
     return _NETWORKS[spec.arch](spec, input_shape=input_shape, num_classes=num_classes, generator=generator)
 
 
+def count_parameters(spec: NetworkSpec, *, input_shape: tuple[int, int, int], num_classes: int) -> int:
+    """Give the number of parameters of a network, which is not made for that: it takes no memory, however large."""
+    with torch.device("meta"):
+        network = build_network(
+            spec, input_shape=input_shape, num_classes=num_classes, generator=torch.Generator("cpu")
+        )
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def check_fit(spec: NetworkSpec, *, input_shape: tuple[int, int, int]) -> None:
     """Raise `SpecError` if a network cannot take inputs [C, H, W]."""
     smallest = SMALLEST_IMAGE[spec.arch]

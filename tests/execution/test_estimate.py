@@ -77,3 +77,9 @@ def test_what_is_known_of_digits_beforehand_is_so() -> None:
 )
 def test_a_resnet_sees_mnist_as_published(arch: str, image: tuple[int, int, int], seen: tuple[int, int, int]) -> None:
     assert shape_seen_by(arch, image) == seen  # type: ignore[arg-type]
+
+
+def test_what_is_too_large_for_this_machine_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
+    found = estimate([small_spec(width=65_536)], 1)
+    assert (found.seconds, found.unknown) == (0, 1)

@@ -1,7 +1,7 @@
 import pytest
 from small import small_spec
 
-from ncdiag.errors import SpecError
+from ncdiag.errors import OutOfMemoryError, SpecError
 from ncdiag.execution.planning import Plan, check_plan
 from ncdiag.execution.worker import TrainingOptions
 
@@ -24,3 +24,10 @@ def test_what_cannot_begin_is_refused_before_anything_is_stored(given: dict[str,
     else:
         with pytest.raises(SpecError, match=message):
             check_plan(plan, TrainingOptions(device="cpu"))
+
+
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
+    plan = Plan(specs=[small_spec(), small_spec(width=65_536)], paths={})
+    with pytest.raises(OutOfMemoryError, match="width 65536 takes 120 GB to train"):
+        check_plan(plan, TrainingOptions(device="cpu"))

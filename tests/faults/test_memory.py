@@ -25,6 +25,8 @@ if __name__ == "__main__":
     import torch
     taken = 1024 * int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
     resource.setrlimit(resource.RLIMIT_AS, (taken + 2 * 10**9,) * 2)
+    import ncdiag.training.footprint
+    ncdiag.training.footprint.memory_of = lambda device: 10**12  # else a small machine refuses at once
     from ncdiag.cli.app import main
     main()
 """

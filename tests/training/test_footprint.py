@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+import torch
+from small import small_spec
+
+from ncdiag.domain.spec import Arch, NetworkSpec, OptimizerName
+from ncdiag.errors import OutOfMemoryError
+from ncdiag.training.footprint import check_memory, control_group_limits, least_bytes, memory_of
+from ncdiag.training.networks import build_network, count_parameters
+
+CPU = torch.device("cpu")
+SHAPE = (3, 12, 12)
+SMALL: dict[Arch, dict[str, float]] = {
+    "mlp": {"depth": 3, "width": 20},
+    "cnn": {"depth": 2, "width": 12},
+    "resnet20": {"depth": 8, "width": 0.25},
+}
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_parameters_are_counted_as_those_of_the_network_that_is_made(arch: Arch) -> None:
+    spec = NetworkSpec(arch=arch, **SMALL[arch])  # type: ignore[arg-type]
+    made = build_network(spec, input_shape=SHAPE, num_classes=7, generator=torch.Generator().manual_seed(0))
+    assert count_parameters(spec, input_shape=SHAPE, num_classes=7) == sum(p.numel() for p in made.parameters())
+
+
+def test_counting_makes_nothing() -> None:
+    spec = NetworkSpec(arch="mlp", depth=2, width=65_536)
+    # biases, weights of two hidden layers and the head; the second is 17 GB
+    expected = (432 + 1) * 65_536 + (65_536 + 1) * 65_536 + (65_536 + 1) * 10
+    assert count_parameters(spec, input_shape=SHAPE, num_classes=10) == expected
+
+
+@pytest.mark.parametrize(("optimizer", "numbers"), [("adam", 7), ("adamw", 7), ("sgd", 5)])
+def test_a_parameter_takes_its_state_twice_and_a_gradient(optimizer: OptimizerName, numbers: int) -> None:
+    spec = small_spec(depth=1, width=10, optimizer=optimizer)
+    assert least_bytes(spec, (1, 2, 2), 3) == 4 * numbers * (5 * 10 + 11 * 3)
+
+
+def test_what_does_not_fit_is_refused_with_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = small_spec(depth=2, width=65_536)
+    needed = least_bytes(spec, (1, 8, 8), 10)
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: needed)
+    check_memory(spec, (1, 8, 8), 10, CPU)
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: needed - 1)
+    with pytest.raises(OutOfMemoryError, match=r"mlp of depth 2 and width 65536 takes 120 GB .*\n.* smaller --width"):
+        check_memory(spec, (1, 8, 8), 10, CPU)
+
+
+def test_this_machine_has_memory() -> None:
+    assert 2**28 < memory_of(CPU) < 2**50
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_limits_of_control_groups_are_found_in_both_versions_and_on_every_level(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("5:cpu,cpuacct:/other\n4:memory:/slurm/job:7\n0::/user.slice/a\n")
+    system = tmp_path / "system"
+    write(system / "memory/slurm/job:7/memory.limit_in_bytes", "3000\n")
+    write(system / "memory/slurm/memory.limit_in_bytes", "4000\n")
+    write(system / "user.slice/a/memory.max", "max\n")
+    write(system / "user.slice/memory.max", "5000\n")
+    write(system / "cpu/other/memory.limit_in_bytes", "1\n")
+    assert sorted(control_group_limits(system, own)) == [3000, 4000, 5000]
+    # inside a container the group's own path is not there, and its limit is at the root
+    write(system / "memory.max", "2000\n")
+    own.write_text("0::/not/seen\n")
+    assert list(control_group_limits(system, own)) == [2000]
+    assert list(control_group_limits(system, tmp_path / "no Linux")) == []
