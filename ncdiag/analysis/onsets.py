@@ -34,11 +34,10 @@ def onset_table(
     """Give a row per run, in the order of `runs`: its columns, then `ONSET_COLUMNS`, then what frames the onset.
 
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
-    with `onset` its epoch and `fn_star` the feature norm there; `fn_min` is the smallest feature norm of the run,
-    `evaluations` and `last_epoch` count what was looked at, `stop_eps` is the eps at which the run was told to stop,
-    and `after_drop` is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run
-    whose training ended as diverged or dead before an onset has that state. `found` are the `trajectories` of the
-    epochs, if they are known already.
+    with `onset` its epoch and `fn_star` the feature norm there; `evaluations` and `last_epoch` count what was looked
+    at, `stop_eps` is the eps at which the run was told to stop, and `after_drop` is 1 where the onset follows a drop of
+    the learning rate (see `rate_drops`), NaN if unknown. A run whose training ended as diverged or dead before an onset
+    has that state. `found` are the `trajectories` of the epochs, if they are known already.
     """
     found = trajectories(epochs, rule.metric) if found is None else found
     names = [str(name) for name in runs["run"]]
@@ -49,7 +48,6 @@ def onset_table(
     columns: dict[str, Any] = {
         _NAMES.get(f.name, f.name): [getattr(onset, f.name) for onset in onsets] for f in fields(Onset)
     }
-    columns["fn_min"] = [_smallest_norm(found.get(name)) for name in names]
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
     columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
@@ -72,12 +70,6 @@ def _ended_as(onset: Onset, status: str) -> Onset:
     if onset.state in _OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
         return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead")
     return onset
-
-
-def _smallest_norm(trajectory: Trajectory | None) -> float:
-    norm = None if trajectory is None else trajectory.feature_norm
-    usable = np.empty(0) if norm is None else norm[np.isfinite(norm)]
-    return float(usable.min()) if len(usable) else np.nan
 
 
 def _stop_eps(config: Any) -> float:

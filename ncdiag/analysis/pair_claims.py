@@ -195,8 +195,10 @@ def _eps(eps: Result, alpha: float) -> Part:
 
 def _no_false_alarm(fn_star: Result) -> Part:
     crossed, runs = fn_star.extra.get("n_censored_crossed", 0), fn_star.n_censored
-    lacking = f"{crossed} of {runs} runs without a collapse fell below fn*"
-    return Part(name="no run falls below fn* without a collapse", shown=crossed == 0, lacking=lacking)
+    rises = fn_star.extra.get("direction") == "rises"
+    passes, passed = ("rises above", "rose above") if rises else ("falls below", "fell below")
+    lacking = f"{crossed} of {runs} runs without a collapse {passed} fn*"
+    return Part(name=f"no run {passes} fn* without a collapse", shown=crossed == 0, lacking=lacking)
 
 
 def _clock(found: Found, pair: Result, alpha: float) -> Part:

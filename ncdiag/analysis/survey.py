@@ -40,7 +40,7 @@ _BASIC = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy
 
 def _threshold(asked: Asked) -> list[Result]:
     return [
-        *threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
         *threshold_check_results(asked),
         *invariance_results(asked.onsets, by=asked.by, level=asked.level),
     ]

@@ -1,7 +1,7 @@
 """fn* of each pair: the feature norm at onset with its interval, its spread, and what limits both."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ncdiag.analysis.conditions import (
     group_numbers,
     plain_value,
 )
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset import FloatArray, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
@@ -25,24 +25,33 @@ QUESTION = "threshold"
 
 
 def threshold_results(
-    onsets: pd.DataFrame, *, rule: OnsetRule, by: Sequence[str] = PAIR, level: float = 0.95
+    onsets: pd.DataFrame,
+    trajectories: Mapping[str, Trajectory],
+    *,
+    rule: OnsetRule,
+    by: Sequence[str] = PAIR,
+    level: float = 0.95,
 ) -> list[Result]:
     """Give two results per pair, in the order of the runs: `fn_star` and `cv`.
 
-    `onsets` is the table of `onset_table`, made with `rule`. A pair is a combination of the columns `by`. `extra` of
-    `fn_star` holds the published figures (`mean`, `sd`, `cv`), the bound `cv_upper`, when and where the onsets were
-    (`t_min`, `t_median`, `t_max`, `phase`, `loss`), how every run of the pair ended, and each condition's own fn*.
+    `onsets` is the table of `onset_table`, made with `rule` of these `trajectories`. A pair is a combination of the
+    columns `by`. `extra` of `fn_star` holds the published figures (`mean`, `sd`, `cv`), the bound `cv_upper`, when and
+    where the onsets were (`t_min`, `t_median`, `t_max`, `phase`, `loss`), how every run of the pair ended, each
+    condition's own fn*, and how many runs without a collapse passed fn* all the same (`n_censored_crossed`), in the
+    `direction` in which the others did.
     """
     check_grouping(by)
     numbers = group_numbers(onsets, by)
     return [
         result
         for number in range(int(numbers.max(initial=-1)) + 1)
-        for result in _pair_results(onsets[numbers == number], rule, by, level)
+        for result in _pair_results(onsets[numbers == number], trajectories, rule, by, level)
     ]
 
 
-def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level: float) -> list[Result]:
+def _pair_results(
+    pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], rule: OnsetRule, by: Sequence[str], level: float
+) -> list[Result]:
     states = Counter(pair["state"])
     base: dict[str, Any] = {
         "question": QUESTION,
@@ -74,7 +83,7 @@ def _pair_results(pair: pd.DataFrame, rule: OnsetRule, by: Sequence[str], level:
             **counts,
             **_published(found),
             **_when(usable),
-            **_crossed(pair, found),
+            **_crossed(pair, usable, trajectories, found.fn_star.estimate),
             "after_drop": int((usable["after_drop"] == 1).sum()),
             "onset_rule": str(rule),
             "conditions": _each(pair, level),
@@ -148,10 +157,37 @@ def _when(usable: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _crossed(pair: pd.DataFrame, found: Threshold) -> dict[str, int]:
-    """Count the censored runs whose feature norm fell below fn* without a collapse."""
-    censored = pair[pair["state"].isin(["censored", "unconfirmed"])]
-    return {"n_censored_crossed": int((censored["fn_min"] <= found.fn_star.estimate).sum())}
+def _crossed(
+    pair: pd.DataFrame, usable: pd.DataFrame, trajectories: Mapping[str, Trajectory], fn_star: float
+) -> dict[str, Any]:
+    """Count the censored runs whose feature norm passed fn* without a collapse, falling or rising as the others do."""
+    ways = [
+        _way(trajectories[str(run)], onset, norm)
+        for run, onset, norm in zip(usable["run"], usable["onset"], usable["fn_star"], strict=True)
+    ]
+    falls = sum(ways) >= 0
+    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"])]
+    crossed = sum(_passes(trajectories[str(run)], fn_star, falls=falls) for run in censored)
+    return {"n_censored_crossed": crossed, "direction": "falls" if falls else "rises"}
+
+
+def _way(trajectory: Trajectory, onset: float, norm: float) -> int:
+    """Give 1 where the feature norm is lower at onset than it mostly was before, -1 where it is higher, else 0."""
+    before = _norms(trajectory)[trajectory.epoch < onset]
+    return int(np.sign(np.count_nonzero(before > norm) - np.count_nonzero(before < norm)))
+
+
+def _passes(trajectory: Trajectory, fn_star: float, *, falls: bool) -> bool:
+    """Tell whether a feature norm comes to be on the far side of fn*, or always was; to begin there is not enough."""
+    norms = _norms(trajectory)
+    norms = norms[np.isfinite(norms)]
+    beyond = norms <= fn_star if falls else norms >= fn_star
+    return bool(len(beyond)) and bool(beyond.all() or (beyond[1:] & ~beyond[:-1]).any())
+
+
+def _norms(trajectory: Trajectory) -> FloatArray:
+    known = trajectory.feature_norm
+    return np.full(len(trajectory.epoch), np.nan) if known is None else known
 
 
 def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:

@@ -175,7 +175,8 @@ def _epoch(value: float | None) -> str:
 
 def _false_alarms(pair: Values) -> list[str]:
     crossed = pair.get("n_censored_crossed", 0)
-    return [f"{crossed} of the runs without an onset had a feature norm below fn*"] if crossed else []
+    passed = "rose above" if pair.get("direction") == "rises" else "fell below"
+    return [f"the feature norm of {crossed} of the runs without an onset {passed} fn*"] if crossed else []
 
 
 def _range(pair: Values, between: str) -> str:

@@ -55,7 +55,7 @@ def grid_table(asked: Asked) -> pd.DataFrame:
 
 
 def _cells(asked: Asked) -> pd.DataFrame:
-    found = threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level)
+    found = threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level)
     of_cell = {_names(result.group): result for result in found if result.quantity == "fn_star"}
     keys = [_names(values) for values in asked.onsets[list(asked.by)].to_dict("records")]
     table = asked.onsets[["run", "state"]].assign(

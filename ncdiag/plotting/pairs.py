@@ -13,7 +13,8 @@ def pair_thresholds(asked: Asked) -> pd.DataFrame:
 
     Runs that repeat the trajectory of another do not narrow the interval.
     """
-    results = threshold_results(drop_repeats(asked.onsets), rule=asked.rule, by=asked.by, level=asked.level)
+    onsets = drop_repeats(asked.onsets)
+    results = threshold_results(onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level)
     found = [result for result in results if result.quantity == "fn_star"]
     return pd.DataFrame(
         {

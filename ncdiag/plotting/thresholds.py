@@ -71,7 +71,7 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
 
 def _results(asked: Asked) -> list[Result]:
     return [
-        *threshold_results(asked.onsets, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
         *threshold_check_results(asked),
     ]
 

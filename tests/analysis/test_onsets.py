@@ -39,12 +39,10 @@ def test_an_onset_outlives_a_later_divergence(make_frames, make_run):
     assert table["state"].tolist() == ["collapsed"]
 
 
-def test_the_smallest_norm_and_the_stop_rule_stand_beside_the_onset(make_frames):
+def test_the_stop_rule_stands_beside_the_onset(make_frames):
     said = {"epoch": [1, 2], "nc1": [1.0, 1.0], "feature_norm": [3.0, 2.0], "config": {"stop": {"eps": 0.05}}}
     table = onset_table(*make_frames({"a": said, "b": {}}), OnsetRule())
-    assert table["fn_min"][0] == 2
     assert table["stop_eps"][0] == 0.05
-    assert math.isnan(table["fn_min"][1])
     assert math.isnan(table["stop_eps"][1])
 
 

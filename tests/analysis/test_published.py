@@ -17,6 +17,7 @@ from ncdiag.analysis.selection import select_runs
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import forecast_results
+from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import OnsetRule
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "published-trajectories"
@@ -53,7 +54,7 @@ def released():
 
 
 def fn_star_of(runs, epochs, rule):
-    return threshold_results(onset_table(runs, epochs, rule), rule=rule)[0]
+    return threshold_results(onset_table(runs, epochs, rule), trajectories(epochs, "nc1"), rule=rule)[0]
 
 
 def test_the_twelve_runs_give_the_published_figures(released):
@@ -77,7 +78,7 @@ def test_a_filter_finds_the_twelve_among_all(released):
 def test_the_published_cv_is_not_shown_to_be_below_eight_percent(released):
     runs, epochs = released
     table = onset_table(runs[runs["run"].isin(TWELVE)], epochs, PUBLISHED)
-    spread = threshold_results(table, rule=PUBLISHED)[1]
+    spread = threshold_results(table, trajectories(epochs, "nc1"), rule=PUBLISHED)[1]
     assert spread.extra["verdict"] == "inconclusive"
     assert spread.extra["cv_upper"] > 0.08
 

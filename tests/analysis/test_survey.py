@@ -7,6 +7,7 @@ from ncdiag.analysis.leads import lead_results
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.survey import QUESTIONS, Survey
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import OnsetRule
 
 
@@ -35,7 +36,7 @@ def test_a_pair_at_a_time_gives_what_all_at_once_gives(two_pairs):
     found = survey_of(runs, epochs, ("threshold", "lead"))
     table = onset_table(runs, epochs, OnsetRule())
     pd.testing.assert_frame_equal(found.onsets, table)
-    expected = threshold_results(table, rule=OnsetRule())
+    expected = threshold_results(table, trajectories(epochs, "nc1"), rule=OnsetRule())
     got = {(r.quantity, r.group["dataset"]): r for r in found.results["threshold"]}
     for result in expected:
         same = got[result.quantity, result.group["dataset"]]

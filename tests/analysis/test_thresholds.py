@@ -6,13 +6,14 @@ from scipy import stats
 
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.errors import AnalysisError
 
 
 def results_of(frames, rule=None, **options):
     rule = rule or OnsetRule()
-    return threshold_results(onset_table(*frames, rule), rule=rule, **options)
+    return threshold_results(onset_table(*frames, rule), trajectories(frames[1], rule.metric), rule=rule, **options)
 
 
 def conditions(make_run, norms):
@@ -118,6 +119,39 @@ def test_every_run_is_counted_where_it_belongs(make_frames, make_run):
     names = ("collapsed", "unconfirmed", "left_censored", "diverged", "dead", "no_data")
     assert [fn_star.extra[f"n_{name}"] for name in names] == [1, 1, 1, 1, 1, 1]
     assert fn_star.extra["n_censored_crossed"] == 2
+    assert fn_star.extra["direction"] == "falls"
+
+
+FALLING, RISING = [4.0, 3.0, 2.5, 2.0, 2.0], [1.0, 1.5, 1.8, 2.0, 2.0]  # fn* is 2: NC1 is below eps from epoch 4 on
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "norms", "crosses"),
+    [
+        (FALLING, [4.0, 3.0, 2.5, 2.2, 2.1], False),
+        (FALLING, [4.0, 3.0, 1.9, 2.2, 2.1], True),
+        (FALLING, [1.0, 1.1, 2.5, 3.0, 3.5], False),  # it begins below, and leaves
+        (FALLING, [1.0, 3.0, 2.5, 2.2, 1.9], True),
+        (FALLING, [1.9, 1.8, 1.7, 1.6, 1.5], True),  # it fell before it was first evaluated
+        (FALLING, [math.nan] * 5, False),
+        (RISING, [1.0, 1.2, 1.3, 1.4, 1.5], False),
+        (RISING, [1.0, 1.2, 2.3, 1.4, 1.5], True),
+        (RISING, [5.0, 4.0, 1.0, 1.2, 1.5], False),
+        (RISING, [2.5, 2.4, 2.3, 2.2, 2.1], True),
+    ],
+)
+def test_a_run_without_an_onset_passes_fn_star_in_the_direction_of_the_others(make_frames, collapsed, norms, crosses):
+    said = {"epoch": [1, 2, 3, 4, 5], "train_accuracy": [0.99] * 5}
+    nc1 = [1.0, 0.5, 0.1, 0.001, 0.001]
+    runs = {
+        "a": {**said, "nc1": nc1, "feature_norm": collapsed},
+        "b": {**said, "nc1": nc1, "feature_norm": collapsed},
+        "c": {**said, "nc1": [1.0] * 5, "feature_norm": norms},
+    }
+    fn_star = results_of(make_frames(runs), rule=OnsetRule(rule="first"))[0]
+    assert fn_star.estimate == pytest.approx(2)
+    assert fn_star.extra["direction"] == ("falls" if collapsed is FALLING else "rises")
+    assert fn_star.extra["n_censored_crossed"] == crosses
 
 
 @pytest.mark.parametrize(
