@@ -6,6 +6,7 @@ every combination. Values stay text until both have been read the same way.
 
 import inspect
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
 # What was said of the runs: each option's text, several texts for --phase.
+_DASHED = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
 Given = Mapping[str, str | bool | list[str] | None]
 
 
@@ -278,6 +280,9 @@ def _read(option: TrainingOption, text: str) -> Any:
 def _read_list(option: TrainingOption, text: str) -> list[Any]:
     values: list[Any] = []
     for item in text.split(","):
+        if option.read is _whole and (ends := _DASHED.fullmatch(item)) and int(ends[1]) < int(ends[2]):
+            low, high = map(int, ends.groups())
+            raise SpecError(f"{option.flag}: {item.strip()} is no range; {low}:{high + 1} gives {low} to {high}")
         first, colon, end = item.partition(":")
         if colon and option.read is _whole:
             low, high = _read(option, first), _read(option, end)

@@ -123,8 +123,9 @@ def _named(store: Store, connection: Connection, names: Sequence[str]) -> list[R
         if name not in found:
             # The newest are enough to catch a slip of the finger, and keep the search short in a large store.
             newest = select(schema.runs.c.name).order_by(schema.runs.c.id.desc()).limit(2000)
+            meant = f"run-{name}" if name.isdecimal() else name
             raise UnknownRunError(
-                f"no run {name[:128]!r} in the store {store.label}{nearest(name, connection.scalars(newest))}.\n"
+                f"no run {name[:128]!r} in the store {store.label}{nearest(meant, connection.scalars(newest))}.\n"
                 "`ncdiag runs ls` lists the runs; another store is given with --store PATH"
             )
     return [found[name] for name in names]

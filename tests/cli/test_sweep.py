@@ -128,6 +128,7 @@ def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) ->
         ([], "something to vary"),
         (["--seed", "5:5"], "the range 5:5 is empty"),
         (["--seed", "0:x"], "--seed: expected a whole number"),
+        (["--seed", "0-4"], "--seed: 0-4 is no range; 0:5 gives 0 to 4"),
         (["--arch", "mlp,resnet20", "--width", "512"], "multiplies 16/32/64"),
         (["--jobs", "0", "--seed", "0:2"], "--jobs"),
     ],

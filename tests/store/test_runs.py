@@ -116,6 +116,12 @@ def test_an_unknown_name_mentions_the_nearest(store, make_spec):
     assert caught.value.exit_code == 4
 
 
+def test_a_bare_number_is_taken_for_the_run_of_that_number(store, make_spec):
+    add_run(store, make_spec())
+    with pytest.raises(UnknownRunError, match=r"no run '1' .*did you mean run-1\?"):
+        get_run(store, "1")
+
+
 def test_runs_are_listed_by_id_and_picked_by_ids(store, make_spec):
     runs = [add_run(store, make_spec(seed=seed))[0] for seed in range(4)]
     assert list_runs(store) == runs

@@ -84,7 +84,12 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
     problems = list(table.problems)
     if "epoch" not in columns.sources:
         if table.columns:
-            problems.append(Problem(line=1, what=f"no column epoch among {_listed(table.columns)}"))
+            listed = _listed(table.columns)
+            problems.append(Problem(line=1, what=f"no column epoch among {listed}; name it with --map epoch=COLUMN"))
+        return {}, problems
+    if number_column := _numbers_for_names(table, columns):
+        told = f"column {shown(number_column)} holds numbers, and loss is a name, ce or mse"
+        problems.append(Problem(line=1, what=f"{told}; read them with --map train_loss={bare(number_column)}"))
         return {}, problems
     if not any(field in columns.sources for field in _MEASURED):
         problems.append(Problem(line=1, what=f"no measured column among {_listed(table.columns)}; see --map"))
@@ -119,6 +124,17 @@ def with_phases(records: list[EpochRecord], plan: PhasePlan) -> list[EpochRecord
         phase = plan.phase_of(record.epoch) if record.phase is None and believed else record.phase
         filled.append(replace(record, phase=phase, loss=record.loss or plan.loss_of(phase)))
     return filled
+
+
+def _numbers_for_names(table: Table, columns: Columns) -> str | None:
+    """Give the column read as the name of the loss if it holds the value of the loss, as in most logs."""
+    column = columns.sources.get("loss")
+    first = next((text for row in table.rows if column and (text := row.cells.get(column))), "")
+    try:
+        number(first)
+    except ValueError:
+        return None
+    return column
 
 
 def _record(values: dict[str, str | None]) -> EpochRecord:

@@ -16,6 +16,7 @@ from typing import Any
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # C prints the sign of a NaN, pandas does not; both mean the same.
 _NONFINITE = {"nan": "nan", "+nan": "nan", "-nan": "nan", "inf": "inf", "+inf": "inf", "-inf": "-inf"}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _SHOWN = 40
 
 
@@ -59,6 +60,10 @@ def read_csv(text: str) -> Table:
         return Table(columns=(), rows=[], problems=[first])
     at, names = first
     header = tuple(name.strip() for name in names)
+    if len(header) == 1 and (separator := next((mark for mark in _SEPARATORS if mark in header[0]), None)):
+        # Every row would be wrong in the same way, and no column could be found.
+        what = f"cells are separated by {_SEPARATORS[separator]}; expected commas, and a point in numbers"
+        return Table(columns=(), rows=[], problems=[Problem(line=at, what=what)])
     problems = [Problem(line=at, what=what) for what in _header_faults(header)]
     rows: list[Row] = []
     for item in lines:
@@ -151,8 +156,6 @@ def _header_faults(header: tuple[str, ...]) -> Iterator[str]:
         yield f"column {header.index('') + 1} of the header has no name"
     for name in sorted({name for name in header if name and header.count(name) > 1}):
         yield f"column {shown(name)} twice in the header"
-    if len(header) == 1 and any(separator in header[0] for separator in ";\t|"):
-        yield "the header has one column; cells must be separated by commas"
 
 
 def _object_cells(raw: str) -> dict[str, str | None]:

@@ -77,7 +77,11 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
     ("text", "problem"),
     [
         ("epoch,nc1\n", (1, "a header and no rows")),
-        ("nc1\n1\n", (1, "no column epoch among nc1")),
+        ("nc1\n1\n", (1, "no column epoch among nc1; name it with --map epoch=COLUMN")),
+        (
+            "epoch,loss,nc1\n1,,0.6\n2,0.35,0.5\n",
+            (1, "column 'loss' holds numbers, and loss is a name, ce or mse; read them with --map train_loss=loss"),
+        ),
         ("epoch,loss\n1,ce\n", (1, "no measured column among epoch, loss; see --map")),
         ("epoch,nc1\n,0.5\n", (2, "epoch: the cell is empty")),
         ("epoch,nc1\n-1,0.5\n", (2, "epoch: '-1' is not a whole number from 0 to 2147483647")),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncdiag.domain.importing.records import match_columns, read_records
 from ncdiag.domain.importing.rows import Problem, Row, number, read_csv, read_json_lines, read_table, shown, whole
 
 
@@ -46,7 +47,6 @@ def test_a_record_over_two_lines_is_named_by_the_first():
         ("epoch,nc1\n1,2,3\n", 2, "3 cells where the header has 2"),
         ("epoch,nc1,nc1\n", 1, "column 'nc1' twice in the header"),
         ("epoch,,nc1\n", 1, "column 2 of the header has no name"),
-        ("epoch;nc1\n1;2\n", 1, "the header has one column; cells must be separated by commas"),
         ("epoch,nc1\n1,a\0b\n", 2, "a NUL byte"),
         ('epoch,nc1\n1,"open\n', 2, "not CSV: unexpected end of data"),
         ("epoch,nc1\n1," + "9" * 200_000 + "\n", 2, "not CSV: field larger than field limit (131072)"),
@@ -54,6 +54,14 @@ def test_a_record_over_two_lines_is_named_by_the_first():
 )
 def test_what_is_wrong_with_csv_is_named_with_its_line(text: str, line: int, what: str):
     assert (line, what) in problems_of(text)
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_wrong_separator_is_the_only_thing_that_is_wrong(mark: str, name: str):
+    table = read_csv(f"epoch{mark}nc1\n1{mark}0,3\n2{mark}0,2\n")
+    what = f"cells are separated by {name}; expected commas, and a point in numbers"
+    assert table.problems == [Problem(line=1, what=what)]
+    assert read_records(table, match_columns(table.columns, {}))[1] == table.problems
 
 
 def test_reading_goes_on_after_a_line_that_cannot_be_read():
