@@ -43,7 +43,7 @@ _WHAT = {
 
 
 def attractor_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
-    """Give the page: what is asked, then a block for each set of branches."""
+    """Give the page: what is asked, a block for each set of branches, then how to read them."""
     sets: dict[str, list[Values]] = {}
     for result in results:
         sets.setdefault(_label(result.group), []).append(result.to_dict())
@@ -51,7 +51,7 @@ def attractor_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
     if not sets:
         return "\n\n".join([title, paragraph(_NOTHING)])
     blocks = (_block(label, values) for label, values in sets.items())
-    return "\n\n".join([title, paragraph(_INTRODUCTION), paragraph(_LEGEND), *blocks])
+    return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(_LEGEND)])
 
 
 def _label(group: Values) -> str:

@@ -30,16 +30,16 @@ _CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what
 
 
 def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
-    """Give the page: what is asked, then for each pair a reading and two tables."""
+    """Give the page: what is asked, for each pair a reading and two tables, then how to read them."""
     pairs: dict[str, list[Values]] = {}
     for result in results:
         pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
     return "\n\n".join(
         [
             paragraph(f"Forecast: which rule says best when a run collapses ({rule})"),
+            *(_block(label, values) for label, values in pairs.items()),
             paragraph(_INTRODUCTION),
             paragraph(_LEGEND.format(m=rule.metric)),
-            *(_block(label, values) for label, values in pairs.items()),
         ]
     )
 
@@ -54,7 +54,6 @@ def _block(label: str, values: Sequence[Values]) -> str:
     cautions += _find(first, "skill", rule="winner", primary=True)["warnings"]
     if kinds[0] == "run":
         cautions.append("the runs are of fewer than 3 conditions, so this says nothing about a new condition")
-    lines += [paragraph(f"Keep in mind: {printable(caution)}.", indent="  ") for caution in cautions]
     for kind in kinds:
         lines += _curve([value for value in values if value["held_out"] == kind], kind)
     spread = _find(first, "seed_spread", primary=True)
@@ -71,7 +70,8 @@ def _block(label: str, values: Sequence[Values]) -> str:
             "each run to its end, but not the next wavering, would still err so much."
         )
         lines.append(paragraph(said, indent="  "))
-    return "\n".join([*lines, *_rules(first)])
+    bullets = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
+    return "\n".join([*lines, *_rules(first), *(["  Keep in mind:", *bullets] if bullets else [])])
 
 
 def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values:
@@ -98,19 +98,20 @@ def _norm(values: Sequence[Values]) -> str:
     """Say whether the rules of the feature norm add anything to the others."""
     gain = _find(values, "fn_gain", primary=True)
     if gain["status"] == "zero_variance":
-        return "fn can add nothing: without it, the mean of all rules does not err."
+        return "The feature norm can add nothing: without it, the mean of all rules does not err."
     if gain["estimate"] is None or gain["estimate"] == 0:
-        return "fn adds nothing: no rule of fn has weight in the mean of all rules."
+        return "The feature norm adds nothing: no rule of fn has weight in the mean of all rules."
     size = _whole(abs(gain["estimate"]))
     if size == "0%":
-        return "fn adds nothing: with its rules, the mean of all rules errs as much as without."
+        return "The feature norm adds nothing: with its rules, the mean of all rules errs as much as without."
     if gain["estimate"] < 0:
-        return f"fn adds nothing: with its rules, the mean of all rules errs {size} more than without."
+        return f"The feature norm adds nothing: with its rules, the mean of all rules errs {size} more than without."
     if gain["lo"] is None or gain["lo"] <= 0:
         return (
-            f"That fn adds anything is not shown: with its rules, the mean of all rules errs {size} less than without."
+            f"That the feature norm adds anything is not shown: with its rules, the mean of all rules errs {size} less "
+            "than without."
         )
-    return f"fn adds something: with its rules, the mean of all rules errs {size} less than without."
+    return f"The feature norm adds something: with its rules, the mean of all rules errs {size} less than without."
 
 
 def _curve(values: Sequence[Values], kind: str) -> list[str]:

@@ -44,18 +44,19 @@ _SHORT = {"feature_norm_centred": "fn_centred"}
 
 
 def lead_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
-    """Give the page: what is asked, then for each pair a reading and a table."""
+    """Give the page: what is asked, for each pair a reading and its tables, then how to read them."""
     pairs: dict[str, list[Values]] = {}
     for result in results:
         pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
     explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
     parts = [
         paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({rule})"),
+        *(_block(label, values, rule.metric) for label, values in pairs.items()),
         *(paragraph(text) for text in explained),
     ]
     if any(_varied(values) for values in pairs.values()):
         parts.append(_legend(rule.metric))
-    return "\n\n".join([*parts, *(_block(label, values, rule.metric) for label, values in pairs.items())])
+    return "\n\n".join(parts)
 
 
 def _legend(metric: str) -> str:

@@ -18,7 +18,7 @@ def guess_words(values: Sequence[Values]) -> str:
             "all runs collapsed at the same epoch, so guessing it is always right, no forecast can do better, and any "
             "lead is as good as any other."
         )
-    alarm = f"at a margin of {percent(skill['margin'])} the alarm of fn"
+    alarm = f"the alarm of fn, at {1 + skill['margin']:.4g} fn*,"
     p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
     if skill["estimate"] == 0:
@@ -50,7 +50,7 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
     own, other = (_error(values, name, margin) for name in ("fn", metric))
     errors = f"{epochs(own)} epochs by fn, {epochs(other)} by {metric}"
     if against["estimate"] <= 0:
-        beside = "as much" if own == other else "less"
+        beside = "as much" if epochs(own) == epochs(other) else "less"
         said = f"an alarm on {metric} itself errs {beside}, so fn shows nothing that it does not"
     elif against["p"] is not None and against["p"] < _SHOWN:
         said, errors = (

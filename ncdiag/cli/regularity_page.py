@@ -170,14 +170,14 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "inconclusive": f" The claim of at most {claim} is not shown.",
         }
         lines.append(
-            f"fn*: the largest shift from width {table_cell(shift['base'])} is {_percent(shift['estimate'])}, at width "
-            f"{table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
+            f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {_percent(shift['estimate'])}, "
+            f"at width {table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
         )
     return lines
 
 
 def _activation_says(named: Mapping[str, Values]) -> list[str]:
-    joint, parts = named["joint"], {"speed": "onset", "fn_star": "fn*"}
+    joint, parts = named["joint"], {"speed": "Onset", "fn_star": "The norm fn*"}
     if joint["p"] is None:
         lines = [f"In short: {_not_tested(joint)}"]
     else:

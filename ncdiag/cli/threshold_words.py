@@ -8,6 +8,8 @@ from ncdiag.cli.output import layout, paragraph, printable, table_cell
 
 Values = Mapping[str, Any]
 
+_FEW = 0.01  # where the smallest possible p is not below this, it is the number of runs that keeps p large
+
 
 def pair_label(group: Values) -> str:
     """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
@@ -79,8 +81,8 @@ def _placebo(check: Values) -> list[str]:
         return [f"{start}. Too few runs to say which is less."]
     if check["p"] < 0.05:
         return [f"{start}: it varies less at onset than at that epoch (p = {p_text(check['p'])})."]
-    flat = f"{start}. That it varies less at onset is not shown (p = {p_text(check['p'])}, smallest possible "
-    return [f"{flat}{p_text(check['p_min'])}): a low CV partly says that fn is flat by then."]
+    p = f"p = {p_text(check['p'])}{_least_p(check['p_min'])}"
+    return [f"{start}. That it varies less at onset is not shown ({p}): a low CV partly says that fn is flat by then."]
 
 
 def _sensitivity(check: Values) -> list[str]:
@@ -125,7 +127,12 @@ def corrected_p(test: Values) -> str:
     if test["p"] is None:
         return ""
     over = f" after Holm's correction over {test['family']} pairs" if test["family"] > 1 else ""
-    return f" (p = {p_text(test['p_holm'])}{over}, smallest possible {p_text(test['p_min'])})"
+    return f" (p = {p_text(test['p_holm'])}{over}{_least_p(test['p_min'])})"
+
+
+def _least_p(p_min: float) -> str:
+    """Say how small p can be with these runs, where they are so few that it matters."""
+    return f", with so few runs at least {p_text(p_min)}" if p_min >= _FEW else ""
 
 
 def _known(value: Any) -> str:

@@ -7,6 +7,7 @@ from clihelp import Cli
 from ncdiag.cli.forecast_page import forecast_page
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
+from ncdiag.report.prose import read_page
 
 PAIR = {"question": "forecast", "group": {"arch": "mlp", "dataset": "digits"}}
 
@@ -15,16 +16,17 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def mae(rule: str, estimate: float, **extra: object) -> Result:
+def mae(rule: str, estimate: float, warnings: tuple[str, ...] = (), **extra: object) -> Result:
     said = {"held_out": "condition", "primary": True, "epoch": 40.0, "lead": 20.0, "n_asked": 8, "rule": rule, **extra}
-    return Result(quantity="mae", estimate=estimate, extra=said, **PAIR)
+    return Result(quantity="mae", estimate=estimate, warnings=warnings, extra=said, **PAIR)
 
 
 def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, float]) -> list[Result]:
     """A pair whose guess errs by 10 epochs: the winner's error and rule, the p of its skill, and what fn adds."""
     here = {"held_out": "condition", "primary": True, "epoch": 40.0, "lead": 20.0, "n_asked": 8}
     tested = {"rule": "winner", "p_holm": p, "family": 1, "p_min": 0.001, "primary_test": True}
-    won = mae("winner", winner, chosen=chosen, chosen_held_out=[chosen] * 8, mae_selected=winner - 1)
+    voted = {"chosen": chosen, "chosen_held_out": [chosen] * 8, "mae_selected": winner - 1}
+    won = mae("winner", winner, ("the runs share a clock",), **voted)
     return [
         won,
         mae("nc1 level", winner - 1, rank=1),
@@ -72,15 +74,21 @@ def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: st
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ((-0.1, -0.2, 0.0), "fn adds nothing: with its rules, the mean of all rules errs 10% more than without"),
-        ((0.0, 0.0, 0.0), "fn adds nothing: no rule of fn has weight"),
+        ((-0.1, -0.2, 0.0), "The feature norm adds nothing: with its rules, the mean of all rules errs 10% more"),
+        ((0.0, 0.0, 0.0), "The feature norm adds nothing: no rule of fn has weight"),
         ((0.001, -0.1, 0.1), "errs as much as without"),
-        ((0.1, -0.2, 0.4), "That fn adds anything is not shown: with its rules, the mean of all rules errs 10% less"),
-        ((0.3, 0.1, 0.5), "fn adds something: with its rules, the mean of all rules errs 30% less than without"),
+        ((0.1, -0.2, 0.4), "That the feature norm adds anything is not shown: with its rules, the mean of all"),
+        ((0.3, 0.1, 0.5), "The feature norm adds something: with its rules, the mean of all rules errs 30% less"),
     ],
 )
 def test_the_page_says_what_fn_adds(gain: tuple[float, float, float], said: str):
     assert said in flat(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=gain), OnsetRule()))
+
+
+def test_the_report_sets_what_fn_adds_as_text_and_the_cautions_apart():
+    page = read_page(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=(-0.1, -0.2, 0.0)), OnsetRule()))
+    assert [block.kind for block in page.blocks if "adds nothing" in block.text] == ["paragraph"]
+    assert [caution.texts for caution in page.cautions] == [["the runs share a clock."]]
 
 
 def test_two_onsets_are_too_few():
@@ -93,6 +101,7 @@ def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):
     assert (answer.code, answer.err) == (0, "")
     assert max(map(len, answer.out.splitlines())) <= 80
     page = flat(answer.out)
+    assert page.index("In short: ") < page.index("Keep in mind:") < page.index("Every run is asked")
     for said in ("each run forecast from the other runs", "fewer than 3 conditions", "the best first (exploratory"):
         assert said in page
 

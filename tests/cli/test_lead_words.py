@@ -30,8 +30,8 @@ def mae(baseline, estimate, margin=0.25, **more):
 @pytest.mark.parametrize(
     ("estimate", "p", "said"),
     [
-        (0.5, 0.01, "the alarm of fn forecasts the onset better than guessing: its error is 50% smaller (p = .01"),
-        (0.5, 0.3, "better than guessing is not shown: error 50% smaller (p = .3, smallest possible .01)"),
+        (0.5, 0.01, "the alarm of fn, at 1.25 fn*, forecasts the onset better than guessing: its error is 50% smaller"),
+        (0.5, 0.3, "better than guessing is not shown: error 50% smaller (p = .3, with so few runs at least .01)"),
         (-0.5, 0.9, "no better than guessing: its error is 50% larger"),
         (0.5, None, "has an error 50% smaller than guessing, which 3 runs cannot test."),
         (None, None, "guessing it is always right"),
@@ -44,7 +44,7 @@ def test_the_reading_follows_skill_and_p(estimate, p, said):
 def test_the_p_that_decides_is_the_corrected_one():
     said = guess_words([skill(0.5, 0.04, p_holm=0.08, family=2)])
     assert "not shown" in said
-    assert "(p = .08 after Holm's correction over 2 pairs, smallest possible" in said
+    assert "(p = .08 after Holm's correction over 2 pairs, with so few runs at least .01)" in said
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,13 @@ def test_fn_is_set_against_the_metric_at_the_same_lead(estimate, p, said):
     assert "of 2 other observables" in text  # the nearest condition is not an observable
 
 
-def test_equal_errors_are_not_called_less():
-    text = alarm_words([skill(0.1, 0.1), skill(0.0, 0.5, "nc1"), mae("fn", 10.0), mae("nc1", 10.0)], "nc1")
+def test_the_smallest_possible_p_is_left_out_where_there_are_runs_enough():
+    assert guess_words([skill(0.5, 0.3, p_min=0.0002)]).endswith("error 50% smaller (p = .3).")
+
+
+@pytest.mark.parametrize("own", [10.0, 10.04])  # the second is written as 10, too
+def test_equal_errors_are_not_called_less(own: float):
+    text = alarm_words([skill(0.1, 0.1), skill(-0.004, 0.5, "nc1"), mae("fn", own), mae("nc1", 10.0)], "nc1")
     assert "errs as much" in text
 
 

@@ -73,7 +73,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [
                 "wider networks collapse earlier, and nothing speaks against every step doing so",
                 "Each doubling of the width: 14.",
-                "fn*: the largest shift from width 512 is 0%",
+                "Shift of fn*: the largest from width 512 is 0%",
                 "The claim of at most 13% holds.",
             ],
         ),

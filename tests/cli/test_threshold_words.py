@@ -22,7 +22,7 @@ def placebo(**said: Any) -> dict[str, Any]:
             {},
             "fn at one fixed epoch (280) varies by 10.7%, at onset by 6.2%. That it varies less at onset is not shown",
         ),
-        ({}, "(p = .18, smallest possible .042): a low CV partly says that fn is flat by then."),
+        ({}, "(p = .18, with so few runs at least .042): a low CV partly says that fn is flat by then."),
         ({"p": 0.001}, "it varies less at onset than at that epoch (p = .001)."),
         ({"p": None, "status": "too_few"}, "Too few runs to say which is less."),
         ({"cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
