@@ -80,7 +80,10 @@ def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
     for name, rows in levels.groupby("contender", sort=False):
         color, style, width, order = _look(str(name), metric, points)
         ordered = rows.sort_values("multiple", kind="stable")  # a curve may turn back: a later level, an earlier alarm
-        axes.plot(ordered["lead"], ordered["mae"], color=color, linestyle=style, linewidth=width, zorder=order)
+        (curve,) = axes.plot(ordered["lead"], ordered["mae"], color=color, linestyle=style, linewidth=width)
+        curve.set_zorder(order)
+        if len(ordered.drop_duplicates(["lead", "mae"])) == 1:  # a line of no length would not be seen
+            curve.set(marker="o", markersize=4 * width, clip_on=False)  # wider than the squares upon it
     for _, row in own[own["multiple"].isna()].iterrows():
         if row["contender"] in _FLOORS:
             color, style, _ = _FLOORS[row["contender"]]

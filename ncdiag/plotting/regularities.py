@@ -142,7 +142,7 @@ def _set_values(axes: Axes, slots: Slots, sheet: Sheet) -> None:
     axes.set_xticks(list(slots.places.values()), words)
     axes.tick_params(axis="x", labelbottom=True)
     longest = max(text_inches(word, sheet.page.points) for word in words) * 72
-    if longest > 0.9 * slots.points * max(map(len, slots.order.values())):
+    if longest > 0.9 * slots.spacing:
         for label in axes.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")

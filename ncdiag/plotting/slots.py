@@ -41,6 +41,11 @@ class Slots:
         margin = _MARGIN * _smallest_gap(self.places)
         return min(self.places.values()) - margin, max(self.places.values()) + margin
 
+    @property
+    def spacing(self) -> float:
+        """The smallest distance of two values, in points: the room of a label."""
+        return self.points / self.width * _smallest_gap(self.places)
+
     def part(self, value: Any, group: str) -> tuple[float, float]:
         """Give the part of a group at a value: where it begins and where it ends."""
         names = self.order[value]

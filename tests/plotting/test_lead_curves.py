@@ -55,6 +55,14 @@ def test_an_observable_that_is_far_off_does_not_set_the_scale():
     assert axes.get_xlim()[0] == -5
 
 
+def test_a_curve_of_one_point_is_a_mark():
+    same = [row("fn", 50, 0, multiple) for multiple in (0.5, 1.0, 2.0)]
+    (axes,) = draw_leads(pd.DataFrame([row("median", math.nan, 1.0), *same, row("nc1", 50, 0, 1.0)]), Sheet()).axes
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [set(map(tuple, line.get_xydata().tolist())) for line in marks] == [{(50, 0)}, {(50, 0)}]
+    assert marks[0].get_markersize() > marks[1].get_markersize()  # that of fn is seen behind the other
+
+
 def test_what_is_not_there_is_not_in_the_legend():
     few = TABLE[TABLE["contender"].isin(["median", "fn"])]
     (legend,) = draw_leads(few, Sheet()).legends

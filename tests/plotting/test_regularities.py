@@ -131,6 +131,13 @@ def test_values_that_are_too_close_stand_at_equal_distances_and_that_is_said(mak
     assert axes.get_xlabel() == "weight decay, not to scale"
 
 
+@pytest.mark.parametrize(("names", "rotation"), [(("gelu", "relu", "tanh"), 0), (("leaky_relu", "relu", "tanh"), 45)])
+def test_values_are_written_aslant_only_where_they_would_touch(make_asked, make_run, names, rotation):
+    runs = {f"{name}-{seed}": make_run(activation=name, seed=seed) for name in names for seed in (0, 1)}
+    axes = draw_regularity(regularity_table(make_asked(runs), "activation"), Sheet()).axes[0]
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {rotation}
+
+
 def test_a_weight_decay_of_zero_stands_a_step_before_the_others(make_asked, runs):
     runs = {name: run | {"weight_decay": 0.0} if name.startswith("1e-05") else run for name, run in runs.items()}
     axes = draw_regularity(regularity_table(make_asked(runs), "weight_decay"), Sheet()).axes[0]
