@@ -241,6 +241,18 @@ def test_the_page_is_never_wider_than_the_window(opened: Any, store: Path, width
     wait_for(opened, "[...Charts.drawn].every(c => c.root.getBoundingClientRect().right <= innerWidth)")
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_a_phone_shows_the_verdict_of_every_claim(opened: Any, width: int) -> None:
+    set_window(opened, width=width, height=800)
+    edges = opened.execute_script(
+        "return [...document.querySelectorAll('#claims > .scroll td[data-verdict]')]"
+        ".map(cell => { const text = document.createRange(); text.selectNodeContents(cell);"
+        " return text.getBoundingClientRect().right; })"
+    )
+    assert len(edges) >= 9
+    assert max(edges) <= width
+
+
 def cells(driver: Any, key: str) -> list[str]:
     return driver.execute_script(
         f"return [...document.querySelectorAll('#runs-table tbody td[data-key={key}]')].map(c => c.textContent)"
