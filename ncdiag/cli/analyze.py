@@ -27,7 +27,7 @@ from ncdiag.cli.options import (
     onset_rule,
     split_columns,
 )
-from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import note_repeats, selected_runs
 from ncdiag.domain.spec import check_choice
 
@@ -56,7 +56,7 @@ def analyze(
             metavar="QUESTION",
             show_default=False,
             autocompletion=complete_choices(*QUESTIONS),
-            help="One of the questions below; all that can be answered if left out.",
+            help="One of the questions above; a summary of all if left out.",
         ),
     ] = None,
     eps: EpsOption = 0.01,
@@ -83,7 +83,11 @@ def analyze(
 
     forecast: which rule says best when a run will collapse, what fn adds to the others, and whether intervals hold.
 
+    additivity: whether fn* is one part for the architecture plus, or times, one for the data set (--by names others).
+
     attractor: whether features that were rescaled come back; --preset intervention of sweep trains such runs.
+
+    depth, width, activation, weight-decay: how each moves the onset and fn*, with the runs that never collapsed.
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)
@@ -114,7 +118,17 @@ def analyze(
     elif form is Format.CSV:
         _emit_csv([_to_dict(result, store) for result in results])
     else:
-        emit_text("\n\n\n".join(PAGES[name](survey, store) for name in questions))
+        emit_text(PAGES[question](survey, store) if question else _summary(survey, store))
+
+
+def _summary(survey: "Survey", store: str) -> str:
+    from ncdiag.cli.claims_page import claims_table
+    from ncdiag.cli.summary_page import summary_page
+
+    with unwrapped():
+        pages = {name: PAGES[name](survey, store) for name in QUESTIONS if name != "claims"}
+    table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.rule)
+    return summary_page(table, pages)
 
 
 def data_paths(store: "Store", runs: "DataFrame") -> dict[str, str]:

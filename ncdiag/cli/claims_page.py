@@ -24,15 +24,9 @@ _LEGEND = (
 
 def claims_page(results: Sequence[Values], rule: "OnsetRule") -> str:
     """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
-    claims: dict[str, list[Values]] = {}
-    for result in results:
-        claims.setdefault(result["quantity"].removeprefix("claim_"), []).append(result)
-    rows = [["", "claim", "published", "here", "verdict"]]
-    for number, values in claims.items():
-        rows += _rows(number, values)
+    claims = _by_claim(results)
     parts = [
-        paragraph(f"What these runs show of each claim of arXiv 2604.00230 ({rule})"),
-        "\n".join(layout(rows, right=[False] * 5)),
+        claims_table(results, rule),
         *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims)) else []),
         paragraph(_LEGEND),
         "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
@@ -42,6 +36,22 @@ def claims_page(results: Sequence[Values], rule: "OnsetRule") -> str:
         heading = paragraph("What to train to make a claim testable, or firmer (runs that are there are not repeated)")
         parts.append("\n".join([heading, *commands]))
     return "\n\n".join(parts)
+
+
+def claims_table(results: Sequence[Values], rule: "OnsetRule") -> str:
+    """Give the title and the table: a row for each claim, with a row below for each group that answers it."""
+    rows = [["", "claim", "published", "here", "verdict"]]
+    for number, values in _by_claim(results).items():
+        rows += _rows(number, values)
+    title = paragraph(f"What these runs show of each claim of arXiv 2604.00230 ({rule})")
+    return "\n\n".join([title, "\n".join(layout(rows, right=[False] * 5))])
+
+
+def _by_claim(results: Sequence[Values]) -> dict[str, list[Values]]:
+    claims: dict[str, list[Values]] = {}
+    for result in results:
+        claims.setdefault(result["quantity"].removeprefix("claim_"), []).append(result)
+    return claims
 
 
 def _rows(number: str, values: Sequence[Values]) -> list[list[str]]:
