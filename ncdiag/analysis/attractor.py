@@ -9,7 +9,7 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
-from ncdiag.analysis.conditions import check_grouping
+from ncdiag.analysis.conditions import check_grouping, condition_labels
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.families import with_holm
 from ncdiag.domain.crossing import Curve
@@ -134,6 +134,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
         "pairs_needed": pairs_needed(test.sd) if test.sd > 0 else None,
         "over": over,
         "values": differences.tolist(),
+        "conditions": _each_condition(this, first[known], condition[known], differences),
         "p_published_fn": pooled_t_test(norms[0][known], norms[1][known]),
         "p_published_onset": pooled_t_test(*(t[np.isfinite(t)] for t in onset)),
     }
@@ -145,6 +146,28 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
         extra=extra,
         **this.base,
     )
+
+
+def _each_condition(this: _Set, rows: IntArray, condition: IntArray, values: FloatArray) -> list[dict[str, Any]]:
+    """Describe the pairs of each condition, where there are several: they may come back in one, and not in another."""
+    if len(np.unique(condition)) < 2:
+        return []
+    labels = np.array(condition_labels(this.onsets.iloc[rows].assign(intervention=None)), dtype=object)
+    found = []
+    for number in dict.fromkeys(condition.tolist()):
+        own = condition == number
+        test = paired_equivalence(values[own])
+        found.append(
+            {
+                "condition": str(labels[own][0]),
+                "n_pairs": test.n,
+                "estimate": test.estimate,
+                "lo": test.lo,
+                "hi": test.hi,
+                "ratio": float(np.exp(test.estimate)),
+            }
+        )
+    return found
 
 
 def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Any]
 
+_MAX_CONDITIONS = 6
 _ARMS = {"up_control": "up / control", "down_control": "down / control", "up_down": "up / down"}
 _INTRODUCTION = (
     "Runs of one seed are the same to the last bit until the features of one of them are multiplied by a factor. "
@@ -98,10 +99,25 @@ def _table(at_end: Sequence[Values]) -> list[str]:
         if value["estimate"] is None:
             rows.append([*start, *["-"] * 5])
             continue
-        limits = "-" if value["lo"] is None else f"{_ratio(value['lo'])}-{_ratio(value['hi'])}"
+        limits = _limits(value)
         ps = (value[key] for key in ("p_equivalence", "p_difference", "p_published_onset"))
         rows.append([*start, f"{value['ratio']:.3f}", limits, *map(p_text, ps)])
+        rows += _conditions(value["conditions"])
     return layout(rows, right=[False, *[True] * 6])
+
+
+def _conditions(conditions: Sequence[Values]) -> list[list[str]]:
+    """Give the rows of the conditions that an arm was run in: intervals only, for their tests are nobody's claim."""
+    rows = [
+        [f"      {printable(one['condition'])}", str(one["n_pairs"]), f"{one['ratio']:.3f}", _limits(one), "", "", ""]
+        for one in conditions[:_MAX_CONDITIONS]
+    ]
+    more = len(conditions) - len(rows)
+    return [*rows, [f"      and {more} more (--format json)", *[""] * 6]] if more else rows
+
+
+def _limits(value: Values) -> str:
+    return "-" if value["lo"] is None else f"{_ratio(value['lo'])}-{_ratio(value['hi'])}"
 
 
 def _ratio(log: float) -> str:
@@ -124,8 +140,8 @@ def _sentence(value: Values) -> str:
         fast = value["flags"].get("faster_than_sampling", 0)
         rest = f", in {fast} of them faster than evaluations can show" if fast else ""
         return (
-            f"Half of the difference {_ARMS[value['arm']]} is gone after {value['estimate']:.3g} epochs{limits}, "
-            f"seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}."
+            f"{_ARMS[value['arm']]}: what fades of the difference is half gone after {value['estimate']:.3g} "
+            f"epochs{limits}, seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}; what stays is in the ratio."
         )
     change = f"{100 * (value['ratio'] - 1):+.1f}%"
     judged = {

@@ -65,6 +65,23 @@ def test_features_that_come_back_from_both_sides_are_attracted(make_frames, make
     assert pick(found, "log_ratio", "up_down").estimate == pytest.approx(np.mean([u - d for u, d in BACK]), abs=1e-6)
 
 
+def test_each_condition_has_its_own_ratio(make_frames, make_run):
+    """Features that return in one condition, and end 60 % up in the other: their mean is a ratio that no run has."""
+    back, away = [0.01, -0.01, 0.012], [0.46, 0.48, 0.47]
+    runs = {}
+    for width, shifts in ((64, back), (128, away)):
+        arms = experiment(make_run, [(up, 0.0) for up in shifts], width=width)
+        runs |= {f"{width}{name}": run for name, run in arms.items()}
+    up = pick(attractor(make_frames(runs)), "log_ratio", "up_control")
+    assert [(one["condition"], one["n_pairs"]) for one in up.extra["conditions"]] == [("width=64", 3), ("width=128", 3)]
+    for one, shifts in zip(up.extra["conditions"], (back, away), strict=True):
+        own = stats.t.interval(0.9, 2, np.mean(shifts), stats.sem(shifts))
+        assert [one["estimate"], one["lo"], one["hi"]] == pytest.approx([np.mean(shifts), *own], abs=1e-6)
+        assert one["ratio"] == pytest.approx(math.exp(np.mean(shifts)), abs=1e-6)
+    alone = attractor(make_frames({name: run for name, run in runs.items() if name.startswith("64")}))
+    assert pick(alone, "log_ratio", "up_control").extra["conditions"] == []
+
+
 def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
     found = attractor(make_frames(experiment(make_run, BACK)))
     for arm in ("up_control", "down_control"):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def test_without_interventions_it_says_how_to_make_them(cli: Cli, store: Path):
 
 
 def results(verdict: str, **said: Any) -> list[Result]:
-    ratio = {"n_pairs": 3, "ratio": 1.1, "pairs_needed": 12, "p_equivalence": 0.4, "p_difference": 0.2}
+    ratio: dict[str, Any] = {"n_pairs": 3, "ratio": 1.1, "pairs_needed": 12, "conditions": []}
+    ratio |= {"p_equivalence": 0.4, "p_difference": 0.2}
     arms = [
         Result(
             quantity="log_ratio",
@@ -69,7 +71,8 @@ def test_the_page_names_the_arms_and_what_was_found():
     for said in (
         "mlp digits, x 0.3 and x 3 after epoch 10, head as it was",
         "up / control 3 1.100 0.990-1.221 .4 .2 .6",
-        "gone after 5 epochs (3 to 8), seen in 2 of 3 pairs, in 1 of them faster",
+        "up / control: what fades of the difference is half gone after 5 epochs (3 to 8), seen in 2 of 3 pairs, in 1 "
+        "of them faster than evaluations can show; what stays is in the ratio.",
         "fn of the controls changes by +1.0%: within 8%",
         "changes by -10.0%: not shown to be within 8%",
         "12 pairs would show equality four times out of five",
@@ -88,3 +91,14 @@ def test_an_arm_that_nobody_ran_is_a_dash():
     )
     page = attractor_page([missing, results("not testable")[-1]], OnsetRule())
     assert "up / control      0" in page
+
+
+def test_conditions_stand_below_their_arm_the_first_six_of_them():
+    first, *rest = results("inconclusive")
+    conditions = [{"condition": f"width={n}", "n_pairs": 2, "ratio": n, "lo": 0.0, "hi": math.log(2)} for n in range(8)]
+    conditions[0] |= {"n_pairs": 1, "lo": None, "hi": None}
+    with_conditions = replace(first, extra={**first.extra, "conditions": conditions})
+    page = attractor_page([with_conditions, *rest], OnsetRule())
+    rows = [" ".join(line.split()) for line in page.splitlines() if "width=" in line or "more" in line]
+    assert rows[:2] == ["width=0 1 0.000 -", "width=1 2 1.000 1.000-2.000"]
+    assert rows[5:] == ["width=5 2 5.000 1.000-2.000", "and 2 more (--format json)"]
