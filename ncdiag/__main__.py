@@ -1,6 +1,17 @@
-"""`python -m ncdiag` is the same as `ncdiag`."""
+"""The command `ncdiag`, and `python -m ncdiag`: they hear Ctrl-C before they load anything else."""
 
-from ncdiag.cli.app import main
+from typing import NoReturn
+
+from ncdiag.execution.signals import hear_ctrl_c
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and leave with its exit code."""
+    hear_ctrl_c()
+    from ncdiag.cli import app
+
+    app.main()
+
 
 if __name__ == "__main__":
     main()

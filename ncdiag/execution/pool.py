@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.held import Listener, Note
-from ncdiag.execution.signals import sigterm_as_exit
+from ncdiag.execution.signals import held_back, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
@@ -94,7 +95,8 @@ class Pool:
         ours, theirs = self.context.Pipe()
         arguments = theirs, self.store_url, replace(self.options, device=device)
         process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
-        with _thread_limit(self.threads):
+        resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
+        with _thread_limit(self.threads), held_back(signal.SIGINT):
             process.start()
         theirs.close()
         return ours, process
@@ -125,8 +127,10 @@ def _thread_limit(threads: int) -> Iterator[None]:
 
 
 def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
-    """Train the groups that come over the pipe until it closes or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and terminates
+    """Train the groups that come over the pipe until it closes or the parent is gone.
+
+    Ctrl-C reaches the whole group of processes; the parent decides, and terminates this one, which does not hear it.
+    """
     threading.Thread(target=_follow_parent, daemon=True).start()
 
     def report(run: Run, event: Event | Note) -> None:

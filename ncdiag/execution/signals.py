@@ -1,9 +1,38 @@
-"""What a request to stop does to a process that trains."""
+"""What a request to stop does to this process."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+def hear_ctrl_c() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt`, as Python does, but not while a module is being loaded.
+
+    torch and numpy swallow it there, or are left half loaded and fail in ways that look like bugs. A process that is
+    loading has begun nothing that would have to be put in order, so it ends at once.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_globals.get("__name__") == "importlib._bootstrap":
+                os._exit(128 + signal.SIGINT)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it was started so as to ignore it
+        signal.signal(signal.SIGINT, stop)
+
+
+@contextmanager
+def held_back(number: signal.Signals) -> Iterator[None]:
+    """Let a signal wait until the block ends, and processes that are started within never hear it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -23,7 +52,7 @@ def sigterm_as_exit() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGTERM)
 
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a worker of a pool ignores it
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from clihelp import PYTHON, run_ncdiag
+from clihelp import PYTHON, ROOT, run_ncdiag
 
 from ncdiag import __version__, errors
 from ncdiag.cli import app as app_module
@@ -151,6 +151,32 @@ def test_a_full_disk_behind_stdout_has_exit_code_3():
         )
     assert done.returncode == 3
     assert done.stderr == "ncdiag: error: the system refused to read or write: No space left on device\n"
+
+
+SLOW_TO_LOAD = """
+import sys, time
+sys.stderr.write("loading\\n")
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_ctrl_c_is_heard_while_a_module_is_loading_that_would_swallow_it(tmp_path: Path):
+    (tmp_path / "typer.py").write_text(SLOW_TO_LOAD)
+    process = subprocess.Popen(
+        [PYTHON, "-m", "ncdiag", "runs", "ls"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
 
 
 WAIT_FOR_EVER = """

@@ -104,6 +104,35 @@ def test_another_ctrl_c_ends_it_without_waiting_for_the_store(start: Start, tmp_
     assert wait_until(lambda: stored(tmp_path)[0].status is RunStatus.LOST)
 
 
+SLOW_WORKERS = """
+import sys, time
+from pathlib import Path
+if "--multiprocessing-fork" in sys.orig_argv:
+    Path("worker").touch()
+    time.sleep(2)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_ends_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_WORKERS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ncdiag", "sweep", *LONG, "--seed", "0:2", "--jobs", "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])},
+        start_new_session=True,
+    )
+    assert wait_until((tmp_path / "worker").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command again continues" in said
+    assert "Traceback" not in said
+    assert group_of(process) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "statuses"),
