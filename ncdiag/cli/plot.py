@@ -68,7 +68,7 @@ def plot(
             metavar="KIND",
             show_default=False,
             autocompletion=complete_choices(*KINDS),
-            help="What to draw: one of the kinds below.",
+            help="What to draw: one of the kinds above.",
         ),
     ],
     output: Annotated[

@@ -37,7 +37,9 @@ def sweep(
     *,
     preset: PresetOption = None,
     config: ConfigOption = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the sweep.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the grid in the store; its runs are run-N.")
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", metavar="N", min=1, help="Processes that train. [default: the cores, or the GPUs]"),

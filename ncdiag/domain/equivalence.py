@@ -69,18 +69,6 @@ def paired_equivalence(differences: FloatArray, margin: float = MARGIN) -> Equiv
     return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd)
 
 
-def welch_equivalence(first: FloatArray, second: FloatArray, margin: float = MARGIN) -> Equivalence:
-    """Test whether two independent samples have means within +-`margin` of each other, with unequal variances."""
-    n, mean = min(len(first), len(second)), float(first.mean() - second.mean())
-    if n < 2:
-        return Equivalence(estimate=mean, margin=margin, n=n, status="too_few")
-    if is_constant(first) and is_constant(second):
-        return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
-    parts = [float(sample.var(ddof=1)) / len(sample) for sample in (first, second)]
-    df = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (first, second), strict=True))
-    return _tested(mean, math.sqrt(sum(parts)), df, margin, n, math.nan)
-
-
 def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
     """Give the two-sided p of Student's t-test with equal variances, the published test; NaN where it is undefined."""
     n = len(first) + len(second)

@@ -25,7 +25,6 @@ from ncdiag.domain.statistics import (
     total_variance_interval,
     total_variance_upper,
     variance_components,
-    variance_factor,
     variance_interval,
     variance_upper,
 )
@@ -91,11 +90,6 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         **_claim_ps(logs, condition, conditions),
         status="too_few" if len(logs) < 2 else "zero_variance" if math.isnan(fn_star.lo) else "ok",
     )
-
-
-def largest_cv_for_claim(n: int, *, claim: float = CV_CLAIM, level: float = 0.95) -> float:
-    """Give the largest sample CV at which `n` independent runs show that the true CV is below `claim`."""
-    return log_cv(log_sd(claim) / math.sqrt(variance_factor(n - 1, 1 - level)))
 
 
 def _fn_star(logs: FloatArray, condition: IntArray, over: str, level: float) -> Interval:

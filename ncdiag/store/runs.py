@@ -88,13 +88,6 @@ def remember_data(connection: Connection, run: Run, data: Mapping[str, Any] | No
         connection.execute(update(schema.runs).where(schema.runs.c.id == run.id).values(data=known))
 
 
-def find_run(store: Store, name: str) -> Run | None:
-    """Give the run of that name, if there is one."""
-    with store.read() as connection:
-        found = select_runs(store, connection, schema.runs.c.name == name)
-    return found[0] if found else None
-
-
 def find_runs(store: Store, keys: Sequence[str]) -> dict[str, Run]:
     """Give the runs that have one of the keys (`RunSpec.key`), by their key; keys without a run are left out."""
     with store.read() as connection:

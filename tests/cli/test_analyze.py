@@ -75,6 +75,13 @@ def test_where_and_by_choose_and_group_the_runs(cli: Cli, store: Path):
     assert groups == [{"depth": 5}, {"depth": 3}]
 
 
+def test_csv_without_results_has_a_header(cli: Cli, store: Path):
+    answer = cli("analyze", "attractor", "--format", "csv")
+    assert answer.code == 0
+    assert answer.out.startswith("question,quantity,estimate,lo,hi,level,p,n_runs,")
+    assert list(csv.DictReader(io.StringIO(answer.out))) == []
+
+
 def test_csv_is_a_row_per_result_with_everything_in_it(cli: Cli, store: Path):
     rows = list(csv.DictReader(io.StringIO(cli("analyze", "threshold", "--format", "csv").out)))
     assert [row["quantity"] for row in rows] == ["fn_star", "cv", "placebo_cv", "eps_sensitivity", "invariance"]

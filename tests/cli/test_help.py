@@ -1,3 +1,4 @@
+import re
 import shlex
 
 import pytest
@@ -5,7 +6,9 @@ from clihelp import list_commands
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.app import app
+from ncdiag.cli.plot import KINDS
 
 COMMANDS = list_commands()
 # Every command, and what belongs to it.
@@ -41,6 +44,13 @@ def test_help_fits_80_columns_and_says_what_the_command_does(words: tuple[str, .
     assert "\\b" not in "".join(lines)  # Typer's mark for lines to keep, misspelt
     assert lines[0].startswith(" ".join(["Usage: ncdiag", *words]))
     assert lines[2].strip().endswith((".", ",")) or len(lines[2]) > 60
+
+
+@pytest.mark.parametrize(("command", "names"), [("analyze", QUESTIONS), ("plot", KINDS)])
+def test_what_may_be_asked_for_is_explained_before_the_options(command: str, names: tuple[str, ...]):
+    lines = help_of((command,))
+    explained = " ".join(" ".join(lines[: lines.index("Arguments:")]).split())
+    assert [name for name in names if not re.search(rf"\b{name}\b[^.]*: ", explained)] == []
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -8,7 +8,7 @@ from ncdiag.store.epochs import append_epochs, list_epochs
 from ncdiag.store.interventions import add_intervention, list_interventions
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.merging import merge_store
-from ncdiag.store.runs import add_run, claim_run, find_run, finish_run, get_run
+from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_of_two_the_run_that_got_further_is_kept(store, other, make_spec, record
     merge_store(store, other)
     run = get_run(store, "mine")
     assert (run.epochs_done, len(list_epochs(store, run.id))) == (epochs, epochs)
-    assert find_run(store, "theirs") is None
+    assert "theirs" not in {run.name for run in list_runs(store)}
 
 
 def test_a_run_of_a_dead_process_comes_in_as_interrupted_with_its_checkpoints(store, other, make_spec, record):

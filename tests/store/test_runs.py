@@ -13,7 +13,6 @@ from ncdiag.store.runs import (
     add_run,
     claim_run,
     describe_data,
-    find_run,
     finish_run,
     get_run,
     heartbeat,
@@ -92,7 +91,8 @@ def test_a_hostile_name_is_refused(store, make_spec, name):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_looked_for_as_it_is(store, make_spec, name):
     add_run(store, make_spec(), name="a")
-    assert find_run(store, name) is None
+    with pytest.raises(UnknownRunError):
+        get_run(store, name)
     with pytest.raises(UnknownRunError):
         remove_runs(store, [name])
     assert [run.name for run in list_runs(store)] == ["a"]
