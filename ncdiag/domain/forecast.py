@@ -132,7 +132,7 @@ def forecast_onset(
         rules=tuple(rules),
         warnings=(
             *_about_error(rules[0].rule, mae, maes[BASELINE]),
-            *_about_interval(limits, new=new, conditions=len(conditions)),
+            *_about_interval(limits, method, new=new, conditions=len(conditions)),
         ),
         **common,
     )
@@ -174,7 +174,7 @@ def _about_error(rule: str, mae: float, guess: float) -> list[str]:
     return []
 
 
-def _about_interval(limits: Interval, *, new: bool, conditions: int) -> list[str]:
+def _about_interval(limits: Interval, method: str, *, new: bool, conditions: int) -> list[str]:
     found = []
     if math.isnan(limits.lo):
         found.append("the other runs are forecast without any error: no interval can be computed from them")
@@ -182,5 +182,10 @@ def _about_interval(limits: Interval, *, new: bool, conditions: int) -> list[str
         found.append(
             f"no other run of this condition, and {conditions} other condition{'s' * (conditions > 1)}: the interval "
             f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
+        )
+    elif method.startswith("two-level t"):
+        found.append(
+            f"no other run of this condition: the interval takes it to differ from the {conditions} others as they "
+            "differ from one another, and normally; so few conditions cannot show that they do"
         )
     return found

@@ -55,10 +55,9 @@ class Predictions:
             found = [jackknife_plus(np.append(logs, nothing), sizes, level, units) for logs in self.fitted.T]
             return [_epochs(lo, hi) for lo, hi in found], f"{two_level}jackknife+ interval"
         known = units[: len(self.errors)]
-        # Whether the correction for a mean is fair was simulated (tests/domain/test_forecast.py): with a choice between
-        # rules, errors of single runs as they stand cover what they say, and corrected ones too little.
-        of_a_mean = self.of_median or len(np.unique(known)) < len(known)
-        half = prediction_half_width(self.errors, known, level, of_a_mean=of_a_mean)
+        # Only the median is (about) a mean of the others. Errors of a winner stand as they are: corrected ones cover
+        # too little, those of runs (tests/domain/test_forecast.py) and those of conditions (tests/simulation).
+        half = prediction_half_width(self.errors, known, level, of_a_mean=self.of_median)
         unbounded = len(censored) / len(sizes) > (1 - level) / 2
         limits = [_epochs(log - half, math.inf if unbounded else log + half) for log in self.logs.tolist()]
         return limits, f"{two_level}t interval (model-based)"

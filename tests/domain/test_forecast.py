@@ -7,6 +7,7 @@ from scipy import stats
 
 from ncdiag.domain.forecast import forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
+from ncdiag.domain.prediction import Predictions
 
 
 def bare(onset, condition=0):
@@ -57,6 +58,25 @@ def test_a_new_condition_has_a_two_level_interval():
     assert "two-level" in new.method
     assert "two-level" not in known.method
     assert new.hi / new.lo > known.hi / known.lo
+    assert any("differ from the 4 others as they differ from one another" in warning for warning in new.warnings)
+    assert not any("differ from one another" in warning for warning in known.warnings)
+
+
+def test_the_errors_of_a_winner_stand_as_they_are_for_a_new_condition():
+    """A rule that reads the run is no mean of the others, whose held-out errors would be k / (k - 1) too large."""
+    table = np.array([[0.30, 0.34], [-0.22, -0.18], [0.10, 0.12], [-0.06, -0.14]])
+    means, within = table.mean(axis=1), table.var(axis=1, ddof=1).mean()
+    made = Predictions(
+        logs=np.array([5.0]),
+        errors=table.ravel(),
+        condition=np.repeat(np.arange(4), 2),
+        fitted=np.full((8, 1), 5.0),
+        of_median=False,
+    )
+    (limits,), method = made.limits(0.8, (), by_condition=True)
+    half = stats.t.ppf(0.9, 3) * math.sqrt((means**2).sum() / 3 + within * (1 - 1 / 2))
+    assert (math.log(limits.lo), math.log(limits.hi)) == pytest.approx((5 - half, 5 + half))
+    assert method == "two-level t interval (model-based)"
 
 
 def test_nine_conditions_have_a_distribution_free_interval_of_a_new_one():
