@@ -243,7 +243,8 @@ def _lead_cautions(extra: dict[str, Any], margin: float) -> tuple[str, ...]:
     if extra["n_never"]:
         found.append(f"{extra['n_never']} of {n} runs never crossed: their lead is not in the mean")
     if extra["n_left_censored"]:
-        found.append(f"{extra['n_left_censored']} of {n} runs were below the level when first evaluated")
+        side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")
+        found.append(f"{extra['n_left_censored']} of {n} runs were {side} the level when first evaluated")
     return tuple(found)
 
 

@@ -279,3 +279,9 @@ def test_a_norm_that_rises_alarms_from_below(make_frames, make_run):
     assert lead.estimate == pytest.approx(math.log(1.25) / 0.01, abs=1e-6)
     assert lead.extra["direction"] == "rises"
     assert math.log(1.25) / 0.01 - 3 < lead.extra["actionable"] < math.log(1.25) / 0.01 - 2 + 1e-9
+
+
+def test_a_norm_that_rises_may_be_above_its_level_from_the_start(make_frames, make_run):
+    """ln fn rises by .001 an epoch: 50 % below its value at onset lies 405 epochs before it, before the first epoch."""
+    lead = pick(leads(make_frames(world(make_run, RATES, [-0.001] * 6))), "lead", margin=0.5, held_out="run")
+    assert "6 of 6 runs were at or above the level when first evaluated" in lead.warnings
