@@ -27,6 +27,8 @@ CONDITION_COLUMNS = (
     "phases",
     "intervention",
 )
+# What a run is that does not say it: trained on the whole set, and not rescaled (as --scale-features none).
+_LEFT_OUT = {"train_size": "all", "intervention": "none"}
 PAIR = ("arch", "dataset")
 GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
 
@@ -65,8 +67,8 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
 
 
 def _part(name: str, value: Any) -> str:
-    """Give a value in the name of a condition; a training set that was not cut down has no size of its own."""
-    return "all" if name == "train_size" and pd.isna(value) else show(value)
+    """Give a value in the name of a condition; what a run leaves out may be known all the same."""
+    return _LEFT_OUT.get(name, "?") if pd.isna(value) else show(value)
 
 
 def show(value: Any) -> str:

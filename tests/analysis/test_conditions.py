@@ -32,6 +32,11 @@ def test_a_training_set_that_was_not_cut_down_is_all_of_it(make_frames):
     assert condition_labels(runs) == ["train_size=all", "train_size=2000"]
 
 
+def test_a_run_that_names_no_rescaling_had_none(make_frames):
+    runs, _ = make_frames({"a": {"depth": 5}, "b": {"depth": 5, "intervention": "3@20"}})
+    assert condition_labels(runs) == ["intervention=none", "intervention=3@20"]
+
+
 def test_a_column_that_does_not_exist_names_its_neighbour():
     with pytest.raises(AnalysisError, match="did you mean dataset"):
         check_grouping(["datset"])
