@@ -65,7 +65,11 @@ class FactorGroup:
         return [int(size) for size in np.bincount(self.level, minlength=len(self.levels))]
 
     def describe_levels(self, confidence: float) -> list[dict[str, Any]]:
-        """Describe each level: its runs, the share that collapsed, when, and fn* there."""
+        """Describe each level: its runs, the share that collapsed, when, and fn* there.
+
+        `onset` is the geometric mean of min(T, budget): with runs that have none within it, and its lower limit, bounds
+        of that of T from below; `onset_hi` says nothing of T then.
+        """
         return [self._describe(number, value, confidence) for number, value in enumerate(self.levels)]
 
     def _describe(self, number: int, value: Any, confidence: float) -> dict[str, Any]:
@@ -90,7 +94,7 @@ class FactorGroup:
             "rmst": restricted_mean(onsets, self.budget),
             "onset": mean.estimate,
             "onset_lo": mean.lo,
-            "onset_hi": mean.hi,
+            "onset_hi": mean.hi if self.event[own].all() else min(mean.hi, self.budget),  # no onset enters beyond it
             "fn_star": norm.estimate,
             "fn_star_lo": norm.lo,
             "fn_star_hi": norm.hi,

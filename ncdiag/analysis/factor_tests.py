@@ -52,7 +52,7 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
         hi=smaller.hi,
         p=found.p,
         method="two lines (intersection-union) on ln min(T, budget), Welch's t",
-        warnings=(*_understated(group), *group.cautions),
+        warnings=(*understated(group), *group.cautions),
         extra={
             **_levels(group, level),
             "shape": found.shape,
@@ -138,7 +138,8 @@ def _levels(group: FactorGroup, level: float) -> dict[str, Any]:
     return {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels(level)}
 
 
-def _understated(group: FactorGroup) -> tuple[str, ...]:
+def understated(group: FactorGroup) -> tuple[str, ...]:
+    """Warn of runs without an onset, where means are compared."""
     if group.event.all():
         return ()
     return ("runs without an onset enter with the budget, so changes of the onset are understated",)
@@ -166,7 +167,7 @@ def _trend(group: FactorGroup, level: float) -> Result:
         hi=faster.hi,
         p=found.p,
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
-        warnings=(*_understated(group), *group.cautions),
+        warnings=(*understated(group), *group.cautions),
         extra={**_levels(group, level), "j": found.j, "z": found.z, "p_min": found.p_min, "p_isotonic": p_isotonic},
     )
 
@@ -229,7 +230,7 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
         method=f"Welch's F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
-        warnings=group.cautions,
+        warnings=(*(understated(group) if quantity == "speed" else ()), *group.cautions),
         extra=extra,
     )
 

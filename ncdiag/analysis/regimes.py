@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ncdiag.analysis.factor_groups import FactorGroup
-from ncdiag.analysis.factor_tests import base_of, censored, no_variance, too_few, turn_result
+from ncdiag.analysis.factor_tests import base_of, censored, no_variance, too_few, turn_result, understated
 from ncdiag.domain.defaults import find_default
-from ncdiag.domain.group_tests import fewer_collapse, largest_gain, many_to_one
+from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_one
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import clopper_pearson, is_constant
@@ -39,7 +39,7 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     if is_constant(earlier):
         return Result(quantity="slow_when_low", **base, **no_variance(group, level))
     p, best, p_min, looked_at = largest_gain(earlier, numbers, 0, generator_of(times))
-    later = many_to_one(earlier, numbers, 0, level)[best]
+    later = welch_to_one(earlier, numbers, 0, best, level)
     return Result(
         quantity="slow_when_low",
         **base,
@@ -48,8 +48,8 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
         hi=math.exp(later.hi),
         p=p,
         method="largest of Welch's t over the smallest value on ln min(T, budget), "
-        f"{looked_at} relabellings repeat the choice; Dunnett's interval",
-        warnings=group.cautions,
+        f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",
+        warnings=(*understated(group), *group.cautions),
         extra={
             "factor": group.factor,
             "budget": group.budget,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
+_UNSAID = {"intervention": "none"}  # what a run is that does not say it; otherwise it is not known
 _MAX_PAIRS = 10
 _TITLES = {
     "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
@@ -76,7 +77,7 @@ def _varying(groups: Sequence[Values]) -> list[str]:
 
 def _label(group: Values, varying: Sequence[str]) -> str:
     pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
-    rest = [f"{name}={table_cell(group[name]) if name in group else '?'}" for name in varying]
+    rest = [f"{name}={table_cell(group[name]) if name in group else _UNSAID.get(name, '?')}" for name in varying]
     return printable(" ".join([*pair, *rest]) or "all runs")
 
 
@@ -86,13 +87,16 @@ def _table(described: Values, level: float) -> list[str]:
     rows = [[f"  {name}", "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
     for entry in described["levels"]:
         onset = _epochs(entry["onset"]) if entry["n_collapsed"] else "-"
-        onset = f">={onset}" if 0 < entry["n_collapsed"] < entry["n_runs"] else onset
+        limits = _span(entry["onset_lo"], entry["onset_hi"], _epochs)
+        if 0 < entry["n_collapsed"] < entry["n_runs"]:
+            onset = f">={onset}"
+            limits = "-" if entry["onset_lo"] is None else f">={_epochs(entry['onset_lo'])}"
         rows.append(
             [
                 f"  {table_cell(entry['level'])}",
                 f"{entry['n_collapsed']}/{entry['n_runs']}",
                 onset if entry["n_collapsed"] else f">{_epochs(described['budget'])}",
-                _span(entry["onset_lo"], entry["onset_hi"], _epochs),
+                limits,
                 "-" if entry["fn_star"] is None else f"{entry['fn_star']:#.4g}",
                 _span(entry["fn_star_lo"], entry["fn_star_hi"], _number),
             ]
@@ -194,11 +198,11 @@ def _activation_says(named: Mapping[str, Values]) -> list[str]:
             f"{what}: the largest over the smallest is {_number(part['estimate'])}; p {_p(part['p'])} "
             f"(at least {_p(part['p_min'])} with so few runs)."
         )
-        pairs = [pair for pair in part["pairs"] if pair["p"] is not None][:_MAX_PAIRS]
+        tested = [pair for pair in part["pairs"] if pair["p"] is not None]
         lines += [
             f"  {pair['of'][0]} / {pair['of'][1]}: {_number(pair['ratio'])} "
-            f"({_span(pair['lo'], pair['hi'], _number)}), p {_p(pair['p_holm'])} for {len(part['pairs'])} pairs"
-            for pair in pairs
+            f"({_span(pair['lo'], pair['hi'], _number)}), p {_p(pair['p_holm'])} for {len(tested)} pairs"
+            for pair in tested[:_MAX_PAIRS]
         ]
     return lines
 

@@ -95,6 +95,15 @@ def pairwise_welch(values: FloatArray, group: IntArray, level: float) -> list[Di
     ]
 
 
+def welch_to_one(values: FloatArray, group: IntArray, base: int, other: int, level: float) -> Interval:
+    """Give the difference of one group's mean from that of `base` by Welch's t, with simultaneous limits.
+
+    They hold for all groups beside `base` at once (Sidak 1967), so `other` may have been picked; NaN without a test.
+    """
+    comparisons = len(np.unique(group)) - 1
+    return _welch(values[group == base], values[group == other], level ** (1 / comparisons))[0]
+
+
 def many_to_one(values: FloatArray, group: IntArray, base: int, level: float) -> dict[int, Interval]:
     """Give the difference of each group's mean from that of `base`, with simultaneous limits (Dunnett 1955).
 

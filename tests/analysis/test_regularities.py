@@ -159,6 +159,7 @@ def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, mak
     rates = {"relu": (20.0, 21.0), "tanh": (90.0, 90.0)}
     found = answers(make_frames(sweep(make_run, "activation", rates)))
     assert not math.isnan(found["activation", "speed"].p)
+    assert "enter with the budget, so changes of the onset are understated" in found["activation", "speed"].warnings[0]
     assert found["activation", "joint"].status == "not_testable"
     assert "onsets by activation: relu: 2, tanh: 0" in found["activation", "joint"].warnings[0]
 
@@ -190,7 +191,9 @@ def test_three_regimes_of_weight_decay(make_frames, make_run):
     assert low.p == pytest.approx(share_with_as_large_a_gain([*DECAYS.values()][:3]))
     assert (low.extra["low"], low.extra["fastest"]) == (1e-5, 1e-4)
     assert low.estimate == pytest.approx(math.exp(np.log(DECAYS[1e-5]).mean() - np.log(DECAYS[1e-4]).mean()))
-    assert low.lo > 1
+    logs = [np.log(DECAYS[value]) for value in (1e-5, 1e-4)]
+    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(math.sqrt(0.95))  # two values were compared
+    assert (low.lo, low.hi) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
     assert high.p == pytest.approx(1 / 64)
     assert (high.extra["reference"], high.extra["collapsed_high"], high.extra["edge"]) == (1e-4, [0, 3], [5e-4, 1e-2])
     assert (high.estimate, high.lo < -0.2) == (-1, True)
@@ -205,6 +208,17 @@ def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_
     high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
     assert high.p == pytest.approx(3 / 64)
     assert "times their number (3)" in high.method
+
+
+def test_a_slow_value_that_is_loud_is_as_uncertain_as_its_own_runs(make_frames, make_run):
+    """Its interval has its own variance, as the test has: pooled with four quiet values, it would exclude 1."""
+    quiet = (20.0, 20.5, 21.0)
+    rates = {1e-5: (22.0, 40.0, 30.0), **dict.fromkeys((1e-4, 2e-4, 3e-4, 4e-4), quiet), 1e-2: (90.0,) * 3}
+    low = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "slow_when_low"]
+    logs = [np.log(rates[value]) for value in (1e-5, 1e-4)]
+    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95 ** (1 / 4))
+    assert (low.lo, low.hi) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+    assert low.lo < 1
 
 
 def test_onsets_at_one_epoch_have_no_slow_value(make_frames, make_run):

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,36 @@ def test_the_regimes_are_told_apart(verdicts: tuple[str, ...], said: str):
         for name, verdict in zip(names, verdicts, strict=True)
     ]
     assert said in " ".join(regularity_page(results, "weight-decay", OnsetRule(), 0.95).split())
+
+
+def level(value: str, collapsed: int) -> dict[str, Any]:
+    known = {"n_runs": 5, "n_collapsed": collapsed, "onset": 80.0, "onset_lo": 60.0, "onset_hi": 100.0}
+    return {"level": value, **known, "fn_star": 1.5, "fn_star_lo": 1.2, "fn_star_hi": 1.8}
+
+
+def test_the_mean_of_values_with_runs_that_never_collapsed_is_a_lower_bound():
+    described = {"factor": "activation", "budget": 100.0, "levels": [level("relu", 5), level("tanh", 4)]}
+    page = regularity_page([claim("joint", "inconclusive", **described)], "activation", OnsetRule(), 0.95)
+    rows = [" ".join(line.split()) for line in page.splitlines()]
+    assert "relu 5/5 80 60 to 100 1.500 1.2 to 1.8" in rows
+    assert "tanh 4/5 >=80 >=60 1.500 1.2 to 1.8" in rows
+
+
+def test_pairs_without_a_test_are_not_counted():
+    pair = {"of": ["relu", "gelu"], "ratio": 0.5, "lo": 0.4, "hi": 0.6, "p": 0.01, "p_holm": 0.02}
+    pairs = [pair, {**pair, "of": ["tanh", "relu"]}, {**pair, "of": ["tanh", "gelu"], "p": None, "p_holm": None}]
+    speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": pairs})
+    page = regularity_page([claim("joint", "inconclusive"), speed], "activation", OnsetRule(), 0.95)
+    assert "relu / gelu: 0.5 (0.4 to 0.6), p 0.020 for 2 pairs" in page
+    assert "tanh / gelu" not in page
+
+
+def test_groups_are_told_apart_by_their_rescaling():
+    groups = ({"arch": "mlp", "lr": 0.1}, {"arch": "mlp", "lr": 0.1, "intervention": "3@20"})
+    results = [replace(claim("joint", "inconclusive"), group=group) for group in groups]
+    page = regularity_page(results, "activation", OnsetRule(), 0.95)
+    assert "\nmlp intervention=none\n" in page
+    assert "\nmlp intervention=3@20\n" in page
 
 
 def test_a_refuted_trend_says_that_the_onset_rises():
