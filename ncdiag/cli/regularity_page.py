@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
-_UNSAID = {"intervention": "none"}  # what a run is that does not say it; otherwise it is not known
+_UNSAID = {"intervention": "none", "train_size": "all"}  # what a run is that does not say it; otherwise it is not known
 _MAX_PAIRS = 10
 _TITLES = {
     "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
