@@ -73,7 +73,12 @@ def plot(
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the figure here; - is stdout. [default: KIND.png]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the figure here; - is stdout. [default: KIND.png, or as --format says]",
+        ),
     ] = None,
     form: Annotated[
         ImageChoice | None,
@@ -112,7 +117,7 @@ def plot(
     runs.
     """
     check_choice("figure", kind, KINDS)
-    output = output or f"{kind}.png"
+    output = output or f"{kind}.{form or ImageChoice.PNG}"
     image = form or _format_of(output)
     _check_stdout(output, data)
     quiet_matplotlib()

@@ -51,6 +51,12 @@ def test_the_format_is_the_ending_of_the_file_or_what_was_asked(
     assert store.with_name(arguments[1]).read_bytes().startswith(start)
 
 
+def test_a_file_that_nobody_named_ends_as_its_format(store: Path, cli: Cli):
+    assert cli("plot", "trajectory", "--format", "svg").code == 0
+    assert store.with_name("trajectory.svg").read_bytes().startswith(b"<?xml")
+    assert not store.with_name("trajectory.png").exists()
+
+
 @pytest.mark.parametrize(("width", "pixels"), [("column", 1050), ("page", 2160), ("slide", 1999)])
 def test_a_figure_is_as_wide_as_its_place(store: Path, cli: Cli, width: str, pixels: int):
     """3.5 and 7.2 inches at 300 dots, 13.33 inches at 150."""
