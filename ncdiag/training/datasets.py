@@ -174,7 +174,8 @@ def identify_dataset(argument: str) -> Source:
     path = Path(os.path.realpath(os.path.expanduser(argument)))  # unlike pathlib's own, these never raise
     is_dir, is_file = os.path.isdir(path), os.path.isfile(path)
     if not is_dir and not (is_file and path.suffix == ".npz"):
-        there = " is a file of another kind" if is_file else " is not known"
+        a_path = os.sep in argument or path.suffix == ".npz"
+        there = " is a file of another kind" if is_file else " is not there" if a_path else " is not known"
         raise SpecError(
             f"data set {argument!r}{there}; expected one of {', '.join(BUILTIN_DATASETS)}"
             f"{nearest(argument, BUILTIN_DATASETS)},\n"
