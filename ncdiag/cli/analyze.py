@@ -209,8 +209,11 @@ def _to_dict(result: "Result", store: str) -> dict[str, Any]:
 
 def _emit_csv(results: Sequence[Mapping[str, Any]]) -> None:
     """Print a row per result: the group as columns `group_...`, nested figures as JSON."""
+    from ncdiag.domain.result import Result
+
     rows = [_flat_group(result) for result in results]
-    emit_csv(rows, header=list(dict.fromkeys(key for row in rows for key in row)))
+    always = _flat_group(Result(question="", quantity="", group={}).to_dict())  # a table without rows has a header too
+    emit_csv(rows, header=list(dict.fromkeys(key for row in rows or [always] for key in row)))
 
 
 def _flat_group(values: Mapping[str, Any]) -> dict[str, Any]:
