@@ -248,7 +248,7 @@ _SUMMARY_COLUMNS = (
 
 
 def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: Format) -> None:
-    """Print a row for each point: how it ended, and when and at what feature norm it collapsed."""
+    """Print a row for each point: what tells it apart, how it ended, and when and at what feature norm it collapsed."""
     from ncdiag.analysis.onsets import onset_table
     from ncdiag.store.frames import epochs_frame, runs_frame
 
@@ -256,5 +256,9 @@ def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: For
     epochs = epochs_frame(store, ids)
     onsets = onset_table(runs_frame(store, ids), epochs, rule)
     last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
-    table = onsets.merge(last, on="run", how="left")[[column.key for column in _SUMMARY_COLUMNS]]
-    emit(frame_rows(table), form, name="runs", columns=_SUMMARY_COLUMNS)
+    always = [column.key for column in _SUMMARY_COLUMNS]
+    varying = [name for name in _SETTINGS if name in onsets and name not in always]
+    varying = [name for name in varying if onsets[name].nunique(dropna=False) > 1]
+    rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *varying]])
+    told_apart = [Column(key=name, heading=name.replace("_", " ")) for name in varying]
+    emit(rows, form, name="runs", columns=[*_SUMMARY_COLUMNS[:2], *told_apart, *_SUMMARY_COLUMNS[2:]])

@@ -55,6 +55,18 @@ def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) ->
         assert len(list_runs(mine)) == 6
 
 
+def test_the_summary_tells_the_points_apart(cli: Cli) -> None:
+    command = ["sweep", *SMALL_OPTIONS[2:], "--depth", "1,2", "--jobs", "1", "--scale-features", "none,0.5@1"]
+    table = cli(*command)
+    assert table.code == 0, table.err
+    header, *rows = [line.split() for line in table.out.splitlines()]
+    assert header[:6] == ["run", "status", "depth", "intervention", "wd", "seed"]
+    assert [row[2:4] for row in rows] == [["1", "-"], ["1", "0.5@1"], ["2", "-"], ["2", "0.5@1"]]
+    listed = list(csv.DictReader(io.StringIO(cli(*command, "--format", "csv").out)))
+    assert [row["depth"] for row in listed] == ["1", "1", "2", "2"]
+    assert "width" not in listed[0]
+
+
 def test_an_import_does_not_take_the_place_of_a_run_that_was_begun(cli: Cli) -> None:
     assert cli("sweep", *GRID, "--store", "one.db").code == 0
     cli("export", "--store", "one.db", "-o", "epochs.csv")
