@@ -25,17 +25,19 @@ from ncdiag.execution.worker import (
 )
 from ncdiag.store.engine import open_store
 from ncdiag.training.calibration import group_size, speedup
+from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
 
 
 def usable_cores() -> int:
-    """Give the number of cores that this process may use."""
+    """Give the number of cores that this process may use; of a share of one, in a container, that one."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    return max(1, int(min([cores, *core_limits()])))
 
 
 def default_jobs(device: str) -> int:

@@ -4,13 +4,12 @@ The kernel grants more memory than there is, and kills a process, not always the
 """
 
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
 
 import torch
 
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import OutOfMemoryError
+from ncdiag.training.control_groups import memory_limits
 from ncdiag.training.networks import count_parameters
 
 FLOAT = 4  # bytes
@@ -32,7 +31,7 @@ def memory_of(device: torch.device) -> int:
     """Give the bytes of memory of a device; of the CPU, those that this process may ever have."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *control_group_limits()])
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *memory_limits()])
 
 
 def check_memory(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, device: torch.device) -> None:
@@ -45,25 +44,3 @@ def check_memory(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
             f"(weights, gradients, {spec.optimizer.name}'s moments),\n"
             f"and {place} has {there / 1e9:,.1f} GB of memory. Use a smaller --width or --depth"
         )
-
-
-def control_group_limits(system: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
-    """Give the limits, in bytes, on the memory of the groups that this process is in; containers and Slurm set them."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            root, name = system, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = system / "memory", "memory.limit_in_bytes"  # version 1
-        else:
-            continue
-        inside = PurePosixPath(group).relative_to("/")
-        for folder in (inside, *inside.parents):
-            try:
-                yield int((root / folder / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError):  # not seen from inside a container; "max"
-                continue

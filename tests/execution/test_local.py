@@ -13,7 +13,7 @@ import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.execution.local import train_all
+from ncdiag.execution.local import train_all, usable_cores
 from ncdiag.execution.pool import Pool
 from ncdiag.execution.worker import Outcome, TrainingOptions
 from ncdiag.store.engine import Store, open_store
@@ -126,7 +126,7 @@ SCRIPT = """
     import sys
     from small import small_spec
     from ncdiag.domain.spec import PhaseSpec
-    from ncdiag.execution.local import train_all
+    from ncdiag.execution.local import train_all, usable_cores
     from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import Outcome, TrainingOptions
     from ncdiag.store.engine import open_store
@@ -194,3 +194,12 @@ def test_no_worker_outlives_the_sweep(
     with open_store(str(tmp_path / "pool.db")) as store:
         statuses = {run.status for run in list_runs(store)}
     assert statuses <= ({status} if status else {RunStatus.INTERRUPTED, RunStatus.LOST})
+
+
+@pytest.mark.parametrize(("limits", "cores"), [([], 4), ([2.5], 2), ([0.5], 1), ([16.0, 3.0], 3)])
+def test_a_container_with_a_share_of_the_cores_has_no_more_workers_than_that(
+    monkeypatch: pytest.MonkeyPatch, limits: list[float], cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr("ncdiag.execution.local.core_limits", lambda: limits)
+    assert usable_cores() == cores

@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import pytest
 import torch
 from small import small_spec
 
 from ncdiag.domain.spec import Arch, NetworkSpec, OptimizerName
 from ncdiag.errors import OutOfMemoryError
-from ncdiag.training.footprint import check_memory, control_group_limits, least_bytes, memory_of
+from ncdiag.training.footprint import check_memory, least_bytes, memory_of
 from ncdiag.training.networks import build_network, count_parameters
 
 CPU = torch.device("cpu")
@@ -50,25 +48,3 @@ def test_what_does_not_fit_is_refused_with_figures(monkeypatch: pytest.MonkeyPat
 
 def test_this_machine_has_memory() -> None:
     assert 2**28 < memory_of(CPU) < 2**50
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def test_limits_of_control_groups_are_found_in_both_versions_and_on_every_level(tmp_path: Path) -> None:
-    own = tmp_path / "cgroup"
-    own.write_text("5:cpu,cpuacct:/other\n4:memory:/slurm/job:7\n0::/user.slice/a\n")
-    system = tmp_path / "system"
-    write(system / "memory/slurm/job:7/memory.limit_in_bytes", "3000\n")
-    write(system / "memory/slurm/memory.limit_in_bytes", "4000\n")
-    write(system / "user.slice/a/memory.max", "max\n")
-    write(system / "user.slice/memory.max", "5000\n")
-    write(system / "cpu/other/memory.limit_in_bytes", "1\n")
-    assert sorted(control_group_limits(system, own)) == [3000, 4000, 5000]
-    # inside a container the group's own path is not there, and its limit is at the root
-    write(system / "memory.max", "2000\n")
-    own.write_text("0::/not/seen\n")
-    assert list(control_group_limits(system, own)) == [2000]
-    assert list(control_group_limits(system, tmp_path / "no Linux")) == []
