@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 
 Verdict = Literal["supported", "refuted", "inconclusive", "not testable"]
@@ -95,7 +96,7 @@ def _judge(one: Evidence, p_holm: float, contrary: float, family: int, alpha: fl
     if untested:
         return Judgement(verdict="not testable", reason=untested[0].lacking)
     if p_holm > alpha:
-        reason = f"not shown once {family} tests are allowed for (p {p_holm:.2g})"
+        reason = f"not shown once {family} tests are allowed for ({p_is(p_holm)})"
         return Judgement(verdict="inconclusive", reason=reason, p_holm=p_holm, family=family)
     return Judgement(verdict="supported", reason=one.holds, p_holm=p_holm, family=family)
 

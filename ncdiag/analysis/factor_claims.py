@@ -8,6 +8,7 @@ from ncdiag.analysis.branches import find_rescaling
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.equivalence import MARGIN
+from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 
 Found = Mapping[str, Sequence[Result]]
@@ -128,7 +129,7 @@ def _as_part(result: Result, name: str, lacking: str) -> Part:
         reason = result.warnings[0].split(". It takes")[0] if result.warnings else "no test could be made"
         return Part(name=name, shown=None, lacking=reason)
     p = float(result.extra["p_holm"])
-    return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} (p {p:.2g})")
+    return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} ({p_is(p)})")
 
 
 def _departs(verdict: Result, said: str) -> Part:
@@ -137,7 +138,7 @@ def _departs(verdict: Result, said: str) -> Part:
         return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
     lacking = {"additive": "nothing speaks against a sum", "multiplicative": "fn* is no sum, but a product would fit"}
-    return Part(name=name, shown=said in _NEITHER, p=p, lacking=f"{lacking.get(said, '')} (p {p:.2g})")
+    return Part(name=name, shown=said in _NEITHER, p=p, lacking=f"{lacking.get(said, '')} ({p_is(p)})")
 
 
 def _one_loss(verdict: Result) -> str:

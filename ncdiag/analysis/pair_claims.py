@@ -7,6 +7,7 @@ from typing import Any
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
+from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
@@ -180,7 +181,7 @@ def _placebo(placebo: Result, alpha: float) -> Part:
     if math.isnan(placebo.p):
         return Part(name=name, shown=None, lacking="too few runs to compare with fn at a fixed epoch (4 are needed)")
     epoch = f"{placebo.extra['epoch']:.0f}"
-    lacking = f"fn at the fixed epoch {epoch} varies as little (p {_p(placebo.p)})"
+    lacking = f"fn at the fixed epoch {epoch} varies as little ({p_is(placebo.p)})"
     return Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking)
 
 
@@ -249,7 +250,7 @@ def _rate(same: Result, alpha: float) -> Part:
     name = "conditions change the onset"
     if math.isnan(p):
         return Part(name=name, shown=None, lacking="too few runs to say whether conditions change the onset")
-    return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown (p {_p(p)})")
+    return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown ({p_is(p)})")
 
 
 def _out_of_sample(held_out: str, own: Sequence[Result]) -> Part:
@@ -292,7 +293,7 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         name=name,
         shown=worst.p <= alpha,
         p=worst.p,
-        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} (p {_p(worst.p)})",
+        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} ({p_is(worst.p)})",
     )
 
 
@@ -329,7 +330,3 @@ def _percent(share: float) -> str:
 
 def _epochs(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
-
-
-def _p(value: float) -> str:
-    return "<.0001" if value < 1e-4 else f"{value:.2g}".removeprefix("0")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.domain.p_values import p_is, p_text
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -104,8 +105,8 @@ def _tests(named: Mapping[str, Values]) -> list[str]:
     for quantity, word in _SCALES.items():
         test = named[quantity]
         degrees = f"{test['df1']}, {test['df2']}" if test["statistic"] is not None else "-"
-        shown = [_number(test["statistic"]), degrees, *(_p(test.get(key)) for key in ("p", "p_robust"))]
-        rows.append([f"    {word}", *shown, _p(test["p_permutation"]), _share(test)])
+        shown = [_number(test["statistic"]), degrees, *(p_text(test.get(key)) for key in ("p", "p_robust"))]
+        rows.append([f"    {word}", *shown, p_text(test["p_permutation"]), _share(test)])
     legend = (
         "p: how often cells that do add (or multiply) would look at least as far from it as these. robust: cells may "
         f"differ in spread. {_permuted(named['interaction_raw'])}"
@@ -124,7 +125,9 @@ def _any_shape(named: Mapping[str, Values]) -> list[str]:
         return []
     if len({tuple(pair) for pair in known.values()}) == 1:  # with three rows or columns the two are one test
         known = {"Boik's": known["Boik's"]}
-    said = "; ".join(f"{name} p {_p(raw)} on the norms, {_p(log)} on their logs" for name, (raw, log) in known.items())
+    said = "; ".join(
+        f"{name} {p_is(raw)} on the norms, {p_is(log)} on their logs" for name, (raw, log) in known.items()
+    )
     text = (
         "These p are Tukey's, which sees only an interaction that is a product of the effects of rows and columns. "
         f"Tests that see others, too (exploratory): {said}."
@@ -161,8 +164,8 @@ def _ratio_lines(ratios: Sequence[Values], level: float) -> list[str]:
 def _decision(verdict: Values) -> str:
     unit = "each condition is one value" if verdict["unit"] == "conditions" else "each run is one value"
     return (
-        f"{unit}; adding is tested first (p {_p(verdict['p_raw'])}), multiplying only if adding is rejected "
-        f"(p {_p(verdict['p_log'])}), each at {verdict['alpha']:.2g}. This fixed order needs no correction."
+        f"{unit}; adding is tested first ({p_is(verdict['p_raw'])}), multiplying only if adding is rejected "
+        f"({p_is(verdict['p_log'])}), each at {verdict['alpha']:.2g}. This fixed order needs no correction."
     )
 
 
@@ -174,12 +177,6 @@ def _share(test: Values) -> str:
     if test["eta2p"] is None:
         return "-"
     return f"{100 * test['eta2p']:.0f}% ({100 * test['eta2p_lo']:.0f}-{100 * test['eta2p_hi']:.0f}%)"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
 
 
 def _number(value: float | None) -> str:

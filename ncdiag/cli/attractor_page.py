@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import p_text, pair_label
+from ncdiag.cli.threshold_words import pair_label
+from ncdiag.domain.p_values import p_is, p_text
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -131,7 +132,7 @@ def _sentence(value: Values) -> str:
         return (
             f"The onset comes {value['ratio']:.3g} times as late after scaling up as after scaling down, in "
             f"{value['n_pairs']} pairs; that it comes later is {'' if value['p'] < 0.05 else 'not '}shown "
-            f"(p = {p_text(value['p'])}). It would if collapse waited for fn to fall to a value."
+            f"({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
         )
     if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):
         return ""

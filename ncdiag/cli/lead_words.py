@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.threshold_words import corrected_p, p_text, percent
+from ncdiag.cli.threshold_words import corrected_p, percent
+from ncdiag.domain.p_values import p_is
 
 Values = Mapping[str, Any]
 
@@ -55,10 +56,10 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
     elif against["p"] is not None and against["p"] < _SHOWN:
         said, errors = (
             f"an alarm on {metric} itself errs more: fn adds something",
-            f"{errors}, p = {p_text(against['p'])}",
+            f"{errors}, {p_is(against['p'])}",
         )
     else:
-        p = "" if against["p"] is None else f", p = {p_text(against['p'])}"
+        p = "" if against["p"] is None else f", {p_is(against['p'])}"
         said, errors = f"that fn errs less than an alarm on {metric} itself is not shown", errors + p
     return f"At the same mean lead, {said} ({errors}); {count}."
 

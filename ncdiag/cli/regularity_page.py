@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.domain.p_values import p_is, p_text
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -47,7 +48,7 @@ def _over_blocks(result: Values) -> str:
     values = _listed(result["levels"])
     return (
         f"All {result['n_blocks']} groups together, each ranking the values {values}: the larger the value, the "
-        f"{result['direction']} the onset, p {_p(result['p'])} (Page's test, exploratory)."
+        f"{result['direction']} the onset, {p_is(result['p'])} (Page's test, exploratory)."
     )
 
 
@@ -141,7 +142,7 @@ def _turn_says(result: Values, what: str) -> list[str]:
         f"In short: {judged[result['verdict']]}",
         f"Size: {changes}.",
         f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
-        f"would bend a steady curve as much as this with p {_p(result['p_isotonic'])}.",
+        f"would bend a steady curve as much as this with {p_is(result['p_isotonic'])}.",
         f"Not ruled out as the fastest, pair by pair: {_listed(result['fastest'])}. All values are compared at one "
         "eps; at another one the order may differ (--eps).",
     ]
@@ -195,13 +196,13 @@ def _activation_says(named: Mapping[str, Values]) -> list[str]:
         if part is None or part["p"] is None:
             continue
         lines.append(
-            f"{what}: the largest over the smallest is {_number(part['estimate'])}; p {_p(part['p'])} "
-            f"(at least {_p(part['p_min'])} with so few runs)."
+            f"{what}: the largest over the smallest is {_number(part['estimate'])}; {p_is(part['p'])} "
+            f"(at least {p_text(part['p_min'])} with so few runs)."
         )
         tested = [pair for pair in part["pairs"] if pair["p"] is not None]
         lines += [
             f"  {pair['of'][0]} / {pair['of'][1]}: {_number(pair['ratio'])} "
-            f"({_span(pair['lo'], pair['hi'], _number)}), p {_p(pair['p_holm'])} for {len(tested)} pairs"
+            f"({_span(pair['lo'], pair['hi'], _number)}), {p_is(pair['p_holm'])} for {len(tested)} pairs"
             for pair in tested[:_MAX_PAIRS]
         ]
     return lines
@@ -265,7 +266,7 @@ def _when(high: Values) -> str:
     """Say whether the two values differ in when their runs collapsed, too."""
     if high.get("p_logrank") is None:
         return ""
-    return f" That they differ in when runs collapse (logrank, exploratory): p {_p(high['p_logrank'])}."
+    return f" That they differ in when runs collapse (logrank, exploratory): {p_is(high['p_logrank'])}."
 
 
 def _shown(result: Values) -> str:
@@ -282,8 +283,8 @@ def _is_tested(result: Values) -> bool:
 
 def _p_text(result: Values) -> str:
     """Say the p, corrected, and how small it could have been."""
-    least = f", at best {_p(result['p_min'])}" if result["p_min"] else ""
-    return f"p {_p(result['p'])}{least}, corrected {_p(result['p_holm'])}"
+    least = f", at best {p_text(result['p_min'])}" if result["p_min"] else ""
+    return f"{p_is(result['p'])}{least}, corrected {p_text(result['p_holm'])}"
 
 
 def _family(results: Sequence[Values]) -> str:
@@ -319,9 +320,3 @@ def _number(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.3g}%"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"

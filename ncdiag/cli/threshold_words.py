@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.domain.p_values import p_is, p_text
 
 Values = Mapping[str, Any]
 
@@ -54,7 +55,7 @@ def invariance_words(result: Values | None) -> list[str]:
     }[result["verdict"]]
     rate = result["p_rate"]
     when = "" if rate is None else f"; that they differ in their onset is {'' if rate < 0.05 else 'not '}shown"
-    return [f"{far}; {judged}{when} (p = {p_text(rate)})" if when else f"{far}; {judged}"]
+    return [f"{far}; {judged}{when} ({p_is(rate)})" if when else f"{far}; {judged}"]
 
 
 def check_lines(checks: Sequence[Values]) -> list[str]:
@@ -80,8 +81,8 @@ def _placebo(check: Values) -> list[str]:
     if check["p"] is None:
         return [f"{start}. Too few runs to say which is less."]
     if check["p"] < 0.05:
-        return [f"{start}: it varies less at onset than at that epoch (p = {p_text(check['p'])})."]
-    p = f"p = {p_text(check['p'])}{_least_p(check['p_min'])}"
+        return [f"{start}: it varies less at onset than at that epoch ({p_is(check['p'])})."]
+    p = f"{p_is(check['p'])}{_least_p(check['p_min'])}"
     return [f"{start}. That it varies less at onset is not shown ({p}): a low CV partly says that fn is flat by then."]
 
 
@@ -97,7 +98,7 @@ def _sensitivity(check: Values) -> list[str]:
         "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
         "not testable": "too few runs to say whether that is more than 8%",
     }[check["outcome"]]
-    p = "" if check["p"] is None else f" (p = {p_text(check['p'])} that it is within 8%)"
+    p = "" if check["p"] is None else f" ({p_is(check['p'])} that it is within 8%)"
     return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{p}."]
 
 
@@ -117,17 +118,12 @@ def _eps_table(curve: Sequence[Values]) -> list[str]:
     return layout(rows, right=[False, True, True, True, True]) if len(rows) > 2 else []
 
 
-def p_text(p: float | None) -> str:
-    """Write a p-value: two digits, and never as 0."""
-    return "-" if p is None else "< .0001" if p < 1e-4 else f"{p:.2g}".removeprefix("0") if p < 0.9995 else "1"
-
-
 def corrected_p(test: Values) -> str:
     """Write Holm's p of a test that was fixed for each pair, in brackets; nothing where there was no test."""
     if test["p"] is None:
         return ""
     over = f" after Holm's correction over {test['family']} pairs" if test["family"] > 1 else ""
-    return f" (p = {p_text(test['p_holm'])}{over}{_least_p(test['p_min'])})"
+    return f" ({p_is(test['p_holm'])}{over}{_least_p(test['p_min'])})"
 
 
 def _least_p(p_min: float) -> str:

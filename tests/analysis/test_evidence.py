@@ -55,7 +55,7 @@ def test_p_values_that_were_corrected_already_are_taken_as_they_are():
     judged = judge_all([of(Part(name="e", shown=True, p=0.03, lacking=""), family=5)] * 3, 0.05)
     assert {(one.verdict, one.p_holm, one.family) for one in judged} == {("supported", 0.03, 5)}
     (lost,) = judge_all([of(Part(name="e", shown=True, p=0.06, lacking=""), family=5)], 0.05)
-    assert (lost.verdict, lost.reason) == ("inconclusive", "not shown once 5 tests are allowed for (p 0.06)")
+    assert (lost.verdict, lost.reason) == ("inconclusive", "not shown once 5 tests are allowed for (p = .06)")
 
 
 def test_no_p_is_invented():

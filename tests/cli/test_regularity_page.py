@@ -80,7 +80,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             "activation",
-            ["makes a difference both to the onset and to fn*", "at best 0.029", "relu / gelu: 0.7"],
+            ["makes a difference both to the onset and to fn*", "at best .029", "relu / gelu: 0.7"],
         ),
         (
             "weight-decay",
@@ -172,7 +172,7 @@ def test_pairs_without_a_test_are_not_counted():
     pairs = [pair, {**pair, "of": ["tanh", "relu"]}, {**pair, "of": ["tanh", "gelu"], "p": None, "p_holm": None}]
     speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": pairs})
     page = regularity_page([claim("joint", "inconclusive"), speed], "activation", OnsetRule(), 0.95)
-    assert "relu / gelu: 0.5 (0.4 to 0.6), p 0.020 for 2 pairs" in page
+    assert "relu / gelu: 0.5 (0.4 to 0.6), p = .02 for 2 pairs" in page
     assert "tanh / gelu" not in page
 
 
