@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.domain.spoken import UNSAID
 from ncdiag.domain.statistics import IntArray
 from ncdiag.domain.words import nearest
 from ncdiag.errors import AnalysisError
@@ -27,8 +28,6 @@ CONDITION_COLUMNS = (
     "phases",
     "intervention",
 )
-# What a run is that does not say it: trained on the whole set, and not rescaled (as --scale-features none).
-_LEFT_OUT = {"train_size": "all", "intervention": "none"}
 PAIR = ("arch", "dataset")
 GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
 
@@ -68,7 +67,7 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
 
 def _part(name: str, value: Any) -> str:
     """Give a value in the name of a condition; what a run leaves out may be known all the same."""
-    return _LEFT_OUT.get(name, "?") if pd.isna(value) else show(value)
+    return UNSAID.get(name, "?") if pd.isna(value) else show(value)
 
 
 def show(value: Any) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
-_UNSAID = {"intervention": "none", "train_size": "all"}  # what a run is that does not say it; otherwise it is not known
 _MAX_PAIRS = 10
 _TITLES = {
     "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
@@ -78,7 +78,7 @@ def _varying(groups: Sequence[Values]) -> list[str]:
 
 def _label(group: Values, varying: Sequence[str]) -> str:
     pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
-    rest = [f"{name}={table_cell(group[name]) if name in group else _UNSAID.get(name, '?')}" for name in varying]
+    rest = [f"{name}={table_cell(group[name]) if name in group else UNSAID.get(name, '?')}" for name in varying]
     return printable(" ".join([*pair, *rest]) or "all runs")
 
 

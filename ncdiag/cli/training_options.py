@@ -33,8 +33,9 @@ from ncdiag.domain.sweep import MAX_POINTS
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
-# What was said of the runs: each option's text, several texts for --phase.
 _DASHED = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
+
+# What was said of the runs: each option's text, several texts for --phase.
 Given = Mapping[str, str | bool | list[str] | None]
 
 

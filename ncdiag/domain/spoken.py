@@ -13,6 +13,9 @@ _ORDER = (
     *("lr", "momentum", "weight_decay", "batch_size", "eval_every"),
 )
 
+# What a run is that does not say it: trained on the whole set, and not rescaled (as --scale-features none).
+UNSAID = {"train_size": "all", "intervention": "none"}
+
 
 def spoken_options(spec: RunSpec) -> dict[str, Any]:
     """Give the options that lead to a run, without its seed, stop and intervention: names and values, as few as do."""

@@ -126,9 +126,9 @@ SCRIPT = """
     import sys
     from small import small_spec
     from ncdiag.domain.spec import PhaseSpec
-    from ncdiag.execution.local import train_all, usable_cores
+    from ncdiag.execution.local import train_all
     from ncdiag.execution.signals import sigterm_as_exit
-    from ncdiag.execution.worker import Outcome, TrainingOptions
+    from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.engine import open_store
     from ncdiag.store.sweeps import plan_sweep
     if __name__ == "__main__":

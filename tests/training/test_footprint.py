@@ -2,23 +2,22 @@ import pytest
 import torch
 from small import small_spec
 
-from ncdiag.domain.spec import Arch, NetworkSpec, OptimizerName
+from ncdiag.domain.spec import NetworkSpec, OptimizerName
 from ncdiag.errors import OutOfMemoryError
 from ncdiag.training.footprint import check_memory, least_bytes, memory_of
 from ncdiag.training.networks import build_network, count_parameters
 
 CPU = torch.device("cpu")
 SHAPE = (3, 12, 12)
-SMALL: dict[Arch, dict[str, float]] = {
-    "mlp": {"depth": 3, "width": 20},
-    "cnn": {"depth": 2, "width": 12},
-    "resnet20": {"depth": 8, "width": 0.25},
-}
+SMALL = (
+    NetworkSpec(arch="mlp", depth=3, width=20),
+    NetworkSpec(arch="cnn", depth=2, width=12),
+    NetworkSpec(arch="resnet20", depth=8, width=0.25),
+)
 
 
-@pytest.mark.parametrize("arch", SMALL)
-def test_parameters_are_counted_as_those_of_the_network_that_is_made(arch: Arch) -> None:
-    spec = NetworkSpec(arch=arch, **SMALL[arch])  # type: ignore[arg-type]
+@pytest.mark.parametrize("spec", SMALL, ids=lambda spec: spec.arch)
+def test_parameters_are_counted_as_those_of_the_network_that_is_made(spec: NetworkSpec) -> None:
     made = build_network(spec, input_shape=SHAPE, num_classes=7, generator=torch.Generator().manual_seed(0))
     assert count_parameters(spec, input_shape=SHAPE, num_classes=7) == sum(p.numel() for p in made.parameters())
 
