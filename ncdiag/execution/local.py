@@ -27,6 +27,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.training.calibration import group_size, speedup
 from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
+from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
 
@@ -81,7 +82,7 @@ def train_all(
         devices = list_devices(pick_device(options.device), torch.cuda.device_count())
         groups = cut_all(threads=threads, parts=parts, sharing=math.ceil(jobs / len(devices)))
         with ExitStack() as stack:
-            options = replace(options, shared=_share_data(shapes, options, stack))
+            options = replace(options, shared=_share_data(shapes, options, stack), products=pick_products())
             pool = Pool(store_url, options, listen, jobs=min(jobs, len(groups)), threads=threads, devices=devices)
             outcomes = pool.train(groups)
     by_run = {outcome.run.id: outcome for outcome in outcomes}
@@ -107,7 +108,7 @@ def _groups(
         free_bytes = torch.cuda.mem_get_info(device)[0] // sharing
         return cut(shape, size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes), parts=parts)
     try:
-        with computing_threads(threads):
+        with computing_threads(threads), using_products(pick_products()):
             gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
     except torch.OutOfMemoryError:  # there is none for a group either
         gain = 0.0

@@ -24,7 +24,7 @@ from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.memory import keep_freed_memory
-from ncdiag.training.products import pick_products, using_products
+from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads, flushed_denormals
 from ncdiag.training.shared import SharedDataset
 
@@ -37,7 +37,8 @@ DataKey = tuple[str, ...]
 class TrainingOptions:
     """How to train, as opposed to what: on one device, nothing here changes the numbers of a run.
 
-    `shared` holds data sets that another process has loaded already.
+    `shared` holds data sets that another process has loaded already, and `products` is the library it picked: workers
+    that each tried for themselves might not agree.
     """
 
     device: str = "auto"
@@ -45,6 +46,7 @@ class TrainingOptions:
     checkpoint_every: int = 50
     allow_inexact: bool = False
     shared: Mapping[DataKey, SharedDataset] = field(default_factory=dict)
+    products: Products | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def _train(
         stack.enter_context(flushed_denormals())
         began = next((run.fingerprint for run in group if run.fingerprint), {})
         stack.enter_context(computing_threads(began.get("threads")))
-        stack.enter_context(using_products(began.get("products") or pick_products()))
+        stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
         try:
             for run in group:
                 claim = hold_run(

@@ -21,6 +21,7 @@ from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import list_runs
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.loop import Ended, EpochDone, Event
+from ncdiag.training.products import pick_products
 from ncdiag.training.reproducibility import computing_threads
 
 
@@ -73,6 +74,16 @@ def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(
         for ours, theirs in zip(list_runs(store), list_runs(other), strict=True):
             pairs = zip(list_epochs(store, ours.id), list_epochs(other, theirs.id), strict=True)
             assert all(replace(a, seconds=0.0) == replace(b, seconds=0.0) for a, b in pairs)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9 has one library only")
+def test_workers_compute_with_the_library_that_the_sweep_picked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = pick_products()
+    other = "default" if here == "onednn" else "onednn"  # a worker that tried for itself would not take it
+    monkeypatch.setattr("ncdiag.execution.local.pick_products", lambda: other)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
+    assert [run.fingerprint["products"] for run in list_runs(store)] == [other, other]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ncdiag.training.products import Products, choose, pick_products, products_in_use, using_products
+from ncdiag.training.products import Products, choose, pick_products, products_in_use, relative_error, using_products
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, WEIGHT = torch.randn(64, 100, generator=GENERATOR), torch.randn(100, 50, generator=GENERATOR)
@@ -16,16 +16,16 @@ def timed(default: float, onednn: float):  # type: ignore[no-untyped-def]
     ("product", "seconds", "expected"),
     [
         (X @ WEIGHT, (2.0, 1.0), "onednn"),
-        (X @ WEIGHT, (1.1, 1.0), "default"),
+        (X @ WEIGHT, (1.0, 1.1), "onednn"),  # alike: the one whose bits are those of any number of threads
         (X @ WEIGHT, (1.0, 2.0), "default"),
         ((X.bfloat16() @ WEIGHT.bfloat16()).float(), (9.0, 1.0), "default"),  # what a matrix unit makes of it
         (torch.full_like(EXACT, torch.nan), (9.0, 1.0), "default"),
     ],
 )
-def test_a_library_must_be_exact_and_faster(
+def test_onednn_must_be_exact_and_not_clearly_slower(
     product: torch.Tensor, seconds: tuple[float, float], expected: Products
 ) -> None:
-    assert choose(product, EXACT, timed(*seconds)) == expected
+    assert choose(relative_error(product, EXACT), timed(*seconds)) == expected
 
 
 def test_what_is_picked_here_is_exact() -> None:
