@@ -105,23 +105,20 @@ def row_of_overhead(setting: Setting) -> list[Row]:
     spec = mlp(setting.width)
     ours = Training([spec], data)
     bare, taught = (_network(spec, data) for _ in range(2))
-    weights = bare.trained_tensors()
-    for layer, weight, bias in zip(bare.layers, weights[::2], weights[1::2], strict=True):
-        layer.weight.data, layer.bias.data = weight.mT, bias[0]
+    weights = list(bare.parameters())
     update = make_optimizer(spec.optimizer, weights)
     update.rate.fill_(1e-3)
     optimizer = torch.optim.Adam(taught.parameters(), lr=1e-3, weight_decay=1e-4)
     order = batch_order(0, 1, len(data.train_labels))
 
     def bare_loop() -> None:
-        leaves = [w.requires_grad_() for w in weights]
         for index in order.split(128):
             x, y = data.train_images.index_select(0, index).flatten(1), data.train_labels[index]
-            *hidden, (weight, bias) = zip(leaves[::2], leaves[1::2], strict=True)
+            *hidden, (weight, bias) = zip(weights[::2], weights[1::2], strict=True)
             for w, b in hidden:
-                x = torch.addmm(b, x, w).relu()
-            loss = functional.cross_entropy(torch.addmm(bias, x, weight), y)
-            update.step([w.detach() for w in leaves], list(torch.autograd.grad(loss, leaves)))
+                x = functional.linear(x, w, b).relu_()
+            loss = functional.cross_entropy(functional.linear(x, weight, bias), y)
+            update.step([w.detach() for w in weights], list(torch.autograd.grad(loss, weights)))
 
     def plain_loop() -> None:
         for index in order.split(128):
@@ -280,15 +277,15 @@ def _profile(setting: Setting, width: int) -> list[list[str]]:
     (lane,) = ours.steps.lanes
     (weights,), (update,) = lane.moved, lane.optimizers
     gradients = [torch.zeros_like(weight) for weight in weights]
-    layers = [(torch.randn(128, w.shape[0]), w, torch.randn(128, w.shape[1])) for w in weights[::2]]
+    layers = [(torch.randn(128, w.shape[1]), w, torch.randn(128, w.shape[0])) for w in weights[::2]]
 
     def products() -> None:
         for _ in range(lane.whole):
             for number, (x, weight, gradient) in enumerate(layers):
-                torch.mm(x, weight)
-                torch.mm(x.T, gradient)
+                torch.mm(x, weight.T)
+                torch.mm(gradient.T, x)
                 if number:
-                    torch.mm(gradient, weight.T)
+                    torch.mm(gradient, weight)
 
     def updates() -> None:
         update.rate.zero_()

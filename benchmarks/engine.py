@@ -73,7 +73,7 @@ class Training:
         self.members = [Member(place, spec, data, None) for place, spec in enumerate(specs)]
         for member in self.members if layout else ():
             member.network.to(memory_format=layout)
-            member.optimizer = make_optimizer(member.spec.optimizer, member.network.trained_tensors())
+            member.optimizer = make_optimizer(member.spec.optimizer, list(member.network.parameters()))
         self.steps = Steps(
             [member.network for member in self.members],
             [member.optimizer for member in self.members],

@@ -101,14 +101,16 @@ def build(arch: str, shape: tuple[int, int, int]) -> Network:
 
 def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]:
     labels = torch.arange(len(images)) % 10
-    optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, network.trained_tensors())
+    optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, list(network.parameters()))
     optimizer.rate.fill_(1e-3)
     (stack,) = make_stacks([network])
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:
-        loss = functional.cross_entropy(stack.logits(images[None])[0], labels)
-        (gradients,) = stack.by_network(torch.autograd.grad(loss, stack.parameters))
+        logits, pull_back = stack.logits(images[None])
+        found = logits.requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(found[0], labels), found)
+        (gradients,) = stack.by_network(pull_back(gradient))
         optimizer.step(weights, gradients)
 
     return step

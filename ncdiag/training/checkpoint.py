@@ -14,7 +14,7 @@ import torch
 
 from ncdiag.errors import DataError, StoreError
 
-FORMAT = 1
+FORMAT = 2  # of format 1 were the moments of an MLP transposed
 _NAME = re.compile(r"epoch-(\d{6,})\.pt")
 _UNFINISHED = ".epoch-*.pt.*.tmp"
 

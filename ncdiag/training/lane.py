@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncdiag.domain.spec import Precision
+from ncdiag.domain.spec import OptimizerSpec, Precision
+from ncdiag.training.agreement import agrees
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.objectives import LossFunction
-from ncdiag.training.optimizers import Optimizer
-from ncdiag.training.stack import Stack
+from ncdiag.training.optimizers import Optimizer, step_alike
+from ncdiag.training.reproducibility import casting
+from ncdiag.training.stack import Alone, Stack, StackedMLP
 
 WARM_UP = 3  # steps before a capture, in which torch and its libraries allocate what they keep
 
@@ -39,10 +41,10 @@ class Lane:
         self.optimizers = optimizers
         self.data = data
         self.loss_of = loss_of
-        self.lowered: AbstractContextManager[Any] = nullcontext()
-        if precision == "bf16":  # without a cache: what a captured step casts, it casts anew at every replay
-            self.lowered = torch.autocast(data.device.type, dtype=torch.bfloat16, cache_enabled=False)
+        self.precision = precision
         self.moved = stack.by_network(stack.parameters)
+        self.alike: list[list[int]] = []  # networks whose optimisers move by one call, by their places
+        self.stacks: dict[int, list[Stack]] = {}  # that compute a step together, by the size of its batches
         members, samples = len(stack.networks), len(data.train_labels)
         self.whole = samples // batch_size  # batches; the rest of the samples make a smaller one at the end
         self.batches = torch.zeros(self.whole, members, batch_size, dtype=torch.int64, device=data.device)
@@ -66,8 +68,7 @@ class Lane:
             self.rest.copy_(rest)
             self.place.zero_()
             self.losses.zero_()
-            for optimizer, rate in zip(self.optimizers, rates, strict=True):
-                optimizer.rate.fill_(rate)
+            self._set_rates(rates)
             for network in self.stack.networks:
                 network.train()
             if self.captures and self.graph is None:
@@ -91,15 +92,50 @@ class Lane:
 
     def step_on(self, index: Tensor) -> None:
         """Take one step of every network on the samples at `index`, int64 [E, B]."""
+        gradients: list[list[Tensor]] = []
+        for stack in self._stacks(index.shape[1]):
+            part = slice(len(gradients), len(gradients) + len(stack.networks))
+            gradients += self._gradients(stack, index[part], self.losses[part])
+        for places in self.alike:
+            step_alike(
+                [self.optimizers[place] for place in places],
+                [self.moved[place] for place in places],
+                [gradients[place] for place in places],
+            )
+
+    def _gradients(self, stack: Stack, index: Tensor, losses: Tensor) -> list[list[Tensor]]:
+        """Give the gradients of each network of a stack, and add its mean loss to `losses`."""
         x, labels = self.data.train_inputs(index), self.data.train_labels.index_select(0, index.flatten())
-        with self.lowered:
-            logits = self.stack.logits(x)
-        losses = self.loss_of(logits.float().flatten(0, 1), labels)
-        share = self.share if len(losses) == len(self.share) else torch.full_like(losses, 1 / index.shape[1])
-        gradients = self.stack.by_network(torch.autograd.grad(losses, self.stack.parameters, share))
-        for optimizer, parameters, ours in zip(self.optimizers, self.moved, gradients, strict=True):
-            optimizer.step(parameters, ours)
-        self.losses += losses.detach().view(index.shape).mean(1)
+        with casting(self.precision, self.data.device):
+            logits, pull_back = stack.logits(x)
+        exact = logits.float().flatten(0, 1).requires_grad_()
+        found = self.loss_of(exact, labels)
+        share = self.share[: len(found)]
+        if index.shape[1] != self.batches.shape[2]:
+            share = torch.full_like(found, 1 / index.shape[1])
+        (gradient,) = torch.autograd.grad(found, exact, share)
+        losses += found.detach().view(index.shape).mean(1)
+        return stack.by_network(pull_back(gradient.view_as(logits)))
+
+    def _stacks(self, size: int) -> list[Stack]:
+        """Give what computes batches of a size: on a CPU each network alone, where the stack gives it other bits."""
+        if size not in self.stacks:
+            apart = (
+                isinstance(self.stack, StackedMLP)
+                and self.data.device.type == "cpu"
+                and not agrees(self.stack, size, self.precision)
+            )
+            self.stacks[size] = [Alone(network) for network in self.stack.networks] if apart else [self.stack]
+        return self.stacks[size]
+
+    def _set_rates(self, rates: Sequence[float]) -> None:
+        alike: dict[tuple[OptimizerSpec, float], list[int]] = {}
+        for place, (optimizer, rate) in enumerate(zip(self.optimizers, rates, strict=True)):
+            optimizer.rate.fill_(rate)
+            alike.setdefault((optimizer.spec, rate), []).append(place)
+        if self.alike != list(alike.values()):
+            self.alike = list(alike.values())
+            self.graph = None  # it moves by other calls
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.stream else nullcontext()

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ncdiag.domain.spec import Activation
 
@@ -29,6 +29,17 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
+}
+
+# From the gradient behind an activation to that before it, given what went in and what came out (the same tensor where
+# it works in place): the kernels that autograd would call.
+_aten = torch.ops.aten
+DERIVATIVES: dict[Activation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "relu": lambda gradient, _, after: _aten.threshold_backward(gradient, after, 0),
+    "leaky_relu": lambda gradient, _, after: _aten.leaky_relu_backward(gradient, after, LEAKY_SLOPE, True),
+    "gelu": lambda gradient, before, _: _aten.gelu_backward(gradient, before),
+    "silu": lambda gradient, before, _: _aten.silu_backward(gradient, before),
+    "tanh": lambda gradient, _, after: _aten.tanh_backward(gradient, after),
 }
 
 # relu, leaky_relu and tanh are those of torch.nn.init.calculate_gain. It has none for gelu and silu. They take

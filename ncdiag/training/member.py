@@ -51,7 +51,7 @@ class Member:
         ).to(data.device)
         if data.device.type == "cpu":  # ResNet-20 runs 1.4 times as fast (benchmarks/kernels.py)
             self.network.to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(spec.optimizer, self.network.trained_tensors())
+        self.optimizer = make_optimizer(spec.optimizer, list(self.network.parameters()))
         if state is None:
             self.largest_norm = self._untrained_norm()
         else:
@@ -64,7 +64,7 @@ class Member:
         self.phase = self.spec.phases[self.phase_number - 1]
         self.lr = learning_rate(self.spec.optimizer, self.phase, self.phase_epoch)
         if self.phase_epoch == 1:
-            self.optimizer = make_optimizer(self.spec.optimizer, self.network.trained_tensors())
+            self.optimizer = make_optimizer(self.spec.optimizer, list(self.network.parameters()))
         if self.spec.intervention and self.spec.intervention.epoch == self.epoch:
             yield self._intervene(self.spec.intervention)
         self.epoch += 1

@@ -19,6 +19,7 @@ class MLP(Network):
         self, spec: NetworkSpec, *, input_shape: tuple[int, int, int], num_classes: int, generator: torch.Generator
     ) -> None:
         super().__init__()
+        self.spec = spec
         width = int(spec.width)
         sizes = [math.prod(input_shape)] + [width] * spec.depth
         self.hidden = nn.ModuleList(
@@ -31,10 +32,6 @@ class MLP(Network):
     def layers(self) -> list[nn.Linear]:
         """The hidden layers, then the head."""
         return [*(cast(nn.Linear, layer) for layer in self.hidden), self.head]
-
-    def trained_tensors(self) -> list[Tensor]:
-        """Give weight [in, out] and bias [1, out] of each layer: the layout of a batched product's gradient."""
-        return [tensor.detach() for layer in self.layers for tensor in (layer.weight.mT.contiguous(), layer.bias[None])]
 
     def features(self, x: Tensor) -> Tensor:
         """Give the last hidden activation, [B, width]."""

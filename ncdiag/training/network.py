@@ -19,10 +19,6 @@ class Network(nn.Module, ABC):
     def last_hidden(self) -> nn.Linear:
         """The layer whose activation the features are; `SpecError` where no single layer makes them."""
 
-    def trained_tensors(self) -> list[Tensor]:
-        """Give the parameters in the layout in which they are trained, by reference or as copies."""
-        return [parameter.detach() for parameter in self.parameters()]
-
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits [B, K] of a batch [B, C, H, W]."""
         logits: Tensor = self.head(self.features(x))

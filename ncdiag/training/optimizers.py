@@ -5,13 +5,15 @@ use, two seconds of every process that trains, and takes longer over its bookkee
 An update written in tensor operations, eleven passes over the weights, takes three times as long as the kernel's one
 (benchmarks/kernels.py).
 
-Each run has an optimiser of its own, whatever it is trained together with: learning rate, weight decay and moments of
-one run cannot reach another, and the update is the same in every grouping, bit for bit. Parameters must be float32: in
-lower precision the fused SGD of torch 2.13 silently does nothing.
+Each run has an optimiser of its own, whatever it is trained together with: moments and step count of one run cannot
+reach another, and on a CPU the update is the same in every grouping, bit for bit. Those that are specified alike, such
+as the seeds of one condition, move by one call of the kernel: on a GPU the update of one small network would fill a
+tenth of the chip. Parameters must be float32: in lower precision the fused SGD of torch 2.13 silently does nothing.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -33,9 +35,15 @@ class Optimizer(ABC):
         self.steps = torch.zeros((), device=parameters[0].device)
         self.state = {name: [torch.zeros_like(p) for p in parameters] for name in self.moments}
 
-    @abstractmethod
     def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Move the parameters, in place; each gradient has the strides of its parameter."""
+        step_alike([self], [parameters], [gradients])
+
+    @abstractmethod
+    def _move(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
+        """Move parameters, of this optimiser and others alike, given moments and step count of each."""
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state by reference, as plain tensors."""
@@ -54,17 +62,17 @@ class Adam(Optimizer):
 
     moments = ("first", "second")
 
-    def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
-        """Move the parameters."""
-        self.steps += 1
+    def _move(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
         kernel = torch._fused_adamw_ if self.spec.name == "adamw" else torch._fused_adam_
         kernel(
             parameters,
             gradients,
-            self.state["first"],
-            self.state["second"],
+            state["first"],
+            state["second"],
             [],
-            [self.steps] * len(parameters),
+            steps,
             lr=self.rate,
             beta1=BETA1,
             beta2=BETA2,
@@ -80,13 +88,14 @@ class SGD(Optimizer):
 
     moments = ("momentum",)
 
-    def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
-        """Move the parameters."""
+    def _move(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
         momentum = self.spec.momentum
         torch._fused_sgd_(
             parameters,
             gradients,
-            self.state["momentum"] if momentum else [],
+            state["momentum"] if momentum else [],
             weight_decay=self.spec.weight_decay,
             momentum=momentum,
             lr=cast(Any, self.rate),  # a tensor too, which torch's stubs do not say
@@ -100,3 +109,17 @@ class SGD(Optimizer):
 def make_optimizer(spec: OptimizerSpec, parameters: Sequence[Tensor]) -> Optimizer:
     """Give a fresh optimiser for the parameters of one run, float32."""
     return SGD(spec, parameters) if spec.name == "sgd" else Adam(spec, parameters)
+
+
+def step_alike(
+    optimizers: Sequence[Optimizer], parameters: Sequence[list[Tensor]], gradients: Sequence[list[Tensor]]
+) -> None:
+    """Move the parameters of several runs whose optimisers have one specification and, now, one rate."""
+    first = optimizers[0]
+    torch._foreach_add_([optimizer.steps for optimizer in optimizers], 1)
+    first._move(
+        list(chain.from_iterable(parameters)),
+        list(chain.from_iterable(gradients)),
+        {name: list(chain.from_iterable(one.state[name] for one in optimizers)) for name in first.moments},
+        [one.steps for one, own in zip(optimizers, parameters, strict=True) for _ in own],
+    )

@@ -7,7 +7,7 @@ a generator that something else shares, so measuring, resuming and grouping cann
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -80,6 +80,14 @@ def lowered_precision(precision: Precision) -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def casting(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Let products be bfloat16 where a run asks for it."""
+    if precision != "bf16":
+        return nullcontext()
+    # without a cache: what a captured step casts, it casts anew at every replay
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def device_name(device: torch.device) -> str:
