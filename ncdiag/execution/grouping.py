@@ -19,6 +19,7 @@ from ncdiag.training.footprint import FLOAT, state_floats
 from ncdiag.training.networks import count_parameters
 
 PAYS = 1.1  # a group that is faster by less may be slower on the next try
+ORDER = 8  # bytes of the place of a sample
 GPU_SHARE = 0.8  # of the free memory: what torch and cuDNN take besides is not known beforehand
 
 
@@ -59,13 +60,16 @@ def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping
 
     Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
     state of the last epoch, and what a capture puts back), its batch, and the activations: before and after the
-    nonlinearity, and their gradient. Room is left for the features of all samples, which are there while one of the
-    members is measured.
+    nonlinearity, and their gradient; twice the order of an epoch, and a copy of the images it is measured on where
+    those are not all. Room is left for the features of all samples, which are there while one of the members is
+    measured.
     """
     width, depth = int(spec.network.width), spec.network.depth
     inputs = math.prod(input_shape)
     parameters = count_parameters(spec.network, input_shape=input_shape, num_classes=sizes["num_classes"])
     member = 3 * state_floats(spec, parameters) + parameters + spec.batch_size * (inputs + 3 * width * depth)
+    member += 2 * ORDER // FLOAT * sizes["n_train"]
+    member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs // FLOAT  # a byte a pixel
     room = GPU_SHARE * free_bytes / FLOAT - sizes["n_train"] * width
     return max(1, int(room / member))
 

@@ -7,6 +7,7 @@ rates. Nothing waits for the device between `begin` and `finish`, and what one l
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,7 +25,10 @@ WARM_UP = 3  # steps before a capture, in which torch and its libraries allocate
 
 
 class Lane:
-    """Goes through the data with one stack: `begin`, a `step` for each place of a whole batch, `finish`."""
+    """Goes through the data with one stack: `begin`, a `step` for each place of a whole batch, `finish`.
+
+    Lanes that go side by side have numbers of their own.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class Lane:
         loss_of: LossFunction,
         precision: Precision,
         eager: bool,
+        number: int = 0,
     ) -> None:
         self.stack = stack
         self.optimizers = optimizers
@@ -53,7 +58,7 @@ class Lane:
         self.losses = torch.zeros(members, device=data.device)  # of each network, summed over the batches
         # What a sample counts in the mean over its batch: the gradient that the loss of each sample is given.
         self.share = torch.full((members * batch_size,), 1 / batch_size, device=data.device)
-        self.stream = torch.cuda.Stream(data.device) if data.device.type == "cuda" else None
+        self.stream = _stream(data.device, number) if data.device.type == "cuda" else None
         self.captures = self.stream is not None and self.whole > 0 and not eager
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -161,3 +166,9 @@ class Lane:
             for tensor, value in zip(kept, before, strict=True):
                 tensor.copy_(value)
         return graph
+
+
+@lru_cache
+def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    """Give the stream of a lane, the same for every group: libraries keep memory for each stream they have seen."""
+    return torch.cuda.Stream(device)

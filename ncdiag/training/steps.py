@@ -52,6 +52,7 @@ class Steps:
                     loss_of=LOSSES[loss],
                     precision=precision,
                     eager=eager,
+                    number=len(self.lanes),
                 )
             )
 

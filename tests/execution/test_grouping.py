@@ -55,7 +55,7 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
     spec = small_spec(depth=3, width=512, batch_size=128, optimizer=optimizer)
     network = build_network(spec.network, input_shape=(1, 28, 28), num_classes=10, generator=generator(0, "weights"))
     parameters = sum(p.numel() for p in network.parameters())
-    member = 4 * (copies * parameters + 128 * (784 + 3 * 3 * 512))
+    member = 4 * (copies * parameters + 128 * (784 + 3 * 3 * 512)) + 2 * 8 * 60_000
     features = 4 * 60_000 * 512
     sizes = {"n_train": 60_000, "n_test": 10_000, "num_classes": 10}
 
@@ -65,6 +65,9 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
     assert size((features + 10.5 * member) / 0.8) == 10
     assert size((features + 9.5 * member) / 0.8) == 9
     assert size(0) == 1
+    part = replace(spec, metric_samples=6000, test_samples=1000)  # of which each member has a copy
+    free_bytes = int((features + 10.5 * (member + 7000 * 784)) / 0.8)
+    assert size_on_gpu(part, (1, 28, 28), sizes, free_bytes=free_bytes) == 10
 
 
 def test_a_sweep_fills_every_gpu_unless_one_is_named() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ncdiag.domain.spec import OptimizerSpec
-from ncdiag.training.optimizers import make_optimizer
+from ncdiag.training.optimizers import make_optimizer, step_alike
 
 
 def _steps(spec: OptimizerSpec, gradients: list[float], start: float) -> list[float]:
@@ -96,6 +96,25 @@ def test_steps_equal_those_of_torch(name: str, momentum: float, weight_decay: fl
         oracle.step()
     for mine, parameter in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, parameter.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimisers_that_move_together_move_as_each_alone(name: str) -> None:
+    spec = OptimizerSpec(name=name, lr=0.1, weight_decay=0.01, momentum=0.9 if name == "sgd" else 0.0)  # type: ignore[arg-type]
+    drawn = torch.Generator().manual_seed(0)
+    weights = [[torch.randn(shape, generator=drawn) for shape in [(40, 30), (7,)]] for _ in range(3)]
+    copies = [[tensor.clone() for tensor in own] for own in weights]
+    together, alone = ([make_optimizer(spec, own) for own in of] for of in (weights, copies))
+    for optimizer in (*together, *alone):
+        optimizer.rate.fill_(0.1)
+    for step in range(4):
+        gradients = [[torch.randn(tensor.shape, generator=drawn) for tensor in own] for own in weights]
+        moving = [0, 1, 2] if step else [1]  # one of them is a step ahead of the others
+        step_alike(*([of[place] for place in moving] for of in (together, weights, gradients)))
+        for place in moving:
+            alone[place].step(copies[place], gradients[place])
+    for ours, theirs in zip(weights, copies, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def _format(tensor: torch.Tensor) -> torch.memory_format:

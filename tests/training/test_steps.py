@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Precision
+from ncdiag.training import optimizers as optimizers_module
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import batch_order, full_precision
@@ -133,6 +134,29 @@ def test_networks_in_turn_are_the_ones_alone_bit_for_bit(digits: Dataset) -> Non
             assert torch.equal(a, b)
 
 
+def test_optimisers_alike_move_by_one_call(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = [
+        Member(seed, complete_spec({"depth": 2, "width": 16, "seed": seed, "weight_decay": decay}), digits, None)
+        for seed, decay in enumerate((1e-3, 1e-4, 1e-3))
+    ]
+    networks, optimizers = [member.network for member in group], [member.optimizer for member in group]
+    steps = Steps(networks, optimizers, digits, batch_size=64, loss="ce", precision="float32")
+    moved: list[int] = []
+
+    def step_alike(some: list[Any], *tensors: Any) -> None:
+        moved.append(len(some))
+        optimizers_module.step_alike(some, *tensors)
+
+    monkeypatch.setattr("ncdiag.training.lane.step_alike", step_alike)
+    orders = [torch.arange(64)] * 3
+    (lane,) = steps.lanes
+    for rates, expected in (([1e-3] * 3, [2, 1]), ([1e-3, 1e-3, 1e-4], [1, 1, 1])):
+        moved.clear()
+        lane._set_rates(rates)
+        lane.step_on(torch.stack(orders))
+        assert moved == expected
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("arch", ["mlp", "resnet20"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -171,6 +195,7 @@ def test_capturing_trains_nothing(digits: Dataset, arch: str) -> None:
     steps = make_steps(data.to("cuda"), **shape)
     before = state(steps)
     for lane in steps.lanes:
+        lane._set_rates([1e-3])
         with torch.cuda.stream(lane.stream):
             lane._capture()
     torch.cuda.synchronize()
@@ -192,6 +217,38 @@ def test_nothing_waits_for_the_gpu_within_the_steps(digits: Dataset) -> None:
             lane.losses.tolist()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+def test_a_captured_step_of_squared_error_does_what_the_step_does(digits: Dataset) -> None:
+    data = digits.to("cuda")
+    spec = complete_spec({"depth": 2, "width": 16})
+    both = []
+    with full_precision():
+        for eager in (True, False):
+            member = Member(0, spec, data, None)
+            steps = Steps(
+                [member.network],
+                [member.optimizer],
+                data,
+                batch_size=64,
+                loss="mse",
+                precision="float32",
+                eager=eager,
+            )
+            both.append([epoch(steps, number).cpu() for number in (1, 2, 3)])
+    torch.testing.assert_close(both[0], both[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_graph_is_made_anew_where_rates_part(digits: Dataset) -> None:
+    data = digits.to("cuda")
+    eager, captured = make_steps(data, members=2, eager=True), make_steps(data, members=2)
+    with full_precision():
+        for rates in ([1e-3, 1e-3], [1e-3, 1e-4], [1e-3, 1e-4]):
+            orders = [batch_order(seed, 1, len(data.train_labels)) for seed in range(2)]
+            found = [steps.take(orders, rates).clone() for steps in (eager, captured)]
+            torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.gpu
