@@ -1,3 +1,25 @@
-"""ncdiag measures neural collapse while a network trains, and says what the runs do and do not show."""
+"""ncdiag measures neural collapse while a network trains, and says what the runs do and do not show.
+
+For a network of your own: `measure` it, or `track` a run of it, which `ncdiag predict` then forecasts while it trains.
+Both are loaded when they are first used, so the command line starts without torch.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["TrackedRun", "measure", "track"]
+
+# Where they live, and under which name; `__init__.pyi` says the same to type checkers.
+_PUBLIC = {
+    "TrackedRun": ("ncdiag.execution.tracking", "TrackedRun"),
+    "measure": ("ncdiag.training.hooked", "measure_model"),
+    "track": ("ncdiag.execution.tracking", "track"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ncdiag' has no attribute {name!r}")
+    module, member = _PUBLIC[name]
+    return getattr(import_module(module), member)

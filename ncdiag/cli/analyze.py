@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.location import default_location
 from ncdiag.cli.options import (
     ByOption,
     EpsOption,
@@ -30,6 +29,7 @@ from ncdiag.cli.options import (
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import note_repeats, selected_runs
 from ncdiag.domain.spec import check_choice
+from ncdiag.store.location import default_location
 
 if TYPE_CHECKING:
     from pandas import DataFrame

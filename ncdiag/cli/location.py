@@ -1,10 +1,8 @@
 """Which store a command uses."""
 
-import os
-
 import typer
 
-DEFAULT_STORE = "ncdiag.db"
+from ncdiag.store.location import default_location
 
 
 def find_location(context: typer.Context, given: str | None) -> str:
@@ -13,8 +11,3 @@ def find_location(context: typer.Context, given: str | None) -> str:
     while not given and above is not None:
         given, above = above.params.get("store"), above.parent
     return given or default_location()
-
-
-def default_location() -> str:
-    """Give the store of a command that names none."""
-    return os.environ.get("NCDIAG_STORE") or DEFAULT_STORE

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
-from ncdiag.cli.location import DEFAULT_STORE, find_location
+from ncdiag.cli.location import find_location
 from ncdiag.cli.output import Format
 from ncdiag.domain.records import METRICS
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import SpecError
+from ncdiag.store.location import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule

@@ -212,6 +212,14 @@ def _import_value(name: str, value: Plain) -> Plain:
     return value
 
 
+def check_described(said: Mapping[str, Plain | None]) -> dict[str, Plain]:
+    """Give what was said of a run that ncdiag does not train: fields of `IMPORT_FIELDS` and any other plain values.
+
+    What is None was not said. Raises `SpecError` for a value that its field cannot have.
+    """
+    return {name: _import_value(name, value) for name, value in said.items() if value is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportedRun:
     """A trajectory that somebody else logged, and what was said of it.
@@ -233,8 +241,7 @@ class ImportedRun:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        said = {name: _import_value(name, value) for name, value in self.config.items() if value is not None}
-        object.__setattr__(self, "config", said)
+        object.__setattr__(self, "config", check_described(self.config))
         if not self.epochs:
             raise DataError(f"{self.source} holds no epochs; expected a row for each evaluated epoch")
         numbers = [record.epoch for record in self.epochs]

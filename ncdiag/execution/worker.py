@@ -5,9 +5,8 @@ with each other: each has its lease, its rows, its checkpoints and its end.
 """
 
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,10 @@ import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import SpecError, StoreError
+from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
+from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run
-from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
@@ -27,8 +26,6 @@ from ncdiag.training.memory import keep_freed_memory
 from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads, flushed_denormals
 from ncdiag.training.shared import SharedDataset
-
-HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
 DataKey = tuple[str, ...]
 
@@ -148,7 +145,8 @@ def _train(
                     ended[run.id] = error
                 else:
                     held += [found] if found else []
-            stack.enter_context(_beating(store, held, owner))
+            living = lambda: [one.run.id for one in held if one.ended is None]  # noqa: E731
+            stack.enter_context(beating(store, owner, living))
             if held:
                 train_held(held, partial(load_data, held[0].run, options), listen, device)
         except (KeyboardInterrupt, SystemExit):
@@ -158,25 +156,3 @@ def _train(
             raise
     ended |= {one.run.id: one.ended for one in held if one.ended is not None}
     return [ended.get(run.id, RunStatus.RUNNING) for run in group]
-
-
-@contextmanager
-def _beating(store: Store, held: Sequence[HeldRun], owner: str) -> Iterator[None]:
-    """Say every now and then that the runs are alive, for those who watch from other machines."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            for one in held:
-                # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-                with suppress(StoreError):
-                    if one.ended is None:
-                        runs.heartbeat(store, one.run.id, owner)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(1.0)  # where the store is locked it waits on, and harms nobody: the run is no longer its own

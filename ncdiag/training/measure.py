@@ -84,7 +84,7 @@ def measure(
         directions = between_directions(moments)
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
         projections = _second_stage(blocks, moments, directions, network.head.weight.device)
-        weight = network.head.weight.cpu().numpy()
+        weight = network.head.weight.float().cpu().numpy()
     samples = int(moments.count.sum())
     return Measurement(
         train_loss=float(seen.loss) / samples,

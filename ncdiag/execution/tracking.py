@@ -1,0 +1,230 @@
+"""A run of the user's own: their script trains, ncdiag measures, stores and forecasts it like one of its own.
+
+    with ncdiag.track("my-net", arch="convnet", dataset="flowers", lr=1e-3) as run:
+        for epoch in range(200):
+            train_one_epoch(model)
+            run.measure(model, "fc", train_loader, loss="ce")
+
+While the block lasts the run is `running`, and this process holds it as a training process of ncdiag would: nobody else
+writes to it, an epoch that was logged is on the disk, and a kill leaves a run that is `lost` and can be resumed.
+"""
+
+import hashlib
+import logging
+import math
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord, Plain, Run, RunStatus, check_described
+from ncdiag.domain.spec import Loss
+from ncdiag.domain.words import nearest
+from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
+from ncdiag.execution.heartbeat import beating
+from ncdiag.store import runs
+from ncdiag.store.engine import Store, open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.store.location import default_location
+from ncdiag.store.recorder import Recorder
+from ncdiag.store.tracked import SOURCE, add_tracked_run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ncdiag.training.hooked import Pairs
+
+_log = logging.getLogger("ncdiag")
+_SHARES = ("train_accuracy", "test_accuracy", "nc4")
+
+
+class TrackedRun:
+    """A run that is being told of: `measure` or `log` it after every epoch, or every few."""
+
+    def __init__(self, run: Run, recorder: Recorder, stored: Sequence[EpochRecord]) -> None:
+        self._run = run
+        self._recorder = recorder
+        self._last = stored[-1] if stored else None
+        self._loss = next((record.loss for record in reversed(stored) if record.loss), None)  # the last that was said
+        self._since = time.perf_counter()
+
+    @property
+    def name(self) -> str:
+        """What the run is called: `ncdiag predict NAME`."""
+        return self._run.name
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that was logged; 0 before the first."""
+        return self._last.epoch if self._last else 0
+
+    def measure(
+        self,
+        model: "nn.Module",
+        head: "nn.Linear | str",
+        batches: "Pairs",
+        *,
+        loss: Loss | None = None,
+        test: "Pairs | None" = None,
+        epoch: int | None = None,
+        **values: float | None,
+    ) -> EpochRecord:
+        """Measure a torch model on its training set, log all metrics, and give them.
+
+        Model, head, batches, loss and test set are those of `ncdiag.measure`; `epoch` and `values`, such as `lr`, those
+        of `log`. In training the model goes on as if it had not been measured.
+        """
+        from ncdiag.training.hooked import measure_model
+
+        found = measure_model(model, head, batches, loss=loss, test=test)
+        return self.log(epoch, **({"loss": loss} | found | values))
+
+    def log(self, epoch: int | None = None, **values: float | str | None) -> EpochRecord:
+        """Log what was measured after an epoch, by the columns of `ncdiag export`, and give it.
+
+        `epoch` is the next one if it is not said; epochs rise. A `loss` other than the last one begins a phase, unless
+        `phase` says which it is. NaN and infinities are measurements; what is left out was not measured.
+
+        Raises `SpecError` for an unknown column or a value that it cannot have.
+        """
+        record = self._phased(_record(self.epoch + 1 if epoch is None else epoch, values))
+        if not self.epoch < record.epoch <= LARGEST:
+            raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise, 1 to {LARGEST}")
+        if record.seconds is None:
+            record = replace(record, seconds=time.perf_counter() - self._since)
+        self._recorder.add(record)
+        self._last, self._loss, self._since = record, record.loss or self._loss, time.perf_counter()
+        return record
+
+    def _phased(self, record: EpochRecord) -> EpochRecord:
+        before = self._last.phase if self._last else None
+        if record.phase is not None or (record.loss is None and before is None):
+            return record
+        changed = None not in (self._loss, record.loss) and self._loss != record.loss
+        return replace(record, phase=(before or 1) + changed)
+
+    def _status(self) -> tuple[RunStatus, str | None]:
+        """Tell how a run ended whose block came to its end."""
+        if self._last and any(
+            not math.isfinite(self._last.values()[name] or 0.0) for name in ("train_loss", "feature_norm")
+        ):
+            return RunStatus.DIVERGED, f"the loss or the features were non-finite in epoch {self.epoch}"
+        return RunStatus.DONE, None
+
+
+@contextmanager
+def track(
+    name: str | None = None,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool | int = False,
+    **said: Plain | None,
+) -> Iterator[TrackedRun]:
+    """Give a run to log to while the block lasts; at its end the run is done, after an exception failed or interrupted.
+
+    `store` is a path or URL, by default $NCDIAG_STORE, else `ncdiag.db` here. `said` describes the run: `arch`,
+    `dataset`, `depth`, `width`, `activation`, `optimizer`, `lr`, `weight_decay`, `batch_size`, `seed`,
+    `epochs_planned` and the other fields of `ncdiag import --set`; anything else is kept too. Runs of one `arch` and
+    `dataset` are compared, and forecast from each other.
+
+    `resume` continues the run of that name which was not done: True after its last epoch, a number after that one.
+
+    Raises `SpecError` for a name that is taken or a run that is not as `said`, `UnsafeError` for one that another
+    process holds.
+    """
+    config = check_described(said)
+    url = os.fspath(store) if store is not None else default_location()
+    owner = new_owner()
+    with open_store(url, write=True) as opened:
+        run = _make(opened, name, config) if resume is False else _find(opened, name, config)
+        with hold_lease(opened, run.id, owner) as leased:
+            after = None if isinstance(resume, bool) else resume
+            claimed = leased and runs.claim_run(
+                opened, run.id, owner=owner, device="", environment={}, discard_after=after
+            )
+            if not claimed:
+                raise UnsafeError(f"{run.name} is held by another process, or is done; nothing was changed")
+            recorder = Recorder(opened, run, owner=owner, tell=_log.warning)
+            recorder.recover(until=after)
+            tracked = TrackedRun(run, recorder, list_epochs(opened, run.id))
+            with beating(opened, owner, lambda: [run.id]), _finished(opened, tracked, owner):
+                yield tracked
+
+
+@contextmanager
+def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
+    """Store how a run ended, whichever way the block does."""
+
+    def finish(status: RunStatus, reason: str | None) -> None:
+        runs.finish_run(store, tracked._run.id, owner=owner, status=status, reason=reason)
+
+    try:
+        yield
+        tracked._recorder.settle()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        tracked._recorder.settle(hurry=True)
+        finish(RunStatus.INTERRUPTED, "stopped by a signal")
+        raise
+    except BaseException as error:
+        finish(RunStatus.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    finish(*tracked._status())
+
+
+def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
+    key = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
+    return add_tracked_run(store, key=key, name=name, config=config)
+
+
+def _find(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
+    """Find the run to be resumed; one that is not there yet is made, so that a script may always say `resume=True`."""
+    if name is None:
+        raise SpecError("a run to be resumed needs its name, as in ncdiag.track('my-net', resume=True)")
+    try:
+        run = runs.get_run(store, name)
+    except UnknownRunError:
+        return _make(store, name, config)
+    if run.source != SOURCE:
+        raise UnsafeError(f"{name} was not tracked but {run.origin}; choose another name")
+    changed = {key for key in run.config.keys() | config.keys() if run.config.get(key) != config.get(key)}
+    if changed:
+        differences = ", ".join(f"{key} {run.config.get(key)!r} -> {config.get(key)!r}" for key in sorted(changed))
+        raise SpecError(f"{name} was another run: {differences}.\nSay what it was, or choose another name")
+    return run
+
+
+def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
+    unknown = [name for name in values if name not in EPOCH_COLUMNS]
+    if unknown:
+        raise SpecError(
+            f"nothing is stored under {unknown[0]!r}{nearest(unknown[0], EPOCH_COLUMNS)}; "
+            f"an epoch has {', '.join(EPOCH_COLUMNS[1:])}"
+        )
+    checked: dict[str, Any] = {name: _value(name, value) for name, value in values.items()}
+    return EpochRecord(epoch=_whole("epoch", epoch), **checked)
+
+
+def _value(name: str, value: Any) -> float | int | str | None:
+    if value is None or (name == "loss" and isinstance(value, str)):
+        return value
+    if name == "phase":
+        return _whole(name, value)
+    try:
+        number = float(value)  # of numpy, or a tensor of one element
+    except (TypeError, ValueError):
+        raise SpecError(f"{name} must be a number, not {value!r}") from None
+    if number < 0 and name != "train_loss":
+        raise SpecError(f"{name} cannot be below 0; it is {number:g}")
+    if name in _SHARES and number > 1:
+        raise SpecError(f"{name} is a share, from 0 to 1; it is {number:g}")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
+        raise SpecError(f"{name} must be a whole number from 1, not {value!r}")
+    return int(value.__index__())

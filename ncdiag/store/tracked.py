@@ -1,0 +1,43 @@
+"""Runs whose network somebody else trains, and tells of as it goes (`ncdiag.execution.tracking`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncdiag.domain.records import IMPORT_FIELDS, Run, RunStatus
+from ncdiag.store.faults import retried
+from ncdiag.store.handle import Store
+from ncdiag.store.rows import runs_by_key
+from ncdiag.store.runs import check_name, insert_runs
+
+SOURCE = "ncdiag.track"
+
+
+@retried
+def add_tracked_run(store: Store, *, key: str, name: str | None, config: Mapping[str, Any]) -> Run:
+    """Store a run that is about to begin, under a key that no other has; without a name it is called `run-<id>`.
+
+    `config` is what was said of it, as in `ImportedRun`. Raises `SpecError` for a name that cannot be used or belongs
+    to another run.
+    """
+    if name is not None:
+        check_name(name)
+    columns = {
+        "name": name or key,
+        "key": key,
+        "origin": "imported",
+        "status": RunStatus.PENDING,
+        "source": SOURCE,
+        **{field: config.get(field) for field in IMPORT_FIELDS},
+        "epochs_done": 0,
+        "seconds": 0.0,
+        "config": dict(config),
+        "data": {},
+        "environment": {},
+        "fingerprint": {},
+        "inexact": False,
+    }
+    with store.write() as connection:
+        known = runs_by_key(store, connection, [key])
+        if not known:  # else an earlier try has made it
+            insert_runs(connection, [columns])
+        return runs_by_key(store, connection, [key])[key]

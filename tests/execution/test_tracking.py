@@ -1,0 +1,279 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ncdiag
+from ncdiag.domain.records import EpochRecord, Run, RunStatus
+from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.runs import get_run, list_runs
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return str(tmp_path / "own.db")
+
+
+def stored(url: str, name: str) -> tuple[Run, list[EpochRecord]]:
+    with open_store(url) as store:
+        run = get_run(store, name)
+        return run, list_epochs(store, run.id)
+
+
+def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
+    said = {"arch": "net", "dataset": "flowers", "width": 64, "epochs_planned": 3, "cluster": "b7"}
+    with ncdiag.track("mine", store=url, **said) as run:
+        assert (run.name, run.epoch) == ("mine", 0)
+        run.log(nc1=0.5, feature_norm=np.float32(2.5), train_accuracy=torch.tensor(0.75), lr=None)
+        during, rows = stored(url, "mine")
+        assert during.status is RunStatus.RUNNING
+        assert [(r.epoch, r.nc1, r.feature_norm, r.train_accuracy, r.lr) for r in rows] == [(1, 0.5, 2.5, 0.75, None)]
+        run.log(3, nc1=math.inf, loss="mse", seconds=1.5)
+        assert run.epoch == 3
+    after, rows = stored(url, "mine")
+    assert (after.status, after.reason, after.origin, after.source) == ("done", None, "imported", "ncdiag.track")
+    assert (after.arch, after.dataset, after.width, after.epochs_planned) == ("net", "flowers", 64.0, 3)
+    assert after.config == {"arch": "net", "dataset": "flowers", "width": 64.0, "epochs_planned": 3, "cluster": "b7"}
+    assert (after.epochs_done, rows[1].nc1, rows[1].seconds) == (3, math.inf, 1.5)
+    assert rows[0].seconds is not None
+    assert rows[0].seconds >= 0
+
+
+def test_a_run_without_a_name_is_called_by_its_number(url: str) -> None:
+    with ncdiag.track(store=url) as first, ncdiag.track(store=url) as second:
+        assert (first.name, second.name) == ("run-1", "run-2")
+
+
+def test_the_store_is_that_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCDIAG_STORE", str(tmp_path / "elsewhere.db"))
+    with ncdiag.track("mine") as run:
+        run.log(nc1=1.0)
+    assert stored(str(tmp_path / "elsewhere.db"), "mine")[0].epochs_done == 1
+
+
+def test_a_change_of_the_loss_begins_a_phase(url: str) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        for loss in ("ce", "ce", "mse", None, "mse", "ce"):
+            run.log(nc1=1.0, loss=loss)
+        run.log(nc1=1.0, loss="ce", phase=7)
+    rows = stored(url, "mine")[1]
+    assert [(row.phase, row.loss) for row in rows] == [
+        *[(1, "ce")] * 2,
+        (2, "mse"),
+        (2, None),
+        (2, "mse"),
+        (3, "ce"),
+        (7, "ce"),
+    ]
+
+
+def ends_by(error: BaseException, url: str, epochs: int = 1, **said: Any) -> None:
+    with ncdiag.track("mine", store=url, **said) as run:
+        for epoch in range(1, epochs + 1):
+            run.log(epoch, nc1=1.0 / epoch, loss="ce")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RuntimeError("CUDA error"), "failed", "RuntimeError: CUDA error"),
+        (KeyboardInterrupt(), "interrupted", "stopped by a signal"),
+        (SystemExit(3), "interrupted", "stopped by a signal"),
+    ],
+)
+def test_an_exception_ends_the_run_and_goes_on(url: str, error: BaseException, status: str, reason: str) -> None:
+    with pytest.raises(type(error)):
+        ends_by(error, url)
+    run_after, rows = stored(url, "mine")
+    assert (run_after.status, run_after.reason, len(rows)) == (status, reason, 1)
+
+
+@pytest.mark.parametrize("name", ["train_loss", "feature_norm"])
+def test_a_run_that_ends_in_nan_has_diverged(url: str, name: str) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        run.log(nc1=1.0, **{name: math.nan})
+    assert stored(url, "mine")[0].status is RunStatus.DIVERGED
+
+
+def interrupted(url: str, **said: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ends_by(KeyboardInterrupt(), url, epochs=4, **said)
+
+
+@pytest.mark.parametrize(("resume", "begins"), [(True, 4), (2, 2), (0, 0)])
+def test_a_run_is_resumed_after_its_last_epoch_or_another(url: str, resume: bool | int, begins: int) -> None:
+    interrupted(url, arch="net")
+    with ncdiag.track("mine", store=url, resume=resume, arch="net") as run:
+        assert run.epoch == begins
+        run.log(nc1=9.0, loss="mse")
+    after, rows = stored(url, "mine")
+    assert [row.nc1 for row in rows] == [*[1.0, 1 / 2, 1 / 3, 1 / 4][:begins], 9.0]
+    assert rows[-1].phase == (2 if begins else 1)
+    assert (after.status, after.epochs_done) == ("done", begins + 1)
+
+
+def test_a_script_may_always_say_resume(url: str) -> None:
+    with ncdiag.track("mine", store=url, resume=True) as run:
+        assert run.epoch == 0
+
+
+def enter(*names: str, **given: Any) -> None:
+    with ncdiag.track(*names, **given):
+        pass
+
+
+def test_what_cannot_be_resumed_is_refused(url: str) -> None:
+    interrupted(url, arch="net", lr=0.1)
+    same: dict[str, Any] = {"store": url, "arch": "net", "lr": 0.1}
+    with pytest.raises(SpecError, match=r"mine was another run: lr 0.1 -> 0.2, seed None -> 1"):
+        enter("mine", **{**same, "lr": 0.2}, seed=1, resume=True)
+    with pytest.raises(SpecError, match="belongs to another run"):
+        enter("mine", **same)
+    with pytest.raises(SpecError, match="needs its name"):
+        enter(**same, resume=True)
+    with ncdiag.track("mine", **same, resume=True), pytest.raises(UnsafeError, match="held by another process"):
+        enter("mine", **same, resume=True)
+    with pytest.raises(UnsafeError, match="or is done"):
+        enter("mine", **same, resume=True)
+    assert stored(url, "mine")[0].epochs_done == 4
+
+
+@pytest.mark.parametrize(
+    ("epoch", "values", "said"),
+    [
+        (None, {"nc2": 0.1}, r"nothing is stored under 'nc2' \(did you mean"),
+        (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
+        (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
+        (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
+        (None, {"phase": 1.5}, "phase must be a whole number from 1"),
+        (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
+        (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
+        (True, {"nc1": 1.0}, "epoch must be a whole number from 1, not True"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_the_run_goes_on(
+    url: str, epoch: int | None, values: dict[str, Any], said: str
+) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        run.log(5, nc1=1.0)
+        with pytest.raises(SpecError, match=said):
+            run.log(epoch, **values)
+        run.log(nc1=0.5)
+    assert [row.epoch for row in stored(url, "mine")[1]] == [5, 6]
+
+
+def test_a_value_that_no_field_has_is_refused_before_anything_is_made(url: str) -> None:
+    with pytest.raises(SpecError, match="depth must be a whole number, not 'deep'"):
+        enter("mine", store=url, depth="deep")
+    assert not Path(url).exists()
+
+
+def test_a_model_is_measured_and_stored(url: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(torch.randn(30, 5), torch.arange(30) % 3)]
+    with ncdiag.track("mine", store=url, arch="net") as run:
+        record = run.measure(model, "2", batches, loss="ce", test=batches, lr=0.1)
+    expected = ncdiag.measure(model, "2", batches, loss="ce", test=batches)
+    assert {name: value for name, value in asdict(record).items() if name in expected} == expected
+    assert (record.epoch, record.phase, record.loss, record.lr) == (1, 1, "ce", 0.1)
+    assert stored(url, "mine")[1] == [record]
+
+
+def test_a_kill_leaves_a_lost_run_with_every_epoch_that_was_logged(url: str) -> None:
+    script = """
+    import os, signal, sys, ncdiag
+    with ncdiag.track("mine", store=sys.argv[1], arch="net") as run:
+        for epoch in range(1, 6):
+            run.log(nc1=1 / epoch)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), url], check=False)
+    assert done.returncode == -signal.SIGKILL
+    run, rows = stored(url, "mine")
+    assert (run.status, [row.epoch for row in rows]) == (RunStatus.LOST, [1, 2, 3, 4, 5])
+    with ncdiag.track("mine", store=url, arch="net", resume=True) as resumed:
+        assert resumed.log(nc1=0.1).epoch == 6
+    assert stored(url, "mine")[0].status is RunStatus.DONE
+
+
+def ncdiag_command(url: str, *words: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "ncdiag", *words, "--store", url], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def falling(onset: float, epochs: Sequence[int], seed: int) -> list[dict[str, float]]:
+    """Give noisy curves on which NC1 falls below 0.01 at an epoch, and the feature norm to 1.8 in the same time."""
+    noise = np.random.default_rng(seed)
+    return [
+        {
+            "nc1": 0.01 ** (epoch / onset) * float(np.exp(noise.normal(0, 0.03))),
+            "feature_norm": 1.5 + 3 * 0.1 ** (epoch / onset),
+            "train_accuracy": 1.0,
+        }
+        for epoch in epochs
+    ]
+
+
+def test_a_run_is_forecast_while_it_is_tracked(url: str) -> None:
+    for seed, onset in enumerate((55, 60, 62, 66, 71, 75)):
+        with ncdiag.track(store=url, arch="net", dataset="flowers", seed=seed) as run:
+            for values in falling(onset, range(1, 101), seed):
+                run.log(**values)
+    with ncdiag.track("live", store=url, arch="net", dataset="flowers", seed=9) as run:
+        for values in falling(64, range(1, 31), 9):
+            run.log(**values)
+        found = ncdiag_command(url, "predict", "live", "--level", "0.8", "--format", "json")
+        assert (found["status"], found["epoch_now"], found["n_calibration"]) == ("forecast", 30, 6)
+        assert found["onset"] == pytest.approx(64, abs=6)
+        assert 50 < found["lo"] < found["onset"] < found["hi"] < 80
+    results = ncdiag_command(url, "analyze", "threshold", "--format", "json")["results"]
+    (pair,) = [result for result in results if result["quantity"] == "fn_star"]
+    assert (pair["n_runs"], pair["n_censored"]) == (7, 1)
+    # NC1 = .01 at the onset, where the norm is 1.5 + .3
+    assert pair["estimate"] == pytest.approx(1.8, rel=0.02)
+
+
+def test_training_another_run_of_that_name_is_refused(url: str) -> None:
+    interrupted(url)
+    done = subprocess.run(
+        [sys.executable, "-m", "ncdiag", "train", "--resume", "mine", "--store", url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "mine" in done.stderr) == (2, True)
+    assert len(list_all(url)) == 1
+
+
+def list_all(url: str) -> list[Run]:
+    with open_store(url) as store:
+        return list_runs(store)
+
+
+def test_the_package_itself_loads_nothing_heavy() -> None:
+    script = "import sys, ncdiag; print([name for name in ('torch', 'numpy', 'sqlalchemy') if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="no attribute 'trace'"):
+        _ = ncdiag.trace  # type: ignore[attr-defined]
+    assert set(ncdiag.__all__) == set(ncdiag._PUBLIC)  # type: ignore[attr-defined]
