@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["TrackedRun", "measure", "track"]
+__all__ = ["TrackedRun", "measure", "measure_features", "track"]
 
 # Where they live, and under which name; `__init__.pyi` says the same to type checkers.
 _PUBLIC = {
     "TrackedRun": ("ncdiag.execution.tracking", "TrackedRun"),
     "measure": ("ncdiag.training.hooked", "measure_model"),
+    "measure_features": ("ncdiag.domain.features", "measure_features"),
     "track": ("ncdiag.execution.tracking", "track"),
 }
 

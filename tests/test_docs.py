@@ -1,5 +1,8 @@
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,9 @@ from typer.main import get_command
 
 from ncdiag.cli.app import app
 from ncdiag.cli.plot import KINDS
+from ncdiag.store.engine import open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.runs import list_runs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,3 +60,17 @@ def test_pictures_of_the_figures_stay_small() -> None:
     pictures = list((ROOT / "docs" / "figures").glob("*.png"))
     assert {picture.stem for picture in pictures} == set(KINDS)
     assert sum(picture.stat().st_size for picture in pictures) < 1_000_000
+
+
+def test_the_script_of_a_network_of_ones_own_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<!-- the example -->\n```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "train.py").write_text(script, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "train.py", "0", "2"], cwd=tmp_path, env=environment, check=True)
+    with open_store(str(tmp_path / "ncdiag.db")) as store:
+        (run,) = list_runs(store)
+        rows = list_epochs(store, run.id)
+    assert (run.name, run.status, run.arch, run.epochs_planned) == ("mine-0", "done", "mynet", 2)
+    assert [(row.epoch, row.loss) for row in rows] == [(1, "mse"), (2, "mse")]
+    assert all(None not in (row.nc1, row.feature_norm, row.nc4, row.test_accuracy) for row in rows)

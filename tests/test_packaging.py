@@ -17,7 +17,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_wheel_holds_every_module(wheel: list[str]) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ncdiag").rglob("*.py")}
     assert modules <= set(wheel)
-    assert "ncdiag/py.typed" in wheel
+    assert {"ncdiag/py.typed", "ncdiag/__init__.pyi"} <= set(wheel)
 
 
 def test_wheel_holds_what_a_report_is_made_of(wheel: list[str]) -> None:

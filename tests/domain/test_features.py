@@ -1,0 +1,45 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import reference_metrics
+
+import ncdiag
+from ncdiag.domain.features import measure_features
+from ncdiag.errors import DataError
+
+RNG = np.random.default_rng(0)
+H, Y = RNG.normal(size=(60, 7)), np.arange(60) % 3
+W, B = RNG.normal(size=(3, 7)), RNG.normal(size=3)
+
+
+@pytest.mark.parametrize("bias", [B, None])
+def test_metrics_are_those_of_the_definitions(bias: Any) -> None:
+    found = measure_features(H.astype(np.float32).tolist(), Y, W, bias)
+    used = np.zeros(3) if bias is None else bias
+    expected = reference_metrics(H.astype(np.float32), Y, 3, W, used)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert found["train_accuracy"] == np.mean(np.argmax(H @ W.T + used, axis=1) == Y)
+    assert set(found) == {"train_accuracy", *expected}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((H[0], Y, W), r"shapes do not fit: features \(7,\)"),
+        ((H, Y, W.T), r"weight \(7, 3\)"),
+        ((H, Y[:-1], W), r"labels \(59,\)"),
+        ((H, Y, W, np.zeros(4)), r"bias \(4,\)"),
+        ((H, Y + 1, W), "whole numbers from 0 to 2"),
+        ((H, Y.astype(float), W), "whole numbers from 0 to 2"),
+        ((H[:0], Y[:0], W), "whole numbers"),
+        ((H, Y * 0, W[:1]), "2 or more"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        measure_features(*given)
+
+
+def test_it_is_public() -> None:
+    assert ncdiag.measure_features is measure_features
