@@ -56,8 +56,6 @@ class Lane:
         self.rest = torch.zeros(members, samples % batch_size, dtype=torch.int64, device=data.device)
         self.place = torch.zeros(1, dtype=torch.int64, device=data.device)
         self.losses = torch.zeros(members, device=data.device)  # of each network, summed over the batches
-        # What a sample counts in the mean over its batch: the gradient that the loss of each sample is given.
-        self.share = torch.full((members * batch_size,), 1 / batch_size, device=data.device)
         self.stream = _stream(data.device, number) if data.device.type == "cuda" else None
         self.captures = self.stream is not None and self.whole > 0 and not eager
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -115,9 +113,7 @@ class Lane:
             logits, pull_back = stack.logits(x)
         exact = logits.float().flatten(0, 1).requires_grad_()
         found = self.loss_of(exact, labels)
-        share = self.share[: len(found)]
-        if index.shape[1] != self.batches.shape[2]:
-            share = torch.full_like(found, 1 / index.shape[1])
+        share = torch.full_like(found, 1 / index.shape[1])  # of a sample in the mean over its batch
         (gradient,) = torch.autograd.grad(found, exact, share)
         losses += found.detach().view(index.shape).mean(1)
         return stack.by_network(pull_back(gradient.view_as(logits)))
