@@ -15,7 +15,7 @@ from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
-from ncdiag.domain.threshold import MIN_CONDITIONS, estimate_threshold
+from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
 QUESTION = "threshold"
 FACTORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # of eps: the ends of the sensitivity, and the thresholds used in publications
@@ -81,6 +81,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
         "p_min": test.p_min,
         "over": over,
         "n_tested": test.n,
+        "claim": CV_CLAIM,
     }
     return Result(
         quantity="placebo_cv",

@@ -70,11 +70,13 @@ def check_lines(checks: Sequence[Values]) -> list[str]:
 
 
 def _placebo(check: Values) -> list[str]:
+    """Say how fn varies at one epoch, beside the CV of fn*: both as the table has it, and as the test takes them."""
     if check.get("cv") is None:
         return []
-    fixed, there = percent(check["cv"]), percent(check["cv_at_onset"])
+    at_epoch, at_onset = check["estimate"], check["log_cv_at_onset"]
+    fixed, there = percent(at_epoch), percent(at_onset)
     start = f"Any epoch would do? fn at one fixed epoch ({check['epoch']:.0f}) varies by {fixed}, at onset by {there}"
-    if math.isclose(check["cv"], check["cv_at_onset"], rel_tol=1e-9):
+    if math.isclose(at_epoch, at_onset, rel_tol=1e-9):
         return [f"{start}: the runs collapsed at that epoch, so both are one reading."]
     if check["status"] == "zero_variance":
         return [f"{start}: the two readings do not differ, so this says nothing."]
@@ -83,7 +85,8 @@ def _placebo(check: Values) -> list[str]:
     if check["p"] < 0.05:
         return [f"{start}: it varies less at onset than at that epoch ({p_is(check['p'])})."]
     p = f"{p_is(check['p'])}{_least_p(check['p_min'])}"
-    return [f"{start}. That it varies less at onset is not shown ({p}): a low CV partly says that fn is flat by then."]
+    flat = ": a low CV partly says that fn is flat by then" if at_onset < check["claim"] else ""
+    return [f"{start}. That it varies less at onset is not shown ({p}){flat}."]
 
 
 def _sensitivity(check: Values) -> list[str]:

@@ -11,8 +11,9 @@ def flat(lines: list[str]) -> str:
 
 
 def placebo(**said: Any) -> dict[str, Any]:
-    fixed = {"quantity": "placebo_cv", "status": "ok", "cv": 0.107, "cv_at_onset": 0.062, "epoch": 280.0}
-    return {**fixed, "p": 0.18, "p_min": 1 / 24, **said}
+    fixed = {"quantity": "placebo_cv", "status": "ok", "epoch": 280.0, "claim": 0.08, "p": 0.18, "p_min": 1 / 24}
+    plain = {"cv": 0.3, "cv_at_onset": 0.31}  # sd / mean over all runs: not what the test is on
+    return {**fixed, **plain, "estimate": 0.107, "log_cv_at_onset": 0.062, **said}
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,18 @@ def placebo(**said: Any) -> dict[str, Any]:
         ({}, "(p = .18, with so few runs at least .042): a low CV partly says that fn is flat by then."),
         ({"p": 0.001}, "it varies less at onset than at that epoch (p = .001)."),
         ({"p": None, "status": "too_few"}, "Too few runs to say which is less."),
-        ({"cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
+        ({"log_cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
         ({"status": "zero_variance", "p": None}, "the two readings do not differ"),
     ],
 )
 def test_the_spread_at_a_fixed_epoch_is_put_into_words(said: dict[str, Any], expected: str):
     assert expected in flat(check_lines([placebo(**said)]))
+
+
+def test_only_a_low_spread_at_onset_is_laid_to_a_flat_norm():
+    page = flat(check_lines([placebo(estimate=0.376, log_cv_at_onset=0.306)]))
+    assert "varies by 37.6%, at onset by 30.6%. That it varies less at onset is not shown (p = .18" in page
+    assert "low CV" not in page
 
 
 def test_without_a_placebo_nothing_is_said():
