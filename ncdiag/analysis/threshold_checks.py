@@ -74,6 +74,8 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     test, over = _compare(at_onset, logs[known], conditions)
     extra |= {
         "cv": fixed.sample_cv,
+        "cv_lower": fixed.cv_lower,
+        "cv_upper": fixed.cv_upper,
         "cv_at_onset": there.sample_cv,
         "log_cv_at_onset": there.cv.estimate,
         "feature_norm": fixed.fn_star.estimate,

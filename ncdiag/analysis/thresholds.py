@@ -100,6 +100,7 @@ def _pair_results(
         method=_cv_method(found),
         warnings=_cv_caution(found),
         extra={
+            "cv_lower": found.cv_lower,
             "cv_upper": found.cv_upper,
             "cv_needed": found.cv_needed,
             "cv_conditions": found.cv_conditions,

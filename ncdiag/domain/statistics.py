@@ -121,6 +121,13 @@ def variance_upper(values: FloatArray, level: float) -> float:
     return float(values.var(ddof=1)) * variance_factor(len(values) - 1, 1 - level)
 
 
+def variance_lower(values: FloatArray, level: float) -> float:
+    """Give the one-sided lower chi-square bound of the variance, NaN where there is none."""
+    if len(values) < 2 or is_constant(values):
+        return math.nan
+    return float(values.var(ddof=1)) * variance_factor(len(values) - 1, level)
+
+
 def group_means(values: FloatArray, groups: IntArray) -> FloatArray:
     """Give the mean of each group, in the order of the group numbers."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -186,6 +193,11 @@ def variance_components(values: FloatArray, groups: IntArray) -> Components:
 def total_variance_upper(components: Components, level: float) -> float:
     """Give the one-sided upper bound of the variance of a single value (Graybill and Wang 1980)."""
     return components.total + _half_width(components, 1 - level)
+
+
+def total_variance_lower(components: Components, level: float) -> float:
+    """Give the one-sided lower bound of the variance of a single value (Graybill and Wang 1980)."""
+    return max(components.total - _half_width(components, level), 0.0)
 
 
 def total_variance_interval(components: Components, level: float) -> Interval:
