@@ -49,8 +49,8 @@ def invariance_words(result: Values | None) -> list[str]:
     sure = percent(math.expm1(result["hi"]))
     far = f"the furthest condition, {printable(result['furthest'])}, is {furthest} from their mean"
     judged = {
-        "supported": f"all lie within {margin} of it, with certainty within {sure}",
-        "refuted": f"that is more than {margin} with certainty",
+        "supported": f"all lie within {margin} of it, with 95% confidence within {sure}",
+        "refuted": f"that is more than {margin}, with 95% confidence",
         "inconclusive": f"that all lie within {margin} is not shown: only within {sure}",
     }[result["verdict"]]
     rate = result["p_rate"]
@@ -101,8 +101,17 @@ def _sensitivity(check: Values) -> list[str]:
         "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
         "not testable": "too few runs to say whether that is more than 8%",
     }[check["outcome"]]
-    p = "" if check["p"] is None else f" ({p_is(check['p'])} that it is within 8%)"
-    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{p}."]
+    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{_eps_tests(check)}."]
+
+
+def _eps_tests(check: Values) -> str:
+    """Give the p of what was judged: of a difference where one is shown, of equivalence where that is the matter."""
+    if check["p"] is None:
+        return ""
+    within = f"test that it is within 8%: {p_is(check['p'])}"
+    differs = f"test that it changes: {p_is(check['p_difference'])}"
+    tests = {"different": [differs], "equivalent but different": [differs, within]}.get(check["outcome"], [within])
+    return f" ({'; '.join(tests)})"
 
 
 def _eps_table(curve: Sequence[Values]) -> list[str]:

@@ -50,7 +50,8 @@ def sensitivity(**said: Any) -> dict[str, Any]:
         {"eps": 0.01, "n_runs": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
         {"eps": 0.05, "n_runs": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
     ]
-    return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), "p": 0.4, "curve": rows, **said}
+    tests = {"p": 0.4, "p_difference": 0.003, "curve": rows}
+    return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), **tests, **said}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,9 @@ def sensitivity(**said: Any) -> dict[str, Any]:
         ("different", "it is the norm at an epoch, not at an event"),
         ("inconclusive", "cannot be said yet"),
         ("not testable", "too few runs"),
+        ("inconclusive", "cannot be said yet (test that it is within 8%: p = .4)."),
+        ("different", "it is the norm at an epoch, not at an event (test that it changes: p = .003)."),
+        ("equivalent but different", "(test that it changes: p = .003; test that it is within 8%: p = .4)."),
     ],
 )
 def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
