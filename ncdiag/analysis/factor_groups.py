@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,15 @@ from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pe
 from ncdiag.domain.survival import median_interval, restricted_mean
 
 _OPEN = ("censored", "unconfirmed")
+
+Bound = Literal["at least", "at most", "within the budget"]
+
+
+def bound_of(over: bool, under: bool) -> Bound | None:
+    """Say what a ratio bounds whose numerator, denominator, or both may be too small."""
+    if over and under:
+        return "within the budget"
+    return "at least" if over else "at most" if under else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +67,18 @@ class FactorGroup:
     def capped(self) -> IntArray:
         """The numbers of the levels at which no run collapsed within the budget."""
         return np.setdiff1d(self.level, self.level[self.event])
+
+    @property
+    def open(self) -> IntArray:
+        """The numbers of the levels at which a run has no onset within the budget: their means are lower bounds."""
+        return np.unique(self.level[~self.event])
+
+    def bound(self, over: int, under: int) -> Bound | None:
+        """Say what the ratio of the mean onsets of two levels bounds; None where it is that of the onsets themselves.
+
+        A run without an onset enters with the budget, and collapses later or never: its level has too early a mean.
+        """
+        return bound_of(over in self.open, under in self.open)
 
     @property
     def sizes(self) -> list[int]:

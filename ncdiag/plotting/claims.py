@@ -86,7 +86,7 @@ MEASURES = {
     "5": Measure(quantity="ratio of ratios", published=5.58 / 1.68, drawn=_same, ratio=True),
     "6a": Measure(quantity="change about the turn, ratio", published=1, drawn=_same, ratio=True),
     "6b": Measure(quantity="largest / smallest onset", published=1, drawn=_same, ratio=True),
-    "6c": Measure(quantity="onset at the smallest / fastest", published=1, drawn=_same, ratio=True),
+    "6c": Measure(quantity="onset: smallest / most clearly faster", published=1, drawn=_same, ratio=True),
     "6d": Measure(quantity="onset earlier per doubling, %", published=0, drawn=_percent),
 }
 
