@@ -21,6 +21,7 @@ from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
+from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
@@ -94,7 +95,7 @@ class _Pair:
     group: dict[str, Any]
     base: dict[str, Any]
     level: float
-    patience: int
+    rule: OnsetRule
     cautions: tuple[str, ...]
 
     def results(self) -> list[Result]:
@@ -159,10 +160,11 @@ class _Pair:
     def _noise_floor(self, view: View) -> Result:
         """Give how far noise alone moves the onsets, each by its own noise and slope; see `onset_scatter`."""
         asked = self.table[view.contest.landmark.at_risk]
+        patience, between = (1, False) if self.rule.rule == "first" else (self.rule.patience, True)
         columns = (asked[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
         moved = np.array(
             [
-                (hi - lo) * onset_scatter(noise, slope * (hi - lo), self.patience)
+                (hi - lo) * onset_scatter(noise, slope * (hi - lo), patience, between=between)
                 for noise, slope, lo, hi in zip(*columns, strict=True)
             ]
         )
@@ -285,14 +287,13 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
             views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
         cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the latest of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
-        patience = 1 if asked.rule.rule == "first" else asked.rule.patience
         yield _Pair(
             table=table,
             views=views,
             group=group,
             base=base,
             level=asked.level,
-            patience=patience,
+            rule=asked.rule,
             cautions=cautions,
         )
 

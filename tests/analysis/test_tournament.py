@@ -113,9 +113,12 @@ def test_noise_moves_an_onset_by_what_simulated_runs_say(make_frames, noisy):
     found = pick(forecast_results(ask(make_frames(noisy))), "noise_floor", held_out="condition", primary=True)
     for rate in RATES:
         t = np.arange(0.0, 300, 2)
-        below = 0.1 * rng.normal(size=(400, len(t))) - t / rate < np.log(0.01)
-        first = t[np.argmax(below[:, 2:] & below[:, 1:-1] & below[:, :-2], axis=1)]
-        moved.append(np.abs(first - np.median(first)).mean())
+        over = 0.1 * rng.normal(size=(400, len(t))) - t / rate - np.log(0.01)
+        below, rows = over < 0, np.arange(400)
+        first = np.argmax(below[:, 2:] & below[:, 1:-1] & below[:, :-2], axis=1)
+        before, here = over[rows, first - 1], over[rows, first]
+        onset = t[first - 1] + 2 * before / (before - here)
+        moved.append(np.abs(onset - np.median(onset)).mean())
     assert found.estimate == pytest.approx(np.mean(moved), rel=0.4)  # noise and slope are estimates
 
 
