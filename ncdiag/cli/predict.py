@@ -155,6 +155,7 @@ def _short(score: Mapping[str, Any]) -> str:
 
 
 def _tournament(rules: Sequence[Mapping[str, Any]]) -> str:
-    rows = [["  rule, the best first", "says epoch", "error on the others"]]
-    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in rules]
+    ranked = sorted(rules, key=lambda score: score["mae"])
+    rows = [["  rule, the smallest error first", "says epoch", "error on the others"]]
+    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in ranked]
     return "\n".join(layout(rows, right=[False, True, True]))

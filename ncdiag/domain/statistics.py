@@ -265,8 +265,12 @@ def conformal_minimum(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def clopper_pearson(count: int, n: int, level: float) -> Interval:
-    """Give a share with its exact interval; [0, 1] and no estimate when nothing was observed."""
+def clopper_pearson(count: float, n: int, level: float) -> Interval:
+    """Give a share with its exact interval; [0, 1] and no estimate when nothing was observed.
+
+    A count may be broken, the sum of shares of n units: the quantiles of the beta distribution go on between counts
+    (Korn and Graubard 1998), and such a mean varies less than one of n yes and no.
+    """
     if n == 0:
         return Interval(lo=0.0, hi=1.0)
     tail = (1 - level) / 2
