@@ -71,7 +71,7 @@ def _percent(value: float) -> float:
 MEASURES = {
     "1": Measure(quantity="CV of fn*, %", published=8, drawn=_percent, limits=_one_sided),
     "2": Measure(
-        quantity="largest deviation of a condition, %",
+        quantity="furthest condition, % off",
         published=8,
         drawn=lambda x: 100 * math.expm1(x),
         limits=_bounds,
@@ -95,8 +95,8 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: a row per claim and group of runs that bears on it.
 
     `published` is the published figure as text and `published_value` as a number in the units of `quantity`, in which
-    `estimate`, `lo` and `hi` are too; `limits` says what these are, and with which confidence; `verdict` and `reason` are those of `ncdiag analyze claims`, `overall` the
-    verdict on the claim over all of its groups.
+    `estimate`, `lo` and `hi` are too; `limits` says what these are, and with which confidence. `verdict` and `reason`
+    are those of `ncdiag analyze claims`, `overall` the verdict on the claim over all of its groups.
     """
     survey = Survey(
         runs=asked.runs,
@@ -197,7 +197,9 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
         ours = "" if first["ours"] == "-" else f"{first['ours']}: "
         _say_reason(axes, f"{ours}{first['reason']}", room, sheet)
         return
-    axes.set_xlabel(_axis_label(shown), loc="right")  # it may be longer than the axis, and goes on to the left
+    axes.set_xlabel(
+        _axis_label(shown, room[0], sheet), loc="right"
+    )  # it may be longer than the axis, and goes on to the left
     _set_scale(axes, values, float(first["published_value"]), MEASURES[str(first["claim"])].ratio)
     axes.axvline(first["published_value"], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), zorder=2)
     for place, ((estimate, lo, hi), said) in enumerate(zip(values.tolist(), shown["verdict"], strict=True)):
@@ -215,10 +217,14 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
         )
 
 
-def _axis_label(shown: pd.DataFrame) -> str:
-    """Name the quantity of a strip, and the confidence of its limits: claims are not all judged at one level."""
-    limits = next((text for text in shown["limits"] if text), "")
-    return f"{shown['quantity'].iloc[0]} ({limits})" if limits else str(shown["quantity"].iloc[0])
+def _axis_label(shown: pd.DataFrame, inches: float, sheet: Sheet) -> str:
+    """Name the quantity of a strip, and the confidence of its limits: claims are not all judged at one level.
+
+    Where there is no room, the level alone: the legend says what a bar is.
+    """
+    quantity, limits = str(shown["quantity"].iloc[0]), next((text for text in shown["limits"] if text), "")
+    full = f"{quantity} ({limits})" if limits else quantity
+    return full if text_inches(full, sheet.page.points) <= 0.9 * inches else f"{quantity} ({limits.rpartition(' ')[0]})"
 
 
 def _head(axes: Axes, first: pd.Series, room: tuple[float, float], sheet: Sheet) -> None:
