@@ -17,6 +17,7 @@ from ncdiag.analysis.cautions import UNFINISHED, list_cautions, list_disqualifie
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
 from ncdiag.domain.survival import median_interval, restricted_mean
 
@@ -188,9 +189,10 @@ def _limited(
     if not lost:
         return ()
     short = runs["run"].to_numpy()[is_open & (followed == budget)]
+    count = "counts" if lost == 1 else "count"
     return (
         f"the common budget is {budget:g} epochs, where {short[0]} ends"
-        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {lost} later onsets count as none. "
+        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {counted(lost, 'later onset')} {count} as none. "
         f"Train it for longer, or leave it out with --where 'not run={short[0]}'",
     )
 
@@ -199,8 +201,11 @@ def _left_out(every: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     states = Counter(runs["state"])
     found = []
     if len(every) > len(runs):
-        found.append(f"{len(every) - len(runs)} runs are not finished and are left out")
+        n = len(every) - len(runs)
+        found.append(
+            f"{counted(n, 'run')} {'is not finished and is' if n == 1 else 'are not finished and are'} left out"
+        )
     never = states["diverged"] + states["dead"]
     if never:
-        found.append(f"{never} runs diverged or died; they count as never collapsed")
+        found.append(f"{counted(never, 'run')} diverged or died, to count as never collapsed")
     return tuple(found)
