@@ -10,6 +10,7 @@ from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import percent as _percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 Found = Mapping[str, Sequence[Result]]
@@ -330,10 +331,6 @@ def _factors(ratio: Result) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", "/") for name in names)
-
-
-def _percent(share: float) -> str:
-    return ">999%" if share > 9.99 else f"{100 * share:.3g}%"
 
 
 def _epochs(value: float) -> str:

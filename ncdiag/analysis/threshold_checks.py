@@ -14,6 +14,7 @@ from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, small
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
@@ -117,7 +118,8 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
     elif over == "runs" and conditions > 1:
         found.append(f"the comparison with a fixed epoch takes the runs of {conditions} conditions as independent")
     if extra["n_left_out"]:
-        found.append(f"{extra['n_left_out']} runs have no feature norm around epoch {extra['epoch']:g}")
+        n, have = extra["n_left_out"], "has" if extra["n_left_out"] == 1 else "have"
+        found.append(f"{counted(n, 'run')} {have} no feature norm around epoch {extra['epoch']:g}")
     return tuple(found)
 
 

@@ -228,9 +228,9 @@ def _mae(view: View, rule: str) -> float:
 def _coverage(views: list[View], nominal: float, level: float, base: dict[str, Any]) -> Result:
     """Count the onsets inside their intervals, at all epochs asked, each condition (or run) with the same weight.
 
-    The limits are those of as many conditions or runs, of which the mean share held. A forecast without an interval, such as one from runs that do
-    not differ, is not counted. `width` is the median width of the intervals, in epochs, and `guess_width` that of
-    intervals about the median onset of the other runs, made in the same way.
+    The limits are those of as many conditions or runs, of which the mean share held. A forecast without an interval,
+    such as one from runs that do not differ, is not counted. `width` is the median width of the intervals, in epochs,
+    and `guess_width` that of intervals about the median onset of the other runs, made in the same way.
     """
     unit, inside, widths, guess_widths = [], [], [], []
     for view in views:
@@ -257,8 +257,8 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
         lo=limits_of_share.lo,
         hi=limits_of_share.hi,
         level=level,
-        method=f"mean over {what}; Clopper-Pearson for {what}, of which that share (also of one) held: the {len(inside)} "
-        "forecasts are no sample of their own",
+        method=f"mean over {what}; Clopper-Pearson for {what}, of which that share (also of one) held: "
+        f"the {len(inside)} forecasts are no sample of their own",
         extra={**extra, "n_units": n, "width": median(widths), "guess_width": median(guess_widths)},
         **base,
     )

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import corrected_p, pair_label, percent
+from ncdiag.cli.threshold_words import corrected_p, pair_label
+from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -171,11 +172,12 @@ def _rules(values: Sequence[Values]) -> list[str]:
         gain = "" if skill is None or skill["estimate"] is None else _whole(skill["estimate"])
         limits = "" if skill is None or skill["lo"] is None else f"{_whole(skill['lo'])} to {_whole(skill['hi'])}"
         rows.append([f"    {place}.", value["rule"], _epochs(value["estimate"]), gain, limits])
-    said = f"The {len(ranked)} rules at a lead of {ranked[0]['lead']:.0f}, the smallest error first (exploratory, no tests):"
+    lead = f"{ranked[0]['lead']:.0f}"
+    said = f"The {len(ranked)} rules at a lead of {lead}, the smallest error first (exploratory, no tests):"
     chosen = min(ranked, key=lambda value: value["rank"])["rule"]
     why = (
-        f"Chosen is {chosen}: rules are compared at later epochs, too, and a single one has to err a third less than the "
-        "mean of the rules."
+        f"Chosen is {chosen}: rules are compared at later epochs, too, and a single one has to err a third less than "
+        "the mean of the rules."
     )
     table = layout(rows, right=[True, False, True, True, True], gap=2)
     return [paragraph(said, indent="  "), *table, paragraph(why, indent="  ")]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import counted, percent
 
 Values = Mapping[str, Any]
 
@@ -21,13 +22,6 @@ def pair_label(group: Values) -> str:
 def norm_text(value: float) -> str:
     """Write a norm with four significant digits."""
     return f"{value:#.4g}".rstrip(".")
-
-
-def percent(share: float | None) -> str:
-    """Write a share in percent with three significant digits, `-` where there is none."""
-    if share is None:
-        return "-"
-    return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
 
 
 def condition_effect(spread: Values) -> list[str]:
@@ -66,6 +60,8 @@ def check_lines(checks: Sequence[Values]) -> list[str]:
         lines += [paragraph(text, indent="  ") for text in said]
         if check["quantity"] == "eps_sensitivity":
             lines += _eps_table(check["curve"])
+            if lines and check.get("over") == "conditions":
+                lines.append(paragraph("fn there and CV: sd / mean, over runs that weigh alike.", indent="    "))
     return lines
 
 
@@ -99,9 +95,19 @@ def _sensitivity(check: Values) -> list[str]:
         "equivalent but different": "fn* depends on eps, but by less than 8%",
         "different": "fn* depends on eps: it is the norm at an epoch, not at an event",
         "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
-        "not testable": "too few runs to say whether that is more than 8%",
+        "not testable": "the runs change by as much as each other, so there is no noise to set beside 8%"
+        if check["status"] == "zero_variance"
+        else "too few runs to say whether that is more than 8%",
     }[check["outcome"]]
-    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{_eps_tests(check)}."]
+    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}{_rests_on(check)}; {judged}{_eps_tests(check)}."]
+
+
+def _rests_on(check: Values) -> str:
+    """Say of which runs a change with eps is, where the table below, with all runs of each eps, has others."""
+    alike = ", conditions weighing alike" if check["over"] == "conditions" else ""
+    if {row["n_runs"] for row in check["curve"]} == {check["n_used"]} and not alike:
+        return ""
+    return f" (of {counted(check['n_used'], 'run')} with an onset at both{alike})"
 
 
 def _eps_tests(check: Values) -> str:

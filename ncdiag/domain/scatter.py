@@ -10,7 +10,7 @@ from ncdiag.domain.statistics import FloatArray
 _REACH = 8  # sd of the noise on either side of eps: what lies beyond does not happen
 _NODES = (np.arange(12) + 0.5) / 12  # shares of a normal distribution whose quantiles stand for it
 _PLACES = (np.arange(8) + 0.5) / 8  # between two evaluations, where the course may be at eps
-_WIDE = 20  # evaluations: where noise reaches so far, where between two of them the course is at eps makes no difference
+_WIDE = 20  # evaluations: where noise reaches so far, the place between two of them makes no difference
 
 
 def onset_scatter(noise: float, fall: float, patience: int, *, between: bool) -> float:
@@ -53,7 +53,8 @@ def _rows(noise: float, fall: float, patience: int, at: float) -> tuple[FloatArr
     for row, chance in enumerate(below.tolist()):
         onset[row] = streak[-1] * chance
         streak = np.concatenate(([streak.sum() * (1 - chance)], streak[:-1] * chance))
-    return place - (patience - 1), onset
+    start: FloatArray = (place - (patience - 1)).astype(np.float64)
+    return start, onset
 
 
 def _between(noise: float, fall: float, patience: int, at: float) -> tuple[FloatArray, FloatArray]:
