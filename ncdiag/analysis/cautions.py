@@ -11,6 +11,7 @@ from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.records import RunStatus
+from ncdiag.domain.shares import counted
 
 _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
@@ -54,7 +55,8 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     hollow = int(((runs["state"] == "dead") | ((runs["degenerate"] > 0) & (runs["state"] != "collapsed"))).sum())
     if hollow:
         found.append(
-            f"{hollow} runs fell below eps, or their features died, without having learned: that is no collapse"
+            f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
+            "collapse"
         )
     return found
 
@@ -92,7 +94,11 @@ def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
         return []
     counts = Counter(f"eps {value:g}" for value in other)
     censored = pair.loc[other.index, "state"].isin(["censored", "unconfirmed"]).sum()
-    return [f"{len(other)} runs stopped by another rule ({_listed(counts)}); {censored} of them are censored by design"]
+    are = "is" if censored == 1 else "are"
+    return [
+        f"{counted(len(other), 'run')} stopped by another rule ({_listed(counts)}); "
+        f"{censored} of them {are} censored by design"
+    ]
 
 
 def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
@@ -119,7 +125,10 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
             found.append(f"{states[state]} of {evaluated} runs {why}")
     degenerate = (pair["degenerate"] > 0).sum()
     if degenerate:
-        found.append(f"{degenerate} runs were below eps while nothing was learned; those evaluations do not count")
+        were = "was" if degenerate == 1 else "were"
+        found.append(
+            f"{counted(degenerate, 'run')} {were} below eps while nothing was learned; those evaluations do not count"
+        )
     return found
 
 

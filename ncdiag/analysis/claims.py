@@ -24,7 +24,8 @@ Found = Mapping[str, Sequence[Result]]
 class Claim:
     """A claim: its number, what it says, short for a table and in full, the published figure, and what bears on it.
 
-    `here` says what our figure is, `nothing` why there is none where no runs bear on it.
+    `here` says what our figure is, with `{sure}` for the confidence asked for, `nothing` why there is none where no
+    runs bear on it.
     """
 
     number: str
@@ -42,7 +43,7 @@ CLAIMS = (
         short="collapse at one norm fn*",
         says="neural collapse occurs when the feature norm reaches a value fn* of the pair, with a CV below 8%",
         published="CV < 8%",
-        here="the CV of fn*, and its upper bound",
+        here="the CV of fn*, and its upper {sure} bound",
         gather=one_norm,
         nothing="no pair of runs",
     ),
@@ -51,7 +52,7 @@ CLAIMS = (
         short="fn* same in all conditions",
         says="training conditions change how fast the feature norm approaches fn*, not fn* itself",
         published="same fn*",
-        here="how far a condition's fn* may be from the mean",
+        here="how far a condition's fn* may be from the mean, a 95% bound",
         gather=same_norm,
         nothing="no pair of runs",
     ),
@@ -69,7 +70,7 @@ CLAIMS = (
         short="rescaled features return",
         says="features that are rescaled return to the same norm, whichever way they were scaled",
         published="p > .2",
-        here="fn scaled up over fn scaled down, at the end",
+        here="fn scaled up over fn scaled down, at the end, with its 90% interval",
         gather=returns,
         nothing="no run was rescaled that has a sibling without",
     ),
@@ -78,7 +79,7 @@ CLAIMS = (
         short="fn* of a grid is no sum",
         says="fn* is no sum (and no product) of a part for the architecture and a part for the data set",
         published="+458%, +68%",
-        here="the largest ratio of ratios; 1 is a product",
+        here="the largest ratio of ratios, with its {sure} interval; 1 is a product",
         gather=not_additive,
         nothing="no grid",
     ),

@@ -45,10 +45,10 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
     """Claim 6a, per group of runs that differ in depth alone: the onset turns at some depth."""
     for result in _of(found, "depth", "non_monotone"):
         turn = show(result.extra["turn"]) if "turn" in result.extra else ""
-        changes = [result.extra[side]["ratio"] for side in ("left", "right")] if turn else []
+        changes = [result.extra[side] for side in ("left", "right")] if turn else []
         yield Evidence(
             group=result.group,
-            ours=f"x{changes[0]:.2f}, x{changes[1]:.2f}" if changes else "-",
+            ours=", ".join(f"{_sign(change)}x{change['ratio']:.2f}" for change in changes) or "-",
             source=result,
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
             holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
@@ -65,7 +65,7 @@ def decides(found: Found, _: float) -> Iterator[Evidence]:
         known = not any(map(math.isnan, ratios))
         yield Evidence(
             group=result.group,
-            ours=f"T x{ratios[0]:.2g}, fn* x{ratios[1]:.2g}" if known else "-",
+            ours=f"T {_sign(own['speed'].extra)}x{ratios[0]:.2g}, fn* x{ratios[1]:.2g}" if known else "-",
             source=result,
             parts=(_as_part(result, "both differ", "that both the onset and fn* differ is not shown"),),
             holds="both the onset and fn* differ between activations",
@@ -102,7 +102,8 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
     for trend in _of(found, "width", "trend"):
         own = {r.quantity: r for r in found["width"] if r.group == trend.group}
         shift = own.get("fn_shift")
-        faster = "-" if math.isnan(trend.estimate) else f"{-100 * trend.estimate:+.2g}% T"
+        at_least = {"at least": "<=", "at most": ">="}.get(trend.extra.get("bound") or "", "")  # earlier, so less
+        faster = "-" if math.isnan(trend.estimate) else f"{at_least}{-100 * trend.estimate:+.2g}% T"
         moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {100 * shift.estimate:.2g}%"
         yield Evidence(
             group=trend.group,
@@ -115,6 +116,11 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
             blocked=trend.extra.get("blocked", ()),
             family=trend.extra["family"],
         )
+
+
+def _sign(about: Mapping[str, Any]) -> str:
+    """Mark a ratio that is a bound, since runs without an onset entered one of its sides with the budget."""
+    return {"at least": ">=", "at most": "<="}.get(about.get("bound") or "", "")
 
 
 def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,20 @@ from ncdiag.analysis.cautions import UNFINISHED, list_cautions, list_disqualifie
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
 from ncdiag.domain.survival import median_interval, restricted_mean
 
 _OPEN = ("censored", "unconfirmed")
+
+Bound = Literal["at least", "at most", "within the budget"]
+
+
+def bound_of(over: bool, under: bool) -> Bound | None:
+    """Say what a ratio bounds whose numerator, denominator, or both may be too small."""
+    if over and under:
+        return "within the budget"
+    return "at least" if over else "at most" if under else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,18 @@ class FactorGroup:
     def capped(self) -> IntArray:
         """The numbers of the levels at which no run collapsed within the budget."""
         return np.setdiff1d(self.level, self.level[self.event])
+
+    @property
+    def open(self) -> IntArray:
+        """The numbers of the levels at which a run has no onset within the budget: their means are lower bounds."""
+        return np.unique(self.level[~self.event])
+
+    def bound(self, over: int, under: int) -> Bound | None:
+        """Say what the ratio of the mean onsets of two levels bounds; None where it is that of the onsets themselves.
+
+        A run without an onset enters with the budget, and collapses later or never: its level has too early a mean.
+        """
+        return bound_of(over in self.open, under in self.open)
 
     @property
     def sizes(self) -> list[int]:
@@ -167,9 +189,10 @@ def _limited(
     if not lost:
         return ()
     short = runs["run"].to_numpy()[is_open & (followed == budget)]
+    count = "counts" if lost == 1 else "count"
     return (
         f"the common budget is {budget:g} epochs, where {short[0]} ends"
-        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {lost} later onsets count as none. "
+        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {counted(lost, 'later onset')} {count} as none. "
         f"Train it for longer, or leave it out with --where 'not run={short[0]}'",
     )
 
@@ -178,8 +201,11 @@ def _left_out(every: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     states = Counter(runs["state"])
     found = []
     if len(every) > len(runs):
-        found.append(f"{len(every) - len(runs)} runs are not finished and are left out")
+        n = len(every) - len(runs)
+        found.append(
+            f"{counted(n, 'run')} {'is not finished and is' if n == 1 else 'are not finished and are'} left out"
+        )
     never = states["diverged"] + states["dead"]
     if never:
-        found.append(f"{never} runs diverged or died; they count as never collapsed")
+        found.append(f"{counted(never, 'run')} diverged or died, to count as never collapsed")
     return tuple(found)

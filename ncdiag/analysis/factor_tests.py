@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ncdiag.analysis.factor_groups import FactorGroup
+from ncdiag.analysis.factor_groups import Bound, FactorGroup, bound_of
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
 from ncdiag.domain.permutations import generator_of
@@ -29,7 +29,8 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     """Give the test for a turn; `valley` declares beforehand that the onset falls first and rises then.
 
     `estimate` is the smaller of the two changes about the turn, a ratio above 1 where the turn is as tested for. `left`
-    is the onset at the turn over that at the first value, `right` that at the last value over that at the turn.
+    is the onset at the turn over that at the first value, `right` that at the last value over that at the turn; their
+    `bound` is that of `FactorGroup.bound`.
     """
     base = base_of(group, level)
     if not group.event.any():
@@ -57,8 +58,8 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
             **_levels(group, level),
             "shape": found.shape,
             "turn": group.levels[found.turn],
-            "left": _as_dict(_ratio(found.left, 1)),
-            "right": _as_dict(_ratio(found.right, 1)),
+            "left": {**_as_dict(_ratio(found.left, 1)), "bound": group.bound(found.turn, 0)},
+            "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(len(group.levels) - 1, found.turn)},
             "df": found.df,
             "p_min": 0.0,
             "isotonic_distance": distance,
@@ -168,8 +169,21 @@ def _trend(group: FactorGroup, level: float) -> Result:
         p=found.p,
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
         warnings=(*understated(group), *group.cautions),
-        extra={**_levels(group, level), "j": found.j, "z": found.z, "p_min": found.p_min, "p_isotonic": p_isotonic},
+        extra={
+            **_levels(group, level),
+            "j": found.j,
+            "z": found.z,
+            "p_min": found.p_min,
+            "p_isotonic": p_isotonic,
+            "bound": _bound_of_trend(group, doublings),
+        },
     )
+
+
+def _bound_of_trend(group: FactorGroup, doublings: FloatArray) -> Bound | None:
+    """Say what a fall per doubling bounds: runs without an onset at narrow networks hide a part of it."""
+    place = (doublings - doublings.mean())[~group.event]
+    return bound_of(over=bool((place < 0).any()), under=bool((place > 0).any()))
 
 
 def _fn_shift(group: FactorGroup, level: float) -> Result:
@@ -215,7 +229,7 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
     if not group.event.any():
         return Result(quantity=quantity, **base, **censored(group, confidence))
     found = one_way(values, level, generator_of(values))
-    extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence)}
+    extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence, times=quantity == "speed")}
     if found.status != "ok":
         why = (
             no_variance(group, confidence)
@@ -223,7 +237,11 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
             else too_few(group, confidence, "two values, one of them with two", onsets=quantity == "fn_star")
         )
         return Result(quantity=quantity, **base, **{**why, "extra": {**extra, "p_min": math.nan}})
-    means = [float(values[level == number].mean()) for number in np.unique(level)]
+    numbers = np.unique(level).tolist()
+    means = [float(values[level == number].mean()) for number in numbers]
+    if quantity == "speed":
+        # Whichever value is latest in truth, it is no earlier than the latest mean here.
+        extra["bound"] = bound_of(over=len(group.open) > 0, under=numbers[int(np.argmin(means))] in group.open)
     return Result(
         quantity=quantity,
         **base,
@@ -249,13 +267,16 @@ def _one_way_figures(found: OneWay) -> dict[str, Any]:
     }
 
 
-def _pairs(values: FloatArray, level: IntArray, group: FactorGroup, confidence: float) -> list[dict[str, Any]]:
+def _pairs(
+    values: FloatArray, level: IntArray, group: FactorGroup, confidence: float, *, times: bool
+) -> list[dict[str, Any]]:
     return [
         {
             "of": [group.levels[pair.second], group.levels[pair.first]],
             "ratio": math.exp(pair.difference.estimate),
             "lo": math.exp(pair.difference.lo),
             "hi": math.exp(pair.difference.hi),
+            "bound": group.bound(pair.second, pair.first) if times else None,
             "p": pair.p,
             "p_holm": pair.p_holm,
         }

@@ -59,18 +59,23 @@ def sample_cells(collapsed: pd.DataFrame, by: Sequence[str]) -> Cells:
 
 
 def list_cells(onsets: pd.DataFrame, collapsed: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe each cell that has runs: fn* (geometric mean over runs), when and under which loss the onsets were."""
+    """Describe each cell that has runs: fn*, when and under which loss the onsets were.
+
+    fn* is the geometric mean over the conditions of a cell, each that of its runs, as in the sample that is tested:
+    the ratio of ratios is that of these figures. Cells follow the values of numbers, words as they come.
+    """
     cells = []
-    for keys, runs in onsets.groupby(list(by), sort=False, dropna=False):
+    for keys, runs in _ordered(onsets, by).groupby(list(by), sort=False, dropna=False):
         own = collapsed.loc[collapsed.index.intersection(runs.index)]
-        logs = np.log(own["fn_star"].astype(float))
+        conditions = condition_numbers(own)
+        logs = group_means(np.log(own["fn_star"].to_numpy(dtype=np.float64)), conditions)
         cells.append(
             {
                 "row": show(keys[0]),
                 "column": show(keys[1]),
                 "n_runs": int((runs["state"] != "no_data").sum()),
                 "n_collapsed": len(own),
-                "n_conditions": int(condition_numbers(own).max(initial=-1)) + 1,
+                "n_conditions": int(conditions.max(initial=-1)) + 1,
                 "fn_star": float(np.exp(logs.mean())) if len(own) else math.nan,
                 "t_median": float(own["onset"].median()) if len(own) else math.nan,
                 "phases": dict(Counter(show(value) for value in own["onset_phase"])),
@@ -78,6 +83,15 @@ def list_cells(onsets: pd.DataFrame, collapsed: pd.DataFrame, by: Sequence[str])
             }
         )
     return cells
+
+
+def _ordered(onsets: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Give the runs by rows, then columns; missing values last, and those that are no numbers as they come."""
+    ranks = []
+    for column in by:
+        codes, values = pd.factorize(onsets[column], use_na_sentinel=False)
+        ranks.append(np.argsort(values.argsort())[codes] if pd.api.types.is_numeric_dtype(onsets[column]) else codes)
+    return onsets.iloc[np.lexsort(ranks[::-1])]
 
 
 def mixed_onsets(collapsed: pd.DataFrame, by: Sequence[str]) -> str | None:

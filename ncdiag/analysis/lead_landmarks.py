@@ -17,6 +17,7 @@ from ncdiag.analysis.lead_scores import Judged, compare_errors, share_of_error, 
 from ncdiag.domain.lead import judge_alarm, median_forecast
 from ncdiag.domain.outlook import reach_levels
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
 HORIZON = 2.0  # an extrapolation beyond twice the latest known onset heads nowhere
@@ -100,9 +101,10 @@ def landmark_results(landmark: Landmark, forecasts: dict[str, FloatArray]) -> li
     """Give the error of each contender at a landmark, and the skill of fn over each other one."""
     judged = landmark.judged
     data, members = judged.data, landmark.at_risk & judged.data.known
-    about = {"landmark": landmark.share, "epoch": landmark.now, "n_at_risk": int(members.sum())}
+    at_risk = int(members.sum())
+    about = {"landmark": landmark.share, "epoch": landmark.now, "n_at_risk": at_risk}
     if not landmark.enough:
-        why = f"{int(members.sum())} runs had not collapsed by epoch {landmark.now:.0f}: too few to hold one out"
+        why = f"{counted(at_risk, 'run')} had not collapsed by epoch {landmark.now:.0f}: too few to hold one out"
         return [judged.result("landmark_mae", status="too_few", warnings=(why,), extra=about)]
     found = []
     for name, forecast in forecasts.items():

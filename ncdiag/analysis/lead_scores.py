@@ -11,6 +11,7 @@ from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_var
 from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import percent
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson, group_means, t_interval
 
 QUESTION = "lead"
@@ -91,7 +92,7 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
         hi=interval.hi,
         p=sign_test(int((signs > 0).sum()), len(signs)),
         method=f"onset minus first crossing; t interval of the mean (conservative); sign test over {over}",
-        warnings=(*_lead_cautions(extra, margin), *judged.cautions),
+        warnings=(*_lead_cautions(extra, margin, judged.held_out), *judged.cautions),
         extra=extra,
     )
 
@@ -231,7 +232,8 @@ def _own_crossings(judged: Judged, margin: float) -> _Crossings:
     return _Crossings(confirmed=confirmed, from_start=from_start, count=count, direction=direction)
 
 
-def _lead_cautions(extra: dict[str, Any], margin: float) -> tuple[str, ...]:
+def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple[str, ...]:
+    level = f"fn*{f' with a margin of {percent(margin)}' if margin else ''}, learned from other {held_out}s"
     found, n = [], extra["n_crossed"] + extra["n_never"]
     if extra["direction"] != "falls":
         found.append("fn mostly rises towards its value at onset here, so the alarm is the first epoch at or above it")
@@ -241,10 +243,10 @@ def _lead_cautions(extra: dict[str, Any], margin: float) -> tuple[str, ...]:
             "means that fn is flat, wavers or turns before onset"
         )
     if extra["n_never"]:
-        found.append(f"{extra['n_never']} of {n} runs never crossed: their lead is not in the mean")
+        found.append(f"{extra['n_never']} of {n} runs never crossed {level}: their lead is not in the mean")
     if extra["n_left_censored"]:
         side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")
-        found.append(f"{extra['n_left_censored']} of {n} runs were {side} the level when first evaluated")
+        found.append(f"{extra['n_left_censored']} of {n} runs were {side} {level}, when first evaluated")
     return tuple(found)
 
 

@@ -46,6 +46,7 @@ from ncdiag.domain.lead import (
 )
 from ncdiag.domain.outlook import reach_levels, see_trends
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray
 
 MIN_RUNS = 3  # one to hold out, and two to learn a level and a lag from
@@ -101,7 +102,7 @@ def _pair(pair: pd.DataFrame, table: EpochTable, asked: Asked) -> list[Result]:
     data = lead_data(pair, table, asked.rule)
     n = int(data.known.sum())
     if n < MIN_RUNS:
-        why = f"{n} runs with an onset; a lead needs {MIN_RUNS}, one to hold out and two to learn from"
+        why = f"{counted(n, 'run')} with an onset; a lead needs {MIN_RUNS}, one to hold out and two to learn from"
         common: dict[str, Any] = {
             **_base(pair, data, asked),
             "level": asked.level,

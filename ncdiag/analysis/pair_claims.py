@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
@@ -9,6 +10,7 @@ from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import percent as _percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 Found = Mapping[str, Sequence[Result]]
@@ -34,7 +36,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ours="-"
             if math.isnan(cv.extra.get("cv_upper", math.nan))
             else f"CV {_percent(cv.estimate)} (< {_percent(cv.extra['cv_upper'])})",
-            source=cv,
+            source=_one_sided(cv),
             parts=(
                 _small_cv(fn_star, cv, alpha),
                 _placebo(placebo, alpha),
@@ -162,6 +164,13 @@ def _without_onset(fn_star: Result) -> Evidence:
 def _find(results: Sequence[Result], quantity: str, **said: Any) -> Result | None:
     matching = (r for r in results if r.quantity == quantity)
     return next((r for r in matching if all(r.extra.get(key) == value for key, value in said.items())), None)
+
+
+def _one_sided(cv: Result) -> Result:
+    """Limit a CV by its one-sided bounds, which decide whether it is below 8 % or above: together 1 - 2 alpha."""
+    if "cv_lower" not in cv.extra:
+        return cv
+    return replace(cv, lo=cv.extra["cv_lower"], hi=cv.extra["cv_upper"], level=2 * cv.level - 1)
 
 
 def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
@@ -322,10 +331,6 @@ def _factors(ratio: Result) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", "/") for name in names)
-
-
-def _percent(share: float) -> str:
-    return ">999%" if share > 9.99 else f"{100 * share:.3g}%"
 
 
 def _epochs(value: float) -> str:

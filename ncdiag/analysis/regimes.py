@@ -26,7 +26,11 @@ def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
 
 
 def _slow_when_low(group: FactorGroup, level: float) -> Result:
-    """Compare the smallest value with the others but the largest, which is the matter of (b)."""
+    """Compare the smallest value with the others but the largest, which is the matter of (b).
+
+    `fastest` in `extra` is the value whose runs are most clearly faster (largest t), which need not have the smallest
+    mean: one with a smaller mean may vary more.
+    """
     base = base_of(group, level)
     if not group.event.any():
         return Result(quantity="slow_when_low", **base, **censored(group, level))
@@ -56,6 +60,7 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
             "levels": group.describe_levels(level),
             "low": group.levels[0],
             "fastest": group.levels[best],
+            "bound": group.bound(0, best),
             "p_min": p_min,
         },
     )

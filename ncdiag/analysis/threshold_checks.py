@@ -14,8 +14,9 @@ from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, small
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
-from ncdiag.domain.threshold import MIN_CONDITIONS, estimate_threshold
+from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
 QUESTION = "threshold"
 FACTORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # of eps: the ends of the sensitivity, and the thresholds used in publications
@@ -74,6 +75,8 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     test, over = _compare(at_onset, logs[known], conditions)
     extra |= {
         "cv": fixed.sample_cv,
+        "cv_lower": fixed.cv_lower,
+        "cv_upper": fixed.cv_upper,
         "cv_at_onset": there.sample_cv,
         "log_cv_at_onset": there.cv.estimate,
         "feature_norm": fixed.fn_star.estimate,
@@ -81,6 +84,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
         "p_min": test.p_min,
         "over": over,
         "n_tested": test.n,
+        "claim": CV_CLAIM,
     }
     return Result(
         quantity="placebo_cv",
@@ -114,7 +118,8 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
     elif over == "runs" and conditions > 1:
         found.append(f"the comparison with a fixed epoch takes the runs of {conditions} conditions as independent")
     if extra["n_left_out"]:
-        found.append(f"{extra['n_left_out']} runs have no feature norm around epoch {extra['epoch']:g}")
+        n, have = extra["n_left_out"], "has" if extra["n_left_out"] == 1 else "have"
+        found.append(f"{counted(n, 'run')} {have} no feature norm around epoch {extra['epoch']:g}")
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ from ncdiag.analysis.conditions import (
 )
 from ncdiag.domain.onset import FloatArray, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
+from ncdiag.domain.shares import percent
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
@@ -100,6 +101,7 @@ def _pair_results(
         method=_cv_method(found),
         warnings=_cv_caution(found),
         extra={
+            "cv_lower": found.cv_lower,
             "cv_upper": found.cv_upper,
             "cv_needed": found.cv_needed,
             "cv_conditions": found.cv_conditions,
@@ -267,7 +269,7 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
     if not found.cv_upper < CV_CLAIM:
         cautions.append(
             f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of {found.n_conditions} "
-            f"condition{'s' * (found.n_conditions > 1)} (upper bound {found.cv_upper:.1%}; "
+            f"condition{'s' * (found.n_conditions > 1)} (upper bound {percent(found.cv_upper)}; "
             f"needs a sample CV below {found.cv_needed:.1%})"
         )
     return tuple(cautions)

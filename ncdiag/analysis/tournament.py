@@ -21,6 +21,7 @@ from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
+from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
@@ -94,7 +95,7 @@ class _Pair:
     group: dict[str, Any]
     base: dict[str, Any]
     level: float
-    patience: int
+    rule: OnsetRule
     cautions: tuple[str, ...]
 
     def results(self) -> list[Result]:
@@ -159,10 +160,11 @@ class _Pair:
     def _noise_floor(self, view: View) -> Result:
         """Give how far noise alone moves the onsets, each by its own noise and slope; see `onset_scatter`."""
         asked = self.table[view.contest.landmark.at_risk]
+        patience, between = (1, False) if self.rule.rule == "first" else (self.rule.patience, True)
         columns = (asked[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
         moved = np.array(
             [
-                (hi - lo) * onset_scatter(noise, slope * (hi - lo), self.patience)
+                (hi - lo) * onset_scatter(noise, slope * (hi - lo), patience, between=between)
                 for noise, slope, lo, hi in zip(*columns, strict=True)
             ]
         )
@@ -226,9 +228,9 @@ def _mae(view: View, rule: str) -> float:
 def _coverage(views: list[View], nominal: float, level: float, base: dict[str, Any]) -> Result:
     """Count the onsets inside their intervals, at all epochs asked, each condition (or run) with the same weight.
 
-    The limits are those of as many conditions or runs. A forecast without an interval, such as one from runs that do
-    not differ, is not counted. `width` is the median width of the intervals, in epochs, and `guess_width` that of
-    intervals about the median onset of the other runs, made in the same way.
+    The limits are those of as many conditions or runs, of which the mean share held. A forecast without an interval,
+    such as one from runs that do not differ, is not counted. `width` is the median width of the intervals, in epochs,
+    and `guess_width` that of intervals about the median onset of the other runs, made in the same way.
     """
     unit, inside, widths, guess_widths = [], [], [], []
     for view in views:
@@ -247,7 +249,7 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
         return Result(quantity="coverage", level=level, status="not_testable", extra=extra, **base)
     shares = group_means(np.array(inside, dtype=np.float64), np.array(unit, dtype=np.int64))
     share, n = float(shares.mean()), len(shares)
-    limits_of_share = clopper_pearson(round(share * n), n, level)
+    limits_of_share = clopper_pearson(round(float(shares.sum()), 9), n, level)  # 3 x 1/3 must be 1
     what = f"{n} {views[0].held_out}s"
     return Result(
         quantity="coverage",
@@ -255,7 +257,8 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
         lo=limits_of_share.lo,
         hi=limits_of_share.hi,
         level=level,
-        method=f"mean over {what}; Clopper-Pearson for {what}: the {len(inside)} forecasts are no sample of their own",
+        method=f"mean over {what}; Clopper-Pearson for {what}, of which that share (also of one) held: "
+        f"the {len(inside)} forecasts are no sample of their own",
         extra={**extra, "n_units": n, "width": median(widths), "guess_width": median(guess_widths)},
         **base,
     )
@@ -285,14 +288,13 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
             views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
         cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the latest of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
-        patience = 1 if asked.rule.rule == "first" else asked.rule.patience
         yield _Pair(
             table=table,
             views=views,
             group=group,
             base=base,
             level=asked.level,
-            patience=patience,
+            rule=asked.rule,
             cautions=cautions,
         )
 

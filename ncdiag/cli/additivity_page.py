@@ -57,8 +57,8 @@ def _table(cells: Sequence[Values]) -> list[str]:
 
 def _legend() -> str:
     return (
-        "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset. onset: median epoch; phase "
-        "and loss: those of the training at onset."
+        "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset, conditions weighing alike. "
+        "onset: median epoch; phase and loss: those of the training at onset."
     )
 
 
@@ -112,6 +112,8 @@ def _tests(named: Mapping[str, Values]) -> list[str]:
         f"differ in spread. {_permuted(named['interaction_raw'])}"
         "share: of the variation that is not rows or columns, the part due to the interaction, with its 90% interval."
     )
+    if any(_below_noise(named[quantity]) for quantity in _SCALES):
+        legend += " (0%): the cells agree better than noise alone lets expect, so no interaction at all fits them best."
     table = [*layout(rows, right=[place > 0 for place in range(len(rows[0]))]), paragraph(legend, indent="    ")]
     return table + _any_shape(named)
 
@@ -176,7 +178,19 @@ def _limits(ratio: Values) -> str:
 def _share(test: Values) -> str:
     if test["eta2p"] is None:
         return "-"
-    return f"{100 * test['eta2p']:.0f}% ({100 * test['eta2p_lo']:.0f}-{100 * test['eta2p_hi']:.0f}%)"
+    if _below_noise(test):
+        return f"{_points(test['eta2p'])}% (0%)"
+    return f"{_points(test['eta2p'])}% ({_points(test['eta2p_lo'])}-{_points(test['eta2p_hi'])}%)"
+
+
+def _below_noise(test: Values) -> bool:
+    """Say whether F is so small that no share is likely: then the interval is 0 alone, and misses the estimate."""
+    return test["eta2p"] is not None and test["eta2p_hi"] < test["eta2p"]
+
+
+def _points(share: float) -> str:
+    """Write a share in percent, small ones with two digits: 0.55, not 1 above an interval of 0 to 0."""
+    return f"{100 * share:.2g}" if share < 0.0095 else f"{100 * share:.0f}"
 
 
 def _number(value: float | None) -> str:

@@ -178,7 +178,7 @@ def _additivity_page(survey: "Survey", store: str) -> str:
 def _claims_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.claims_page import claims_page
 
-    return claims_page([_to_dict(result, store) for result in survey.results["claims"]], survey.rule)
+    return claims_page([_to_dict(result, store) for result in survey.results["claims"]], survey.rule, survey.level)
 
 
 def _regularity_page(question: str, survey: "Survey", store: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import layout, paragraph, printable
 from ncdiag.cli.threshold_words import pair_label
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import counted
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -131,7 +132,7 @@ def _sentence(value: Values) -> str:
     if quantity == "onset_order" and value["p"] is not None:
         return (
             f"The onset comes {value['ratio']:.3g} times as late after scaling up as after scaling down, in "
-            f"{value['n_pairs']} pairs; that it comes later is {'' if value['p'] < 0.05 else 'not '}shown "
+            f"{counted(value['n_pairs'], 'pair')}; that it comes later is {'' if value['p'] < 0.05 else 'not '}shown "
             f"({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
         )
     if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):

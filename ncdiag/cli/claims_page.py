@@ -22,12 +22,12 @@ _LEGEND = (
 )
 
 
-def claims_page(results: Sequence[Values], rule: "OnsetRule") -> str:
+def claims_page(results: Sequence[Values], rule: "OnsetRule", level: float) -> str:
     """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
     claims = _by_claim(results)
     parts = [
         claims_table(results, rule),
-        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims)) else []),
+        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims, level)) else []),
         paragraph(_LEGEND),
         "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
     ]
@@ -70,10 +70,10 @@ def _short(number: str) -> str:
     return _claim(number).short
 
 
-def _figures(claims: Mapping[str, Sequence[Values]]) -> list[str]:
-    """Say what the figure of each claim is that has one."""
+def _figures(claims: Mapping[str, Sequence[Values]], level: float) -> list[str]:
+    """Say what the figure of each claim is that has one, and with which confidence its limits hold."""
     known = (number for number, values in claims.items() if any(v["ours"] != "-" for v in values[1:] or values))
-    return [f"({number}) {_claim(number).here}" for number in known]
+    return [f"({number}) {_claim(number).here.format(sure=f'{100 * level:.3g}%')}" for number in known]
 
 
 def _claim(number: str) -> "Claim":

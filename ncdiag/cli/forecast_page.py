@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import corrected_p, pair_label, percent
+from ncdiag.cli.threshold_words import corrected_p, pair_label
+from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -102,16 +103,16 @@ def _norm(values: Sequence[Values]) -> str:
     if gain["estimate"] is None or gain["estimate"] == 0:
         return "The feature norm adds nothing: no rule of fn has weight in the mean of all rules."
     size = _whole(abs(gain["estimate"]))
-    if size == "0%":
-        return "The feature norm adds nothing: with its rules, the mean of all rules errs as much as without."
-    if gain["estimate"] < 0:
-        return f"The feature norm adds nothing: with its rules, the mean of all rules errs {size} more than without."
-    if gain["lo"] is None or gain["lo"] <= 0:
-        return (
-            f"That the feature norm adds anything is not shown: with its rules, the mean of all rules errs {size} less "
-            "than without."
-        )
-    return f"The feature norm adds something: with its rules, the mean of all rules errs {size} less than without."
+    errs = "as much as" if size == "0%" else f"{size} {'less' if gain['estimate'] > 0 else 'more'} than"
+    said = f"with its rules, the mean of all rules errs {errs} without"
+    if gain["lo"] is None or gain["hi"] is None:
+        return f"That the feature norm adds anything is not shown: {said}."
+    if gain["hi"] < 0:
+        return f"The feature norm adds nothing: {said}."
+    if gain["lo"] > 0:
+        return f"The feature norm adds something: {said}."
+    limits = f"the interval of what it takes off the error is {_whole(gain['lo'])} to {_whole(gain['hi'])}"
+    return f"That the feature norm adds anything is not shown: {said}; {limits}."
 
 
 def _curve(values: Sequence[Values], kind: str) -> list[str]:
@@ -146,28 +147,40 @@ def _coverage(values: Sequence[Values]) -> str:
     )
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
     known = all(value["lo"] <= value["nominal"] <= value["hi"] for value in values)
-    few = f", which {values[0]['n_units']} {values[0]['held_out']}s cannot tell from chance" if known else ""
-    verdict = "within 5 points of what they say" if close else f"more than 5 points from what they say{few}"
+    units = f"{values[0]['n_units']} {values[0]['held_out']}s"
+    few = f", which {units} cannot tell from chance" if known else ""
+    verdict = f"{'within' if close else 'more than'} 5 points {'of' if close else 'from'} what they say{few}"
     width = ", ".join(f"{_epochs(v['width'])} epochs (about a guess: {_epochs(v['guess_width'])})" for v in values)
     return (
-        f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {values[0]['n_units']} "
-        f"{values[0]['held_out']}s: {said}. That is {verdict}. Their width: {width}."
+        f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {units}: {said}; the limits are as for "
+        f"{units} with one forecast each. That is {verdict}. Their width: {width}."
     )
 
 
 def _rules(values: Sequence[Values]) -> list[str]:
-    """Give the best rules at the lead that the tournament is about, with fn and the guess wherever they stand."""
-    ranked = [v for v in values if v["quantity"] == "mae" and v.get("primary") and v.get("rank")]
+    """Give the best rules at the lead that the tournament is about, with fn and the guess wherever they stand.
+
+    They are listed by the error that is shown; the order in which the tournament chooses is another one, by `rank`.
+    """
+    every = [v for v in values if v["quantity"] == "mae" and v.get("primary") and v.get("rank")]
+    ranked = sorted(every, key=lambda value: (value["estimate"], value["rank"]))
     skills = {v["rule"]: v for v in values if v["quantity"] == "skill" and v.get("primary")}
-    shown = [v for v in ranked if v["rank"] <= _SHOWN or v["rule"] in ("fn", "median")]
+    shown = [(n, v) for n, v in enumerate(ranked, 1) if n <= _SHOWN or v["rule"] in ("fn", "median")]
     rows = [["    ", "rule", "error", "gain on guess", "interval"]]
-    for value in shown:
+    for place, value in shown:
         skill = skills.get(value["rule"])
         gain = "" if skill is None or skill["estimate"] is None else _whole(skill["estimate"])
         limits = "" if skill is None or skill["lo"] is None else f"{_whole(skill['lo'])} to {_whole(skill['hi'])}"
-        rows.append([f"    {value['rank']}.", value["rule"], _epochs(value["estimate"]), gain, limits])
-    said = f"The {len(ranked)} rules at a lead of {ranked[0]['lead']:.0f}, the best first (exploratory, no tests):"
-    return [paragraph(said, indent="  "), *layout(rows, right=[True, False, True, True, True], gap=2)]
+        rows.append([f"    {place}.", value["rule"], _epochs(value["estimate"]), gain, limits])
+    lead = f"{ranked[0]['lead']:.0f}"
+    said = f"The {len(ranked)} rules at a lead of {lead}, the smallest error first (exploratory, no tests):"
+    chosen = min(ranked, key=lambda value: value["rank"])["rule"]
+    why = (
+        f"Chosen is {chosen}: rules are compared at later epochs, too, and a single one has to err a third less than "
+        "the mean of the rules."
+    )
+    table = layout(rows, right=[True, False, True, True, True], gap=2)
+    return [paragraph(said, indent="  "), *table, paragraph(why, indent="  ")]
 
 
 def _whole(share: float) -> str:

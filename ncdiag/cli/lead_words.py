@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.threshold_words import corrected_p, percent
+from ncdiag.cli.threshold_words import corrected_p
 from ncdiag.domain.p_values import p_is
+from ncdiag.domain.shares import counted, percent
 
 Values = Mapping[str, Any]
 
@@ -95,8 +96,8 @@ def published_words(values: Sequence[Values]) -> str:
         return ""
     return (
         f"As published (fn* and mean lead from the very runs that are judged): mean lead {epochs(lead['estimate'])}, "
-        f"error {epochs(mae['estimate'])} epochs, over {lead['n_crossed']} runs; {lead['n_never']} that never crossed "
-        "are dropped."
+        f"error {epochs(mae['estimate'])} epochs, over {counted(lead['n_crossed'], 'run')}; {lead['n_never']} that "
+        "never crossed are dropped."
     )
 
 
@@ -120,8 +121,8 @@ def specificity_words(values: Sequence[Values]) -> list[str]:
     own, guess = _find(values, "mae", margin=0.0, baseline="fn"), _find(values, "mae", baseline="median")
     if own is not None and guess is not None and own["hinge"] is not None:
         found.append(
-            f"For the {own['n_hinge']} runs that ended without an onset, forecasts were too early by at least "
-            f"{epochs(own['hinge'])} epochs on average by fn at fn*, {epochs(guess['hinge'])} by guessing."
+            f"For the {counted(own['n_hinge'], 'run')} that ended without an onset, forecasts were too early by at "
+            f"least {epochs(own['hinge'])} epochs on average by fn at fn*, {epochs(guess['hinge'])} by guessing."
         )
     return found
 

@@ -128,6 +128,7 @@ def _sentence(values: Mapping[str, Any]) -> str:
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give the figures behind a forecast, each with what it is."""
     from ncdiag.domain.contenders import describe
+    from ncdiag.domain.shares import counted
 
     interval = values["method"].rpartition(", ")[2]
     compared = values["n_calibration"] + values["n_censored"]
@@ -144,7 +145,10 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("mean error on the other runs", error),
         ("mean error of guessing their median", f"{values['baseline_mae']:.1f} epochs"),
         *(("runner-up" if name == values["runner_up"] else "fn rule", _short(rules[name])) for name in others),
-        ("learned from", f"{values['n_calibration']} runs that collapsed after epoch {values['epoch_now']:g}"),
+        (
+            "learned from",
+            f"{counted(values['n_calibration'], 'run')} that collapsed after epoch {values['epoch_now']:g}",
+        ),
         ("runs that never collapsed", share),
         ("interval", interval),
     ]
@@ -155,6 +159,7 @@ def _short(score: Mapping[str, Any]) -> str:
 
 
 def _tournament(rules: Sequence[Mapping[str, Any]]) -> str:
-    rows = [["  rule, the best first", "says epoch", "error on the others"]]
-    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in rules]
+    ranked = sorted(rules, key=lambda score: score["mae"])
+    rows = [["  rule, the smallest error first", "says epoch", "error on the others"]]
+    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in ranked]
     return "\n".join(layout(rows, right=[False, True, True]))

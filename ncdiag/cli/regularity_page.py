@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.spoken import UNSAID
 
@@ -99,7 +100,7 @@ def _table(described: Values, level: float) -> list[str]:
                 onset if entry["n_collapsed"] else f">{_epochs(described['budget'])}",
                 limits,
                 "-" if entry["fn_star"] is None else f"{entry['fn_star']:#.4g}",
-                _span(entry["fn_star_lo"], entry["fn_star_hi"], _number),
+                _span(entry["fn_star_lo"], entry["fn_star_hi"], number),
             ]
         )
     censored = any(entry["n_collapsed"] < entry["n_runs"] for entry in described["levels"])
@@ -134,8 +135,7 @@ def _turn_says(result: Values, what: str) -> list[str]:
     first, last = (table_cell(result["levels"][end]["level"]) for end in (0, -1))
     turn_at = table_cell(result["turn"])
     changes = "; ".join(
-        f"from {what} {start} to {end} the onset is multiplied by {_number(result[side]['ratio'])} "
-        f"({_span(result[side]['lo'], result[side]['hi'], _number)})"
+        f"from {what} {start} to {end} the onset is multiplied by {_ratio(result[side], result['budget'])}"
         for side, start, end in (("left", first, turn_at), ("right", turn_at, last))
     )
     return [
@@ -159,13 +159,13 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
-        limits = _span(trend["lo"], trend["hi"], _percent)
+        fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), _percent)
         lines.append(f"In short: {judged[trend['verdict']]}")
-        lines.append(f"Each doubling of the width: {_percent(trend['estimate'])} earlier ({limits}).")
+        lines.append(f"Each doubling of the width: {fall} earlier.")
         lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
     if shift and shift["estimate"] is not None:
         bound = (
-            f"; with the certainty given, at most {_percent(shift['hi'])}"
+            f"; with {_percent(shift['level'])} confidence, at most {_percent(shift['hi'])}"
             if shift["hi"] is not None
             else "; how much more it could be takes two onsets at every width"
         )
@@ -196,13 +196,13 @@ def _activation_says(named: Mapping[str, Values]) -> list[str]:
         if part is None or part["p"] is None:
             continue
         lines.append(
-            f"{what}: the largest over the smallest is {_number(part['estimate'])}; {p_is(part['p'])} "
+            f"{what}: the largest over the smallest is {_largest(part, joint.get('budget'))}; {p_is(part['p'])} "
             f"(at least {p_text(part['p_min'])} with so few runs)."
         )
         tested = [pair for pair in part["pairs"] if pair["p"] is not None]
         lines += [
-            f"  {pair['of'][0]} / {pair['of'][1]}: {_number(pair['ratio'])} "
-            f"({_span(pair['lo'], pair['hi'], _number)}), {p_is(pair['p_holm'])} for {len(tested)} pairs"
+            f"  {pair['of'][0]} / {pair['of'][1]}: {_ratio(pair, joint.get('budget'))}, {p_is(pair['p_holm'])} for "
+            f"{len(tested)} pair{'s' * (len(tested) > 1)}"
             for pair in tested[:_MAX_PAIRS]
         ]
     return lines
@@ -219,9 +219,10 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(f"(a) too little slows: {_not_tested(low)}")
     else:
         lines.append(
-            f"(a) too little slows: {_shown(low)}. At {table_cell(low['low'])} the onset comes "
-            f"{_number(low['estimate'])} times ({_span(low['lo'], low['hi'], _number)}) as late as at "
-            f"{table_cell(low['fastest'])}, the fastest above it; {_p_text(low)}, which allows for having picked it."
+            f"(a) too little slows: {_shown(low)}. From {table_cell(low['fastest'])} down to {table_cell(low['low'])} "
+            "the onset is multiplied by "
+            f"{bounded(low['estimate'], (low['lo'], low['hi']), low.get('bound'), low.get('budget'))}; {_p_text(low)}. "
+            f"{_picked(low)}; the test and the limits allow for having picked it."
         )
     if high["p"] is None:
         lines.append(f"(b) too much prevents: {_not_tested(high)}")
@@ -240,6 +241,23 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
             f"{_p_text(valley)}. Not ruled out as the fastest, pair by pair: {_listed(valley['fastest'])}."
         )
     return lines
+
+
+def _picked(low: Values) -> str:
+    """Say how the value was picked: by the clearest difference, which need not be the earliest onset."""
+    picked = f"Of the larger values, {table_cell(low['fastest'])} is"
+    if low["estimate"] is None or low["estimate"] > 1:
+        return f"{picked} the one most clearly faster"
+    return f"{picked} the one least clearly slower, none is faster"
+
+
+def _ratio(of: Values, budget: float | None) -> str:
+    """Write a ratio of onsets, or of norms, with what it bounds."""
+    return bounded(of["ratio"], (of["lo"], of["hi"]), of.get("bound"), budget)
+
+
+def _largest(part: Values, budget: float | None) -> str:
+    return bounded(part["estimate"], (None, None), part.get("bound"), budget)
 
 
 def _regimes(low: Values, high: Values, valley: Values) -> str:
@@ -312,10 +330,6 @@ def _span(lo: float | None, hi: float | None, show: Any) -> str:
 
 def _epochs(value: float) -> str:
     return f"{value:.0f}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
 
 
 def _percent(share: float | None) -> str:

@@ -11,8 +11,8 @@ from ncdiag.cli.threshold_words import (
     invariance_words,
     norm_text,
     pair_label,
-    percent,
 )
+from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -24,8 +24,10 @@ _MAX_CONDITIONS = 12
 
 # What there is to say of a pair without an fn*, by the status of the result.
 _WITHOUT = {
-    "unconfirmed": "no onset is certain: some runs ended before --patience could confirm it. Train a little longer.",
-    "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help.",
+    "unconfirmed": "no onset is certain: some runs ended before --patience could confirm it. Train a little longer; "
+    "imported runs, which cannot be, count with --rule first or a larger --eps.",
+    "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help; "
+    "for imported runs, only the latter.",
     "left_censored": "the runs were below eps when first evaluated, so their onset is unknown. Evaluate more often.",
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
     "dead": "the features died, which is no collapse, so there is no fn*.",
@@ -110,6 +112,9 @@ def _reading(pair: Values, spread: Values) -> str:
         return f"{found}, in one run; a second one would give an interval."
     if pair["status"] == "zero_variance":
         return f"{found} in every run, to the last digit. Are these runs copies of one?"
+    if len(pair["losses"]) > 1:
+        losses = ", ".join(f"{loss}: {count}" for loss, count in pair["losses"].items())
+        return f"{found}, but it was read under two losses ({losses}) and is not one quantity: choose one with --phase."
     claim = percent(spread["claim"])
     among = " of this one condition" if pair["n_conditions"] == 1 else ""
     judged = {
@@ -160,12 +165,14 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
     ]
     more = len(found) - _MAX_CONDITIONS
     rest = [f"    and {more} more (--format json)"] if more > 0 else []
-    sure = min(row["median_level"] for row in found)
-    legend = f"onset: the median, with an interval that holds it with {percent(sure)} confidence or more"
+    levels = [row["median_level"] for row in found if row["median_lo"] is not None]
+    sure = f", with an interval that holds it with {percent(min(levels))} confidence or more" if levels else ""
+    legend = f"onset: the median{sure}"
     without = [row for row in conditions if not row["n_runs"]]
     if without:
         runs = sum(row["n_evaluated"] for row in without)
-        legend += f". {len(without)} further conditions ({runs} runs) have no onset"
+        have = "has" if len(without) == 1 else "have"
+        legend += f". {counted(len(without), 'further condition')} ({counted(runs, 'run')}) {have} no onset"
     return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import counted, percent
 
 Values = Mapping[str, Any]
 
@@ -21,13 +22,6 @@ def pair_label(group: Values) -> str:
 def norm_text(value: float) -> str:
     """Write a norm with four significant digits."""
     return f"{value:#.4g}".rstrip(".")
-
-
-def percent(share: float | None) -> str:
-    """Write a share in percent with three significant digits, `-` where there is none."""
-    if share is None:
-        return "-"
-    return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
 
 
 def condition_effect(spread: Values) -> list[str]:
@@ -49,8 +43,8 @@ def invariance_words(result: Values | None) -> list[str]:
     sure = percent(math.expm1(result["hi"]))
     far = f"the furthest condition, {printable(result['furthest'])}, is {furthest} from their mean"
     judged = {
-        "supported": f"all lie within {margin} of it, with certainty within {sure}",
-        "refuted": f"that is more than {margin} with certainty",
+        "supported": f"all lie within {margin} of it, with 95% confidence within {sure}",
+        "refuted": f"that is more than {margin}, with 95% confidence",
         "inconclusive": f"that all lie within {margin} is not shown: only within {sure}",
     }[result["verdict"]]
     rate = result["p_rate"]
@@ -66,15 +60,19 @@ def check_lines(checks: Sequence[Values]) -> list[str]:
         lines += [paragraph(text, indent="  ") for text in said]
         if check["quantity"] == "eps_sensitivity":
             lines += _eps_table(check["curve"])
+            if lines and check.get("over") == "conditions":
+                lines.append(paragraph("fn there and CV: sd / mean, over runs that weigh alike.", indent="    "))
     return lines
 
 
 def _placebo(check: Values) -> list[str]:
+    """Say how fn varies at one epoch, beside the CV of fn*: both as the table has it, and as the test takes them."""
     if check.get("cv") is None:
         return []
-    fixed, there = percent(check["cv"]), percent(check["cv_at_onset"])
+    at_epoch, at_onset = check["estimate"], check["log_cv_at_onset"]
+    fixed, there = percent(at_epoch), percent(at_onset)
     start = f"Any epoch would do? fn at one fixed epoch ({check['epoch']:.0f}) varies by {fixed}, at onset by {there}"
-    if math.isclose(check["cv"], check["cv_at_onset"], rel_tol=1e-9):
+    if math.isclose(at_epoch, at_onset, rel_tol=1e-9):
         return [f"{start}: the runs collapsed at that epoch, so both are one reading."]
     if check["status"] == "zero_variance":
         return [f"{start}: the two readings do not differ, so this says nothing."]
@@ -83,7 +81,8 @@ def _placebo(check: Values) -> list[str]:
     if check["p"] < 0.05:
         return [f"{start}: it varies less at onset than at that epoch ({p_is(check['p'])})."]
     p = f"{p_is(check['p'])}{_least_p(check['p_min'])}"
-    return [f"{start}. That it varies less at onset is not shown ({p}): a low CV partly says that fn is flat by then."]
+    flat = ": a low CV partly says that fn is flat by then" if at_onset < check["claim"] else ""
+    return [f"{start}. That it varies less at onset is not shown ({p}){flat}."]
 
 
 def _sensitivity(check: Values) -> list[str]:
@@ -96,10 +95,29 @@ def _sensitivity(check: Values) -> list[str]:
         "equivalent but different": "fn* depends on eps, but by less than 8%",
         "different": "fn* depends on eps: it is the norm at an epoch, not at an event",
         "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
-        "not testable": "too few runs to say whether that is more than 8%",
+        "not testable": "the runs change by as much as each other, so there is no noise to set beside 8%"
+        if check["status"] == "zero_variance"
+        else "too few runs to say whether that is more than 8%",
     }[check["outcome"]]
-    p = "" if check["p"] is None else f" ({p_is(check['p'])} that it is within 8%)"
-    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}; {judged}{p}."]
+    return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}{_rests_on(check)}; {judged}{_eps_tests(check)}."]
+
+
+def _rests_on(check: Values) -> str:
+    """Say of which runs a change with eps is, where the table below, with all runs of each eps, has others."""
+    alike = ", conditions weighing alike" if check["over"] == "conditions" else ""
+    if {row["n_runs"] for row in check["curve"]} == {check["n_used"]} and not alike:
+        return ""
+    return f" (of {counted(check['n_used'], 'run')} with an onset at both{alike})"
+
+
+def _eps_tests(check: Values) -> str:
+    """Give the p of what was judged: of a difference where one is shown, of equivalence where that is the matter."""
+    if check["p"] is None:
+        return ""
+    within = f"test that it is within 8%: {p_is(check['p'])}"
+    differs = f"test that it changes: {p_is(check['p_difference'])}"
+    tests = {"different": [differs], "equivalent but different": [differs, within]}.get(check["outcome"], [within])
+    return f" ({'; '.join(tests)})"
 
 
 def _eps_table(curve: Sequence[Values]) -> list[str]:

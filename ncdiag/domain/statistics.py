@@ -121,6 +121,13 @@ def variance_upper(values: FloatArray, level: float) -> float:
     return float(values.var(ddof=1)) * variance_factor(len(values) - 1, 1 - level)
 
 
+def variance_lower(values: FloatArray, level: float) -> float:
+    """Give the one-sided lower chi-square bound of the variance, NaN where there is none."""
+    if len(values) < 2 or is_constant(values):
+        return math.nan
+    return float(values.var(ddof=1)) * variance_factor(len(values) - 1, level)
+
+
 def group_means(values: FloatArray, groups: IntArray) -> FloatArray:
     """Give the mean of each group, in the order of the group numbers."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -188,6 +195,11 @@ def total_variance_upper(components: Components, level: float) -> float:
     return components.total + _half_width(components, 1 - level)
 
 
+def total_variance_lower(components: Components, level: float) -> float:
+    """Give the one-sided lower bound of the variance of a single value (Graybill and Wang 1980)."""
+    return max(components.total - _half_width(components, level), 0.0)
+
+
 def total_variance_interval(components: Components, level: float) -> Interval:
     """Give the variance of a single value with the two-sided limits of Graybill and Wang (1980)."""
     tail = (1 - level) / 2
@@ -253,8 +265,12 @@ def conformal_minimum(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def clopper_pearson(count: int, n: int, level: float) -> Interval:
-    """Give a share with its exact interval; [0, 1] and no estimate when nothing was observed."""
+def clopper_pearson(count: float, n: int, level: float) -> Interval:
+    """Give a share with its exact interval; [0, 1] and no estimate when nothing was observed.
+
+    A count may be broken, the sum of shares of n units: the quantiles of the beta distribution go on between counts
+    (Korn and Graubard 1998), and such a mean varies less than one of n yes and no.
+    """
     if n == 0:
         return Interval(lo=0.0, hi=1.0)
     tail = (1 - level) / 2

@@ -23,9 +23,11 @@ from ncdiag.domain.statistics import (
     t_interval,
     t_quantile,
     total_variance_interval,
+    total_variance_lower,
     total_variance_upper,
     variance_components,
     variance_interval,
+    variance_lower,
     variance_upper,
 )
 
@@ -40,7 +42,8 @@ class Threshold:
     """fn* of a pair, and its spread.
 
     `fn_star` is the geometric mean over conditions of the conditions' geometric means, with a t interval on logs.
-    `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval and `cv_upper`, the one-sided bound;
+    `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval and the one-sided bounds `cv_lower`
+    and `cv_upper`;
     `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv` whose
     bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect, what
     their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to a condition.
@@ -51,6 +54,7 @@ class Threshold:
 
     fn_star: Interval
     cv: Interval
+    cv_lower: float
     cv_upper: float
     cv_needed: float
     mean: float
@@ -72,12 +76,13 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
     conditions = len(np.unique(condition))
     over = "conditions" if conditions >= MIN_CONDITIONS else "runs"
     fn_star = _fn_star(logs, condition, over, level)
-    cv, cv_upper, needed = _spread(logs, condition, conditions, level)
+    cv, (cv_lower, cv_upper), needed = _spread(logs, condition, conditions, level)
     mean = float(feature_norm.mean())
     sd = float(feature_norm.std(ddof=1)) if len(logs) > 1 else math.nan
     return Threshold(
         fn_star=fn_star,
         cv=cv,
+        cv_lower=cv_lower,
         cv_upper=cv_upper,
         cv_needed=needed,
         mean=mean,
@@ -109,20 +114,25 @@ def _back_transformed(log_estimate: float, half: float) -> Interval:
     )
 
 
-def _spread(logs: FloatArray, condition: IntArray, conditions: int, level: float) -> tuple[Interval, float, float]:
-    """Give the CV with its interval, its one-sided upper bound, and the CV that the claim would need."""
+def _spread(
+    logs: FloatArray, condition: IntArray, conditions: int, level: float
+) -> tuple[Interval, tuple[float, float], float]:
+    """Give the CV with its interval, its one-sided bounds, and the CV that the claim would need."""
     if len(logs) < 2:
-        return Interval(), math.nan, math.nan
+        return Interval(), (math.nan, math.nan), math.nan
     if is_constant(logs):
-        return Interval(estimate=0.0), math.nan, math.nan
+        return Interval(estimate=0.0), (math.nan, math.nan), math.nan
     if conditions == 1:
-        variance, upper = variance_interval(logs, level), variance_upper(logs, level)
+        variance = variance_interval(logs, level)
+        lower, upper = variance_lower(logs, level), variance_upper(logs, level)
     else:
-        components = variance_components(logs, condition)
-        variance, upper = total_variance_interval(components, level), total_variance_upper(components, level)
+        parts = variance_components(logs, condition)
+        variance = total_variance_interval(parts, level)
+        lower, upper = total_variance_lower(parts, level), total_variance_upper(parts, level)
     needed = log_cv(log_sd(CV_CLAIM) * math.sqrt(variance.estimate / upper))
     estimate, lo, hi = map(_cv_of_variance, (variance.estimate, variance.lo, variance.hi))
-    return Interval(estimate=estimate, lo=lo, hi=hi), _cv_of_variance(upper), needed
+    bounds = _cv_of_variance(lower), _cv_of_variance(upper)
+    return Interval(estimate=estimate, lo=lo, hi=hi), bounds, needed
 
 
 def _between(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Forecasts of the onset against what happened: each run, unseen when it was forecast, with its intervals."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +13,16 @@ from ncdiag.analysis.tournament import calibration_table
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, plain_axis, write
 from ncdiag.plotting.conditions import label_pairs, strictest
-from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
+from ncdiag.plotting.layout import (
+    Sheet,
+    hide_spare,
+    mark_handle,
+    note_handles,
+    panel_grid,
+    shorten,
+    start_figure,
+    text_inches,
+)
 from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
 
 _MOST_PANELS = 12
@@ -48,8 +59,9 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
     with figure_style(page):
         figure = start_figure(sheet, rows * height, [*_legend(table, sheet), *note_handles(left_out, "panel")])
         grid = figure.subplots(rows, across, squeeze=False)
-        for axes, own in zip(grid.flat, panels, strict=False):
-            _draw_epoch(axes, own, page.inches / across, sheet)
+        for axes, own, title in zip(grid.flat, panels, _titles(panels, page.inches / across, sheet), strict=False):
+            axes.set_title(title, pad=page.points * 2.1)
+            _draw_epoch(axes, own, sheet)
         hide_spare(list(grid.flat)[len(panels) :])
         for axes in grid[:, 0]:
             axes.set_ylabel("forecast, epoch")
@@ -58,10 +70,17 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
     return figure
 
 
-def _draw_epoch(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet) -> None:
-    points, first = sheet.page.points, own.iloc[0]
-    name = shorten(f"{first['pair']}, asked at epoch {first['epoch']:g}", points * 1.1, inches * 0.8)
-    axes.set_title(name, pad=points * 2.1)
+def _titles(panels: Sequence[pd.DataFrame], inches: float, sheet: Sheet) -> list[str]:
+    """Name panels by pair and epoch, in two lines where one has no room: panels of a pair differ in the epoch alone."""
+    points, room = sheet.page.points * 1.1, inches * 0.8
+    named = [(str(own["pair"].iloc[0]), f"asked at epoch {own['epoch'].iloc[0]:g}") for own in panels]
+    if all(text_inches(", ".join(parts), points) <= room for parts in named):
+        return [", ".join(parts) for parts in named]
+    return ["\n".join(shorten(part, points, room) for part in parts) for parts in named]
+
+
+def _draw_epoch(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
+    points = sheet.page.points
     where = {"xycoords": "axes fraction", "xytext": (0, points * 0.7), "va": "bottom"}  # above the arrows
     write(axes, _counts(own), (0, 1), points * 0.9, color=FAINT, **where)
     (x_low, x_high), (y_low, y_high) = _limits(own)

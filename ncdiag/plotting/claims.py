@@ -39,12 +39,23 @@ class Measure:
     """What the figure of a claim is, in the units it is drawn in, and where the published one lies among them.
 
     `published` is the published figure, or the bound on it; `ratio` says that it is a factor, drawn on logarithms.
+    `limits` says what the limits are, of a confidence.
     """
 
     quantity: str
     published: float
     drawn: Callable[[float], float]
     ratio: bool = False
+    limits: Callable[[float], str] = lambda level: f"{100 * level:.3g}% interval"
+
+
+def _bounds(level: float) -> str:
+    return f"{100 * level:.3g}% bounds"
+
+
+def _one_sided(level: float) -> str:
+    """Name limits that hold on either side with more confidence than together."""
+    return _bounds((1 + level) / 2)
 
 
 def _same(value: float) -> float:
@@ -58,14 +69,24 @@ def _percent(value: float) -> float:
 # From the abstract of arXiv 2604.00230: 8 % for claim 1 and, as the margin of "the same", for 2; an error of 24 epochs;
 # fn* +458 % on MNIST against +68 % on CIFAR-10, which is a ratio of 5.58 / 1.68. A factor of 1 is no effect.
 MEASURES = {
-    "1": Measure(quantity="CV of fn*, %", published=8, drawn=_percent),
-    "2": Measure(quantity="largest deviation of a condition, %", published=8, drawn=lambda x: 100 * math.expm1(x)),
-    "3": Measure(quantity="MAE of the forecast, epochs", published=24, drawn=_same),
+    "1": Measure(quantity="CV of fn*, %", published=8, drawn=_percent, limits=_one_sided),
+    "2": Measure(
+        quantity="furthest condition, % off",
+        published=8,
+        drawn=lambda x: 100 * math.expm1(x),
+        limits=_bounds,
+    ),
+    "3": Measure(
+        quantity="MAE of the forecast, epochs",
+        published=24,
+        drawn=_same,
+        limits=lambda level: f"about {100 * level:.3g}% interval",
+    ),
     "4": Measure(quantity="scaled up / scaled down", published=1, drawn=math.exp, ratio=True),
     "5": Measure(quantity="ratio of ratios", published=5.58 / 1.68, drawn=_same, ratio=True),
     "6a": Measure(quantity="change about the turn, ratio", published=1, drawn=_same, ratio=True),
     "6b": Measure(quantity="largest / smallest onset", published=1, drawn=_same, ratio=True),
-    "6c": Measure(quantity="onset at the smallest / fastest", published=1, drawn=_same, ratio=True),
+    "6c": Measure(quantity="onset: smallest / most clearly faster", published=1, drawn=_same, ratio=True),
     "6d": Measure(quantity="onset earlier per doubling, %", published=0, drawn=_percent),
 }
 
@@ -74,8 +95,8 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: a row per claim and group of runs that bears on it.
 
     `published` is the published figure as text and `published_value` as a number in the units of `quantity`, in which
-    `estimate`, `lo` and `hi` are too; `verdict` and `reason` are those of `ncdiag analyze claims`, `overall` the
-    verdict on the claim over all of its groups.
+    `estimate`, `lo` and `hi` are too; `limits` says what these are, and with which confidence. `verdict` and `reason`
+    are those of `ncdiag analyze claims`, `overall` the verdict on the claim over all of its groups.
     """
     survey = Survey(
         runs=asked.runs,
@@ -113,6 +134,7 @@ def _row(number: str, result: Result) -> dict[str, Any]:
         "published_value": measure.published,
         **{name: value if math.isnan(value) else measure.drawn(value) for name, value in figures.items()},
         "level": result.level,
+        "limits": measure.limits(result.level) if math.isfinite(result.hi) else "",
         "n_runs": result.n_runs,
         "verdict": result.extra["verdict"],
         "reason": result.extra["reason"],
@@ -175,7 +197,9 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
         ours = "" if first["ours"] == "-" else f"{first['ours']}: "
         _say_reason(axes, f"{ours}{first['reason']}", room, sheet)
         return
-    axes.set_xlabel(str(first["quantity"]), loc="right")  # it may be longer than the axis, and goes on to the left
+    axes.set_xlabel(
+        _axis_label(shown, room[0], sheet), loc="right"
+    )  # it may be longer than the axis, and goes on to the left
     _set_scale(axes, values, float(first["published_value"]), MEASURES[str(first["claim"])].ratio)
     axes.axvline(first["published_value"], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), zorder=2)
     for place, ((estimate, lo, hi), said) in enumerate(zip(values.tolist(), shown["verdict"], strict=True)):
@@ -191,6 +215,16 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
             markeredgewidth=points / 9,
             markerfacecolor=color if filled else "white",
         )
+
+
+def _axis_label(shown: pd.DataFrame, inches: float, sheet: Sheet) -> str:
+    """Name the quantity of a strip, and the confidence of its limits: claims are not all judged at one level.
+
+    Where there is no room, the level alone: the legend says what a bar is.
+    """
+    quantity, limits = str(shown["quantity"].iloc[0]), next((text for text in shown["limits"] if text), "")
+    full = f"{quantity} ({limits})" if limits else quantity
+    return full if text_inches(full, sheet.page.points) <= 0.9 * inches else f"{quantity} ({limits.rpartition(' ')[0]})"
 
 
 def _head(axes: Axes, first: pd.Series, room: tuple[float, float], sheet: Sheet) -> None:

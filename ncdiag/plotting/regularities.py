@@ -22,7 +22,7 @@ from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis, plain_axis, s
 from ncdiag.plotting.conditions import compact, label_conditions
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, shorten, start_figure, text_inches
 from ncdiag.plotting.slots import Slots, make_slots, roomy, spread_out
-from ncdiag.plotting.style import INK, Width, figure_style, line_style
+from ncdiag.plotting.style import FAINT, INK, Width, figure_style, line_style
 
 # Heights of the panels in inches, one below the other and side by side.
 _STACKED: dict[Width, float] = {"column": 1.35, "page": 1.5, "slide": 2.0}
@@ -157,7 +157,9 @@ def _set_axis(axes: Axes, columns: pd.DataFrame, label: str, *, above: float = 0
     values = columns.to_numpy(dtype=np.float64)
     finite = values[np.isfinite(values)]
     axes.set_ylabel(label)
-    if not len(finite):
+    if not len(finite):  # of norms: every run has an onset, or the budget
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no fn* is known", transform=axes.transAxes, ha="center", va="center", color=FAINT)
         return
     low, high = float(finite.min()), float(finite.max())
     if low > 0 and high > _LOG_RATIO * low:

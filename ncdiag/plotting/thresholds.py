@@ -36,8 +36,9 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: for every run a row `at` its onset and one at a fixed epoch, the placebo.
 
     The fixed epoch is the pair's median onset (or the last epoch that all of its collapsed runs reached). `estimate` is
-    the geometric mean of the pair, with its interval for fn* alone; `cv` is the spread, with its interval. A run
-    without an onset has a row without a norm; a norm at the fixed epoch is given of the runs with an onset.
+    the geometric mean of the pair, with its interval for fn* alone; `cv` is the spread, `cv_lo` and `cv_hi` its
+    one-sided bounds, of which the upper one decides whether a CV is below 8 %. A run without an onset has a row without
+    a norm; a norm at the fixed epoch is given of the runs with an onset.
     """
     onsets = asked.onsets
     base = onsets[["run", "state", "onset"]].copy()
@@ -51,15 +52,14 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
         threshold, spread_, placebo = (named[name, pair] for name in ("fn_star", "cv", "placebo_cv"))
         norms = onsets.loc[own.index, "fn_star"].where(own["state"] == "collapsed")
         fn_star = (threshold.estimate, threshold.lo, threshold.hi)
-        rows.append(_part(own, AT_ONSET, own["onset"], norms, fn_star, (spread_.estimate, spread_.lo, spread_.hi)))
+        rows.append(_part(own, AT_ONSET, own["onset"], norms, fn_star, _spread(spread_)))
         epoch = placebo.extra.get("epoch", math.nan)
         there = [
             math.exp(curves[run].at(epoch)) if state == "collapsed" and run in curves else math.nan
             for run, state in zip(own["run"], own["state"], strict=True)
         ]
         mean = (placebo.extra.get("feature_norm", math.nan), math.nan, math.nan)
-        cv = (placebo.estimate, placebo.lo, placebo.hi)
-        rows.append(_part(own, AT_EPOCH, [epoch] * len(own), there, mean, cv))
+        rows.append(_part(own, AT_EPOCH, [epoch] * len(own), there, mean, _spread(placebo)))
     table = pd.concat(rows, ignore_index=True)
     if not np.isfinite(table["feature_norm"].to_numpy(dtype=np.float64)).any():
         raise AnalysisError(
@@ -74,6 +74,10 @@ def _results(asked: Asked) -> list[Result]:
         *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
         *threshold_check_results(asked),
     ]
+
+
+def _spread(cv: Result) -> tuple[float, float, float]:
+    return cv.estimate, cv.extra.get("cv_lower", math.nan), cv.extra.get("cv_upper", math.nan)
 
 
 def _part(
@@ -110,7 +114,7 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
         log_axis(spreads.xaxis, np.clip([*cvs[cvs > 0], CV_CLAIM], *_CV_RANGE), letters=30)
         spreads.xaxis.set_major_formatter(lambda value, _: f"{compact(100 * value)} %")
         norms.set(title="At onset, and at one epoch for all", xlabel="feature norm")
-        spreads.set(title="Spread between runs", xlabel="coefficient of variation")
+        spreads.set(title="Spread between runs", xlabel=f"coefficient of variation, {sheet.sure} bounds")
         spreads.axvline(CV_CLAIM, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
         for axes in (norms, spreads):
             axes.set_ylim(len(shown) - 0.5, -0.5)

@@ -98,6 +98,27 @@ def test_conditions_are_the_sample_where_cells_have_several(make_frames, make_ru
     assert (named["interaction_log"].extra["unit"], named["interaction_log"].extra["n_units"]) == ("conditions", 8)
 
 
+def test_the_cells_are_those_of_the_test(make_frames, make_run):
+    # A condition of two runs and one of a single run: sqrt(sqrt(1 x 4) x 16), not the cube root of 64.
+    runs = grid(make_run, [[(1.0, 4.0, 16.0), (1.0, 1.0, 1.0)], [(1.0, 1.0, 1.0), (1.0, 1.0, 1.0)]])
+    for name, run in runs.items():
+        run["weight_decay"] = 1e-4 if name.endswith(("0", "1")) else 1e-3
+    named, _ = answers(make_frames(runs))
+    norms = [cell["fn_star"] for cell in named["verdict"].extra["cells"]]
+    assert norms == pytest.approx([math.sqrt(32), 1, 1, 1])
+    # The ratio of ratios sets the second row beside the first.
+    ratio = norms[2] / norms[0] / (norms[3] / norms[1])
+    assert named["ratio_of_ratios"].estimate == pytest.approx(ratio) == pytest.approx(1 / math.sqrt(32))
+
+
+def test_cells_are_listed_by_the_values_of_numbers(make_frames, make_run):
+    depths, datasets = (9, 2, None, 5), ("mnist", "cifar10")
+    runs = {f"{d}{c}": make_run(20.0, depth=d, dataset=c) for d in depths for c in datasets}
+    cells = answers(make_frames(runs), by=("depth", "dataset"))[0]["verdict"].extra["cells"]
+    listed = [(cell["row"], cell["column"]) for cell in cells]
+    assert listed == [(row, column) for row in ("2", "5", "9", "?") for column in datasets]
+
+
 def test_one_condition_per_cell_speaks_of_these_conditions_only(make_frames, make_run):
     named, _ = answers(make_frames(grid(make_run, PUBLISHED)))
     assert any("one condition per cell" in warning for warning in named["verdict"].warnings)

@@ -23,7 +23,7 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
         ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
         ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
         ({"data_sha256": "b" * 64}, "contents differ"),
-        ({"config": {"stop": {"eps": 0.05}}}, "1 runs stopped by another rule (eps 0.05: 1)"),
+        ({"config": {"stop": {"eps": 0.05}}}, "1 run stopped by another rule (eps 0.05: 1)"),
         ({"config": {"metric_samples": 600}}, "a part of the training set (all samples: 1, 600 samples: 1)"),
         ({"config": {"precision": "bf16"}}, "in lower precision (float32: 1, bf16: 1)"),
         ({"status": "running"}, "1 of 2 runs are not finished"),

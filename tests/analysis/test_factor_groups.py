@@ -53,7 +53,7 @@ def test_an_onset_after_the_common_budget_counts_as_none(make_frames, make_run):
     assert found.budget == 100
     assert not found.event.any()
     assert "where short ends" in found.cautions[0]
-    assert "1 later onsets" in found.cautions[0]
+    assert "1 later onset counts as none" in found.cautions[0]
     assert "not run=short" in found.cautions[0]
 
 

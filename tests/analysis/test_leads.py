@@ -284,4 +284,16 @@ def test_a_norm_that_rises_alarms_from_below(make_frames, make_run):
 def test_a_norm_that_rises_may_be_above_its_level_from_the_start(make_frames, make_run):
     """ln fn rises by .001 an epoch: 50 % below its value at onset lies 405 epochs before it, before the first epoch."""
     lead = pick(leads(make_frames(world(make_run, RATES, [-0.001] * 6))), "lead", margin=0.5, held_out="run")
-    assert "6 of 6 runs were at or above the level when first evaluated" in lead.warnings
+    said = "6 of 6 runs were at or above fn* with a margin of 50%, learned from other runs, when first evaluated"
+    assert said in lead.warnings
+
+
+def test_what_was_held_out_and_the_margin_are_named_with_the_runs_that_never_crossed(make_frames, make_run):
+    # The first run stays near 2, above 1.25 times the others' norm of 1 at onset, to its end.
+    runs = world(make_run, RATES, [1e-4, *[0.01] * 5], [2.0, *[1.0] * 5], weight_decay=[1e-5, 1e-4, 1e-3] * 2)
+    found = leads(make_frames(runs))
+    for held_out, others in (("run", "other runs"), ("condition", "other conditions")):
+        for margin, level in ((0.0, "fn*"), (0.25, "fn* with a margin of 25%")):
+            warnings = pick(found, "lead", margin=margin, held_out=held_out).warnings
+            said = f"1 of 6 runs never crossed {level}, learned from {others}: their lead is not in the mean"
+            assert said in warnings

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ncdiag.analysis.factor_claims import decides, wider_is_faster
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import CLAIMS, regularity_results
 from ncdiag.domain.group_tests import dunnett_quantile
@@ -44,6 +45,7 @@ def test_a_valley_in_depth(make_frames, make_run):
     assert (found.extra["shape"], found.extra["turn"], found.extra["fastest"]) == ("valley", 5, [5])
     assert found.estimate == pytest.approx(math.exp(min(means[0], means[2]) - means[1]))
     assert found.extra["left"]["ratio"] == pytest.approx(math.exp(means[1] - means[0]))
+    assert [found.extra[side]["bound"] for side in ("left", "right")] == [None, None]
     assert found.extra["p_isotonic"] < 0.01
     assert (found.n_runs, found.n_conditions) == (9, 3)
 
@@ -201,6 +203,38 @@ def test_three_regimes_of_weight_decay(make_frames, make_run):
     p = np.array([low.p, high.p, valley.p])
     assert [r.extra["p_holm"] for r in (low, high, valley)] == pytest.approx(holm(p).tolist())
     assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
+
+
+def test_a_ratio_with_runs_that_never_collapsed_is_a_bound_of_the_true_one(make_frames, make_run):
+    # The true onsets are the rates times ln 100, also of the runs that end at epoch 200 without one.
+    rates = {"relu": (20.0, 20.5, 21.0), "tanh": (30.0, 31.0, 90.0), "gelu": (80.0, 85.0, 90.0)}
+    found = answers(make_frames(sweep(make_run, "activation", rates)))
+    speed = found["activation", "speed"]
+    logs = {value: np.log(seeds).mean() for value, seeds in rates.items()}
+    said = {}
+    for pair in speed.extra["pairs"]:
+        over, under = pair["of"]
+        truth = math.exp(logs[over] - logs[under])
+        said[over, under] = pair["bound"]
+        assert {"at least": truth > pair["lo"], "at most": truth < pair["hi"]}.get(pair["bound"], True)
+        assert {"at least": truth > pair["ratio"], "at most": truth < pair["ratio"]}.get(pair["bound"], True)
+    assert said == {("relu", "gelu"): "at most", ("tanh", "gelu"): "within the budget", ("tanh", "relu"): "at least"}
+    assert speed.extra["bound"] == "at least"
+    (claimed,) = decides({"activation": [found["activation", name] for name in ("speed", "fn_star", "joint")]}, 0.05)
+    assert claimed.ours.startswith(f"T >=x{speed.estimate:.2g}, fn* x")
+    assert found["activation", "fn_star"].extra["pairs"][0]["bound"] is None
+
+
+def test_a_fall_with_the_width_is_understated_where_narrow_networks_never_collapsed(make_frames, make_run):
+    rates = {64: (80.0, 90.0), 128: (30.0, 31.0), 256: (26.0, 27.0), 512: (22.0, 23.0)}
+    trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    truth = stats.linregress(np.repeat([0, 1, 2, 3], 2), np.log([*rates.values()]).ravel()).slope
+    assert trend.extra["bound"] == "at least"
+    assert trend.estimate < -math.expm1(truth)
+    (claimed,) = wider_is_faster({"width": [trend]}, 0.05)
+    assert claimed.ours == f"<=-{100 * trend.estimate:.2g}% T"
+    closed = answers(make_frames(sweep(make_run, "width", {w: r for w, r in rates.items() if w > 64})))
+    assert closed["width", "trend"].extra["bound"] is None
 
 
 def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):

@@ -17,10 +17,10 @@ TEST = {"statistic": 4.0, "df1": 1, "df2": 8, "p_robust": 0.03, "p_permutation":
 TEST |= {"eta2p": 0.3, "eta2p_lo": 0.1, "eta2p_hi": 0.5}
 
 
-def page(verdict: str, **extra: Any) -> str:
+def page(verdict: str, test: dict[str, Any] | None = None, **extra: Any) -> str:
     common: dict[str, Any] = {"cells": [CELL], "unit": "runs"}
     tests = [
-        Result(quantity=name, p=0.02, extra={**TEST, **common}, **BASE)
+        Result(quantity=name, p=0.02, extra={**TEST, **(test or {}), **common}, **BASE)
         for name in ("interaction_raw", "interaction_log")
     ]
     ratio = Result(
@@ -51,6 +51,14 @@ def page(verdict: str, **extra: Any) -> str:
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: str):
     assert said in page(verdict)
+
+
+def test_a_share_never_lies_outside_its_interval():
+    assert "30% (10-50%)" in page("additive")
+    small = page("additive", {"eta2p": 0.0055, "eta2p_lo": 0.0, "eta2p_hi": 0.0})
+    assert "0.55% (0%)" in small
+    assert "the cells agree better than noise alone lets expect" in small
+    assert "agree better" not in page("additive")
 
 
 def test_a_crossover_is_named():

@@ -158,6 +158,7 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
     [
         ("all_censored", {}, "no run collapsed"),
         ("all_censored", {"n_unconfirmed": 1}, "--patience"),
+        ("all_censored", {"n_unconfirmed": 1}, "imported runs, which cannot be, count with --rule first"),
         ("left_censored", {"n_left_censored": 2}, "Evaluate more often"),
         ("diverged", {"n_diverged": 2}, "2 diverged"),
         ("dead", {"n_dead": 2}, "no collapse"),
@@ -183,6 +184,33 @@ def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], sa
     ],
 )
 def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
+    page = reading(status, verdict, {"mse": 3})
+    assert said in page
+    assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, under mse" in page
+
+
+def test_onsets_under_two_losses_get_no_verdict():
+    page = reading("ok", "supported", {"ce": 1, "mse": 2})
+    assert "it was read under two losses (ce: 1, mse: 2) and is not one quantity: choose one with --phase." in page
+    assert "enough runs to say so" not in page
+    assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, 1 under ce, 2 under mse" in page
+
+
+def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
+    row = {"n_evaluated": 6, "n_runs": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    rows = [{**row, "condition": "lr=0.1", "median_level": 0.96875}]  # 1 - 2 x 0.5^6
+    single = {**row, "condition": "lr=0.2", "n_evaluated": 1, "n_runs": 1, "median_level": 0.0}
+    rows.append({**single, "median_lo": None, "median_hi": None})
+    without = {**single, "condition": "lr=0.3", "n_runs": 0, "fn_star": None}
+    page = reading("ok", "inconclusive", {"mse": 3}, [*rows, without])
+    assert "with an interval that holds it with 96.9% confidence or more. 1 further condition (1 run) has" in page
+    assert "onset: the median. 1 further condition" in reading(
+        "ok", "inconclusive", {"mse": 3}, [rows[1]] * 2 + [without]
+    )
+
+
+def reading(status: Any, verdict: str, losses: dict[str, int], conditions: list[dict[str, Any]] | None = None) -> str:
+    """Give the page of three runs with a CV of 10 %."""
     without_limits = status != "ok"
     extra = {
         **COUNTS,
@@ -194,14 +222,18 @@ def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
         "cv_upper": 0.2,
         "t_min": 10.0,
     }
-    extra |= {"t_max": 30.0, "t_median": 20.0, "phases": {"1": 1, "2": 2}, "losses": {"ce": 1, "mse": 2}}
+    extra |= {"t_max": 30.0, "t_median": 20.0, "phases": {"1": 1, "2": 2}, "losses": losses}
     limits = {} if without_limits else {"lo": 0.9, "hi": 1.1}
     pair = Result(
-        quantity="fn_star", estimate=1.0, status=status, n_runs=3, extra={**extra, "conditions": []}, **limits, **PAIR
+        quantity="fn_star",
+        estimate=1.0,
+        status=status,
+        n_runs=3,
+        extra={**extra, "conditions": conditions or []},
+        **limits,
+        **PAIR,
     )
     spread = Result(
         quantity="cv", estimate=0.1, status=status, n_runs=3, extra={"claim": 0.08, "verdict": verdict}, **PAIR
     )
-    page = " ".join(threshold_page([pair, spread], OnsetRule(), 0.95).split())
-    assert said in page
-    assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, 1 under ce, 2 under mse" in page
+    return " ".join(threshold_page([pair, spread], OnsetRule(), 0.95).split())

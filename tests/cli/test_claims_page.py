@@ -118,14 +118,25 @@ def test_runs_that_cannot_be_trained_here_get_no_command_for_themselves(cli: Cli
     assert cli("analyze", "claims").code == 0
 
 
-def test_groups_with_one_reason_share_a_line():
-    def value(group: dict, verdict: str, reason: str) -> dict:
-        about = {"published": "CV < 8%", "ours": "-", "verdict": verdict, "reason": reason, "command": ""}
-        return {"quantity": "claim_1", "group": group, "blocked": [], "parts": [], **about}
+def value(group: dict, verdict: str, reason: str, number: str = "1", ours: str = "-") -> dict:
+    about = {"published": "CV < 8%", "ours": ours, "verdict": verdict, "reason": reason, "command": ""}
+    return {"quantity": f"claim_{number}", "group": group, "blocked": [], "parts": [], **about}
 
+
+def test_groups_with_one_reason_share_a_line():
     pairs = [{"arch": "mlp", "dataset": name} for name in ("mnist", "cifar10", "digits")]
     combined = value({}, "not testable", "in 2 of 3 groups, no run collapsed")
     each = [value(pair, "not testable", "no run collapsed") for pair in pairs[:2]]
-    page = claims_page([combined, *each, value(pairs[2], "inconclusive", "too wide")], OnsetRule())
+    page = claims_page([combined, *each, value(pairs[2], "inconclusive", "too wide")], OnsetRule(), 0.95)
     assert "1   mlp mnist, mlp cifar10: not testable: no run collapsed." in page
     assert "      mlp digits: inconclusive: too wide." in page
+
+
+def test_the_confidence_of_each_limit_is_named():
+    figures = {"1": "CV 8% (< 16%)", "2": "within 9%", "4": "1.01 (0.98-1.04)", "5": "x3.3 (2.6-4.2)"}
+    claims = [value({}, "inconclusive", "too wide", number=number, ours=ours) for number, ours in figures.items()]
+    page = " ".join(claims_page(claims, OnsetRule(), 0.99).split())
+    assert "(1) the CV of fn*, and its upper 99% bound;" in page
+    assert "from the mean, a 95% bound;" in page  # equivalence and its counterparts are judged at 5 % whatever --level
+    assert "at the end, with its 90% interval;" in page
+    assert "ratio of ratios, with its 99% interval" in page

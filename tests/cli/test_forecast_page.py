@@ -65,7 +65,8 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
 def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
     page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), OnsetRule())
     assert said in flat(page)
-    assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%). That is within 5 points" in flat(page)
+    assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%); the limits are as for 4" in flat(page)
+    assert "That is within 5 points of what they say, which 4 conditions cannot tell from chance." in flat(page)
     assert "Their width: 40.0 epochs (about a guess: 60.0)." in flat(page)
     assert "Noise alone moves an onset by 2.0 epochs on average" in flat(page)
     assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
@@ -74,7 +75,9 @@ def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: st
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ((-0.1, -0.2, 0.0), "The feature norm adds nothing: with its rules, the mean of all rules errs 10% more"),
+        ((-0.1, -0.2, -0.01), "The feature norm adds nothing: with its rules, the mean of all rules errs 10% more"),
+        ((-0.1, -0.5, 0.29), "is not shown: with its rules, the mean of all rules errs 10% more than without; the"),
+        ((-0.1, -0.5, 0.29), "the interval of what it takes off the error is -50% to 29%."),
         ((0.0, 0.0, 0.0), "The feature norm adds nothing: no rule of fn has weight"),
         ((0.001, -0.1, 0.1), "errs as much as without"),
         ((0.1, -0.2, 0.4), "That the feature norm adds anything is not shown: with its rules, the mean of all"),
@@ -85,8 +88,18 @@ def test_the_page_says_what_fn_adds(gain: tuple[float, float, float], said: str)
     assert said in flat(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=gain), OnsetRule()))
 
 
+def test_rules_are_listed_by_the_error_that_is_shown():
+    found = results(winner=4.0, chosen="nc1 level", p=0.01, gain=(0.3, 0.1, 0.5))
+    found += [mae("fn+25%", 2.0, rank=3)]  # the tournament ranks it behind the guess, whose error is 10
+    lines = [line.split() for line in forecast_page(found, OnsetRule()).splitlines()]
+    start = lines.index(["rule", "error", "gain", "on", "guess", "interval"])
+    assert [line[1:-1] for line in lines[start + 1 : start + 4]] == [["fn+25%"], ["nc1", "level"], ["median"]]
+    assert [line[0] for line in lines[start + 1 : start + 4]] == ["1.", "2.", "3."]
+    assert "Chosen is nc1 level: " in flat(forecast_page(found, OnsetRule()))
+
+
 def test_the_report_sets_what_fn_adds_as_text_and_the_cautions_apart():
-    page = read_page(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=(-0.1, -0.2, 0.0)), OnsetRule()))
+    page = read_page(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=(-0.1, -0.2, -0.01)), OnsetRule()))
     assert [block.kind for block in page.blocks if "adds nothing" in block.text] == ["paragraph"]
     assert [caution.texts for caution in page.cautions] == [["the runs share a clock."]]
 
@@ -102,7 +115,7 @@ def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):
     assert max(map(len, answer.out.splitlines())) <= 80
     page = flat(answer.out)
     assert page.index("In short: ") < page.index("Keep in mind:") < page.index("Every run is asked")
-    for said in ("each run forecast from the other runs", "fewer than 3 conditions", "the best first (exploratory"):
+    for said in ("each run forecast from the other runs", "fewer than 3 conditions", "the smallest error first"):
         assert said in page
 
 

@@ -85,10 +85,10 @@ def test_the_page_names_the_winner_the_runner_up_and_the_rule_of_fn(cli: Cli, st
 def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
     forecast = json.loads(cli("predict", "short", "--format", "json").out)
     page = cli("predict", "short", "--tournament").out
-    listed = page[page.index("the best first") :]
-    assert [score["rule"] for score in forecast["rules"]] == [
-        line[2:].split("  ")[0] for line in listed.splitlines()[1 : len(forecast["rules"]) + 1]
-    ]
+    listed = page[page.index("the smallest error first") :].splitlines()[1 : len(forecast["rules"]) + 1]
+    assert {line[2:].split("  ")[0] for line in listed} == {score["rule"] for score in forecast["rules"]}
+    errors = [float(line.split()[-1]) for line in listed]
+    assert errors == sorted(errors)
     rows = list(csv.DictReader(io.StringIO(cli("predict", "short", "--tournament", "--format", "csv").out)))
     assert [row["rule"] for row in rows] == [score["rule"] for score in forecast["rules"]]
     assert float(rows[0]["onset"]) == forecast["onset"]

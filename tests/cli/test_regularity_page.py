@@ -176,6 +176,41 @@ def test_pairs_without_a_test_are_not_counted():
     assert "tanh / gelu" not in page
 
 
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("at least", "relu / gelu: at least 0.5 (lower limit 0.4), p"),
+        ("at most", "relu / gelu: at most 0.5 (upper limit 0.6), p"),
+        ("within the budget", "relu / gelu: 0.5 (0.4 to 0.6) within 100 epochs, p"),
+    ],
+)
+def test_a_ratio_with_runs_that_never_collapsed_has_one_limit(bound: str, said: str):
+    pair = {"of": ["relu", "gelu"], "ratio": 0.5, "lo": 0.4, "hi": 0.6, "p": 0.01, "p_holm": 0.02, "bound": bound}
+    speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": [pair]})
+    results = [claim("joint", "inconclusive", budget=100.0), speed]
+    page = " ".join(regularity_page(results, "activation", OnsetRule(), 0.95).split())
+    assert said in page
+    assert "for 1 pair " in f"{page} "
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (1.31, "Of the larger values, 0.0001 is the one most clearly faster"),
+        (0.9, "Of the larger values, 0.0001 is the one least clearly slower, none is faster"),
+    ],
+)
+def test_the_value_that_was_picked_is_not_called_the_fastest(later: float, said: str):
+    names = ("slow_when_low", "fails_when_high", "valley")
+    results = [
+        claim(name, "inconclusive", **{**DECAY, "fastest": [1e-4] if name == "valley" else 1e-4}) for name in names
+    ]
+    results[0] = replace(results[0], estimate=later, lo=1.1, hi=1.5)
+    page = " ".join(regularity_page(results, "weight-decay", OnsetRule(), 0.95).split())
+    assert f"From 0.0001 down to 1e-05 the onset is multiplied by {later} (1.1 to 1.5)" in page
+    assert said in page
+
+
 def test_groups_are_told_apart_by_their_rescaling():
     groups = ({"arch": "mlp", "lr": 0.1}, {"arch": "mlp", "lr": 0.1, "intervention": "3@20"})
     results = [replace(claim("joint", "inconclusive"), group=group) for group in groups]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, p_text, pair_label, percent
+from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, p_text, pair_label
 
 
 def flat(lines: list[str]) -> str:
@@ -11,8 +11,9 @@ def flat(lines: list[str]) -> str:
 
 
 def placebo(**said: Any) -> dict[str, Any]:
-    fixed = {"quantity": "placebo_cv", "status": "ok", "cv": 0.107, "cv_at_onset": 0.062, "epoch": 280.0}
-    return {**fixed, "p": 0.18, "p_min": 1 / 24, **said}
+    fixed = {"quantity": "placebo_cv", "status": "ok", "epoch": 280.0, "claim": 0.08, "p": 0.18, "p_min": 1 / 24}
+    plain = {"cv": 0.3, "cv_at_onset": 0.31}  # sd / mean over all runs: not what the test is on
+    return {**fixed, **plain, "estimate": 0.107, "log_cv_at_onset": 0.062, **said}
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,18 @@ def placebo(**said: Any) -> dict[str, Any]:
         ({}, "(p = .18, with so few runs at least .042): a low CV partly says that fn is flat by then."),
         ({"p": 0.001}, "it varies less at onset than at that epoch (p = .001)."),
         ({"p": None, "status": "too_few"}, "Too few runs to say which is less."),
-        ({"cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
+        ({"log_cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
         ({"status": "zero_variance", "p": None}, "the two readings do not differ"),
     ],
 )
 def test_the_spread_at_a_fixed_epoch_is_put_into_words(said: dict[str, Any], expected: str):
     assert expected in flat(check_lines([placebo(**said)]))
+
+
+def test_only_a_low_spread_at_onset_is_laid_to_a_flat_norm():
+    page = flat(check_lines([placebo(estimate=0.376, log_cv_at_onset=0.306)]))
+    assert "varies by 37.6%, at onset by 30.6%. That it varies less at onset is not shown (p = .18" in page
+    assert "low CV" not in page
 
 
 def test_without_a_placebo_nothing_is_said():
@@ -43,7 +50,8 @@ def sensitivity(**said: Any) -> dict[str, Any]:
         {"eps": 0.01, "n_runs": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
         {"eps": 0.05, "n_runs": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
     ]
-    return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), "p": 0.4, "curve": rows, **said}
+    tests = {"p": 0.4, "p_difference": 0.003, "curve": rows, "status": "ok", "n_used": 7, "over": "runs"}
+    return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), **tests, **said}
 
 
 @pytest.mark.parametrize(
@@ -54,12 +62,30 @@ def sensitivity(**said: Any) -> dict[str, Any]:
         ("different", "it is the norm at an epoch, not at an event"),
         ("inconclusive", "cannot be said yet"),
         ("not testable", "too few runs"),
+        ("inconclusive", "cannot be said yet (test that it is within 8%: p = .4)."),
+        ("different", "it is the norm at an epoch, not at an event (test that it changes: p = .003)."),
+        ("equivalent but different", "(test that it changes: p = .003; test that it is within 8%: p = .4)."),
     ],
 )
 def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
     page = flat(check_lines([sensitivity(outcome=outcome)]))
-    assert "From 2 eps to eps/2 fn* changes by +10.0%" in page
+    assert "From 2 eps to eps/2 fn* changes by +10.0% (of 7 runs with an onset at both); " in page
     assert expected in page
+
+
+def test_runs_are_named_where_the_change_with_eps_rests_on_others_than_its_table():
+    rows = [{"eps": eps, "n_runs": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0} for eps in (0.005, 0.01, 0.02)]
+    same = {"curve": rows, "outcome": "different"}
+    assert "changes by +10.0%; fn*" in flat(check_lines([sensitivity(**same, n_used=9)]))
+    weighed = flat(check_lines([sensitivity(**same, n_used=9, over="conditions")]))
+    assert "changes by +10.0% (of 9 runs with an onset at both, conditions weighing alike); fn*" in weighed
+    assert "(of 1 run with an onset at both)" in flat(check_lines([sensitivity(**same, n_used=1)]))
+
+
+def test_runs_that_do_not_differ_are_not_called_too_few():
+    said = {"outcome": "not testable", "p": None}
+    assert "there is no noise to set beside 8%" in flat(check_lines([sensitivity(**said, status="zero_variance")]))
+    assert "too few runs" in flat(check_lines([sensitivity(**said, status="too_few")]))
 
 
 def test_norms_at_other_eps_are_a_table():
@@ -72,7 +98,6 @@ def test_norms_at_other_eps_are_a_table():
 
 def test_figures_are_written_alike_everywhere():
     assert [p_text(p) for p in (None, 0.00001, 0.0416, 0.5, 1.0)] == ["-", "< .0001", ".042", ".5", "1"]
-    assert [percent(share) for share in (None, 0.08, 9.996, 11)] == ["-", "8%", "1000%", ">1000%"]
     assert norm_text(1.05) == "1.050"
     assert pair_label({"arch": "mlp", "depth": 5, "seed": None}) == "mlp depth=5 seed=?"
 

@@ -17,6 +17,7 @@ from ncdiag.domain.statistics import (
     prediction_half_width,
     t_interval,
     total_variance_interval,
+    total_variance_lower,
     total_variance_upper,
     variance_components,
     variance_factor,
@@ -105,6 +106,9 @@ def test_graybill_wang_bound_is_the_published_formula():
     h1, h2 = (df / stats.chi2.ppf(0.05, df) - 1 for df in (3, 8))
     expected = parts.total + math.hypot(h1 * parts.of_means, h2 * (2 / 3) * parts.within)
     assert total_variance_upper(parts, 0.95) == pytest.approx(expected)
+    g1, g2 = (1 - df / stats.chi2.ppf(0.95, df) for df in (3, 8))
+    least = parts.total - math.hypot(g1 * parts.of_means, g2 * (2 / 3) * parts.within)
+    assert total_variance_lower(parts, 0.95) == pytest.approx(least)
 
 
 def test_one_value_per_group_falls_back_to_chi_square():

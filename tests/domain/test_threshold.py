@@ -19,6 +19,8 @@ def test_three_runs_with_a_spread_of_five_percent():
     assert found.cv.estimate == pytest.approx(0.0500783, abs=1e-7)
     assert (found.cv.lo, found.cv.hi) == pytest.approx((0.0260618, 0.3224737), abs=1e-7)
     assert found.cv_upper == pytest.approx(0.2237024, abs=1e-7)
+    lower = math.sqrt(math.expm1(2 * 0.0500470**2 / 5.9914645))  # s^2 of the logs, and chi-square's 95 % quantile
+    assert found.cv_lower == pytest.approx(lower, abs=1e-6)
     assert found.status == "ok"
 
 

@@ -46,6 +46,18 @@ def test_what_is_drawn_is_the_table(width):
     assert "1 more panel: --where, --data" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_every_panel_names_its_epoch_however_long_the_pair(width):
+    for name in ("mlp mnist", "resnet20 cifar10-jpeg of a long name"):
+        table = TABLE.assign(pair=name)
+        table = pd.concat([table.assign(epoch=epoch) for epoch in (40, 70, 100, 130)])
+        titles = [
+            axes.get_title() or axes.get_title(loc="left") for axes in draw_calibration(table, Sheet(width=width)).axes
+        ]
+        assert [title.split()[-1] for title in titles if title] == ["40", "70", "100", "130"]
+        assert all(title.startswith(name[:6]) for title in titles if title)
+
+
 def test_forecasts_without_any_interval_are_shown_where_there_is_nothing_else():
     (axes,) = (axes for axes in draw_calibration(TABLE[TABLE["lo"].isna()], Sheet()).axes if axes.axison)
     assert points_of(axes, "o") == [(80, 81)]

@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from scipy import stats
 
 from ncdiag.analysis.claims import CLAIMS
 from ncdiag.plotting.claims import MEASURES, claims_table, draw_claims
@@ -42,6 +44,20 @@ def test_figures_are_in_the_units_that_are_named(table):
     assert math.isnan(by_claim.loc["6a", "estimate"])
 
 
+def test_limits_are_those_that_decide_and_their_confidence_is_named(table):
+    # Claim 1 is decided by one-sided bounds; Graybill and Wang's for k = 3 conditions of m = 4 seeds, by their formula.
+    logs = np.array([[math.log(1 + 0.1 * n) + seed * math.log(1.05) for seed in range(4)] for n in range(3)])
+    of_means, within = logs.mean(1).var(ddof=1), logs.var(axis=1, ddof=1).mean()
+    total = of_means + 3 / 4 * within
+    h_means, h_within = (df / stats.chi2.ppf(0.05, df) - 1 for df in (2, 9))
+    upper = total + math.hypot(h_means * of_means, h_within * 3 / 4 * within)
+    by_claim = table.set_index("claim")
+    assert by_claim.loc["1", "hi"] == pytest.approx(100 * math.sqrt(math.expm1(upper)))
+    assert by_claim.loc["1", "ours"].endswith(f"(< {by_claim.loc['1', 'hi']:.3g}%)")
+    assert by_claim.loc[["1", "2", "3"], "limits"].tolist() == ["95% bounds", "95% bounds", "about 93% interval"]
+    assert MEASURES["4"].limits(0.9) == "90% interval"
+
+
 def strips(axes_list: list[Axes]) -> dict[str, Axes]:
     return {axes.get_title(loc="left").split()[0]: axes for axes in axes_list if axes.get_title(loc="left")}
 
@@ -58,7 +74,8 @@ def test_what_is_drawn_is_the_table(table, width):
         assert marks == ([] if math.isnan(row["estimate"]) else [row["estimate"]])
         if marks:
             assert axes.lines[0].get_xdata()[0] == row["published_value"]
-            assert axes.get_xlabel() == row["quantity"]
+            level = row["limits"].rpartition(" ")[0]  # without the word, where there is no room
+            assert axes.get_xlabel() in {f"{row['quantity']} ({said})" for said in (row["limits"], level)}
         else:
             assert axes.texts[1].get_text().split()[0] == row["reason"].split()[0]
 

@@ -52,6 +52,14 @@ def points_of(axes: Axes, marker: str, face: str | None = None) -> list[tuple[fl
     return [(float(x), float(y)) for line in kept for x, y in zip(*line.get_data(), strict=True)]
 
 
+def test_a_panel_without_a_norm_says_so_and_has_no_scale(table):
+    none = table.assign(fn_star=math.nan, fn_mean=math.nan, fn_mean_lo=math.nan, fn_mean_hi=math.nan)
+    norms = draw_regularity(none, Sheet()).axes[2]
+    assert norms.get_yticks().tolist() == []
+    assert "no fn* is known" in [text.get_text() for text in norms.texts]
+    assert draw_regularity(table, Sheet()).axes[2].get_yticks().size > 1
+
+
 def same(found: list[tuple[float, float]], expected: list[tuple[float, float]]) -> bool:
     """Say whether the points are the same, in whatever order they were drawn."""
     return np.array(sorted(found)) == pytest.approx(np.array(sorted(expected)))

@@ -39,6 +39,15 @@ def test_the_spread_is_that_of_the_logarithms(table):
     assert mnist.loc["onset", "hi"].iloc[0] == pytest.approx(math.exp(12.7062047 * math.log(1.2)))
 
 
+def test_the_spread_ends_at_its_one_sided_bounds(table):
+    mnist = table[table["pair"] == "mlp mnist"].set_index(["at", "run"])
+    # Two values: a variance of d^2 / 2 with one degree of freedom, and the 5 % and 95 % quantiles of chi-square.
+    variance = math.log(1.2 * 1.2) ** 2 / 2
+    bounds = [math.sqrt(math.expm1(variance / quantile)) for quantile in (3.84145882, 0.00393214)]
+    assert mnist.loc["onset", ["cv_lo", "cv_hi"]].iloc[0].tolist() == pytest.approx(bounds, rel=1e-4)
+    assert "95 % bounds" in draw_thresholds(table, Sheet()).axes[1].get_xlabel()
+
+
 def test_a_run_without_onset_has_rows_without_a_norm(table):
     never = table[table["run"] == "never"]
     assert never["state"].tolist() == ["censored", "censored"]

@@ -1,0 +1,17 @@
+"""How a share and a number of things are written in a sentence."""
+
+_NOTHING = 1e-9  # a share that only rounding tells from 0
+
+
+def percent(share: float | None) -> str:
+    """Write a share in percent with three significant digits, `-` where there is none; beyond 1000 % none matters."""
+    if share is None:
+        return "-"
+    if abs(share) < _NOTHING:
+        return "0%"
+    return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write `1 run`, `2 runs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,13 @@
+from ncdiag.domain.shares import counted, percent
+
+
+def test_shares_have_three_digits_and_an_end():
+    assert [percent(share) for share in (None, 0.08, 9.996, 11, 1179.455)] == ["-", "8%", "1000%", ">1000%", ">1000%"]
+
+
+def test_what_rounding_leaves_is_nothing():
+    assert [percent(share) for share in (1.35e-16, 0.0, -1e-12, 1e-6)] == ["0%", "0%", "0%", "0.0001%"]
+
+
+def test_one_is_not_many():
+    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
