@@ -1,5 +1,6 @@
 """What a reader must know before believing a pair's fn*: each caution is a sentence with its numbers."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +17,19 @@ _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric ove
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
-def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
-    """Give the cautions of one pair of an onset table, the gravest first."""
+def list_cautions(
+    pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float] = (0, math.inf)
+) -> tuple[str, ...]:
+    """Give the cautions of one pair of an onset table, the gravest first.
+
+    `late` counts the onsets that come after a common budget, and names that budget: they count as none there.
+    """
     collapsed = pair[pair["state"] == "collapsed"]
     found = [
         *_mixed_onsets(collapsed),
         *_scheduled(collapsed),
         *_stopped_early(pair, rule),
-        *_excluded(pair, rule),
+        *_excluded(pair, rule, late),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
     ]
@@ -95,8 +101,9 @@ def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     return [f"{len(other)} runs stopped by another rule ({_listed(counts)}); {censored} of them are censored by design"]
 
 
-def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> list[str]:
     """Name what is not in the estimate, and why."""
+    n_late, budget = late
     states = Counter(pair["state"])
     evaluated = len(pair) - states["no_data"]
     found = []
@@ -106,7 +113,9 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
             "--patience 1 or --rule first counts them"
         )
     if states["censored"] and states["collapsed"]:
-        found.append(f"{states['censored']} of {evaluated} runs did not collapse: fn* is that of the others only")
+        within = f" within {budget:g} epochs ({n_late} of them did later)" if n_late else ""
+        missing = states["censored"] + n_late
+        found.append(f"{missing} of {evaluated} runs did not collapse{within}: fn* is that of the others only")
     unfinished = (pair["status"].isin(UNFINISHED) & (pair["state"] != "no_data")).sum()
     if unfinished:
         found.append(f"{unfinished} of {evaluated} runs are not finished")

@@ -174,6 +174,7 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
             "reason": judgement.reason,
             "parts": [asdict(part) for part in one.parts],
             "blocked": list(one.blocked),
+            "notes": list(one.notes),
             "p_holm": judgement.p_holm,
             "family": judgement.family,
             "command": command,

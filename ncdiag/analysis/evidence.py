@@ -38,8 +38,8 @@ class Evidence:
 
     `ours` is our figure as the table shows it, `source` the result it comes from. `contrary` is the p that the opposite
     of the claim holds, `contradicted` whether that was shown already, with its own correction; `opposite` says it.
-    `blocked` are the reasons for which no verdict is given, whatever the tests say. `family` counts
-    the tests that the question has corrected its p over already; 0 where it has not, and the groups are the family.
+    `blocked` are the reasons for which no verdict is given, whatever the tests say, `notes` what a reader must know
+    beside any verdict. `family` counts the tests that the question has corrected its p over already; 0 where it has not, and the groups are the family.
     """
 
     group: Mapping[str, Any]
@@ -51,6 +51,7 @@ class Evidence:
     contradicted: bool = False
     opposite: str = ""
     blocked: Sequence[str] = ()
+    notes: Sequence[str] = ()
     family: int = 0
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.branches import find_rescaling
@@ -53,6 +54,7 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
             holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
             blocked=result.extra.get("blocked", ()),
+            notes=result.extra.get("limited", ()),
             family=result.extra["family"],
         )
 
@@ -70,6 +72,7 @@ def decides(found: Found, _: float) -> Iterator[Evidence]:
             parts=(_as_part(result, "both differ", "that both the onset and fn* differ is not shown"),),
             holds="both the onset and fn* differ between activations",
             blocked=result.extra.get("blocked", ()),
+            notes=result.extra.get("limited", ()),
             family=result.extra["family"],
         )
 
@@ -83,7 +86,7 @@ def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
     }
     for low in _of(found, "weight-decay", "slow_when_low"):
         own = {r.quantity: r for r in found["weight-decay"] if r.group == low.group}
-        parts = [_as_part(own.get(quantity, low), name, f"not shown: {name}") for quantity, name in names.items()]
+        parts = [_regime(own.get(quantity, low), name) for quantity, name in names.items()]
         shown = "".join(letter for letter, part in zip("abc", parts, strict=True) if part.shown)
         tested = any(part.shown is not None for part in parts)
         yield Evidence(
@@ -93,8 +96,19 @@ def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
             parts=parts,
             holds="too little slows, too much prevents, and between is fastest",
             blocked=low.extra.get("blocked", ()),
+            notes=low.extra.get("limited", ()),
             family=low.extra["family"],
         )
+
+
+def _regime(result: Result, name: str) -> Part:
+    part = _as_part(result, name, f"not shown: {name}")
+    later = result.extra.get("later_high", 0)
+    if not later or part.shown is None:
+        return part
+    runs, high = result.extra["collapsed_high"][1], show(result.extra["high"])
+    lacking = f"not shown: {name}: {later} of {runs} runs at weight decay {high} collapsed later than the common budget"
+    return replace(part, lacking=lacking)
 
 
 def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
@@ -113,6 +127,7 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
             contradicted=trend.extra.get("verdict") == "refuted",
             opposite="the onset does not fall steadily with width",
             blocked=trend.extra.get("blocked", ()),
+            notes=trend.extra.get("limited", ()),
             family=trend.extra["family"],
         )
 

@@ -102,14 +102,24 @@ def _table(described: Values, level: float) -> list[str]:
                 _span(entry["fn_star_lo"], entry["fn_star_hi"], _number),
             ]
         )
+        rows += _later(entry)
     censored = any(entry["n_collapsed"] < entry["n_runs"] for entry in described["levels"])
     until = (
         f" within {_epochs(described['budget'])} epochs, the budget that all runs had; the others enter with it"
         if censored
         else ""
     )
-    legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means."
+    later = " later: collapsed after it." if any(entry.get("n_later") for entry in described["levels"]) else ""
+    legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means.{later}"
     return [*layout(rows, right=[place > 0 for place in range(6)]), paragraph(legend, indent="  ")]
+
+
+def _later(entry: Values) -> list[list[str]]:
+    """Give a row for the runs of a value that collapsed after the common budget, if any did."""
+    if not entry.get("n_later"):
+        return []
+    norm = "-" if entry["fn_star_later"] is None else f"{entry['fn_star_later']:#.4g}"
+    return [["    later", f"{entry['n_later']}/{entry['n_runs']}", _epochs(entry["onset_later"]), "-", norm, "-"]]
 
 
 def _says(question: str, named: Mapping[str, Values]) -> list[str]:
@@ -230,7 +240,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(
             f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {few} of {of_high} runs collapsed "
             f"within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} {many} of {of_reference}; "
-            f"{_p_text(high)}.{_edge(high['edge'])}{_when(high)}"
+            f"{_p_text(high)}.{_not_prevented(high)}{_edge(high['edge'])}{_when(high)}"
         )
     if valley["p"] is None:
         lines.append(f"(c) a fastest range between: {_not_tested(valley)}")
@@ -240,6 +250,11 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
             f"{_p_text(valley)}. Not ruled out as the fastest, pair by pair: {_listed(valley['fastest'])}."
         )
     return lines
+
+
+def _not_prevented(high: Values) -> str:
+    later = high.get("later_high")
+    return f" But {later} of these runs collapsed later: what is late is not prevented." if later else ""
 
 
 def _regimes(low: Values, high: Values, valley: Values) -> str:

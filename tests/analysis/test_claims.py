@@ -149,3 +149,15 @@ def test_rescaled_runs_are_an_experiment_and_no_condition():
     assert first.n_runs == second.n_runs == 20
     assert (first.extra["verdict"], first.extra["reason"]) == ("refuted", "rescaled runs collapse at another norm")
     assert second.extra["verdict"] != "refuted"
+
+
+def test_too_much_decay_prevents_nothing_where_runs_collapse_after_the_budget(make_frames, make_run):
+    """All runs collapse; one of the highest decay ends before, and its end becomes the budget of all."""
+    onsets = {1e-5: 40.0, 1e-4: 20.0, 1e-3: 35.0}
+    made = {f"{d:g}-{s}": make_run(r + s / 2, weight_decay=d, epochs=400) for d, r in onsets.items() for s in range(4)}
+    made["0.001-3"] = make_run(36.5, weight_decay=1e-3, epochs=120)
+    runs, epochs = make_frames(made)
+    (sixth,) = claim(claims_of(runs.assign(run_id=range(len(runs))), epochs), "6c")
+    assert (sixth.extra["verdict"], sixth.extra["ours"]) == ("inconclusive", "2 of 3 (a, c)")
+    assert "3 of 4 runs at weight decay 0.001 collapsed later than the common budget" in sixth.extra["reason"]
+    assert sixth.extra["notes"][0].startswith("the common budget is 120 epochs, where 0.001-3 ends; 7 later onsets")
