@@ -116,20 +116,32 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
     for trend in _of(found, "width", "trend"):
         own = {r.quantity: r for r in found["width"] if r.group == trend.group}
         shift = own.get("fn_shift")
-        faster = "-" if math.isnan(trend.estimate) else f"{-100 * trend.estimate:+.2g}% T"
-        moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {100 * shift.estimate:.2g}%"
+        moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {_mark(shift)}{100 * shift.estimate:.2g}%"
         yield Evidence(
             group=trend.group,
-            ours=f"{faster}{moved}",
+            ours=f"{_faster(trend)}{moved}",
             source=trend,
             parts=(_as_part(trend, "wider is earlier", "that wider collapses earlier is not shown"), _small(shift)),
-            holds="the onset falls with every doubling, and fn* moves by less than 13%",
+            holds="a falling trend of the onset with width, and fn* moves by less than 13% between all widths",
             contradicted=trend.extra.get("verdict") == "refuted",
             opposite="the onset does not fall steadily with width",
             blocked=trend.extra.get("blocked", ()),
             notes=trend.extra.get("limited", ()),
             family=trend.extra["family"],
         )
+
+
+def _faster(trend: Result) -> str:
+    """Write the change of the onset per doubling, as a bound where runs without an onset make it one."""
+    if math.isnan(trend.estimate):
+        return "-"
+    bound = {"at least": ">=", "at most": "<="}.get(trend.extra.get("slope_is", ""))
+    return f"{-100 * trend.estimate:+.2g}% T" if bound is None else f"{bound}{100 * trend.estimate:.2g}% earlier"
+
+
+def _mark(shift: Result) -> str:
+    """Mark a shift that leaves out widths without onsets: with them it can only be larger."""
+    return ">=" if math.isnan(shift.hi) else ""
 
 
 def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:
@@ -170,6 +182,8 @@ def _one_loss(verdict: Result) -> str:
 def _small(shift: Result | None) -> Part:
     name = "fn* moves by less than 13%"
     if shift is None or math.isnan(shift.hi):
-        return Part(name=name, shown=None, lacking="how far width moves fn* takes two onsets at every width")
+        have = shift.warnings[0].partition(";")[2] if shift is not None and shift.warnings else ""
+        lacking = f"how far width moves fn* takes two onsets at every width{have and f' ({have.strip()})'}"
+        return Part(name=name, shown=None, lacking=lacking)
     bound = f"width may move fn* by {100 * shift.hi:.3g}%"
     return Part(name=name, shown=shift.extra["verdict"] == "supported", lacking=bound)

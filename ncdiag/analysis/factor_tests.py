@@ -168,8 +168,26 @@ def _trend(group: FactorGroup, level: float) -> Result:
         p=found.p,
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
         warnings=(*understated(group), *group.cautions),
-        extra={**_levels(group, level), "j": found.j, "z": found.z, "p_min": found.p_min, "p_isotonic": p_isotonic},
+        extra={
+            **_levels(group, level),
+            "j": found.j,
+            "z": found.z,
+            "p_min": found.p_min,
+            "p_isotonic": p_isotonic,
+            "slope_is": _slope_is(doublings, group),
+        },
     )
+
+
+def _slope_is(doublings: FloatArray, group: FactorGroup) -> str:
+    """Say what the slope is where runs enter with the budget: `at least` as steep, `at most`, or neither for sure.
+
+    A later onset at a narrow width would make the fall of the onset steeper, one at a wide width less steep.
+    """
+    sides = {side for side in np.sign(doublings - doublings.mean())[~group.event].tolist() if side}
+    if len(sides) == 1:
+        return "at least" if sides == {-1.0} else "at most"
+    return "unsure" if sides else "measured"
 
 
 def _fn_shift(group: FactorGroup, level: float) -> Result:
@@ -180,8 +198,9 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
         return Result(quantity="fn_shift", **base, **too_few(group, level, "onsets at two values", onsets=True))
     number = _base_level(group, present)
     found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, level)
-    bounded = not math.isnan(found.hi)
-    shift, bound = math.expm1(found.estimate), math.expm1(found.hi)
+    counts = np.bincount(group.level[usable], minlength=len(group.levels))
+    bounded = not math.isnan(found.hi) and bool(counts.min() > 1)  # a width without onsets could have any fn*
+    shift, bound = math.expm1(found.estimate), math.expm1(found.hi) if bounded else math.nan
     claimed = "not testable" if not bounded else "supported" if bound < SHIFT_CLAIM else "inconclusive"
     return Result(
         quantity="fn_shift",
@@ -191,7 +210,7 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
         lo=0.0 if bounded else math.nan,
         method="largest shift of fn*, with Dunnett's simultaneous bound on logs",
         status="ok" if bounded else "not_testable",
-        warnings=() if bounded else ("a bound needs two onsets at every value",),
+        warnings=() if bounded else _unbounded(group, counts),
         extra={
             "base": group.levels[number],
             "largest": group.levels[largest],
@@ -199,6 +218,11 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
             "verdict": claimed,
         },
     )
+
+
+def _unbounded(group: FactorGroup, counts: IntArray) -> tuple[str, ...]:
+    have = ", ".join(f"{value}: {count}" for value, count in zip(group.levels, counts.tolist(), strict=True))
+    return (f"a bound of the shift of fn* needs two onsets at every value; onsets by {group.factor}: {have}",)
 
 
 def _base_level(group: FactorGroup, present: IntArray) -> int:

@@ -165,17 +165,16 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(f"In short: {_not_tested(trend)}")
     else:
         judged = {
-            "supported": "wider networks collapse earlier, and nothing speaks against every step doing so.",
+            "supported": "a falling trend: wider networks collapse earlier. That each step does is not tested.",
             "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
-        limits = _span(trend["lo"], trend["hi"], _percent)
         lines.append(f"In short: {judged[trend['verdict']]}")
-        lines.append(f"Each doubling of the width: {_percent(trend['estimate'])} earlier ({limits}).")
+        lines.append(f"Each doubling of the width: {_slope(trend)}.")
         lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
     if shift and shift["estimate"] is not None:
         bound = (
-            f"; with the certainty given, at most {_percent(shift['hi'])}"
+            f"; with {100 * shift['level']:.3g}% confidence, at most {_percent(shift['hi'])}"
             if shift["hi"] is not None
             else "; how much more it could be takes two onsets at every width"
         )
@@ -189,6 +188,17 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             f"at width {table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
         )
     return lines
+
+
+def _slope(trend: Values) -> str:
+    """Say how much earlier a doubling is, with the limit that still holds where runs had no onset."""
+    faster, lo, hi = (_percent(trend[name]) for name in ("estimate", "lo", "hi"))
+    if trend.get("slope_is") == "at least":
+        return f">={faster} earlier (>={lo}), for the narrow runs without an onset enter with the budget"
+    if trend.get("slope_is") == "at most":
+        return f"<={faster} earlier (<={hi}), for the wide runs without an onset enter with the budget"
+    unsure = ", but runs without an onset enter with the budget" if trend.get("slope_is") == "unsure" else ""
+    return f"{faster} earlier ({_span(trend['lo'], trend['hi'], _percent)}){unsure}"
 
 
 def _activation_says(named: Mapping[str, Values]) -> list[str]:

@@ -161,3 +161,21 @@ def test_too_much_decay_prevents_nothing_where_runs_collapse_after_the_budget(ma
     assert (sixth.extra["verdict"], sixth.extra["ours"]) == ("inconclusive", "2 of 3 (a, c)")
     assert "3 of 4 runs at weight decay 0.001 collapsed later than the common budget" in sixth.extra["reason"]
     assert sixth.extra["notes"][0].startswith("the common budget is 120 epochs, where 0.001-3 ends; 7 later onsets")
+
+
+@pytest.mark.parametrize("narrow", [90.0, 35.0])
+def test_a_width_that_never_collapsed_may_have_any_norm(make_frames, make_run, narrow):
+    """Wider is earlier in both; whether fn* stays is known only where the narrowest width has an fn*."""
+    rates = {64: narrow, 128: 31.0, 256: 26.0, 512: 22.0}
+    made = {f"{w}-{s}": make_run(r + s / 4, width=w, norm=1 + s / 1000) for w, r in rates.items() for s in range(3)}
+    runs, epochs = make_frames(made)
+    (sixth,) = claim(claims_of(runs.assign(run_id=range(len(runs))), epochs), "6d")
+    assert parts(sixth)["wider is earlier"]["shown"]
+    moved = parts(sixth)["fn* moves by less than 13%"]
+    if narrow == 90:
+        assert (moved["shown"], sixth.extra["verdict"]) == (None, "not testable")
+        assert moved["lacking"].endswith("two onsets at every width (onsets by width: 64: 0, 128: 3, 256: 3, 512: 3)")
+        assert sixth.extra["ours"].startswith(">=")
+    else:
+        assert (moved["shown"], sixth.extra["verdict"]) == (True, "supported")
+        assert "every doubling" not in sixth.extra["reason"]

@@ -310,3 +310,32 @@ def test_without_a_shorter_run_nothing_comes_later(make_frames, make_run):
     levels = found["weight-decay", "slow_when_low"].extra["levels"]
     assert [level["n_later"] for level in levels] == [0, 0, 0, 0]
     assert found["weight-decay", "fails_when_high"].extra["later_high"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rates", "says", "side"),
+    [
+        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (26.0, 27.0)}, "at least", 1),
+        ({64: (26.0, 27.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "at most", -1),
+        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "unsure", 0),
+        (WIDTHS, "measured", 0),
+    ],
+)
+def test_the_slope_is_a_bound_where_onsets_are_hidden_at_one_end(make_frames, make_run, rates, says, side):
+    """Runs of 200 epochs hide the onsets at 60 ln 100 = 276; the line through the true onsets says which way."""
+    found = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    assert found.extra["slope_is"] == says
+    x = np.repeat(np.log2(list(rates)), 2)
+    truth = 1 - math.exp(stats.linregress(x, np.log(np.concatenate(list(rates.values())))).slope)
+    if side:
+        assert side * (truth - found.estimate) > 0.01
+
+
+@pytest.mark.parametrize("narrow", [(90.0, 90.0), (31.0, 90.0)])
+def test_a_width_without_two_onsets_leaves_the_shift_of_fn_star_without_a_bound(make_frames, make_run, narrow):
+    rates = {64: narrow, 128: (31.0, 30.5), 256: (26.0, 27.0)}
+    norms = {width: (1.0, 1.001) for width in rates}
+    shift = answers(make_frames(sweep(make_run, "width", rates, norms)))["width", "fn_shift"]
+    assert (shift.status, shift.extra["verdict"]) == ("not_testable", "not testable")
+    assert math.isnan(shift.hi)
+    assert f"onsets by width: 64: {sum(rate < 40 for rate in narrow)}, 128: 2, 256: 2" in shift.warnings[0]
