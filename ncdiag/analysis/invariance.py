@@ -1,5 +1,6 @@
 """Whether fn* is the same under all training conditions of a pair, and whether the conditions change anything."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
+from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
 _STATUS: dict[str, Status] = {"ok": "ok", "too_few": "too_few", "zero_variance": "zero_variance"}
@@ -29,7 +31,8 @@ def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level:
 
     `estimate` is the largest distance of a condition's mean ln fn* from their mean; `p` is small where all of them lie
     within ln 1.08 (see `check_invariance`), `p_beyond` where one does not. `p_rate` is that of the test that the
-    conditions differ in their onset, without which "changes the rate, not fn*" says nothing.
+    conditions differ in their onset, without which "changes the rate, not fn*" says nothing; runs without an onset
+    take part in it: a condition under which hardly any run collapses is a slow one.
     """
     check_grouping(by)
     numbers = group_numbers(onsets, by)
@@ -49,15 +52,13 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
     }
     found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions)
-    log_onset = np.log(usable["onset"].to_numpy(dtype=np.float64))
-    rate = one_way(log_onset, conditions, generator_of(log_onset))
+    p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": found.margin,
         "verdict": _verdict(found),
         "p_beyond": found.p_beyond,
-        "p_rate": rate.p,
-        "p_rate_min": rate.p_min,
+        "p_rate": p_rate,
         "furthest": labels.get(found.furthest) if found.distances else None,
         "conditions": [{"condition": labels[n], "distance": d} for n, d in enumerate(found.distances)],
     }
@@ -68,11 +69,28 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         hi=found.hi,
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
-        "against ln 1.08, the largest p counts; p_rate: F of ln onset over conditions, by relabelling",
+        f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling",
         status=_STATUS[found.status],
         warnings=_cautions(found, base["n_conditions"]),
         extra=extra,
     )
+
+
+def _rate(pair: pd.DataFrame) -> tuple[float, str]:
+    """Give the p that the conditions differ in their onset, and how it was found.
+
+    Where all runs collapsed that is Welch's F of ln onset, else the logrank scores of all runs: one that ended without
+    an onset is followed to its end, one that diverged or died never collapses.
+    """
+    runs = pair[pair["state"] != "no_data"]
+    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
+    event, conditions = np.isfinite(onset), condition_numbers(runs)
+    if event.all():
+        logs = np.log(onset)
+        return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
+    followed = np.where(runs["state"].isin(["censored", "unconfirmed"]), runs["censored_at"], math.inf)
+    time = np.where(event, onset, followed.astype(np.float64))
+    return logrank_of_groups(time, event, conditions, generator_of(time)), "logrank scores of all runs over conditions"
 
 
 def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
