@@ -15,7 +15,6 @@ from ncdiag.analysis.conditions import (
     group_numbers,
     plain_value,
 )
-from ncdiag.domain.equivalence import ALPHA
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.permutations import generator_of
@@ -51,16 +50,22 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         "n_conditions": int(conditions.max(initial=-1)) + 1,
         "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
     }
-    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions)
+    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=level)
     p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": found.margin,
-        "verdict": _verdict(found),
+        "verdict": _verdict(found, 1 - level),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,
         "furthest": labels.get(found.furthest) if found.distances else None,
-        "conditions": [{"condition": labels[n], "distance": d} for n, d in enumerate(found.distances)],
+        "furthest_runs": found.sizes[found.furthest] if found.distances else 0,
+        "beyond": None if math.isnan(found.p_beyond) else labels.get(found.beyond),
+        "beyond_runs": 0 if math.isnan(found.p_beyond) else found.sizes[found.beyond],
+        "conditions": [
+            {"condition": labels[n], "distance": d, "n_runs": size}
+            for n, (d, size) in enumerate(zip(found.distances, found.sizes, strict=True))
+        ],
     }
     return Result(
         **base,
@@ -103,9 +108,9 @@ def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
     return ("one run in every condition: whether conditions or seeds differ is not known; two seeds in one would do",)
 
 
-def _verdict(found: Invariance) -> str:
+def _verdict(found: Invariance, alpha: float) -> str:
     if found.status != "ok":
         return "not testable"
-    if found.p < ALPHA:
+    if found.p <= alpha:
         return "supported"
-    return "refuted" if found.p_beyond < ALPHA else "inconclusive"
+    return "refuted" if found.p_beyond <= alpha else "inconclusive"

@@ -68,7 +68,8 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="fn* is the same in all conditions, though they change the onset",
             contrary=same.extra["p_beyond"],
-            opposite=f"fn* differs by more than 8% ({same.extra['furthest']})",
+            opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
+            f"with {100 * (1 - alpha):.3g}% confidence)",
             blocked=fn_star.extra["blocked"],
         )
 

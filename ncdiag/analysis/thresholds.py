@@ -106,7 +106,7 @@ def _pair_results(
             "icc": found.icc,
             "p_above": found.p_above,
             "claim": CV_CLAIM,
-            "verdict": _verdict(found),
+            "verdict": _verdict(found, 1 - level),
         },
         **base,
     )
@@ -273,10 +273,13 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
     return tuple(cautions)
 
 
-def _verdict(found: Threshold) -> str:
-    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing."""
+def _verdict(found: Threshold, alpha: float) -> str:
+    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing.
+
+    Nor does one run that is the only one of its condition (`p_above`).
+    """
     if found.n_runs < MIN_RUNS_FOR_CLAIM or not np.isfinite(found.cv_upper):
         return "not testable"
     if found.cv_upper < CV_CLAIM:
         return "supported"
-    return "refuted" if found.cv.lo > CV_CLAIM else "inconclusive"
+    return "refuted" if found.cv.lo > CV_CLAIM and found.p_above <= alpha else "inconclusive"

@@ -179,3 +179,17 @@ def test_a_width_that_never_collapsed_may_have_any_norm(make_frames, make_run, n
     else:
         assert (moved["shown"], sixth.extra["verdict"]) == (True, "supported")
         assert "every doubling" not in sixth.extra["reason"]
+
+
+@pytest.mark.parametrize(("count", "verdicts"), [(1, {"not testable", "inconclusive"}), (3, {"refuted"})])
+def test_one_run_of_one_condition_does_not_refute(count, verdicts):
+    """The last condition is one of `count` runs, and its norms are 2.2 times those of the others."""
+    runs, epochs = make_world("shared", 1)
+    last = runs["run"][runs["run"].str.startswith("c3")]
+    kept = runs[~runs["run"].isin(last[count:])].reset_index(drop=True)
+    epochs = epochs[epochs["run"].isin(kept["run"])].reset_index(drop=True)
+    epochs.loc[epochs["run"].isin(last), "feature_norm"] *= 2.2
+    first, second = (claim(claims_of(kept, epochs), number)[0] for number in ("1", "2"))
+    assert {first.extra["verdict"], second.extra["verdict"]} <= verdicts
+    if count == 3:
+        assert "3 runs; with 95% confidence" in second.extra["reason"]

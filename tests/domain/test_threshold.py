@@ -145,3 +145,13 @@ def test_the_p_of_the_claim_is_the_level_at_which_its_bound_meets_eight_percent(
     assert limit == pytest.approx(math.log1p(0.08**2), rel=1e-4)
     assert (found.p_below < 0.05) == (found.cv_upper < 0.08)
     assert found.p_below + found.p_above == pytest.approx(1)
+
+
+def test_one_run_of_a_condition_does_not_refute_a_small_spread():
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, 12))
+    condition = np.repeat(np.arange(4), 3)
+    alone = estimate_threshold(np.append(norms, 3.0), np.append(condition, 4), 0.95)
+    several = estimate_threshold(np.append(norms, [3.0, 3.1, 2.9]), np.append(condition, [4, 4, 4]), 0.95)
+    assert alone.cv.estimate > 0.4
+    assert alone.p_above > 0.5
+    assert several.p_above < 0.001
