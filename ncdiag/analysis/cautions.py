@@ -10,16 +10,14 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset import NEAR_EPS, OnsetRule
 from ncdiag.domain.records import RunStatus
 
 _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
-def list_cautions(
-    pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float] = (0, math.inf)
-) -> tuple[str, ...]:
+def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float] = (0, math.inf)) -> tuple[str, ...]:
     """Give the cautions of one pair of an onset table, the gravest first.
 
     `late` counts the onsets that come after a common budget, and names that budget: they count as none there.
@@ -28,7 +26,9 @@ def list_cautions(
     found = [
         *_mixed_onsets(collapsed),
         *_scheduled(collapsed),
+        *_relapsed(collapsed),
         *_stopped_early(pair, rule),
+        *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
@@ -89,6 +89,39 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
             "rate was not logged: a drop of it may have set their epoch"
         ]
     return []
+
+
+def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:
+    """Mark the runs without an onset that stopped at another eps, or may have: of ours they say nothing."""
+    done, planned = (
+        pair[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
+    )
+    known = pair["stop_eps"].notna() & (pair["stop_eps"] != rule.eps) & ~(done >= planned)
+    return (known & pair["state"].isin(["censored", "unconfirmed"])) | pair["maybe_stopped"]
+
+
+def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    """Give why the opposite of a claim cannot be shown: onsets that are missing by design leave a chosen sample."""
+    stopped, evaluated = int(stopped_by_design(pair, rule).sum()), int((pair["state"] != "no_data").sum())
+    if not stopped:
+        return []
+    verb = "may have been stopped" if pair["maybe_stopped"].any() else "were stopped"
+    return [f"{stopped} of {evaluated} runs {verb} by design before an onset at this eps"]
+
+
+def _relapsed(collapsed: pd.DataFrame) -> list[str]:
+    count = int(collapsed["relapsed"].sum())
+    return [f"{count} of {len(collapsed)} collapsed runs were above eps again at the end"] if count else []
+
+
+def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    count, evaluated = int(pair["maybe_stopped"].sum()), int((pair["state"] != "no_data").sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {evaluated} runs end at their smallest {rule.metric}, less than {NEAR_EPS:g} eps: if they were "
+        "stopped there by design, they say nothing of a collapse at this eps"
+    ]
 
 
 def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:

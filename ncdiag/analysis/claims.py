@@ -42,7 +42,7 @@ CLAIMS = (
         short="collapse at one norm fn*",
         says="neural collapse occurs when the feature norm reaches a value fn* of the pair, with a CV below 8%",
         published="CV < 8%",
-        here="the CV of fn*, and its upper bound",
+        here="the CV of fn* and its upper bound, or the figure that refutes one norm",
         gather=one_norm,
         nothing="no pair of runs",
     ),
@@ -169,7 +169,7 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
         extra={
             "claim": claim.says,
             "published": claim.published,
-            "ours": one.ours,
+            "ours": one.against if judgement.verdict == "refuted" and one.against else one.ours,
             "verdict": judgement.verdict,
             "reason": judgement.reason,
             "parts": [asdict(part) for part in one.parts],

@@ -116,7 +116,9 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
     for trend in _of(found, "width", "trend"):
         own = {r.quantity: r for r in found["width"] if r.group == trend.group}
         shift = own.get("fn_shift")
-        moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {_mark(shift)}{100 * shift.estimate:.2g}%"
+        moved = (
+            "" if shift is None or math.isnan(shift.estimate) else f", fn* {_mark(shift)}{100 * shift.estimate:.2g}%"
+        )
         yield Evidence(
             group=trend.group,
             ours=f"{_faster(trend)}{moved}",

@@ -80,13 +80,15 @@ def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetR
 
 def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     known = this["state"] == "collapsed"
+    early = () if known else ("below eps when first evaluated: the onset was before",)
+    back = (f"the run was above eps again when last evaluated, at epoch {this['last_epoch']:g}",)
     return Forecast(
         status="collapsed",
         onset=float(this["onset"]),
         lo=float(this["lo"]),
         hi=float(this["hi"]),
         method="observed",
-        warnings=() if known else ("below eps when first evaluated: the onset was before",),
+        warnings=(*early, *(back if this["relapsed"] else ())),
         **common,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
 from ncdiag.analysis.conditions import (
     PAIR,
     check_grouping,
@@ -83,11 +83,13 @@ def _pair_results(
             **counts,
             **_published(found),
             **_when(usable),
-            **_crossed(pair, usable, trajectories, found.fn_star.estimate),
+            **_crossed(pair, usable, trajectories, found.fn_star.estimate, rule),
+            "n_relapsed": int(collapsed["relapsed"].sum()),
             "after_drop": int((usable["after_drop"] == 1).sum()),
             "onset_rule": str(rule),
             "conditions": _each(pair, level),
             "blocked": list_disqualifiers(pair),
+            "shielded": list_shields(pair, rule),
         },
         **base,
     )
@@ -101,6 +103,7 @@ def _pair_results(
         warnings=_cv_caution(found),
         extra={
             "cv_upper": found.cv_upper,
+            "cv_lower": found.cv_lower,
             "cv_needed": found.cv_needed,
             "cv_conditions": found.cv_conditions,
             "icc": found.icc,
@@ -158,17 +161,24 @@ def _when(usable: pd.DataFrame) -> dict[str, Any]:
 
 
 def _crossed(
-    pair: pd.DataFrame, usable: pd.DataFrame, trajectories: Mapping[str, Trajectory], fn_star: float
+    pair: pd.DataFrame, usable: pd.DataFrame, trajectories: Mapping[str, Trajectory], fn_star: float, rule: OnsetRule
 ) -> dict[str, Any]:
-    """Count the censored runs whose feature norm passed fn* without a collapse, falling or rising as the others do."""
+    """Count the censored runs whose feature norm passed fn* without a collapse, falling or rising as the others do.
+
+    Runs that were, or may have been, stopped at another eps are no such runs (`n_without` counts those that are).
+    """
     ways = [
         _way(trajectories[str(run)], onset, norm)
         for run, onset, norm in zip(usable["run"], usable["onset"], usable["fn_star"], strict=True)
     ]
     falls = sum(ways) >= 0
-    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"])]
+    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"]) & ~stopped_by_design(pair, rule)]
     crossed = sum(_passes(trajectories[str(run)], fn_star, falls=falls) for run in censored)
-    return {"n_censored_crossed": crossed, "direction": "falls" if falls else "rises"}
+    return {
+        "n_censored_crossed": crossed,
+        "n_without": len(censored),
+        "direction": "falls" if falls else "rises",
+    }
 
 
 def _way(trajectory: Trajectory, onset: float, norm: float) -> int:

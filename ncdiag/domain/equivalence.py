@@ -30,8 +30,9 @@ class Equivalence:
 
     `p` is the larger of the two one-sided p-values (Schuirmann 1987); `lo` and `hi` limit the difference at 1 - 2 alpha
     (90 % at the usual alpha of 5 %), so that they lie within the margin exactly when p < alpha. `p_difference` is the
-    two-sided p of Student's t, and `difference_lo`, `difference_hi` its interval at 1 - alpha; `p_beyond` is that of the test that the difference is larger
-    than the margin, either way. What is not defined is NaN. `status` is ok, too_few or zero_variance.
+    two-sided p of Student's t, and `difference_lo`, `difference_hi` its interval at 1 - alpha; `p_beyond` is that of
+    the test that the difference is larger than the margin, either way. What is not defined is NaN. `status` is ok,
+    too_few or zero_variance.
     """
 
     estimate: float

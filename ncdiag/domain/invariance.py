@@ -45,9 +45,7 @@ class Invariance:
     status: str = "ok"
 
 
-def check_invariance(
-    logs: FloatArray, condition: IntArray, margin: float = MARGIN, level: float = 0.95
-) -> Invariance:
+def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARGIN, level: float = 0.95) -> Invariance:
     """Test whether the means of all conditions lie within +-`margin` of their own mean (STATISTICS Q3).
 
     Each condition has its own variance (Welch): with four times the sd in one of four conditions, a pooled test errs in

@@ -40,10 +40,10 @@ class Threshold:
     """fn* of a pair, and its spread.
 
     `fn_star` is the geometric mean over conditions of the conditions' geometric means, with a t interval on logs.
-    `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval and `cv_upper`, the one-sided bound;
-    `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv` whose
-    bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect, what
-    their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to a condition.
+    `cv` is that of a lognormal sample, sqrt(exp(s^2) - 1), with its interval, `cv_upper` and `cv_lower` its one-sided
+    bounds; `mean`, `sd` (ddof 1) and `sample_cv` = sd / mean are the published figures. `cv_needed` is the largest `cv`
+    whose bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect,
+    what their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to each.
     `p_below` is the p of the one-sided test that the CV is below 8 %, the level at which its upper bound would be 8 %;
     `p_above` that of the test that it is above, the largest without any one of the conditions that have a single run:
     one run cannot refute on its own. `over` says what the interval of fn* was computed over, `conditions` or
@@ -61,6 +61,7 @@ class Threshold:
     n_conditions: int
     over: str
     status: str
+    cv_lower: float = math.nan
     cv_conditions: float = math.nan
     icc: float = math.nan
     p_below: float = math.nan
@@ -80,6 +81,7 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         fn_star=fn_star,
         cv=cv,
         cv_upper=cv_upper,
+        cv_lower=_spread(logs, condition, conditions, 2 * level - 1)[0].lo,
         cv_needed=needed,
         mean=mean,
         sd=sd,

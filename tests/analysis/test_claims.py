@@ -4,8 +4,10 @@ import pytest
 from worlds import make_world
 
 from ncdiag.analysis.claims import CLAIMS
+from ncdiag.analysis.pair_claims import returns
 from ncdiag.analysis.survey import Survey
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
 
 
 def survey_of(runs, epochs, **options):
@@ -13,7 +15,7 @@ def survey_of(runs, epochs, **options):
         names = runs["run"][runs["run_id"].isin(ids)]
         return epochs.loc[epochs["run"].isin(names), [name for name in columns if name in epochs]]
 
-    return Survey(runs=runs, read=read, rule=OnsetRule(), **{"questions": ("claims",), **options})
+    return Survey(runs=runs, read=read, **{"rule": OnsetRule(), "questions": ("claims",), **options})
 
 
 def claims_of(runs, epochs, **options):
@@ -193,3 +195,65 @@ def test_one_run_of_one_condition_does_not_refute(count, verdicts):
     assert {first.extra["verdict"], second.extra["verdict"]} <= verdicts
     if count == 3:
         assert "3 runs; with 95% confidence" in second.extra["reason"]
+
+
+def test_runs_that_may_have_been_stopped_do_not_refute():
+    """Half of the runs stop at eps 0.01, as imports do; at 0.009 their onsets are missing by design."""
+    runs, epochs = make_world("shared", 1)
+    epochs["feature_norm"] *= 2.0 ** epochs["run"].str[1].astype(int)  # far apart: claim 1 is refuted
+    runs["epochs_done"], runs["epochs_planned"] = 400, pd.NA
+    stopped = runs["run"].str[-4].astype(int) > 2
+    below = epochs["nc1"] < 0.01
+    first = epochs[below].groupby("run")["epoch"].min()
+    cut = epochs["run"].isin(runs["run"][stopped]) & (epochs["epoch"] > epochs["run"].map(first))
+    survey = {"rule": OnsetRule(eps=0.009, patience=1)}
+    told = {}
+    for origin in ("trained", "imported"):
+        (found,) = claim(claims_of(runs.assign(origin=origin), epochs[~cut].reset_index(drop=True), **survey), "1")
+        told[origin] = (found.extra["verdict"], found.extra["reason"])
+    assert told["trained"][0] == "refuted"
+    assert told["imported"][0] == "inconclusive"
+    assert "runs may have been stopped by design before an onset at this eps" in told["imported"][1]
+
+
+def test_a_relapse_is_told_beside_the_verdict():
+    runs, epochs = make_world("shared", 1)
+    some = epochs["run"].isin(runs["run"].iloc[:2]) & (epochs["epoch"] > 350)
+    epochs.loc[some, "nc1"] = 0.05
+    (first,) = claim(claims_of(runs, epochs), "1")
+    assert first.extra["notes"] == ["2 of 20 collapsed runs were above eps again at the end"]
+
+
+def test_dependence_on_eps_is_called_so_only_where_it_is_shown():
+    """fn falls by 30 % while NC1 falls from 2 eps to eps/2, in all four conditions or in two of them."""
+    runs, epochs = make_world("shared", 1)
+    share = np.clip(np.log(0.02 / epochs["nc1"]) / np.log(4), 0, 1)
+    half = epochs["run"].str[1].astype(int) % 2
+    told = {}
+    for which, moved in (("all", 1), ("half", half)):
+        (first,) = claim(claims_of(runs, epochs.assign(feature_norm=0.7 ** (share * moved) * 2)), "1")
+        told[which] = (parts(first)["fn* does not depend on eps"]["lacking"], first)
+    assert told["all"][0] == "fn* moves with eps (-29% from 2 eps to eps/2)"  # a line of ln fn cuts the corner
+    assert told["half"][0].startswith("that fn* does not depend on eps is not shown (")
+    assert "p = " in told["half"][0]
+    refuted = told["all"][1]
+    assert (refuted.extra["verdict"], refuted.extra["ours"]) == ("refuted", "fn* -29% with eps")
+
+
+def test_one_condition_and_one_pair_are_not_tested_whatever_forbids_a_verdict():
+    """All onsets at one evaluation, in one pair of one condition: nothing could have been shown of claims 2 and 5."""
+    runs, epochs = make_world("shared", 1, conditions=1)
+    epochs["nc1"] = np.where(epochs["epoch"] > 200, 0.001, 0.5)
+    results = claims_of(runs, epochs.assign(lr=np.nan))
+    assert [claim(results, number)[0].extra["verdict"] for number in ("2", "5")] == ["not testable"] * 2
+    assert claim(results, "2")[0].extra["reason"] == "one condition"
+
+
+@pytest.mark.parametrize(("apart", "also"), [(["up_control"], False), ([], True)])
+def test_features_that_stay_apart_did_not_return(apart, also):
+    """An arm that stays apart, or arms that meet while fn goes on moving: only of these is it said that fn returns."""
+    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "p_holm": 0.9, "family": 1}
+    verdict = Result(question="attractor", quantity="verdict", group={}, extra=said)
+    (evidence,) = returns({"attractor": [verdict]}, 0.05)
+    assert evidence.contradicted == bool(apart)
+    assert ("fn returns, but" in evidence.parts[0].lacking) == also

@@ -334,7 +334,7 @@ def test_the_slope_is_a_bound_where_onsets_are_hidden_at_one_end(make_frames, ma
 @pytest.mark.parametrize("narrow", [(90.0, 90.0), (31.0, 90.0)])
 def test_a_width_without_two_onsets_leaves_the_shift_of_fn_star_without_a_bound(make_frames, make_run, narrow):
     rates = {64: narrow, 128: (31.0, 30.5), 256: (26.0, 27.0)}
-    norms = {width: (1.0, 1.001) for width in rates}
+    norms = dict.fromkeys(rates, (1.0, 1.001))
     shift = answers(make_frames(sweep(make_run, "width", rates, norms)))["width", "fn_shift"]
     assert (shift.status, shift.extra["verdict"]) == ("not_testable", "not testable")
     assert math.isnan(shift.hi)
