@@ -185,7 +185,9 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
 def _combined(claim: Claim, results: Sequence[Result], level: float) -> Result:
     verdicts = [result.extra["verdict"] for result in results]
     verdict = combine(verdicts)
-    deciding = next(result for result in results if result.extra["verdict"] == verdict)
+    # of several the one with the most runs speaks for all, and of equals not the one that a store has first
+    alike = (result for result in results if result.extra["verdict"] == verdict)
+    deciding = min(alike, key=lambda result: (-result.n_runs, str(sorted(result.group.items(), key=str))))
     counted = Counter(verdicts)
     return Result(
         question=QUESTION,
