@@ -33,7 +33,7 @@ def not_additive(found: Found, _: float) -> Iterator[Evidence]:
         group=verdict.group,
         ours="-" if far is None or math.isnan(far.lo) else f"x{far.estimate:.2f} ({far.lo:.2f}-{far.hi:.2f})",
         source=far if far is not None and far.estimate > 0 else verdict,
-        parts=(_departs(verdict, said),),
+        parts=(_departs(verdict, said, mixed if refused else ()),),
         holds=_NEITHER.get(said, ""),
         contradicted=said in ("additive", "multiplicative") and bool(within) and all(within),
         opposite="a factor per row times a factor per column fits to within 8%",
@@ -52,7 +52,7 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
             ours=f"x{changes[0]:.2f}, x{changes[1]:.2f}" if changes else "-",
             source=result,
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
-            holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
+            holds=f"at this eps (try another with --eps) the onset turns at depth {turn}, beyond noise on both sides",
             blocked=result.extra.get("blocked", ()),
             notes=result.extra.get("limited", ()),
             family=result.extra["family"],
@@ -137,8 +137,8 @@ def _faster(trend: Result) -> str:
     """Write the change of the onset per doubling, as a bound where runs without an onset make it one."""
     if math.isnan(trend.estimate):
         return "-"
-    bound = {"at least": ">=", "at most": "<="}.get(trend.extra.get("slope_is", ""))
-    return f"{-100 * trend.estimate:+.2g}% T" if bound is None else f"{bound}{100 * trend.estimate:.2g}% earlier"
+    bound = {"at least": "<=", "at most": ">="}.get(trend.extra.get("slope_is", ""), "")  # of the change, not the fall
+    return f"{bound}{-100 * trend.estimate:+.2g}% T"
 
 
 def _mark(shift: Result) -> str:
@@ -161,8 +161,10 @@ def _as_part(result: Result, name: str, lacking: str) -> Part:
     return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} ({p_is(p)})")
 
 
-def _departs(verdict: Result, said: str) -> Part:
+def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
     name = "neither a sum nor a product"
+    if mixed:
+        return Part(name=name, shown=None, lacking=mixed[0])
     if said == "not_testable":
         return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])

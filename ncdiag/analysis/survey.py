@@ -81,6 +81,7 @@ class Survey:
         left = np.zeros(len(self.runs), dtype=bool)
         if self.rescaled:
             return left
+        check_grouping(self.by)
         numbers, changed = group_numbers(self.runs, self.by), is_rescaled(self.runs)
         for number in np.unique(numbers[changed]).tolist():
             own = numbers == number
