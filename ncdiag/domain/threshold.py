@@ -81,7 +81,7 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         fn_star=fn_star,
         cv=cv,
         cv_upper=cv_upper,
-        cv_lower=_spread(logs, condition, conditions, 2 * level - 1)[0].lo,
+        cv_lower=_lower(logs, condition, conditions, level),
         cv_needed=needed,
         mean=mean,
         sd=sd,
@@ -126,6 +126,18 @@ def _spread(logs: FloatArray, condition: IntArray, conditions: int, level: float
     needed = log_cv(log_sd(CV_CLAIM) * math.sqrt(variance.estimate / upper))
     estimate, lo, hi = map(_cv_of_variance, (variance.estimate, variance.lo, variance.hi))
     return Interval(estimate=estimate, lo=lo, hi=hi), _cv_of_variance(upper), needed
+
+
+def _lower(logs: FloatArray, condition: IntArray, conditions: int, level: float) -> float:
+    """Give the one-sided lower bound of the CV, the lower limit at 2 level - 1; below one half there is none."""
+    if len(logs) < 2 or is_constant(logs) or level < 0.5:
+        return math.nan
+    both = 2 * level - 1
+    alone = conditions == 1
+    limits = (
+        variance_interval(logs, both) if alone else total_variance_interval(variance_components(logs, condition), both)
+    )
+    return _cv_of_variance(limits.lo)
 
 
 def _between(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str, float]:

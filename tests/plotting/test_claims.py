@@ -77,7 +77,7 @@ def test_a_claim_has_a_line_for_each_group(make_asked, make_run):
 
 @pytest.mark.parametrize(("estimate", "said"), [(0.6, True), (31.0, False)])
 def test_a_mark_that_would_look_like_a_pass_names_what_refutes(table, estimate, said):
-    """A CV of 0.6 % passes the published 8 %; where the claim is refuted it is by the figure written beside the mark."""
+    """A CV of 0.6 % passes the published 8 %; where the claim is refuted it is by the figure beside the mark."""
     refuted = table.copy()
     row = refuted.index[refuted["claim"] == "1"][0]
     told = {"ours": "fn* -17% with eps", "estimate": estimate, "lo": 0.4, "hi": 40.0}
