@@ -119,4 +119,5 @@ def _about(name: str, condition: int, seed: int, alpha: float) -> dict[str, Any]
         "device": "cpu",
         "config": {},
         "epochs_done": EPOCHS,
+        "epochs_planned": EPOCHS,
     }

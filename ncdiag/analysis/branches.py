@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
-from ncdiag.domain.statistics import IntArray
+from ncdiag.domain.statistics import BoolArray, IntArray
 
 _TEXT = re.compile(r"(?P<alpha>[0-9.eE+-]+?)@(?P<epoch>\d+)(?P<compensated>\+compensate-head)?")
 _ALIKE = (*(column for column in CONDITION_COLUMNS if column != "intervention"), "seed")
@@ -52,6 +52,12 @@ def find_rescaling(text: object) -> Rescaling | None:
         return None
     usable = np.isfinite(alpha) and alpha > 0
     return Rescaling(alpha=alpha, epoch=int(match["epoch"]), compensated=bool(match["compensated"])) if usable else None
+
+
+def is_rescaled(runs: pd.DataFrame) -> BoolArray:
+    """Mark the runs whose features were rescaled; a factor of 1 leaves them as they were."""
+    scalings = (find_rescaling(text) for text in runs["intervention"])
+    return np.array([scaling is not None and scaling.alpha != 1 for scaling in scalings], dtype=bool)
 
 
 def list_branches(onsets: pd.DataFrame, by: tuple[str, ...]) -> list[Branches]:

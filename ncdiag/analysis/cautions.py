@@ -1,5 +1,6 @@
 """What a reader must know before believing a pair's fn*: each caution is a sentence with its numbers."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset import NEAR_EPS, OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.shares import counted
 
@@ -17,14 +18,19 @@ _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric ove
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
-def list_cautions(pair: pd.DataFrame, rule: OnsetRule) -> tuple[str, ...]:
-    """Give the cautions of one pair of an onset table, the gravest first."""
+def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float] = (0, math.inf)) -> tuple[str, ...]:
+    """Give the cautions of one pair of an onset table, the gravest first.
+
+    `late` counts the onsets that come after a common budget, and names that budget: they count as none there.
+    """
     collapsed = pair[pair["state"] == "collapsed"]
     found = [
         *_mixed_onsets(collapsed),
         *_scheduled(collapsed),
+        *_relapsed(collapsed),
         *_stopped_early(pair, rule),
-        *_excluded(pair, rule),
+        *_maybe_stopped(pair, rule),
+        *_excluded(pair, rule, late),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
     ]
@@ -87,6 +93,39 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
     return []
 
 
+def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:
+    """Mark the runs without an onset that stopped at another eps, or may have: of ours they say nothing."""
+    done, planned = (
+        pair[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
+    )
+    known = pair["stop_eps"].notna() & (pair["stop_eps"] != rule.eps) & ~(done >= planned)
+    return (known & pair["state"].isin(["censored", "unconfirmed"])) | pair["maybe_stopped"]
+
+
+def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    """Give why the opposite of a claim cannot be shown: onsets that are missing by design leave a chosen sample."""
+    stopped, evaluated = int(stopped_by_design(pair, rule).sum()), int((pair["state"] != "no_data").sum())
+    if not stopped:
+        return []
+    verb = "may have been stopped" if pair["maybe_stopped"].any() else "were stopped"
+    return [f"{stopped} of {evaluated} runs {verb} by design before an onset at this eps"]
+
+
+def _relapsed(collapsed: pd.DataFrame) -> list[str]:
+    count = int(collapsed["relapsed"].sum())
+    return [f"{count} of {len(collapsed)} collapsed runs were above eps again at the end"] if count else []
+
+
+def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+    count, evaluated = int(pair["maybe_stopped"].sum()), int((pair["state"] != "no_data").sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {evaluated} runs end at their smallest {rule.metric}, less than {NEAR_EPS:g} eps: if they were "
+        "stopped there by design, they say nothing of a collapse at this eps"
+    ]
+
+
 def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     stops = pair["stop_eps"].dropna()
     other = stops[stops != rule.eps]
@@ -101,8 +140,9 @@ def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     ]
 
 
-def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
+def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> list[str]:
     """Name what is not in the estimate, and why."""
+    n_late, budget = late
     states = Counter(pair["state"])
     evaluated = len(pair) - states["no_data"]
     found = []
@@ -112,7 +152,9 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
             "--patience 1 or --rule first counts them"
         )
     if states["censored"] and states["collapsed"]:
-        found.append(f"{states['censored']} of {evaluated} runs did not collapse: fn* is that of the others only")
+        within = f" within {budget:g} epochs ({n_late} of them did later)" if n_late else ""
+        missing = states["censored"] + n_late
+        found.append(f"{missing} of {evaluated} runs did not collapse{within}: fn* is that of the others only")
     unfinished = (pair["status"].isin(UNFINISHED) & (pair["state"] != "no_data")).sum()
     if unfinished:
         found.append(f"{unfinished} of {evaluated} runs are not finished")

@@ -43,7 +43,7 @@ CLAIMS = (
         short="collapse at one norm fn*",
         says="neural collapse occurs when the feature norm reaches a value fn* of the pair, with a CV below 8%",
         published="CV < 8%",
-        here="the CV of fn*, and its upper {sure} bound",
+        here="the CV of fn* and its upper {sure} bound, or the figure that refutes one norm",
         gather=one_norm,
         nothing="no pair of runs",
     ),
@@ -170,11 +170,12 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
         extra={
             "claim": claim.says,
             "published": claim.published,
-            "ours": one.ours,
+            "ours": one.against if judgement.verdict == "refuted" and one.against else one.ours,
             "verdict": judgement.verdict,
             "reason": judgement.reason,
             "parts": [asdict(part) for part in one.parts],
             "blocked": list(one.blocked),
+            "notes": list(one.notes),
             "p_holm": judgement.p_holm,
             "family": judgement.family,
             "command": command,
@@ -185,7 +186,9 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
 def _combined(claim: Claim, results: Sequence[Result], level: float) -> Result:
     verdicts = [result.extra["verdict"] for result in results]
     verdict = combine(verdicts)
-    deciding = next(result for result in results if result.extra["verdict"] == verdict)
+    # of several the one with the most runs speaks for all, and of equals not the one that a store has first
+    alike = (result for result in results if result.extra["verdict"] == verdict)
+    deciding = min(alike, key=lambda result: (-result.n_runs, str(sorted(result.group.items(), key=str))))
     counted = Counter(verdicts)
     return Result(
         question=QUESTION,

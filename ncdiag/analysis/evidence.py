@@ -37,9 +37,11 @@ class Evidence:
     """What the questions found on a claim in one group: a pair, a set of rescaled runs, a grid, a group of one factor.
 
     `ours` is our figure as the table shows it, `source` the result it comes from. `contrary` is the p that the opposite
-    of the claim holds, `contradicted` whether that was shown already, with its own correction; `opposite` says it.
-    `blocked` are the reasons for which no verdict is given, whatever the tests say. `family` counts
-    the tests that the question has corrected its p over already; 0 where it has not, and the groups are the family.
+    of the claim holds, `contradicted` whether that was shown already, with its own correction; `opposite` says it, and
+    `against` is the figure that shows it, where that is not `ours`. `blocked` are the reasons for which no verdict is
+    given, whatever the tests say, `shielded` those for which the opposite cannot be shown, `notes` what a reader must
+    know beside any verdict. `family` counts the tests that the question has corrected its p over already; 0 where it
+    has not, and the groups are the family.
     """
 
     group: Mapping[str, Any]
@@ -50,7 +52,10 @@ class Evidence:
     contrary: float = math.nan
     contradicted: bool = False
     opposite: str = ""
+    against: str = ""
     blocked: Sequence[str] = ()
+    shielded: Sequence[str] = ()
+    notes: Sequence[str] = ()
     family: int = 0
 
     @property
@@ -85,12 +90,15 @@ def judge_all(evidence: Sequence[Evidence], alpha: float) -> list[Judgement]:
 def _judge(one: Evidence, p_holm: float, contrary: float, family: int, alpha: float) -> Judgement:
     untested = [part for part in one.parts if part.shown is None]
     failed = [part for part in one.parts if part.shown is False]
+    opposed = one.contradicted or contrary <= alpha
+    if len(untested) == len(one.parts) and not opposed:
+        return Judgement(verdict="not testable", reason=untested[0].lacking)
     if one.blocked:
         return Judgement(verdict="inconclusive", reason=one.blocked[0], p_holm=p_holm, family=family)
-    if one.contradicted or contrary <= alpha:
+    if opposed and one.shielded:
+        return Judgement(verdict="inconclusive", reason=one.shielded[0], p_holm=p_holm, family=family)
+    if opposed:
         return Judgement(verdict="refuted", reason=one.opposite, p_holm=p_holm, family=family)
-    if len(untested) == len(one.parts):
-        return Judgement(verdict="not testable", reason=untested[0].lacking)
     if failed:
         return Judgement(verdict="inconclusive", reason=failed[0].lacking, p_holm=p_holm, family=family)
     if untested:
@@ -98,7 +106,16 @@ def _judge(one: Evidence, p_holm: float, contrary: float, family: int, alpha: fl
     if p_holm > alpha:
         reason = f"not shown once {family} tests are allowed for ({p_is(p_holm)})"
         return Judgement(verdict="inconclusive", reason=reason, p_holm=p_holm, family=family)
-    return Judgement(verdict="supported", reason=one.holds, p_holm=p_holm, family=family)
+    return Judgement(
+        verdict="supported", reason=f"{one.holds}{_shown_by(p_holm, family)}", p_holm=p_holm, family=family
+    )
+
+
+def _shown_by(p_holm: float, family: int) -> str:
+    """Give the p that a support rests on, with its correction; nothing where bounds and counts decide."""
+    if math.isnan(p_holm):
+        return ""
+    return f" ({p_is(p_holm)}{f', corrected over {family}' if family > 1 else ''})"
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.branches import find_rescaling
@@ -32,7 +33,7 @@ def not_additive(found: Found, _: float) -> Iterator[Evidence]:
         group=verdict.group,
         ours="-" if far is None or math.isnan(far.lo) else f"x{far.estimate:.2f} ({far.lo:.2f}-{far.hi:.2f})",
         source=far if far is not None and far.estimate > 0 else verdict,
-        parts=(_departs(verdict, said),),
+        parts=(_departs(verdict, said, mixed if refused else ()),),
         holds=_NEITHER.get(said, ""),
         contradicted=said in ("additive", "multiplicative") and bool(within) and all(within),
         opposite="a factor per row times a factor per column fits to within 8%",
@@ -51,8 +52,9 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
             ours=", ".join(f"{_sign(change)}x{change['ratio']:.2f}" for change in changes) or "-",
             source=result,
             parts=(_as_part(result, "a turn", f"a turn at depth {turn} may be noise"),),
-            holds=f"the onset turns at depth {turn}, beyond noise on both sides, at this eps (try another with --eps)",
+            holds=f"at this eps (try another with --eps) the onset turns at depth {turn}, beyond noise on both sides",
             blocked=result.extra.get("blocked", ()),
+            notes=result.extra.get("limited", ()),
             family=result.extra["family"],
         )
 
@@ -70,6 +72,7 @@ def decides(found: Found, _: float) -> Iterator[Evidence]:
             parts=(_as_part(result, "both differ", "that both the onset and fn* differ is not shown"),),
             holds="both the onset and fn* differ between activations",
             blocked=result.extra.get("blocked", ()),
+            notes=result.extra.get("limited", ()),
             family=result.extra["family"],
         )
 
@@ -83,7 +86,7 @@ def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
     }
     for low in _of(found, "weight-decay", "slow_when_low"):
         own = {r.quantity: r for r in found["weight-decay"] if r.group == low.group}
-        parts = [_as_part(own.get(quantity, low), name, f"not shown: {name}") for quantity, name in names.items()]
+        parts = [_regime(own.get(quantity, low), name) for quantity, name in names.items()]
         shown = "".join(letter for letter, part in zip("abc", parts, strict=True) if part.shown)
         tested = any(part.shown is not None for part in parts)
         yield Evidence(
@@ -93,8 +96,19 @@ def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
             parts=parts,
             holds="too little slows, too much prevents, and between is fastest",
             blocked=low.extra.get("blocked", ()),
+            notes=low.extra.get("limited", ()),
             family=low.extra["family"],
         )
+
+
+def _regime(result: Result, name: str) -> Part:
+    part = _as_part(result, name, f"not shown: {name}")
+    later = result.extra.get("later_high", 0)
+    if not later or part.shown is None:
+        return part
+    runs, high = result.extra["collapsed_high"][1], show(result.extra["high"])
+    lacking = f"not shown: {name}: {later} of {runs} runs at weight decay {high} collapsed later than the common budget"
+    return replace(part, lacking=lacking)
 
 
 def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
@@ -104,16 +118,19 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
         shift = own.get("fn_shift")
         at_least = {"at least": "<=", "at most": ">="}.get(trend.extra.get("bound") or "", "")  # earlier, so less
         faster = "-" if math.isnan(trend.estimate) else f"{at_least}{-100 * trend.estimate:+.2g}% T"
-        moved = "" if shift is None or math.isnan(shift.estimate) else f", fn* {100 * shift.estimate:.2g}%"
+        moved = (
+            "" if shift is None or math.isnan(shift.estimate) else f", fn* {_mark(shift)}{100 * shift.estimate:.2g}%"
+        )
         yield Evidence(
             group=trend.group,
             ours=f"{faster}{moved}",
             source=trend,
             parts=(_as_part(trend, "wider is earlier", "that wider collapses earlier is not shown"), _small(shift)),
-            holds="the onset falls with every doubling, and fn* moves by less than 13%",
+            holds="a falling trend of the onset with width, and fn* moves by less than 13% between all widths",
             contradicted=trend.extra.get("verdict") == "refuted",
             opposite="the onset does not fall steadily with width",
             blocked=trend.extra.get("blocked", ()),
+            notes=trend.extra.get("limited", ()),
             family=trend.extra["family"],
         )
 
@@ -121,6 +138,11 @@ def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
 def _sign(about: Mapping[str, Any]) -> str:
     """Mark a ratio that is a bound, since runs without an onset entered one of its sides with the budget."""
     return {"at least": ">=", "at most": "<="}.get(about.get("bound") or "", "")
+
+
+def _mark(shift: Result) -> str:
+    """Mark a shift that leaves out widths without onsets: with them it can only be larger."""
+    return ">=" if math.isnan(shift.hi) else ""
 
 
 def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:
@@ -138,8 +160,10 @@ def _as_part(result: Result, name: str, lacking: str) -> Part:
     return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} ({p_is(p)})")
 
 
-def _departs(verdict: Result, said: str) -> Part:
+def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
     name = "neither a sum nor a product"
+    if mixed:
+        return Part(name=name, shown=None, lacking=mixed[0])
     if said == "not_testable":
         return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
@@ -161,6 +185,8 @@ def _one_loss(verdict: Result) -> str:
 def _small(shift: Result | None) -> Part:
     name = "fn* moves by less than 13%"
     if shift is None or math.isnan(shift.hi):
-        return Part(name=name, shown=None, lacking="how far width moves fn* takes two onsets at every width")
+        have = shift.warnings[0].partition(";")[2] if shift is not None and shift.warnings else ""
+        lacking = f"how far width moves fn* takes two onsets at every width{have and f' ({have.strip()})'}"
+        return Part(name=name, shown=None, lacking=lacking)
     bound = f"width may move fn* by {100 * shift.hi:.3g}%"
     return Part(name=name, shown=shift.extra["verdict"] == "supported", lacking=bound)

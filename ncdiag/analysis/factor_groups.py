@@ -38,7 +38,8 @@ class FactorGroup:
     """The runs of one group, run by run: name, number of the level, onset (infinite if never), fn* (NaN if never).
 
     `levels` are the values of the factor in their order. `budget` is the common budget in epochs; an onset after it
-    counts as none (`event` is False). `blocked` says what forbids a verdict (see `list_disqualifiers`).
+    counts as none (`event` is False). `blocked` says what forbids a verdict (see `list_disqualifiers`), `limited` what
+    the budget hides, if it does.
     """
 
     factor: str
@@ -53,6 +54,7 @@ class FactorGroup:
     n_censored: int
     cautions: tuple[str, ...]
     blocked: tuple[str, ...] = ()
+    limited: tuple[str, ...] = ()
 
     @property
     def restricted(self) -> FloatArray:
@@ -63,6 +65,11 @@ class FactorGroup:
     def ranked(self) -> FloatArray:
         """The onset of each run, infinite where there is none within the budget."""
         return np.where(self.event, self.time, math.inf)
+
+    @property
+    def later(self) -> BoolArray:
+        """Mark the runs that collapsed after the common budget: no events, though nothing prevented them."""
+        return np.isfinite(self.time) & ~self.event
 
     @property
     def capped(self) -> IntArray:
@@ -90,7 +97,8 @@ class FactorGroup:
         """Describe each level: its runs, the share that collapsed, when, and fn* there.
 
         `onset` is the geometric mean of min(T, budget): with runs that have none within it, and its lower limit, bounds
-        of that of T from below; `onset_hi` says nothing of T then.
+        of that of T from below; `onset_hi` says nothing of T then. `n_later` runs collapsed after the budget, at
+        `onset_later` with `fn_star_later` on average: they are told, and take no part in a test.
         """
         return [self._describe(number, value, confidence) for number, value in enumerate(self.levels)]
 
@@ -102,6 +110,7 @@ class FactorGroup:
         median, sure = median_interval(onsets, self.event[own], confidence)
         norms = norms[norms > 0]
         norm = geometric_mean(np.log(norms), confidence)
+        late, late_norms = self.time[own & self.later], self.fn_star[own & self.later & (self.fn_star > 0)]
         return {
             "level": value,
             "n_runs": int(own.sum()),
@@ -120,6 +129,9 @@ class FactorGroup:
             "fn_star": norm.estimate,
             "fn_star_lo": norm.lo,
             "fn_star_hi": norm.hi,
+            "n_later": len(late),
+            "onset_later": geometric_mean(np.log(late), confidence).estimate,
+            "fn_star_later": geometric_mean(np.log(late_norms), confidence).estimate,
         }
 
 
@@ -150,6 +162,8 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
     is_open = runs["state"].isin(_OPEN).to_numpy()
     followed = runs["censored_at"].to_numpy(dtype=np.float64)
     budget = float(followed[is_open].min()) if is_open.any() else _last(time, runs)
+    limited = _limited(runs, is_open, followed, budget, time)
+    late = int(np.count_nonzero(np.isfinite(time) & (time > budget)))
     return FactorGroup(
         factor=factor,
         fixed=_fixed(runs, factor),
@@ -162,11 +176,12 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
         budget=budget,
         n_censored=int(is_open.sum()),
         cautions=(
-            *_limited(runs, is_open, followed, budget, time),
+            *limited,
             *_left_out(every, runs),
-            *list_cautions(runs, rule),
+            *list_cautions(runs, rule, late=(late, budget)),
         ),
         blocked=tuple(list_disqualifiers(runs)),
+        limited=limited,
     )
 
 

@@ -194,8 +194,9 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
         return Result(quantity="fn_shift", **base, **too_few(group, level, "onsets at two values", onsets=True))
     number = _base_level(group, present)
     found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, level)
-    bounded = not math.isnan(found.hi)
-    shift, bound = math.expm1(found.estimate), math.expm1(found.hi)
+    counts = np.bincount(group.level[usable], minlength=len(group.levels))
+    bounded = not math.isnan(found.hi) and bool(counts.min() > 1)  # a width without onsets could have any fn*
+    shift, bound = math.expm1(found.estimate), math.expm1(found.hi) if bounded else math.nan
     claimed = "not testable" if not bounded else "supported" if bound < SHIFT_CLAIM else "inconclusive"
     return Result(
         quantity="fn_shift",
@@ -205,7 +206,7 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
         lo=0.0 if bounded else math.nan,
         method="largest shift of fn*, with Dunnett's simultaneous bound on logs",
         status="ok" if bounded else "not_testable",
-        warnings=() if bounded else ("a bound needs two onsets at every value",),
+        warnings=() if bounded else _unbounded(group, counts),
         extra={
             "base": group.levels[number],
             "largest": group.levels[largest],
@@ -213,6 +214,11 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
             "verdict": claimed,
         },
     )
+
+
+def _unbounded(group: FactorGroup, counts: IntArray) -> tuple[str, ...]:
+    have = ", ".join(f"{value}: {count}" for value, count in zip(group.levels, counts.tolist(), strict=True))
+    return (f"a bound of the shift of fn* needs two onsets at every value; onsets by {group.factor}: {have}",)
 
 
 def _base_level(group: FactorGroup, present: IntArray) -> int:

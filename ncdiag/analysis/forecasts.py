@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.branches import is_rescaled
 from ncdiag.analysis.cautions import UNFINISHED
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
@@ -31,16 +32,21 @@ def forecast_run(
     rule: OnsetRule,
     by: Sequence[str] = PAIR,
     level: float = 0.95,
+    rescaled: bool = False,
 ) -> Forecast:
     """Forecast the onset of a run from the other runs that agree with it in the columns `by`.
 
+    Rescaled runs teach an untouched one nothing, unless `rescaled` says that they were asked for; a rescaled one learns
+    from all.
     `runs` and `epochs` are the frames of the store; they need not hold more than the pair. `insufficient` and
     `no_calibration` say in `message` what is missing.
     """
     check_grouping(by)
     table = _pair_table(runs, epochs, run, rule, by)
     mine = (table["run"] == run).to_numpy(dtype=bool)
-    this, others = table[mine].iloc[0], table[~mine & (table["state"] != "no_data").to_numpy()]
+    changed = is_rescaled(table)
+    dropped = changed & (not (rescaled or changed[mine].any()))
+    this, others = table[mine].iloc[0], table[~mine & ~dropped & (table["state"] != "no_data").to_numpy()]
     now = float(this["last_epoch"]) if this["evaluations"] else 0.0
     common: dict[str, Any] = {"run": run, "epoch_now": now, "level": level}
     if this["state"] in ("collapsed", "left_censored"):
@@ -64,7 +70,8 @@ def forecast_run(
         eps=rule.eps,
         level=level,
     )
-    return replace(found, warnings=(*_about_this(this, rule), *_about_others(others, rule, now), *found.warnings))
+    about = (*_about_this(this, rule), *_about_others(others, rule, now), *_about_rescaled(int(dropped.sum())))
+    return replace(found, warnings=(*about, *found.warnings))
 
 
 def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetRule, by: Sequence[str]) -> pd.DataFrame:
@@ -80,13 +87,15 @@ def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetR
 
 def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     known = this["state"] == "collapsed"
+    early = () if known else ("below eps when first evaluated: the onset was before",)
+    back = (f"the run was above eps again when last evaluated, at epoch {this['last_epoch']:g}",)
     return Forecast(
         status="collapsed",
         onset=float(this["onset"]),
         lo=float(this["lo"]),
         hi=float(this["hi"]),
         method="observed",
-        warnings=() if known else ("below eps when first evaluated: the onset was before",),
+        warnings=(*early, *(back if this["relapsed"] else ())),
         **common,
     )
 
@@ -137,6 +146,11 @@ def _about_this(this: pd.Series, rule: OnsetRule) -> list[str]:
     if this["status"] not in UNFINISHED:
         return ["the run has ended without a collapse: the forecast says when it might have come had it gone on"]
     return []
+
+
+def _about_rescaled(dropped: int) -> list[str]:
+    said = "runs whose features were rescaled are left out (--where with intervention takes them in)"
+    return [f"{dropped} {said}"] if dropped else []
 
 
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:

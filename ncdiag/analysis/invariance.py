@@ -1,5 +1,6 @@
 """Whether fn* is the same under all training conditions of a pair, and whether the conditions change anything."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,11 @@ from ncdiag.analysis.conditions import (
     group_numbers,
     plain_value,
 )
-from ncdiag.domain.equivalence import ALPHA
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
+from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
 _STATUS: dict[str, Status] = {"ok": "ok", "too_few": "too_few", "zero_variance": "zero_variance"}
@@ -29,7 +30,8 @@ def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level:
 
     `estimate` is the largest distance of a condition's mean ln fn* from their mean; `p` is small where all of them lie
     within ln 1.08 (see `check_invariance`), `p_beyond` where one does not. `p_rate` is that of the test that the
-    conditions differ in their onset, without which "changes the rate, not fn*" says nothing.
+    conditions differ in their onset, without which "changes the rate, not fn*" says nothing; runs without an onset
+    take part in it: a condition under which hardly any run collapses is a slow one.
     """
     check_grouping(by)
     numbers = group_numbers(onsets, by)
@@ -48,18 +50,22 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         "n_conditions": int(conditions.max(initial=-1)) + 1,
         "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
     }
-    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions)
-    log_onset = np.log(usable["onset"].to_numpy(dtype=np.float64))
-    rate = one_way(log_onset, conditions, generator_of(log_onset))
+    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=level)
+    p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": found.margin,
-        "verdict": _verdict(found),
+        "verdict": _verdict(found, 1 - level),
         "p_beyond": found.p_beyond,
-        "p_rate": rate.p,
-        "p_rate_min": rate.p_min,
+        "p_rate": p_rate,
         "furthest": labels.get(found.furthest) if found.distances else None,
-        "conditions": [{"condition": labels[n], "distance": d} for n, d in enumerate(found.distances)],
+        "furthest_runs": found.sizes[found.furthest] if found.distances else 0,
+        "beyond": None if math.isnan(found.p_beyond) else labels.get(found.beyond),
+        "beyond_runs": 0 if math.isnan(found.p_beyond) else found.sizes[found.beyond],
+        "conditions": [
+            {"condition": labels[n], "distance": d, "n_runs": size}
+            for n, (d, size) in enumerate(zip(found.distances, found.sizes, strict=True))
+        ],
     }
     return Result(
         **base,
@@ -68,11 +74,28 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         hi=found.hi,
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
-        "against ln 1.08, the largest p counts; p_rate: F of ln onset over conditions, by relabelling",
+        f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling",
         status=_STATUS[found.status],
         warnings=_cautions(found, base["n_conditions"]),
         extra=extra,
     )
+
+
+def _rate(pair: pd.DataFrame) -> tuple[float, str]:
+    """Give the p that the conditions differ in their onset, and how it was found.
+
+    Where all runs collapsed that is Welch's F of ln onset, else the logrank scores of all runs: one that ended without
+    an onset is followed to its end, one that diverged or died never collapses.
+    """
+    runs = pair[pair["state"] != "no_data"]
+    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
+    event, conditions = np.isfinite(onset), condition_numbers(runs)
+    if event.all():
+        logs = np.log(onset)
+        return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
+    followed = np.where(runs["state"].isin(["censored", "unconfirmed"]), runs["censored_at"], math.inf)
+    time = np.where(event, onset, followed.astype(np.float64))
+    return logrank_of_groups(time, event, conditions, generator_of(time)), "logrank scores of all runs over conditions"
 
 
 def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
@@ -85,9 +108,9 @@ def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
     return ("one run in every condition: whether conditions or seeds differ is not known; two seeds in one would do",)
 
 
-def _verdict(found: Invariance) -> str:
+def _verdict(found: Invariance, alpha: float) -> str:
     if found.status != "ok":
         return "not testable"
-    if found.p < ALPHA:
+    if found.p <= alpha:
         return "supported"
-    return "refuted" if found.p_beyond < ALPHA else "inconclusive"
+    return "refuted" if found.p_beyond <= alpha else "inconclusive"

@@ -1,7 +1,7 @@
 """What to train next for a claim: a `sweep` of the runs that are missing, like those that are there.
 
-A suggestion starts from the condition with the most runs, asks for the numbers of runs that STATISTICS Q14 recommends
-(or more, where there are that many), and repeats what is trained: `sweep` skips it.
+A suggestion starts from the condition with the most runs among those that collapsed, asks for the numbers of runs that
+STATISTICS Q14 recommends (or more, where there are that many), and repeats what is trained: `sweep` skips it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import find_rescaling
-from ncdiag.analysis.conditions import condition_numbers, plain_value
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
 from ncdiag.domain.result import Result
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.domain.spoken import spoken_options, sweep_command
+from ncdiag.domain.statistics import IntArray
 from ncdiag.errors import SpecError
 
 _SEEDS, _MORE_SEEDS = 5, 10
@@ -92,7 +93,7 @@ class NextRuns:
     def grid(self) -> str:
         """Suggest every architecture on every data set, three seeds of each, trained to the end of the defaults."""
         archs, datasets = (
-            [value for value in self._onsets[column].dropna().unique() if _is_possible(column, value)]
+            sorted(value for value in self._onsets[column].dropna().unique() if _is_possible(column, value))
             for column in ("arch", "dataset")
         )
         archs = [*archs, *(a for a in ("mlp", "resnet20") if a not in archs)] if len(archs) < 2 else archs
@@ -130,16 +131,41 @@ class NextRuns:
 
 
 def _base(runs: pd.DataFrame) -> RunSpec | None:
-    """Give the configuration of the condition with the most runs; None where no run tells enough of its own."""
+    """Give the configuration of the condition to go on from; None where no run tells enough of its own.
+
+    Conditions with an onset come first, then those with more runs, then more onsets, then those most like the others,
+    then by their values: more runs of a condition that never collapses say little, and the order in a store nothing.
+    """
     if runs.empty:
         return None
     numbers = condition_numbers(runs)
-    for number in np.argsort(-np.bincount(numbers), kind="stable").tolist():
-        row = runs.iloc[int(np.flatnonzero(numbers == number)[0])]
-        spec = _spec_of(row)
-        if spec is not None:
-            return spec
-    return None
+    onsets = np.bincount(numbers, weights=runs["onset"].notna())
+    seeds = runs["seed"].to_numpy(dtype=np.float64, na_value=np.inf)
+    first = np.lexsort((seeds, numbers))[np.searchsorted(np.sort(numbers), np.arange(len(onsets)))]
+    rows = [runs.iloc[place] for place in first.tolist()]
+    order = sorted(
+        zip(onsets, np.bincount(numbers), _alike(runs)[first], map(_values, rows), range(len(rows)), strict=True),
+        key=lambda one: (one[0] == 0, -one[1], -one[0], -one[2], one[3]),
+    )
+    specs = (_spec_of(rows[number]) for *_, number in order)
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def _alike(runs: pd.DataFrame) -> IntArray:
+    """Count for each run the values that other runs have too, over all hyperparameters."""
+    found = np.zeros(len(runs), dtype=np.int64)
+    for column in CONDITION_COLUMNS:
+        codes = pd.factorize(runs[column], use_na_sentinel=False)[0]
+        found += np.bincount(codes)[codes]
+    return found
+
+
+def _values(row: pd.Series) -> tuple[tuple[bool, float, str], ...]:
+    """Give the hyperparameters of a run for an order that does not depend on the store: numbers by size, then words."""
+    values = (plain_value(row[column]) for column in CONDITION_COLUMNS)
+    return tuple(
+        (False, float(value), "") if isinstance(value, (int, float)) else (True, 0.0, str(value)) for value in values
+    )
 
 
 def _spec_of(row: pd.Series) -> RunSpec | None:

@@ -9,7 +9,16 @@ import pandas as pd
 
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import FloatArray, Onset, OnsetRule, Trajectory, find_onset, read_onset
+from ncdiag.domain.onset import (
+    FloatArray,
+    Onset,
+    OnsetRule,
+    Trajectory,
+    ends_near_eps,
+    find_onset,
+    has_relapsed,
+    read_onset,
+)
 from ncdiag.domain.records import RunStatus
 
 # The fields of an Onset, under the names that they have beside the columns of a run.
@@ -35,9 +44,11 @@ def onset_table(
 
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
     with `onset` its epoch and `fn_star` the feature norm there; `evaluations` and `last_epoch` count what was looked
-    at, `stop_eps` is the eps at which the run was told to stop, and `after_drop` is 1 where the onset follows a drop of
-    the learning rate (see `rate_drops`), NaN if unknown. A run whose training ended as diverged or dead before an onset
-    has that state. `found` are the `trajectories` of the epochs, if they are known already.
+    at, `stop_eps` is the eps at which the run was told to stop, `maybe_stopped` marks a run without an onset that may
+    have been stopped at another one, `relapsed` one that collapsed and is above eps again at its end, and `after_drop`
+    is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run whose training
+    ended as diverged or dead before an onset has that state. `found` are the `trajectories` of the epochs, if they are
+    known already.
     """
     found = trajectories(epochs, rule.metric) if found is None else found
     names = [str(name) for name in runs["run"]]
@@ -51,6 +62,15 @@ def onset_table(
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
     columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
+    kept = [onset.state == "censored" and early for onset, early in zip(onsets, _ended_early(runs), strict=True)]
+    columns["maybe_stopped"] = [
+        end and np.isnan(stop) and ends_near_eps(found[name], rule)
+        for end, stop, name in zip(kept, columns["stop_eps"], names, strict=True)
+    ]
+    columns["relapsed"] = [
+        onset.state == "collapsed" and has_relapsed(found[name], rule)
+        for onset, name in zip(onsets, names, strict=True)
+    ]
     table = pd.concat([runs.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
     return table.assign(after_drop=after_drop(table, epochs))
 
@@ -70,6 +90,16 @@ def _ended_as(onset: Onset, status: str) -> Onset:
     if onset.state in _OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
         return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead")
     return onset
+
+
+def _ended_early(runs: pd.DataFrame) -> list[bool]:
+    """Mark the finished imports that did not use up their budget, or of which nobody knows what it was."""
+    done, planned = (
+        runs[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
+    )
+    ended = (runs["status"] == RunStatus.DONE) & (runs["origin"] == "imported")
+    early = ended.to_numpy(dtype=bool) & ~(done >= planned)
+    return [bool(value) for value in early]
 
 
 def _stop_eps(config: Any) -> float:

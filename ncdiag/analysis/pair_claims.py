@@ -31,6 +31,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             _collapse_elsewhere(found, fn_star),
         ]
         known = [p for p in contrary if not math.isnan(p)]
+        opposite, against = _opposite_of_one_norm(contrary, named, _rescaled(found, fn_star))
         yield Evidence(
             group=fn_star.group,
             ours="-"
@@ -46,8 +47,11 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="the CV is below 8%, at no other epoch as small, and rescaled runs collapse there too",
             contrary=min(1.0, len(known) * min(known)) if known else math.nan,
-            opposite=_opposite_of_one_norm(contrary, eps),
+            opposite=opposite,
+            against=against,
             blocked=fn_star.extra["blocked"],
+            shielded=fn_star.extra["shielded"],
+            notes=_relapses(fn_star),
         )
 
 
@@ -70,7 +74,8 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="fn* is the same in all conditions, though they change the onset",
             contrary=same.extra["p_beyond"],
-            opposite=f"fn* differs by more than 8% ({same.extra['furthest']})",
+            opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
+            f"with {100 * (1 - alpha):.3g}% confidence)",
             blocked=fn_star.extra["blocked"],
         )
 
@@ -103,6 +108,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
             contrary=_reversed(skill),
             opposite="the alarm of fn forecasts worse than guessing the median onset",
             blocked=fn_star.extra["blocked"],
+            shielded=fn_star.extra["shielded"],
         )
 
 
@@ -129,7 +135,7 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
                     name="equal within 8% and settled",
                     shown=None if said == "not testable" else said == "supported",
                     p=verdict.extra["p_holm"],
-                    lacking=lacking,
+                    lacking="" if apart else lacking,  # where arms stay apart, fn does not return
                 ),
             ),
             holds="fn returns from both sides to within 8%, and stays",
@@ -199,12 +205,24 @@ def _eps(eps: Result, alpha: float) -> Part:
     if math.isnan(eps.p):
         why = "no run was followed from 2 eps to eps/2" if math.isnan(eps.estimate) else "too few runs reach eps/2"
         return Part(name=name, shown=None, p=eps.p, lacking=f"{why}, so fn* may depend on eps")
-    change = f"{100 * math.expm1(eps.estimate):+.0f}%"
-    return Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=f"fn* moves with eps ({change} from 2 eps to eps/2)")
+    change = f"{_change(eps)} from 2 eps to eps/2"
+    moves = float(eps.extra.get("p_beyond", math.nan)) <= alpha
+    open_ = f"that fn* does not depend on eps is not shown ({change}, {p_is(eps.p)})"
+    lacking = f"fn* moves with eps ({change})" if moves else open_
+    return Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking)
+
+
+def _change(eps: Result) -> str:
+    return "" if math.isnan(eps.estimate) else f"{100 * math.expm1(eps.estimate):+.0f}%"
+
+
+def _relapses(fn_star: Result) -> list[str]:
+    back, collapsed = fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"]
+    return [f"{back} of {collapsed} collapsed runs were above eps again at the end"] if back else []
 
 
 def _no_false_alarm(fn_star: Result) -> Part:
-    crossed, runs = fn_star.extra.get("n_censored_crossed", 0), fn_star.n_censored
+    crossed, runs = (fn_star.extra.get(name, 0) for name in ("n_censored_crossed", "n_without"))
     rises = fn_star.extra.get("direction") == "rises"
     passes, passed = ("rises above", "rose above") if rises else ("falls below", "fell below")
     lacking = f"{crossed} of {runs} runs without a collapse {passed} fn*"
@@ -313,16 +331,26 @@ def _reversed(test: Result | None) -> float:
     return max(1 - test.p, float(test.extra["p_min"]))
 
 
-def _opposite_of_one_norm(contrary: Sequence[float], eps: Result) -> str:
-    change = f"{100 * math.expm1(eps.estimate):+.0f}%" if not math.isnan(eps.estimate) else ""
-    says = (
-        "the CV is above 8%",
-        "fn varies more at onset than at a fixed epoch",
-        f"fn* moves with eps ({change} from 2 eps to eps/2)",
-        "rescaled runs collapse at another norm",
+def _opposite_of_one_norm(
+    contrary: Sequence[float], named: Mapping[str, Result], sets: Sequence[Sequence[Result]]
+) -> tuple[str, str]:
+    """Give what speaks most against one norm, as a clause, and the figure that does."""
+    cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
+    ratios = [test.estimate for own in sets if (test := _find(own, "log_ratio_at_onset", arm="up_control"))]
+    furthest = max((ratio for ratio in ratios if not math.isnan(ratio)), key=abs, default=math.nan)
+    at_onset, epoch = (float(placebo.extra.get(name, math.nan)) for name in ("log_cv_at_onset", "epoch"))
+    change = f"{_change(eps)} from 2 eps to eps/2"
+    said = (
+        ("the CV is above 8%", f"CV {_percent(cv.estimate)} (> {_percent(cv.extra.get('cv_lower', math.nan))})"),
+        (
+            "fn varies more at onset than at a fixed epoch",
+            f"CV {_percent(at_onset)}, {_percent(placebo.estimate)} at {epoch:.0f}",
+        ),
+        (f"fn* moves with eps ({change})", f"fn* {_change(eps)} with eps"),
+        ("rescaled runs collapse at another norm", f"rescaled fn* x{math.exp(furthest):.2f}"),
     )
-    known = [(p, text) for p, text in zip(contrary, says, strict=True) if not math.isnan(p)]
-    return min(known)[1] if known else ""
+    known = [(p, *texts) for p, texts in zip(contrary, said, strict=True) if not math.isnan(p)]
+    return min(known)[1:] if known else ("", "")
 
 
 def _factors(ratio: Result) -> str:

@@ -67,6 +67,7 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
 
 
 def _fails_when_high(group: FactorGroup, level: float) -> Result:
+    """Compare how many collapsed within the budget; `later_high` collapsed after it, and were not prevented."""
     base = base_of(group, level)
     if not group.event.any():
         return Result(quantity="fails_when_high", **base, **censored(group, level))
@@ -95,6 +96,7 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
             "reference": group.levels[candidate],
             "collapsed_high": [collapsed[0], runs[0]],
             "collapsed_reference": [collapsed[1], runs[1]],
+            "later_high": int(group.later[group.level == high].sum()),
             "budget": group.budget,
             "p_min": min(1.0, count * p_min),
             "p_logrank": _logrank(group, high, candidate),
@@ -120,8 +122,12 @@ def _candidates(group: FactorGroup) -> tuple[list[int], str]:
 
 
 def _edge(group: FactorGroup) -> dict[str, Any]:
-    """Give the last value at which more than half of the runs collapsed before the first at which fewer did."""
-    shares = [float(group.event[group.level == number].mean()) for number in range(len(group.levels))]
+    """Give the last value at which more than half of the runs collapsed before the first at which fewer did.
+
+    An onset after the common budget counts here: what came late was not prevented.
+    """
+    collapsed = np.isfinite(group.time)
+    shares = [float(collapsed[group.level == number].mean()) for number in range(len(group.levels))]
     most = [number for number, share in enumerate(shares) if share > 0.5]
     if not most:
         return {"edge": [None, None]}

@@ -48,7 +48,8 @@ def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 
 
 
 def _with_blocks(results: Sequence[Result], group: FactorGroup) -> list[Result]:
-    return [replace(result, extra={**result.extra, "blocked": list(group.blocked)}) for result in results]
+    told = {"blocked": list(group.blocked), "limited": list(group.limited)}
+    return [replace(result, extra={**result.extra, **told}) for result in results]
 
 
 def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
@@ -101,7 +102,12 @@ def _judged(result: Result, alpha: float) -> Result:
 
 
 def _verdict(result: Result, p_holm: float, alpha: float) -> str:
-    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise."""
+    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise.
+
+    Runs that collapse after the common budget were slowed, not prevented, however few collapsed within it.
+    """
     if result.quantity == "trend" and (result.hi < 0 or result.extra["p_isotonic"] <= alpha):
         return "refuted"
+    if result.extra.get("later_high"):
+        return "inconclusive"
     return "supported" if p_holm <= alpha else "inconclusive"

@@ -14,7 +14,7 @@ import pandas as pd
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results, corrected_attractors
-from ncdiag.analysis.branches import find_rescaling
+from ncdiag.analysis.branches import is_rescaled
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
 from ncdiag.analysis.courses import OBSERVABLES as FORECAST
@@ -27,6 +27,7 @@ from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import corrected_forecasts, forecast_results
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import BoolArray
 
 # Reads some columns of the epochs of some runs, given by their ids.
 ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
@@ -59,7 +60,9 @@ class Survey:
     """Runs, as the store's frame gives them, a way to read their epochs, and what is asked of them.
 
     `questions` are those that will be asked: their epochs are read once for all of them. `paths` says where the user's
-    own data lies, by its SHA-256.
+    own data lies, by its SHA-256. Rescaled runs are an experiment on a pair, and no training condition of it: the
+    questions about fn*, lead, forecast and grid leave them out, unless `rescaled` says that they were asked for or a
+    pair has no other runs.
     """
 
     runs: pd.DataFrame
@@ -70,6 +73,20 @@ class Survey:
     mix_phases: bool = False
     questions: tuple[str, ...] = QUESTIONS
     paths: Mapping[str, str] = field(default_factory=dict)
+    rescaled: bool = False
+
+    @cached_property
+    def left_out(self) -> BoolArray:
+        """Mark the rescaled runs that the questions about fn*, lead, forecast and grid leave out."""
+        left = np.zeros(len(self.runs), dtype=bool)
+        if self.rescaled:
+            return left
+        check_grouping(self.by)
+        numbers, changed = group_numbers(self.runs, self.by), is_rescaled(self.runs)
+        for number in np.unique(numbers[changed]).tolist():
+            own = numbers == number
+            left |= own & changed & (not changed[own].all())
+        return left
 
     @property
     def onsets(self) -> pd.DataFrame:
@@ -81,12 +98,12 @@ class Survey:
         """The results of each question that was asked."""
         onsets, found, found_untouched = self._pass
         if self._needs("additivity"):
-            found["additivity"] = self._additivity(onsets)
+            found["additivity"] = self._additivity(onsets[~self.left_out])
         if self._needs(*REGULARITIES):
             regularities = regularity_results(onsets, rule=self.rule, level=self.level)
             found |= {name: [result for result in regularities if result.question == name] for name in REGULARITIES}
         if "claims" in self.questions:
-            untouched = onsets[~_is_rescaled(onsets)]
+            untouched = onsets[~is_rescaled(onsets)]
             if len(untouched) < len(onsets):
                 found_untouched["additivity"] = self._additivity(untouched)
             found["claims"] = claim_results(found | found_untouched, onsets, level=self.level, paths=self.paths)
@@ -96,8 +113,8 @@ class Survey:
     def _pass(self) -> tuple[pd.DataFrame, Found, Found]:
         """Go through the pairs once: the onsets of all runs, what each question found, and what of untouched runs.
 
-        Rescaled runs are an experiment on a pair: they tell whether fn* is more than a clock, and are not counted among
-        its training conditions when the claims are judged.
+        The claims are judged by untouched runs even where the rescaled ones were asked for: those tell whether fn* is
+        more than a clock.
         """
         check_grouping(self.by)
         numbers = group_numbers(self.runs, self.by)
@@ -105,16 +122,21 @@ class Survey:
         untouched: Found = {"threshold": [], "lead": []}
         tables = []
         for number in range(int(numbers.max(initial=-1)) + 1):
-            asked = self._ask(self.runs[numbers == number].reset_index(drop=True))
+            own = numbers == number
+            asked = self._ask(self.runs[own].reset_index(drop=True))
             tables.append(asked.onsets)
-            results = {question: ask(asked) for question, ask in _WITHIN_PAIRS.items() if self._needs(question)}
+            kept = _without(asked, self.left_out[own])
+            results = {
+                question: ask(asked if question == "attractor" else kept)
+                for question, ask in _WITHIN_PAIRS.items()
+                if self._needs(question)
+            }
             for question, some in results.items():
-                found[question] += some
+                found[question] += _noted(some, len(asked.runs) - len(kept.runs))
             if "claims" in self.questions:
-                rescaled = _is_rescaled(asked.runs)
-                left = replace(asked, runs=asked.runs[~rescaled].reset_index(drop=True))
+                left = _without(kept, is_rescaled(kept.runs))
                 for question in untouched:
-                    untouched[question] += _WITHIN_PAIRS[question](left) if rescaled.any() else results[question]
+                    untouched[question] += results[question] if left is kept else _WITHIN_PAIRS[question](left)
         for kind in (found, untouched):
             kind["lead"] = corrected_leads(kind["lead"])
         found["forecast"] = corrected_forecasts(found["forecast"])
@@ -139,7 +161,14 @@ class Survey:
         return tuple(dict.fromkeys([*_BASIC, self.rule.metric, *observed]))
 
 
-def _is_rescaled(runs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Mark the runs whose features were rescaled; a factor of 1 leaves them as they were."""
-    scalings = (find_rescaling(text) for text in runs["intervention"])
-    return np.array([scaling is not None and scaling.alpha != 1 for scaling in scalings], dtype=bool)
+def _without(asked: Asked, dropped: BoolArray) -> Asked:
+    return replace(asked, runs=asked.runs[~dropped].reset_index(drop=True)) if dropped.any() else asked
+
+
+def _noted(results: list[Result], count: int) -> list[Result]:
+    """Say beside fn* how many rescaled runs are no part of it."""
+    said = f"{count} runs whose features were rescaled are left out (--where with intervention takes them in)"
+    return [
+        replace(result, warnings=(*result.warnings, said)) if count and result.quantity == "fn_star" else result
+        for result in results
+    ]

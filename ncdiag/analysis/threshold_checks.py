@@ -141,14 +141,15 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
     differences, conditions = np.log(low[both]) - np.log(high[both]), condition_numbers(usable[both])
     over = "conditions" if len(np.unique(conditions)) >= MIN_CONDITIONS else "runs"
-    test = paired_equivalence(group_means(differences, conditions) if over == "conditions" else differences)
+    units = group_means(differences, conditions) if over == "conditions" else differences
+    test = paired_equivalence(units, alpha=1 - asked.level)
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
         quantity="eps_sensitivity",
         estimate=test.estimate,
         lo=test.lo,
         hi=test.hi,
-        level=0.9,
+        level=2 * asked.level - 1,
         p=test.p,
         method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
         status=test.status,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
 from ncdiag.analysis.conditions import (
     PAIR,
     check_grouping,
@@ -84,11 +84,13 @@ def _pair_results(
             **counts,
             **_published(found),
             **_when(usable),
-            **_crossed(pair, usable, trajectories, found.fn_star.estimate),
+            **_crossed(pair, usable, trajectories, found.fn_star.estimate, rule),
+            "n_relapsed": int(collapsed["relapsed"].sum()),
             "after_drop": int((usable["after_drop"] == 1).sum()),
             "onset_rule": str(rule),
             "conditions": _each(pair, level),
             "blocked": list_disqualifiers(pair),
+            "shielded": list_shields(pair, rule),
         },
         **base,
     )
@@ -108,7 +110,7 @@ def _pair_results(
             "icc": found.icc,
             "p_above": found.p_above,
             "claim": CV_CLAIM,
-            "verdict": _verdict(found),
+            "verdict": _verdict(found, 1 - level),
         },
         **base,
     )
@@ -160,17 +162,24 @@ def _when(usable: pd.DataFrame) -> dict[str, Any]:
 
 
 def _crossed(
-    pair: pd.DataFrame, usable: pd.DataFrame, trajectories: Mapping[str, Trajectory], fn_star: float
+    pair: pd.DataFrame, usable: pd.DataFrame, trajectories: Mapping[str, Trajectory], fn_star: float, rule: OnsetRule
 ) -> dict[str, Any]:
-    """Count the censored runs whose feature norm passed fn* without a collapse, falling or rising as the others do."""
+    """Count the censored runs whose feature norm passed fn* without a collapse, falling or rising as the others do.
+
+    Runs that were, or may have been, stopped at another eps are no such runs (`n_without` counts those that are).
+    """
     ways = [
         _way(trajectories[str(run)], onset, norm)
         for run, onset, norm in zip(usable["run"], usable["onset"], usable["fn_star"], strict=True)
     ]
     falls = sum(ways) >= 0
-    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"])]
+    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"]) & ~stopped_by_design(pair, rule)]
     crossed = sum(_passes(trajectories[str(run)], fn_star, falls=falls) for run in censored)
-    return {"n_censored_crossed": crossed, "direction": "falls" if falls else "rises"}
+    return {
+        "n_censored_crossed": crossed,
+        "n_without": len(censored),
+        "direction": "falls" if falls else "rises",
+    }
 
 
 def _way(trajectory: Trajectory, onset: float, norm: float) -> int:
@@ -275,10 +284,13 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
     return tuple(cautions)
 
 
-def _verdict(found: Threshold) -> str:
-    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing."""
+def _verdict(found: Threshold, alpha: float) -> str:
+    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing.
+
+    Nor does one run that is the only one of its condition (`p_above`).
+    """
     if found.n_runs < MIN_RUNS_FOR_CLAIM or not np.isfinite(found.cv_upper):
         return "not testable"
     if found.cv_upper < CV_CLAIM:
         return "supported"
-    return "refuted" if found.cv.lo > CV_CLAIM else "inconclusive"
+    return "refuted" if found.cv.lo > CV_CLAIM and found.p_above <= alpha else "inconclusive"

@@ -27,7 +27,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
-from ncdiag.cli.selection import note_repeats, selected_runs
+from ncdiag.cli.selection import note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.spec import check_choice
 from ncdiag.store.location import default_location
 
@@ -47,6 +47,7 @@ QUESTIONS = (
     *("claims", "threshold", "lead", "forecast", "additivity", "attractor"),
     *("depth", "width", "activation", "weight-decay"),
 )
+_OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
 
 
 def analyze(
@@ -93,6 +94,7 @@ def analyze(
         check_choice("question", question, QUESTIONS)
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.survey import Survey
+    from ncdiag.domain.filters import names_column
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
@@ -111,7 +113,10 @@ def analyze(
             mix_phases=mix_phases,
             questions=questions,
             paths=data_paths(opened, runs) if "claims" in questions else {},
+            rescaled=names_column(where or "", "intervention"),
         )
+        if set(_OF_UNTOUCHED) & set(questions):
+            note_rescaled(int(survey.left_out.sum()))
         results = [result for name in questions for result in survey.results[name]]
     if form is Format.JSON:
         emit_json({"results": [_to_dict(result, store) for result in results], "rule": asdict(wanted)})

@@ -111,7 +111,8 @@ def _reasons(number: str, values: Sequence[Values]) -> list[str]:
     names = _names([value["group"] for value in groups]) if len(groups) > 1 else [""]
     reasons: dict[tuple[str, str], list[str]] = {}
     for value, name in zip(groups, names, strict=True):
-        reasons.setdefault((f"{value['verdict']}: {value['reason']}.", _also(value)), []).append(name)
+        rest = " ".join(text for text in (_also(value), _noted(value)) if text)
+        reasons.setdefault((f"{value['verdict']}: {value['reason']}.", rest), []).append(name)
     lines = []
     for (reason, also), alike in list(reasons.items())[:_MAX_GROUPS]:
         named = ", ".join(alike[:_MAX_GROUPS]) + (" and others" if len(alike) > _MAX_GROUPS else "")
@@ -129,6 +130,11 @@ def _also(value: Values) -> str:
     more = [*value["blocked"], *(part["lacking"] for part in parts if not part["shown"])]
     rest = [text for text in dict.fromkeys(more) if text and text != value["reason"]]
     return f"Also: {'; '.join(rest[:_MAX_REASONS])}." if rest else ""
+
+
+def _noted(value: Values) -> str:
+    """Say what must be known beside the verdict, whatever it is."""
+    return f"Keep in mind: {'; '.join(value['notes'])}." if value.get("notes") else ""
 
 
 def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:

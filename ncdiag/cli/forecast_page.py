@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import corrected_p, pair_label
+from ncdiag.cli.threshold_words import corrected_p, is_shown, pair_label
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _reading(values: Sequence[Values]) -> str:
     p = corrected_p(skill)
     if set(won["chosen_held_out"]) == {"median"} or skill["estimate"] <= 0:
         return f"{asked} nobody beats guessing the median onset of the other runs: {errors}{p}."
-    if skill["p"] is not None and skill["p_holm"] < 0.05:
+    if is_shown(skill, "p_holm"):
         return f"{asked} {errors}: better than guessing{p}."
     return f"{asked} {errors}; that this is better than guessing is not shown{p}."
 

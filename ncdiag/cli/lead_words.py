@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.threshold_words import corrected_p
+from ncdiag.cli.threshold_words import corrected_p, is_shown
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, percent
 
 Values = Mapping[str, Any]
-
-_SHOWN = 0.05
 
 
 def guess_words(values: Sequence[Values]) -> str:
@@ -27,7 +25,7 @@ def guess_words(values: Sequence[Values]) -> str:
         return f"{alarm} forecasts the onset no better than guessing: the errors are the same{p}."
     if skill["estimate"] <= 0:
         return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."
-    if skill["p_holm"] is not None and skill["p_holm"] < _SHOWN:
+    if is_shown(skill, "p_holm"):
         return f"{alarm} forecasts the onset better than guessing: its error is {gain} smaller{p}."
     if skill["p"] is None:
         return f"{alarm} has an error {gain} smaller than guessing, which {skill['n_tested']} runs cannot test."
@@ -54,7 +52,7 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
     if against["estimate"] <= 0:
         beside = "as much" if epochs(own) == epochs(other) else "less"
         said = f"an alarm on {metric} itself errs {beside}, so fn shows nothing that it does not"
-    elif against["p"] is not None and against["p"] < _SHOWN:
+    elif is_shown(against):
         said, errors = (
             f"an alarm on {metric} itself errs more: fn adds something",
             f"{errors}, {p_is(against['p'])}",

@@ -60,13 +60,15 @@ def predict(
     the answer says so.
     """
     from ncdiag.analysis.forecasts import forecast_run
+    from ncdiag.domain.filters import names_column
     from ncdiag.store.engine import open_store
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
     columns = split_columns(by)
     with open_store(store) as opened:
         runs, epochs = read_pair(opened, run, where, columns)
-    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level).to_dict()
+    asked_for = names_column(where or "", "intervention")
+    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level, rescaled=asked_for).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
         emit_text(_page(values, tournament=tournament))

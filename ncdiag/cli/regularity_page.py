@@ -103,14 +103,24 @@ def _table(described: Values, level: float) -> list[str]:
                 _span(entry["fn_star_lo"], entry["fn_star_hi"], number),
             ]
         )
+        rows += _later(entry)
     censored = any(entry["n_collapsed"] < entry["n_runs"] for entry in described["levels"])
     until = (
         f" within {_epochs(described['budget'])} epochs, the budget that all runs had; the others enter with it"
         if censored
         else ""
     )
-    legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means."
+    later = " later: collapsed after it." if any(entry.get("n_later") for entry in described["levels"]) else ""
+    legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means.{later}"
     return [*layout(rows, right=[place > 0 for place in range(6)]), paragraph(legend, indent="  ")]
+
+
+def _later(entry: Values) -> list[list[str]]:
+    """Give a row for the runs of a value that collapsed after the common budget, if any did."""
+    if not entry.get("n_later"):
+        return []
+    norm = "-" if entry["fn_star_later"] is None else f"{entry['fn_star_later']:#.4g}"
+    return [["    later", f"{entry['n_later']}/{entry['n_runs']}", _epochs(entry["onset_later"]), "-", norm, "-"]]
 
 
 def _says(question: str, named: Mapping[str, Values]) -> list[str]:
@@ -155,7 +165,7 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(f"In short: {_not_tested(trend)}")
     else:
         judged = {
-            "supported": "wider networks collapse earlier, and nothing speaks against every step doing so.",
+            "supported": "a falling trend: wider networks collapse earlier. That each step does is not tested.",
             "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
@@ -231,7 +241,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
         lines.append(
             f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {few} of {of_high} runs collapsed "
             f"within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} {many} of {of_reference}; "
-            f"{_p_text(high)}.{_edge(high['edge'])}{_when(high)}"
+            f"{_p_text(high)}.{_not_prevented(high)}{_edge(high['edge'])}{_when(high)}"
         )
     if valley["p"] is None:
         lines.append(f"(c) a fastest range between: {_not_tested(valley)}")
@@ -258,6 +268,11 @@ def _ratio(of: Values, budget: float | None) -> str:
 
 def _largest(part: Values, budget: float | None) -> str:
     return bounded(part["estimate"], (None, None), part.get("bound"), budget)
+
+
+def _not_prevented(high: Values) -> str:
+    later = high.get("later_high")
+    return f" But {later} of these runs collapsed later: what is late is not prevented." if later else ""
 
 
 def _regimes(low: Values, high: Values, valley: Values) -> str:

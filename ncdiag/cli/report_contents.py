@@ -97,6 +97,7 @@ def gather(store: "Store", request: Request) -> Gathered:
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.survey import Survey
+    from ncdiag.domain.filters import names_column
     from ncdiag.store.frames import epochs_frame
 
     runs = selected_runs(store, None, request.where)
@@ -119,6 +120,7 @@ def gather(store: "Store", request: Request) -> Gathered:
             level=request.level,
             questions=QUESTIONS,
             paths=data_paths(store, counted),
+            rescaled=names_column(request.where or "", "intervention"),
         ),
     )
 
@@ -202,6 +204,9 @@ def _notes(gathered: Gathered) -> list[str]:
     if len(counted) < len(runs):
         repeats = len(runs) - len(counted)
         notes.append(f"{repeats} runs repeat the trajectory of another (same seed); the questions do not count them.")
+    rescaled = int(gathered.survey.left_out.sum())
+    if rescaled:
+        notes.append(f"{rescaled} runs had their features rescaled; only `attractor` and the claims count them.")
     going = int(runs["status"].isin(["running", "pending", "interrupted", "lost"]).sum())
     if going:
         notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")

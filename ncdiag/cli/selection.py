@@ -42,6 +42,15 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
     return selected
 
 
+def note_rescaled(count: int) -> None:
+    """Say how many runs are left out because their features were rescaled."""
+    if count:
+        note(
+            f"{count} runs whose features were rescaled are left out but for `attractor`; "
+            "--where with intervention takes them in."
+        )
+
+
 def note_repeats(count: int) -> None:
     """Say how many runs are not counted because they repeat the trajectory of another."""
     if count:

@@ -41,15 +41,32 @@ def invariance_words(result: Values | None) -> list[str]:
         return []
     margin, furthest = percent(math.expm1(result["margin"])), percent(math.expm1(result["estimate"]))
     sure = percent(math.expm1(result["hi"]))
-    far = f"the furthest condition, {printable(result['furthest'])}, is {furthest} from their mean"
+    confident = f"with {100 * result['level']:.3g}% confidence"
+    alone = ", with a single run," if result["furthest_runs"] == 1 else ","
+    far = f"the furthest condition, {printable(result['furthest'])}{alone} is {furthest} from their mean"
     judged = {
-        "supported": f"all lie within {margin} of it, with 95% confidence within {sure}",
-        "refuted": f"that is more than {margin}, with 95% confidence",
-        "inconclusive": f"that all lie within {margin} is not shown: only within {sure}",
+        "supported": f"all lie within {margin} of it, {confident} within {sure}",
+        "refuted": f"{_beyond(result)} more than {margin}, {confident}",
+        "inconclusive": f"that all lie within {margin} is not shown: {confident} only within {sure}",
     }[result["verdict"]]
     rate = result["p_rate"]
-    when = "" if rate is None else f"; that they differ in their onset is {'' if rate < 0.05 else 'not '}shown"
+    shown = "" if is_shown(result, "p_rate") else "not "
+    when = "" if rate is None else f"; that they differ in their onset is {shown}shown"
     return [f"{far}; {judged}{when} ({p_is(rate)})" if when else f"{far}; {judged}"]
+
+
+def _beyond(result: Values) -> str:
+    """Name the condition that is too far away, unless it is the furthest, which was named."""
+    runs = f"by its {result['beyond_runs']} runs"
+    if result["beyond"] == result["furthest"]:
+        return f"{runs} that is"
+    return f"{printable(result['beyond'])} is, {runs}, off the mean of those with several runs by"
+
+
+def is_shown(test: Values, name: str = "p") -> bool:
+    """Tell whether a test shows what it tests, at the level that was asked for."""
+    level = test.get("level")
+    return test[name] is not None and test[name] <= 1 - (0.95 if level is None else level)
 
 
 def check_lines(checks: Sequence[Values]) -> list[str]:
@@ -78,7 +95,7 @@ def _placebo(check: Values) -> list[str]:
         return [f"{start}: the two readings do not differ, so this says nothing."]
     if check["p"] is None:
         return [f"{start}. Too few runs to say which is less."]
-    if check["p"] < 0.05:
+    if is_shown(check):
         return [f"{start}: it varies less at onset than at that epoch ({p_is(check['p'])})."]
     p = f"{p_is(check['p'])}{_least_p(check['p_min'])}"
     flat = ": a low CV partly says that fn is flat by then" if at_onset < check["claim"] else ""

@@ -29,9 +29,10 @@ class Equivalence:
     """A mean difference of logs, the test that it lies within +-`margin`, and the test that it is not 0.
 
     `p` is the larger of the two one-sided p-values (Schuirmann 1987); `lo` and `hi` limit the difference at 1 - 2 alpha
-    = 90 %, so that they lie within the margin exactly when p < .05. `p_difference` is the two-sided p of Student's t,
-    and `difference_lo`, `difference_hi` its 95 % interval; `p_beyond` is that of the test that the difference is larger
-    than the margin, either way. What is not defined is NaN. `status` is ok, too_few or zero_variance.
+    (90 % at the usual alpha of 5 %), so that they lie within the margin exactly when p < alpha. `p_difference` is the
+    two-sided p of Student's t, and `difference_lo`, `difference_hi` its interval at 1 - alpha; `p_beyond` is that of
+    the test that the difference is larger than the margin, either way. What is not defined is NaN. `status` is ok,
+    too_few or zero_variance.
     """
 
     estimate: float
@@ -45,20 +46,21 @@ class Equivalence:
     difference_lo: float = math.nan
     difference_hi: float = math.nan
     p_beyond: float = math.nan
+    alpha: float = ALPHA
     status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
     @property
     def outcome(self) -> Outcome:
-        """Say what was shown at 5 %; a small difference can be both real and within the margin."""
+        """Say what was shown at `alpha`; a small difference can be both real and within the margin."""
         if self.status != "ok":
             return "not testable"
-        equivalent, different = self.p < ALPHA, self.p_difference < ALPHA
+        equivalent, different = self.p < self.alpha, self.p_difference < self.alpha
         if equivalent:
             return "equivalent but different" if different else "equivalent"
         return "different" if different else "inconclusive"
 
 
-def paired_equivalence(differences: FloatArray, margin: float = MARGIN) -> Equivalence:
+def paired_equivalence(differences: FloatArray, margin: float = MARGIN, alpha: float = ALPHA) -> Equivalence:
     """Test whether the mean of paired differences lies within +-`margin`; at least one difference."""
     n, mean = len(differences), float(differences.mean())
     if n < 2:
@@ -66,7 +68,7 @@ def paired_equivalence(differences: FloatArray, margin: float = MARGIN) -> Equiv
     if is_constant(differences) or float(differences.std()) < _ROUNDING:
         return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
     sd = float(differences.std(ddof=1))
-    return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd)
+    return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd, alpha)
 
 
 def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
@@ -91,10 +93,10 @@ def pairs_needed(sd: float, margin: float = MARGIN) -> int | None:
     return next((n for n in range(2, _MOST_PAIRS + 1) if _power(n, sd, margin) >= _GOOD_POWER), None)
 
 
-def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float) -> Equivalence:
+def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float, alpha: float) -> Equivalence:
     p = max(float(special.stdtr(df, -(mean + margin) / se)), float(special.stdtr(df, (mean - margin) / se)))
-    half = float(special.stdtrit(df, 1 - ALPHA)) * se
-    wide = float(special.stdtrit(df, 1 - ALPHA / 2)) * se
+    half = float(special.stdtrit(df, 1 - alpha)) * se
+    wide = float(special.stdtrit(df, 1 - alpha / 2)) * se
     return Equivalence(
         estimate=mean,
         margin=margin,
@@ -106,6 +108,7 @@ def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float)
         p_difference=2 * float(special.stdtr(df, -abs(mean) / se)),
         difference_lo=mean - wide,
         difference_hi=mean + wide,
+        alpha=alpha,
         p_beyond=min(1.0, 2 * min(float(special.stdtr(df, (side * mean + margin) / se)) for side in (1, -1))),
     )
 

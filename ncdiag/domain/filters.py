@@ -85,6 +85,12 @@ class _Token:
     at: int
 
 
+def names_column(text: str, column: str) -> bool:
+    """Tell whether a filter, which `parse_where` has accepted, asks about a column; a quoted text is a value."""
+    words = (match["word"] for match in _TOKEN.finditer(text))
+    return any(word is not None and ALIASES.get(word.lower(), word.lower()) == column for word in words)
+
+
 def parse_where(text: str) -> Predicate:
     """Give the test that a filter such as `dataset=mnist and depth in (5,7)` describes; an empty one lets all pass.
 

@@ -37,6 +37,10 @@ MIN_ACCURACY = 0.5
 # Features a hundred times smaller than they once were have died if accuracy went with them. The switch from
 # cross-entropy to squared error shrinks healthy features about 20 to 30 times in the published runs.
 DEAD_NORM = 0.01
+# A run that was stopped at another eps ends at its smallest value, below that eps by less than one evaluation's fall.
+# Where ours lies within that fall, some runs have an onset and the others end just above it: published runs fall by a
+# few per cent from one evaluation to the next, fast ones by a fifth.
+NEAR_EPS = 1.25
 _SLOPE_ROWS = 5  # evaluations before the onset that measure how fast the metric falls there
 _SECOND_DIFFERENCE_SD = math.sqrt(6)  # of white noise with sd 1: 1 + 4 + 1
 _MAD_TO_SD = 1.482602218505602  # 1 / normal quantile of 0.75
@@ -172,6 +176,21 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
         onset = _at(trajectory, first, patience, rule)
     degenerate = int(np.count_nonzero(small[start:stop] & ~below[start:stop]))
     return replace(onset, noise=_noise(metric[start:stop]), degenerate=degenerate)
+
+
+def has_relapsed(trajectory: Trajectory, rule: OnsetRule) -> bool:
+    """Tell whether a run is above eps again at its end: for as many evaluations as it takes to be below."""
+    start, stop = _scope(trajectory, rule.phase)
+    last = trajectory.metric[start:stop][-_patience(rule) :]
+    return bool(len(last)) and bool(np.all(last >= rule.eps))
+
+
+def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:
+    """Tell whether the last value of the metric is the smallest, and above eps by less than a factor of `NEAR_EPS`."""
+    metric = trajectory.metric
+    if not len(metric) or not math.isfinite(metric[-1]):
+        return False
+    return bool(rule.eps <= metric[-1] < NEAR_EPS * rule.eps and metric[-1] <= np.nanmin(metric))
 
 
 def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:

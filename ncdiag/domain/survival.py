@@ -9,10 +9,11 @@ import math
 import numpy as np
 from scipy import special
 
-from ncdiag.domain.permutations import permutation_p
-from ncdiag.domain.statistics import BoolArray, FloatArray, Interval
+from ncdiag.domain.permutations import Labels, permutation_p
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, Interval
 
 _TIE = 1e-12
+_RELABELLED_RUNS = 200  # beyond this the chi-square distribution and relabelling agree
 _CURVE_RUNS = 10  # in simulations of unequal budgets the curve's 95 % interval covers .89 at 5 runs, .94 from 10 on
 
 
@@ -78,6 +79,29 @@ def logrank_p(time: FloatArray, event: BoolArray, second: BoolArray, generator: 
         return math.nan
     scores = logrank_scores(time, event)
     return permutation_p(lambda labels: np.abs(labels @ scores), second.astype(np.int64), generator)[0]
+
+
+def logrank_of_groups(time: FloatArray, event: BoolArray, group: IntArray, generator: np.random.Generator) -> float:
+    """Give the permutation p that groups collapse at different times; NaN where no test can be made.
+
+    The statistic is the sum over groups of (sum of scores)^2 / size, which ranks two groups as `logrank_p` does. Beyond
+    200 runs its chi-square distribution stands in for relabelling.
+    """
+    _, member, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    scores = logrank_scores(time, event)
+    if len(sizes) < 2 or len(time) <= len(sizes) or not event.any() or np.ptp(scores) <= _TIE:
+        return math.nan
+
+    def between(labels: Labels) -> FloatArray:
+        found = np.zeros(len(labels))
+        for g, size in enumerate(sizes.tolist()):
+            found += ((labels == g) @ scores) ** 2 / size
+        return found
+
+    if len(time) > _RELABELLED_RUNS:
+        statistic = float(between(member[None, :])[0]) / float(scores.var(ddof=1))
+        return float(special.chdtrc(len(sizes) - 1, statistic))
+    return permutation_p(between, member.astype(np.int64), generator)[0]
 
 
 def _curve_interval(time: FloatArray, event: BoolArray, level: float) -> Interval:

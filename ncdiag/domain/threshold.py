@@ -48,7 +48,8 @@ class Threshold:
     bound would stay below 8 % in a sample like this one. `cv_conditions` is the CV of the conditions' own effect, what
     their means vary beyond the seeds, and `icc` its share of the variance; NaN without several seeds to a condition.
     `p_below` is the p of the one-sided test that the CV is below 8 %, the level at which its upper bound would be 8 %;
-    `p_above` that of the test that it is above. `over` says what the interval of fn* was computed over, `conditions` or
+    `p_above` that of the test that it is above, the largest without any one of the conditions that have a single run:
+    one run cannot refute on its own. `over` says what the interval of fn* was computed over, `conditions` or
     `runs`; `status` is ok, too_few or zero_variance. Undefined figures are NaN.
     """
 
@@ -156,10 +157,35 @@ def _claim_ps(logs: FloatArray, condition: IntArray, conditions: int) -> dict[st
     above = _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= claimed)
     if math.isnan(below) and math.isnan(above):
         return {"p_below": 0.5, "p_above": 0.5}
+    own_above = 1 - below if math.isnan(above) else above
     return {
         "p_below": 1 - above if math.isnan(below) else below,
-        "p_above": 1 - below if math.isnan(above) else above,
+        "p_above": max([own_above, *_without_single(logs, condition)]),
     }
+
+
+def _without_single(logs: FloatArray, condition: IntArray) -> list[float]:
+    """Give the p that the CV is above the claim without each condition that has a single run."""
+    numbers, sizes = np.unique(condition, return_counts=True)
+    found = []
+    for number in numbers[sizes == 1].tolist():
+        kept = condition != number
+        left = logs[kept]
+        if len(left) < 2 or is_constant(left):
+            return [1.0]
+        found.append(_p_above(left, condition[kept]))
+    return found
+
+
+def _p_above(logs: FloatArray, condition: IntArray) -> float:
+    """Give the p that the CV is above the claim: the tail at which the lower bound of the variance meets it."""
+    claimed = log_sd(CV_CLAIM) ** 2
+    if len(np.unique(condition)) == 1:
+        df = len(logs) - 1
+        return float(special.chdtrc(df, df * float(logs.var(ddof=1)) / claimed))
+    parts = variance_components(logs, condition)
+    above = _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= claimed)
+    return 1.0 if math.isnan(above) else above
 
 
 def _tail(meets: Callable[[float], bool]) -> float:

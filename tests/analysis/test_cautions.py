@@ -68,3 +68,12 @@ def test_a_noisy_metric_is_named_and_not_for_the_published_rule(make_frames, mak
     frames = make_frames({"a": run})
     assert any("noise of nc1 moves the onset" in text for text in cautions(frames))
     assert cautions(frames, OnsetRule(rule="first")) == ()
+
+
+def test_a_relapse_and_a_possible_stop_are_named(make_frames, make_run):
+    back = make_run(20.0)
+    back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
+    stopped = make_run(25.0, epochs=110, origin="imported")  # exp(-110 / 25) = 0.0123
+    found = cautions(make_frames({"a": back, "b": make_run(21.0), "c": stopped}))
+    assert "1 of 2 collapsed runs were above eps again at the end" in found
+    assert any(said.startswith("1 of 3 runs end at their smallest nc1, less than 1.25 eps") for said in found)

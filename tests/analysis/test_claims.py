@@ -4,8 +4,10 @@ import pytest
 from worlds import make_world
 
 from ncdiag.analysis.claims import CLAIMS
+from ncdiag.analysis.pair_claims import returns
 from ncdiag.analysis.survey import Survey
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
 
 
 def survey_of(runs, epochs, **options):
@@ -13,7 +15,7 @@ def survey_of(runs, epochs, **options):
         names = runs["run"][runs["run_id"].isin(ids)]
         return epochs.loc[epochs["run"].isin(names), [name for name in columns if name in epochs]]
 
-    return Survey(runs=runs, read=read, rule=OnsetRule(), **{"questions": ("claims",), **options})
+    return Survey(runs=runs, read=read, **{"rule": OnsetRule(), "questions": ("claims",), **options})
 
 
 def claims_of(runs, epochs, **options):
@@ -149,3 +151,109 @@ def test_rescaled_runs_are_an_experiment_and_no_condition():
     assert first.n_runs == second.n_runs == 20
     assert (first.extra["verdict"], first.extra["reason"]) == ("refuted", "rescaled runs collapse at another norm")
     assert second.extra["verdict"] != "refuted"
+
+
+def test_too_much_decay_prevents_nothing_where_runs_collapse_after_the_budget(make_frames, make_run):
+    """All runs collapse; one of the highest decay ends before, and its end becomes the budget of all."""
+    onsets = {1e-5: 40.0, 1e-4: 20.0, 1e-3: 35.0}
+    made = {f"{d:g}-{s}": make_run(r + s / 2, weight_decay=d, epochs=400) for d, r in onsets.items() for s in range(4)}
+    made["0.001-3"] = make_run(36.5, weight_decay=1e-3, epochs=120)
+    runs, epochs = make_frames(made)
+    (sixth,) = claim(claims_of(runs.assign(run_id=range(len(runs))), epochs), "6c")
+    assert (sixth.extra["verdict"], sixth.extra["ours"]) == ("inconclusive", "2 of 3 (a, c)")
+    assert "3 of 4 runs at weight decay 0.001 collapsed later than the common budget" in sixth.extra["reason"]
+    assert sixth.extra["notes"][0].startswith("the common budget is 120 epochs, where 0.001-3 ends; 7 later onsets")
+
+
+@pytest.mark.parametrize("narrow", [90.0, 35.0])
+def test_a_width_that_never_collapsed_may_have_any_norm(make_frames, make_run, narrow):
+    """Wider is earlier in both; whether fn* stays is known only where the narrowest width has an fn*."""
+    rates = {64: narrow, 128: 31.0, 256: 26.0, 512: 22.0}
+    made = {f"{w}-{s}": make_run(r + s / 4, width=w, norm=1 + s / 1000) for w, r in rates.items() for s in range(3)}
+    runs, epochs = make_frames(made)
+    (sixth,) = claim(claims_of(runs.assign(run_id=range(len(runs))), epochs), "6d")
+    assert parts(sixth)["wider is earlier"]["shown"]
+    moved = parts(sixth)["fn* moves by less than 13%"]
+    if narrow == 90:
+        assert (moved["shown"], sixth.extra["verdict"]) == (None, "not testable")
+        assert moved["lacking"].endswith("two onsets at every width (onsets by width: 64: 0, 128: 3, 256: 3, 512: 3)")
+        assert sixth.extra["ours"].startswith("<=-")  # the change is at most that: the fall at least
+    else:
+        assert (moved["shown"], sixth.extra["verdict"]) == (True, "supported")
+        assert "every doubling" not in sixth.extra["reason"]
+
+
+@pytest.mark.parametrize(("count", "verdicts"), [(1, {"not testable", "inconclusive"}), (3, {"refuted"})])
+def test_one_run_of_one_condition_does_not_refute(count, verdicts):
+    """The last condition is one of `count` runs, and its norms are 2.2 times those of the others."""
+    runs, epochs = make_world("shared", 1)
+    last = runs["run"][runs["run"].str.startswith("c3")]
+    kept = runs[~runs["run"].isin(last[count:])].reset_index(drop=True)
+    epochs = epochs[epochs["run"].isin(kept["run"])].reset_index(drop=True)
+    epochs.loc[epochs["run"].isin(last), "feature_norm"] *= 2.2
+    first, second = (claim(claims_of(kept, epochs), number)[0] for number in ("1", "2"))
+    assert {first.extra["verdict"], second.extra["verdict"]} <= verdicts
+    if count == 3:
+        assert "3 runs; with 95% confidence" in second.extra["reason"]
+
+
+def test_runs_that_may_have_been_stopped_do_not_refute():
+    """Half of the runs stop at eps 0.01, as imports do; at 0.009 their onsets are missing by design."""
+    runs, epochs = make_world("shared", 1)
+    epochs["feature_norm"] *= 2.0 ** epochs["run"].str[1].astype(int)  # far apart: claim 1 is refuted
+    runs["epochs_done"], runs["epochs_planned"] = 400, pd.NA
+    stopped = runs["run"].str[-4].astype(int) > 2
+    below = epochs["nc1"] < 0.01
+    first = epochs[below].groupby("run")["epoch"].min()
+    cut = epochs["run"].isin(runs["run"][stopped]) & (epochs["epoch"] > epochs["run"].map(first))
+    survey = {"rule": OnsetRule(eps=0.009, patience=1)}
+    told = {}
+    for origin in ("trained", "imported"):
+        (found,) = claim(claims_of(runs.assign(origin=origin), epochs[~cut].reset_index(drop=True), **survey), "1")
+        told[origin] = (found.extra["verdict"], found.extra["reason"])
+    assert told["trained"][0] == "refuted"
+    assert told["imported"][0] == "inconclusive"
+    assert "runs may have been stopped by design before an onset at this eps" in told["imported"][1]
+
+
+def test_a_relapse_is_told_beside_the_verdict():
+    runs, epochs = make_world("shared", 1)
+    some = epochs["run"].isin(runs["run"].iloc[:2]) & (epochs["epoch"] > 350)
+    epochs.loc[some, "nc1"] = 0.05
+    (first,) = claim(claims_of(runs, epochs), "1")
+    assert first.extra["notes"] == ["2 of 20 collapsed runs were above eps again at the end"]
+
+
+def test_dependence_on_eps_is_called_so_only_where_it_is_shown():
+    """fn falls by 30 % while NC1 falls from 2 eps to eps/2, in all four conditions or in two of them."""
+    runs, epochs = make_world("shared", 1)
+    share = np.clip(np.log(0.02 / epochs["nc1"]) / np.log(4), 0, 1)
+    half = epochs["run"].str[1].astype(int) % 2
+    told = {}
+    for which, moved in (("all", 1), ("half", half)):
+        (first,) = claim(claims_of(runs, epochs.assign(feature_norm=0.7 ** (share * moved) * 2)), "1")
+        told[which] = (parts(first)["fn* does not depend on eps"]["lacking"], first)
+    assert told["all"][0] == "fn* moves with eps (-29% from 2 eps to eps/2)"  # a line of ln fn cuts the corner
+    assert told["half"][0].startswith("that fn* does not depend on eps is not shown (")
+    assert "p = " in told["half"][0]
+    refuted = told["all"][1]
+    assert (refuted.extra["verdict"], refuted.extra["ours"]) == ("refuted", "fn* -29% with eps")
+
+
+def test_one_condition_and_one_pair_are_not_tested_whatever_forbids_a_verdict():
+    """All onsets at one evaluation, in one pair of one condition: nothing could have been shown of claims 2 and 5."""
+    runs, epochs = make_world("shared", 1, conditions=1)
+    epochs["nc1"] = np.where(epochs["epoch"] > 200, 0.001, 0.5)
+    results = claims_of(runs, epochs.assign(lr=np.nan))
+    assert [claim(results, number)[0].extra["verdict"] for number in ("2", "5")] == ["not testable"] * 2
+    assert claim(results, "2")[0].extra["reason"] == "one condition"
+
+
+@pytest.mark.parametrize(("apart", "also"), [(["up_control"], False), ([], True)])
+def test_features_that_stay_apart_did_not_return(apart, also):
+    """An arm that stays apart, or arms that meet while fn goes on moving: only of these is it said that fn returns."""
+    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "p_holm": 0.9, "family": 1}
+    verdict = Result(question="attractor", quantity="verdict", group={}, extra=said)
+    (evidence,) = returns({"attractor": [verdict]}, 0.05)
+    assert evidence.contradicted == bool(apart)
+    assert ("fn returns, but" in evidence.parts[0].lacking) == also

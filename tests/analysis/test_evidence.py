@@ -17,15 +17,20 @@ def of(*parts, **said):
 @pytest.mark.parametrize(
     ("evidence", "verdict", "reason"),
     [
-        (of(SHOWN, COUNTED), "supported", "all is shown"),
+        (of(SHOWN, COUNTED), "supported", "all is shown (p = .01)"),
+        (of(COUNTED), "supported", "all is shown"),
         (of(SHOWN, NOT_SHOWN), "inconclusive", "b is not shown"),
         (of(SHOWN, UNTESTED), "not testable", "c is not tested"),
         (of(NOT_SHOWN, UNTESTED), "inconclusive", "b is not shown"),
         (of(UNTESTED), "not testable", "c is not tested"),
         (of(SHOWN, blocked=["two losses"]), "inconclusive", "two losses"),
-        (of(UNTESTED, blocked=["two losses"]), "inconclusive", "two losses"),
+        (of(UNTESTED, blocked=["two losses"]), "not testable", "c is not tested"),
+        (of(UNTESTED, contrary=0.01, blocked=["two losses"]), "inconclusive", "two losses"),
+        (of(NOT_SHOWN, contrary=0.01, shielded=["9 stopped"]), "inconclusive", "9 stopped"),
+        (of(NOT_SHOWN, contradicted=True, shielded=["9 stopped"]), "inconclusive", "9 stopped"),
+        (of(SHOWN, contrary=0.4, shielded=["9 stopped"]), "supported", "all is shown (p = .01)"),
         (of(SHOWN, contrary=0.01), "refuted", "not so"),
-        (of(SHOWN, contrary=0.06), "supported", "all is shown"),
+        (of(SHOWN, contrary=0.06), "supported", "all is shown (p = .01)"),
         (of(NOT_SHOWN, contrary=0.01, blocked=["two losses"]), "inconclusive", "two losses"),
         (of(NOT_SHOWN, contradicted=True), "refuted", "not so"),
         (of(UNTESTED, contrary=0.01), "refuted", "not so"),
@@ -75,3 +80,12 @@ def test_no_p_is_invented():
 )
 def test_a_claim_about_all_groups(verdicts, combined):
     assert combine(verdicts) == combined
+
+
+def test_a_support_names_its_p_and_what_that_was_corrected_over():
+    part = Part(name="e", shown=True, p=0.02, lacking="")
+    assert [one.reason for one in judge_all([of(part), of(SHOWN)], 0.05)] == [
+        "all is shown (p = .02, corrected over 2)"
+    ] * 2
+    (taken,) = judge_all([of(part, family=5)], 0.05)
+    assert taken.reason == "all is shown (p = .02, corrected over 5)"

@@ -140,3 +140,26 @@ def test_calibration_keeps_to_the_runs_it_can_work_through(forecast, make_run):
     found = forecast({**many, "mine": make_run(22.0, epochs=60, step=10)}, level=0.8)
     assert found.n_calibration == 100
     assert found.onset == pytest.approx(22 * math.log(100))
+
+
+def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):
+    back = make_run(20.0)
+    back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
+    frames = make_frames({"back": back, "there": make_run(21.0)})
+    told = {run: forecast_run(*frames, run, rule=OnsetRule()) for run in ("back", "there")}
+    assert {found.status for found in told.values()} == {"collapsed"}
+    assert told["back"].warnings == ("the run was above eps again when last evaluated, at epoch 200",)
+    assert told["there"].warnings == ()
+
+
+def test_rescaled_runs_do_not_teach_an_untouched_one(forecast, pair, make_run):
+    up = {f"up-{i}": make_run(30.0 + i, intervention="3@20") for i in range(5)}
+    mine = {"mine": make_run(22.0, epochs=60)}
+    alone, beside = forecast({**pair, **mine}), forecast({**pair, **up, **mine})
+    assert (beside.onset, beside.lo, beside.hi) == (alone.onset, alone.lo, alone.hi)
+    assert beside.n_calibration == 5
+    assert "5 runs whose features were rescaled are left out (--where with intervention takes them in)" in (
+        beside.warnings
+    )
+    assert forecast({**pair, **up, **mine}, rescaled=True).n_calibration == 10
+    assert forecast({**pair, **up, "mine": {**mine["mine"], "intervention": "0.3@20"}}).n_calibration == 10

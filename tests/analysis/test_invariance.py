@@ -52,3 +52,16 @@ def test_what_is_missing_is_said(make_frames, make_run, norms, says):
     assert (found.status, found.extra["verdict"]) == ("too_few", "not testable")
     assert math.isnan(found.p)
     assert found.warnings[0].startswith(says)
+
+
+def test_runs_without_an_onset_say_that_their_condition_is_slow(make_frames, make_run):
+    """10 of 10 runs collapse under one decay, 1 of 10 under the other: the onsets alone are 10 against 1."""
+    rates = {1e-4: [20 + s / 10 for s in range(10)], 1e-3: [21.5, *[90.0] * 9]}
+    runs = {
+        f"{decay:g}-{s}": make_run(rate, weight_decay=decay, norm=1 + s / 100)
+        for decay, seeds in rates.items()
+        for s, rate in enumerate(seeds)
+    }
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    assert found.extra["p_rate"] <= 0.001
+    assert "logrank" in found.method

@@ -72,3 +72,20 @@ def test_a_grid_has_two_of_each(make_frames, make_run):
 @pytest.mark.parametrize("phases", ["ce:200,mse", "ce:200,mse:400", None])
 def test_phases_without_their_epochs_are_the_usual_ones(make_frames, make_run, phases):
     assert "--phase" not in suggest(make_frames, of(make_run, [1e-4], 2, phases=phases)).conditions(PAIR)
+
+
+def test_a_condition_that_never_collapsed_is_no_pattern(make_frames, make_run):
+    runs = {**of(make_run, [1e-4], 2, depth=5), "never-0": make_run(90.0, depth=3), "never-1": make_run(90.0, depth=3)}
+    runs["never-2"] = make_run(90.0, depth=3)
+    command = suggest(make_frames, runs).conditions({"arch": "mlp", "dataset": "mnist"})
+    assert "--depth 3" not in command
+
+
+def test_the_order_of_the_store_does_not_matter(make_frames, make_run):
+    runs = {f"{depth}-{seed}": make_run(20.0, depth=depth, seed=seed) for depth in (7, 3, 9) for seed in range(2)}
+    there, back = (
+        suggest(make_frames, dict(order)).conditions({"arch": "mlp", "dataset": "mnist"})
+        for order in (runs.items(), reversed(runs.items()))
+    )
+    assert there == back
+    assert "--depth 3" in there  # of equals the smallest

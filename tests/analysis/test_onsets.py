@@ -74,3 +74,52 @@ def test_a_thousand_runs_take_a_fraction_of_a_second(make_frames, make_run):
     table = onset_table(runs, epochs, OnsetRule())
     assert time.perf_counter() - started < 3
     assert set(table["state"]) == {"collapsed"}
+
+
+def with_tail(run, values):
+    """A run whose NC1 ends with some values instead of its own."""
+    return {**run, "nc1": [*run["nc1"][: -len(values)], *values]}
+
+
+@pytest.mark.parametrize(
+    ("tail", "rule", "relapsed"),
+    [
+        ([0.05] * 20, {}, True),
+        ([0.05] * 3, {}, True),
+        ([0.05] * 2, {}, False),  # two evaluations are noise where three in a row make an onset
+        ([0.05] * 3 + [0.001], {}, False),
+        ([0.05], {"rule": "first"}, True),
+        ([0.001], {"rule": "first"}, False),
+    ],
+)
+def test_a_run_that_is_above_eps_again_at_its_end_has_relapsed(make_frames, make_run, tail, rule, relapsed):
+    table = onset_table(*make_frames({"a": with_tail(make_run(20.0), tail), "b": make_run(90.0)}), OnsetRule(**rule))
+    assert table["state"].tolist() == ["collapsed", "censored"]
+    assert table["relapsed"].tolist() == [relapsed, False]
+
+
+STOPPED = {"origin": "imported", "epochs": 93}  # exp(-93 / 20) = 0.00956, the first below 0.01
+
+
+@pytest.mark.parametrize(
+    ("about", "eps", "possible"),
+    [
+        ({}, 0.0095, True),
+        ({}, 0.0077, True),
+        ({}, 0.0076, False),  # more than a quarter above
+        ({}, 0.01, False),  # below eps at the end, though not yet confirmed
+        ({"origin": "trained"}, 0.0095, False),  # what it was told is known
+        ({"epochs_planned": 93}, 0.0095, False),  # it used up its budget
+        ({"epochs_planned": 200}, 0.0095, True),
+        ({"status": "interrupted"}, 0.0095, False),
+    ],
+)
+def test_an_import_that_ends_just_above_eps_may_have_been_stopped(make_frames, make_run, about, eps, possible):
+    runs = {"a": make_run(20.0, **STOPPED, **{key: value for key, value in about.items() if key != "origin"})}
+    runs["a"] |= about
+    assert onset_table(*make_frames(runs), OnsetRule(eps=eps))["maybe_stopped"].tolist() == [possible]
+
+
+def test_an_end_above_the_smallest_value_was_no_stop(make_frames, make_run):
+    run = with_tail(make_run(20.0, **STOPPED), [0.0110, 0.0120])
+    assert onset_table(*make_frames({"a": run}), OnsetRule(eps=0.0100))["maybe_stopped"].tolist() == [False]

@@ -313,3 +313,63 @@ def test_the_family_of_a_world_without_effects_is_quiet(make_frames, make_run):
         frames = make_frames(sweep(make_run, "weight_decay", rows))
         loud += any(result.extra.get("verdict") == "supported" for result in answers(frames).values())
     assert loud <= 8  # at 5 % of 60 worlds, 8 or more have a chance below 1 %
+
+
+def cut_short(make_run):
+    """Three decays of four runs that all collapse, at 20, 40 and 35 ln 100 epochs, but for one that ends at 120."""
+    rates = {1e-5: (40.0, 40.5, 41.0, 41.5), 1e-4: (20.0, 20.5, 21.0, 21.5), 1e-3: (35.0, 35.5, 36.0, 36.5)}
+    runs = sweep(make_run, "weight_decay", rates, epochs=400)
+    last = list(runs)[-1]
+    return {**runs, last: make_run(36.5, weight_decay=1e-3, epochs=120)}
+
+
+def test_runs_that_collapse_after_the_common_budget_were_not_prevented(make_frames, make_run):
+    found = answers(make_frames(cut_short(make_run)))
+    high = found["weight-decay", "fails_when_high"]
+    assert (high.extra["budget"], high.extra["later_high"]) == (120, 3)
+    assert (high.extra["collapsed_high"], high.extra["collapsed_reference"]) == ([0, 4], [4, 4])
+    assert high.extra["p_holm"] <= 0.05
+    assert (high.extra["verdict"], high.extra["edge"]) == ("inconclusive", [1e-3, None])
+    slow, _, late = found["weight-decay", "slow_when_low"].extra["levels"]
+    assert (slow["n_collapsed"], slow["n_later"], late["n_collapsed"], late["n_later"]) == (0, 4, 0, 3)
+    assert late["onset_later"] == pytest.approx(np.log(100) * (35.0 * 35.5 * 36.0) ** (1 / 3))
+    assert late["fn_star_later"] == pytest.approx(1.0)
+    assert "8 of 12 runs did not collapse within 120 epochs (7 of them did later): fn* is that of the others only" in (
+        high.warnings
+    )
+
+
+def test_without_a_shorter_run_nothing_comes_later(make_frames, make_run):
+    found = answers(make_frames(sweep(make_run, "weight_decay", DECAYS)))
+    levels = found["weight-decay", "slow_when_low"].extra["levels"]
+    assert [level["n_later"] for level in levels] == [0, 0, 0, 0]
+    assert found["weight-decay", "fails_when_high"].extra["later_high"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rates", "says", "side"),
+    [
+        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (26.0, 27.0)}, "at least", 1),
+        ({64: (26.0, 27.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "at most", -1),
+        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "within the budget", 0),
+        (WIDTHS, None, 0),
+    ],
+)
+def test_the_slope_is_a_bound_where_onsets_are_hidden_at_one_end(make_frames, make_run, rates, says, side):
+    """Runs of 200 epochs hide the onsets at 60 ln 100 = 276; the line through the true onsets says which way."""
+    found = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    assert found.extra["bound"] == says
+    x = np.repeat(np.log2(list(rates)), 2)
+    truth = 1 - math.exp(stats.linregress(x, np.log(np.concatenate(list(rates.values())))).slope)
+    if side:
+        assert side * (truth - found.estimate) > 0.01
+
+
+@pytest.mark.parametrize("narrow", [(90.0, 90.0), (31.0, 90.0)])
+def test_a_width_without_two_onsets_leaves_the_shift_of_fn_star_without_a_bound(make_frames, make_run, narrow):
+    rates = {64: narrow, 128: (31.0, 30.5), 256: (26.0, 27.0)}
+    norms = dict.fromkeys(rates, (1.0, 1.001))
+    shift = answers(make_frames(sweep(make_run, "width", rates, norms)))["width", "fn_shift"]
+    assert (shift.status, shift.extra["verdict"]) == ("not_testable", "not testable")
+    assert math.isnan(shift.hi)
+    assert f"onsets by width: 64: {sum(rate < 40 for rate in narrow)}, 128: 2, 256: 2" in shift.warnings[0]

@@ -21,14 +21,14 @@ def two_pairs():
     return both, pd.concat([epochs, epochs.assign(run="b-" + epochs["run"])], ignore_index=True)
 
 
-def survey_of(runs, epochs, questions, asked=None):
+def survey_of(runs, epochs, questions, asked=None, **options):
     def read(ids, columns):
         names = runs["run"][runs["run_id"].isin(ids)]
         if asked is not None:
             asked.append((list(ids), tuple(columns)))
         return epochs.loc[epochs["run"].isin(names), [name for name in columns if name in epochs]]
 
-    return Survey(runs=runs, read=read, rule=OnsetRule(), questions=questions)
+    return Survey(runs=runs, read=read, rule=OnsetRule(), questions=questions, **options)
 
 
 def test_a_pair_at_a_time_gives_what_all_at_once_gives(two_pairs):
@@ -57,3 +57,36 @@ def test_only_what_a_question_needs_is_read(two_pairs):
     _ = survey_of(*two_pairs, ("threshold",), asked).results
     assert all("weight_norm" not in columns for _, columns in asked)
     assert list(survey_of(*two_pairs, ("threshold",)).results) == ["threshold"]
+
+
+def changed(make_frames, make_run, intervention="3@50"):
+    """Four runs of one norm, of which one or all were rescaled, and have twice that norm."""
+    runs = {f"r{i}": make_run(20.0 + i, norm=1 + i / 100) for i in range(3)}
+    runs["up"] = make_run(30.0, norm=2.0, intervention=intervention)
+    frames = make_frames(runs)
+    return frames[0].assign(run_id=range(1, 5)), frames[1]
+
+
+@pytest.mark.parametrize(
+    ("intervention", "options", "n_runs", "left_out"),
+    [("3@50", {}, 3, 1), ("3@50", {"rescaled": True}, 4, 0), ("1@50", {}, 4, 0)],
+)
+def test_rescaled_runs_are_no_part_of_fn_star_and_lead(make_frames, make_run, intervention, options, n_runs, left_out):
+    runs, epochs = changed(make_frames, make_run, intervention)
+    found = survey_of(runs, epochs, ("threshold", "lead", "forecast", "claims"), **options)
+    fn_star = found.results["threshold"][0]
+    assert (fn_star.n_runs, int(found.left_out.sum())) == (n_runs, left_out)
+    assert {result.n_runs for name in ("lead", "forecast") for result in found.results[name]} == {n_runs}
+    said = [caution for caution in fn_star.warnings if "are left out" in caution]
+    assert len(said) == left_out
+    assert fn_star.extra["mean"] == pytest.approx(1.01 if n_runs == 3 else (3 * 1.01 + 2) / 4)
+    first = next(result for result in found.results["claims"] if result.quantity == "claim_1")
+    assert first.n_runs == (3 if intervention == "3@50" else 4)  # whatever was asked for
+
+
+def test_a_pair_of_rescaled_runs_alone_is_answered(make_frames, make_run):
+    runs, epochs = changed(make_frames, make_run)
+    runs["intervention"] = "3@50"
+    found = survey_of(runs, epochs, ("threshold",))
+    assert found.results["threshold"][0].n_runs == 4
+    assert not found.left_out.any()

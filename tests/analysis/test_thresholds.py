@@ -200,3 +200,14 @@ def test_mixed_phases_have_no_single_phase(make_frames, make_run):
     assert fn_star.extra["phases"] == {"1": 1, "2": 1}
     assert fn_star.extra["losses"] == {"ce": 1, "mse": 1}
     assert any("onsets under different losses (ce: 1, mse: 1)" in warning for warning in fn_star.warnings)
+
+
+def test_a_run_that_may_have_been_stopped_is_no_false_alarm(make_frames, make_run):
+    """The imports end at NC1 0.0123 with fn below fn*; of the trained run it is known that nobody stopped it."""
+    runs = {"a": make_run(20.0), "b": make_run(21.0)}
+    runs |= {name: make_run(25.0, epochs=110, norm=0.5, origin="imported") for name in ("c", "d")}
+    runs |= {"e": make_run(25.0, epochs=110, norm=0.5)}
+    onsets = onset_table(*(frames := make_frames(runs)), OnsetRule())
+    found, _ = threshold_results(onsets, trajectories(frames[1], "nc1"), rule=OnsetRule())
+    assert (found.n_censored, found.extra["n_without"], found.extra["n_censored_crossed"]) == (3, 1, 1)
+    assert found.extra["shielded"] == ["2 of 5 runs may have been stopped by design before an onset at this eps"]

@@ -72,7 +72,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "width",
             [
-                "wider networks collapse earlier, and nothing speaks against every step doing so",
+                "a falling trend: wider networks collapse earlier. That each step does is not tested",
                 "Each doubling of the width: 14.",
                 "Shift of fn*: the largest from width 512 is 0%",
                 "The claim of at most 13% holds.",

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ncdiag.cli.threshold_words import check_lines, condition_effect, norm_text, p_text, pair_label
+from ncdiag.cli.threshold_words import check_lines, condition_effect, invariance_words, norm_text, p_text, pair_label
 
 
 def flat(lines: list[str]) -> str:
@@ -107,3 +107,29 @@ def test_the_effect_of_conditions():
     assert "differs by 4.58% from condition to condition (49% of the variance)" in flat(
         condition_effect({"cv_conditions": 0.0458, "icc": 0.49})
     )
+
+
+def invariance(**said: Any) -> dict[str, Any]:
+    fixed = {"status": "ok", "margin": math.log(1.08), "estimate": math.log(1.3), "hi": math.log(1.4), "level": 0.95}
+    named = {"furthest": "depth=3", "furthest_runs": 4, "beyond": "depth=3", "beyond_runs": 4, "p_rate": 0.03}
+    return {**fixed, **named, "verdict": "refuted", **said}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, "depth=3, is 30% from their mean; by its 4 runs that is more than 8%, with 95% confidence"),
+        ({"furthest": "depth=2", "furthest_runs": 1}, "depth=2, with a single run, is 30% from their mean"),
+        ({"furthest": "depth=2", "furthest_runs": 1}, "depth=3 is, by its 4 runs, off the mean of those with several"),
+        ({"verdict": "inconclusive", "level": 0.99}, "is not shown: with 99% confidence only within 40%"),
+        ({}, "that they differ in their onset is shown (p = .03)"),
+        ({"level": 0.99}, "that they differ in their onset is not shown (p = .03)"),
+    ],
+)
+def test_whether_conditions_agree_is_put_into_words(said: dict[str, Any], expected: str):
+    assert expected in flat(invariance_words(invariance(**said)))
+
+
+def test_a_test_counts_at_the_level_asked_for():
+    assert "varies less at onset than at that epoch (p = .03)" in flat(check_lines([placebo(p=0.03, level=0.95)]))
+    assert "is not shown (p = .03" in flat(check_lines([placebo(p=0.03, level=0.99)]))

@@ -71,3 +71,13 @@ def test_pairs_for_a_power_of_four_fifths(percent, pairs):
 
 def test_a_spread_that_no_number_of_pairs_overcomes():
     assert pairs_needed(10.0) is None
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01])
+def test_the_limits_and_the_outcome_follow_alpha(alpha):
+    """Case 14: d = (-.02, 0, .02); at alpha the limits are those of a t interval at 1 - 2 alpha."""
+    found = paired_equivalence(np.array([-0.02, 0.0, 0.02]), 0.08, alpha)
+    half = stats.t.ppf(1 - alpha, 2) * 0.02 / math.sqrt(3)
+    assert (found.lo, found.hi) == pytest.approx((-half, half))
+    assert found.p == pytest.approx(0.010102051)
+    assert found.outcome == ("equivalent" if half < 0.08 else "inconclusive")

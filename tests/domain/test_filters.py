@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.filters import COLUMNS, parse_where
+from ncdiag.domain.filters import COLUMNS, names_column, parse_where
 from ncdiag.errors import AnalysisError
 
 RUN = {
@@ -177,3 +177,18 @@ def filters_with_meaning(draw, depth=3):
 def test_agrees_with_python(pair, row):
     text, test = pair
     assert parse_where(text)(row) is bool(test(row))
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("", False),
+        ("intervention != none", True),
+        ("depth=5 and (lr=1 or not INTERVENTION=none)", True),
+        ("run='intervention'", False),
+        ("dataset=mnist", False),
+    ],
+)
+def test_which_columns_a_filter_names(text, asks):
+    parse_where(text)
+    assert names_column(text, "intervention") == asks

@@ -67,3 +67,35 @@ def test_without_noise_to_compare_with_there_is_no_test(logs, condition, status)
     assert found.status == status
     assert math.isnan(found.p)
     assert math.isnan(found.hi)
+
+
+def test_a_condition_of_one_run_is_not_shown_to_differ():
+    """A single run five times off: what the others show of themselves is all that may refute."""
+    logs = sample(0.03, (0, 0.02, -0.03, 0.01))
+    alone = check_invariance(np.append(logs, math.log(5)), np.append(CONDITION, 4))
+    without = check_invariance(logs, CONDITION)
+    assert (alone.furthest, alone.sizes[4]) == (4, 1)
+    assert alone.p_beyond == pytest.approx(without.p_beyond)
+    assert alone.lo == pytest.approx(without.lo)
+    assert alone.p > 0.9  # nor is it shown to be alike
+
+
+def test_two_runs_of_the_condition_show_it():
+    logs = np.concatenate([sample(0.03, (0, 0.02, -0.03, 0.01)), np.log([5.0, 5.1])])
+    found = check_invariance(logs, np.append(CONDITION, [4, 4]))
+    assert found.p_beyond < 0.01
+    assert (found.furthest, found.sizes[found.beyond] > 1) == (4, True)
+
+
+def test_one_condition_with_several_runs_has_nothing_to_differ_from():
+    found = check_invariance(np.array([0.0, 0.01, -0.01, 1.0]), np.array([0, 0, 0, 1]))
+    assert math.isnan(found.p_beyond)
+    assert found.lo == 0
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_bound_follows_the_level(level):
+    for seed in range(20):
+        found = check_invariance(sample(0.03, (0, 0.02, -0.02, 0), seed), CONDITION, level=level)
+        assert (found.hi < MARGIN) == (found.p < 1 - level)
+        assert (found.lo > MARGIN) == (found.p_beyond < 1 - level)

@@ -9,6 +9,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from ncdiag.domain.survival import (
     kaplan_meier,
+    logrank_of_groups,
     logrank_p,
     logrank_scores,
     median_interval,
@@ -138,3 +139,44 @@ def test_the_median_of_few_runs():
     assert math.isnan(median_interval(np.array([7.0]), one, 0.95)[0].lo)
     assert median_time(np.array([7.0, 8, 10, 20]), np.ones(4, dtype=bool)) == 9
     assert median_time(np.array([7.0, 8, 20, 20]), np.array([True, True, False, False])) == 8  # as in R
+
+
+def test_two_groups_by_the_test_of_several_are_those_of_the_test_of_two():
+    time = np.array([5.0, 8, 12, 20, 20, 9, 15, 20, 20, 20])
+    event = time < 20
+    second = np.arange(10) > 4
+    both = [f(time, event, second.astype(int), np.random.default_rng(0)) for f in (logrank_p, logrank_of_groups)]
+    assert both[0] == both[1]
+
+
+def test_all_of_one_group_and_one_of_the_other():
+    """6 of 6 against 1 of 6: of the 924 ways to deal twelve runs, only this one and its mirror are as far apart."""
+    time = np.array([*np.arange(50.0, 56.0), 70.0, *[100.0] * 5])
+    p = logrank_of_groups(time, time < 100, np.repeat([0, 1], 6), np.random.default_rng(0))
+    assert p == pytest.approx(2 / math.comb(12, 6))
+
+
+def test_beyond_200_runs_it_agrees_with_the_logrank_test():
+    """The chi-square beyond 200 runs is near scipy's of two groups, squared, where sizes are equal."""
+    rng = np.random.default_rng(4)
+    time = np.minimum(rng.exponential(np.repeat([30.0, 40.0], 150)), 60.0)
+    event = time < 60
+    p = logrank_of_groups(time, event, np.repeat([0, 1], 150), rng)
+    first, second = (
+        stats.CensoredData.right_censored(time[half], ~event[half]) for half in (slice(150), slice(150, None))
+    )
+    assert p == pytest.approx(stats.logrank(first, second).pvalue, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("time", "event", "group"),
+    [
+        ([1.0, 2.0, 3.0], [True] * 3, [0, 0, 0]),
+        ([1.0, 2.0, 3.0], [True] * 3, [0, 1, 2]),
+        ([5.0, 5.0, 5.0], [False] * 3, [0, 0, 1]),
+        ([5.0, 5.0, 5.0], [True] * 3, [0, 0, 1]),
+    ],
+)
+def test_several_groups_without_a_test_have_no_p(time, event, group):
+    found = logrank_of_groups(np.array(time), np.array(event), np.array(group), np.random.default_rng(0))
+    assert math.isnan(found)

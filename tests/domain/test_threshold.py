@@ -147,3 +147,23 @@ def test_the_p_of_the_claim_is_the_level_at_which_its_bound_meets_eight_percent(
     assert limit == pytest.approx(math.log1p(0.08**2), rel=1e-4)
     assert (found.p_below < 0.05) == (found.cv_upper < 0.08)
     assert found.p_below + found.p_above == pytest.approx(1)
+
+
+def test_one_run_of_a_condition_does_not_refute_a_small_spread():
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, 12))
+    condition = np.repeat(np.arange(4), 3)
+    alone = estimate_threshold(np.append(norms, 3.0), np.append(condition, 4), 0.95)
+    several = estimate_threshold(np.append(norms, [3.0, 3.1, 2.9]), np.append(condition, [4, 4, 4]), 0.95)
+    assert alone.cv.estimate > 0.4
+    assert alone.p_above > 0.5
+    assert several.p_above < 0.001
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.99])
+def test_the_lower_bound_of_the_spread_is_where_its_test_just_refutes(level):
+    """One condition: (n - 1) s^2 over the chi-square quantile at the level."""
+    logs = np.random.default_rng(3).normal(0, 0.2, 8)
+    found = estimate_threshold(np.exp(logs), np.zeros(8, dtype=np.int64), level)
+    variance = 7 * logs.var(ddof=1) / stats.chi2.ppf(level, 7)
+    assert found.cv_lower == pytest.approx(math.sqrt(math.expm1(variance)))
+    assert (found.cv_lower > 0.08) == (found.p_above < 1 - level)

@@ -90,3 +90,14 @@ def test_a_claim_has_a_line_for_each_group(make_asked, make_run):
     assert table.loc[table["claim"] == "1", "group"].tolist() == ["mnist", "cifar10"]
     axes = strips(draw_claims(table, Sheet()).axes)["1"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["mnist", "cifar10"]
+
+
+@pytest.mark.parametrize(("estimate", "said"), [(0.6, True), (31.0, False)])
+def test_a_mark_that_would_look_like_a_pass_names_what_refutes(table, estimate, said):
+    """A CV of 0.6 % passes the published 8 %; where the claim is refuted it is by the figure beside the mark."""
+    refuted = table.copy()
+    row = refuted.index[refuted["claim"] == "1"][0]
+    told = {"ours": "fn* -17% with eps", "estimate": estimate, "lo": 0.4, "hi": 40.0}
+    refuted.loc[row, [*told, "verdict", "overall"]] = [*told.values(), "refuted", "refuted"]
+    texts = [text.get_text() for text in strips(draw_claims(refuted, Sheet()).axes)["1"].texts]
+    assert ("by fn* -17% with eps" in texts) == said

@@ -25,7 +25,7 @@ TRIALS, WHOLE = 1000, 100
 SDS = {"alike": (0.08, 0.08), "unlike": (0.08, 0.01)}
 SEEDS = (3, 5, 10)
 SHAPES = ((2, 2), (3, 3))
-KNOWN = {"phases": "mse:8", "status": "done", "origin": "trained"}
+KNOWN = {"phases": "mse:8", "status": "done", "origin": "trained", "epochs_done": 8, "epochs_planned": 8}
 UNKNOWN = (*CONDITION_COLUMNS, "device", "data_sha256")
 
 
