@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import OutOfMemoryError
 from ncdiag.execution.local import train_all, usable_cores
 from ncdiag.execution.pool import Pool, _stop
 from ncdiag.execution.worker import Outcome, TrainingOptions
@@ -127,6 +129,52 @@ def test_groups_of_a_gpu(
     monkeypatch.setattr("ncdiag.execution.local.speedup", tried)
     train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
     assert groups == sizes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OutOfMemoryError("more than there is"),
+    ],
+)
+def test_too_little_memory_to_try_a_group_means_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run_out(*shape: object) -> float:
+        raise error
+
+    monkeypatch.setattr("ncdiag.execution.local.speedup", run_out)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=1, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 2
+
+
+def test_an_error_of_the_trial_that_is_none_of_memory_is_not_hidden(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*shape: object) -> float:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("ncdiag.execution.local.speedup", fail)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    with pytest.raises(RuntimeError, match="shapes"):
+        train_all(store.url, runs, TrainingOptions(), jobs=1, listen=Heard())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_too_little_memory_for_the_data_here_leaves_it_to_those_who_train(
+    store: Store, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    def run_out(*args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ncdiag.execution.local.load_data", run_out)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 2
 
 
 def test_devices_are_filled_evenly() -> None:
