@@ -6,7 +6,7 @@ with each other: each has its lease, its rows, its checkpoints and its end.
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +16,10 @@ import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import SpecError, StoreError
+from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
-from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run
+from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
+from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
@@ -129,8 +130,11 @@ def _train(
     with ExitStack() as stack:
         stack.enter_context(flushed_denormals())
         began = next((run.fingerprint for run in group if run.fingerprint), {})
-        stack.enter_context(computing_threads(began.get("threads")))
-        stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
+        try:
+            stack.enter_context(computing_threads(began.get("threads")))
+            stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
+        except Exception as error:  # too little memory even to try the libraries, say
+            return [in_plain_words(error)] * len(group)
         try:
             for run in group:
                 claim = hold_run(
@@ -148,16 +152,30 @@ def _train(
                     ended[run.id] = error
                 else:
                     held += [found] if found else []
-            stack.enter_context(_beating(store, held, owner))
             if held:
-                train_held(held, partial(load_data, held[0].run, options), listen, device)
+                _train_claimed(store, held, owner, partial(load_data, held[0].run, options), listen, device)
         except (KeyboardInterrupt, SystemExit):
-            for one in held:
-                if one.ended is None:
-                    one.interrupt()
+            interrupt([one for one in held if one.ended is None])
             raise
     ended |= {one.run.id: one.ended for one in held if one.ended is not None}
     return [ended.get(run.id, RunStatus.RUNNING) for run in group]
+
+
+def _train_claimed(
+    store: Store,
+    held: Sequence[HeldRun],
+    owner: str,
+    load: Callable[[], Dataset],
+    listen: Listener,
+    device: torch.device,
+) -> None:
+    try:
+        with _beating(store, held, owner):
+            train_held(held, load, listen, device)
+    except RuntimeError as error:  # there is no memory for the thread of the heartbeat
+        for one in held:
+            if one.ended is None:
+                one.fail(error)
 
 
 @contextmanager
@@ -169,7 +187,7 @@ def _beating(store: Store, held: Sequence[HeldRun], owner: str) -> Iterator[None
         while not ended.wait(HEARTBEAT_SECONDS):
             for one in held:
                 # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-                with suppress(StoreError):
+                with suppress(Exception):
                     if one.ended is None:
                         runs.heartbeat(store, one.run.id, owner)
 

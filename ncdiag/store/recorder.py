@@ -33,6 +33,11 @@ HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
 _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
 
 
+def hurried(store: Store) -> Store:
+    """Give the same store for one who does not wait for it."""
+    return make_store(store.url, write=True, busy_seconds=HURRY_SECONDS)
+
+
 def pending_path(store: Store, run_id: int) -> Path:
     """Give the file of what was measured and could not be stored yet; there is none while nothing waits."""
     return store.run_folder(run_id) / PENDING
@@ -113,7 +118,7 @@ class Recorder:
         self.tried_at = time.monotonic()
         try:
             if hurry:
-                self._store(records, make_store(self.store.url, write=True, busy_seconds=HURRY_SECONDS))
+                self._store(records, hurried(self.store))
             else:
                 self._store_patiently(records)
         except StoreBusyError as error:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -333,6 +334,60 @@ def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: p
     outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
     assert _statuses(outcomes) == [RunStatus.FAILED] * 2
     assert all("out of memory" in str(outcome.error) for outcome in outcomes)
+
+
+def test_a_run_that_cannot_go_back_leaves_the_halves_of_its_group(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = _group(store, *(small_spec(seed=seed) for seed in range(4)))
+
+    def run_out_at_first(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
+        for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
+            if len(some) == 4 and place == 13:
+                (store.run_folder(group[1].id) / "epoch-000001.pt").mkdir()  # in the way of its state
+                _run_out_on_a_cpu()
+            yield event
+
+    monkeypatch.setattr("ncdiag.execution.group.train", run_out_at_first)
+    outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
+    assert "epoch-000001.pt" in str(outcomes[1].error)
+
+
+def test_too_little_memory_to_begin_is_the_error_of_every_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never() -> None:
+        raise RuntimeError("could not create a primitive")  # as oneDNN says it
+
+    monkeypatch.setattr("ncdiag.execution.worker.pick_products", never)
+    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(outcome.error) for outcome in outcomes)
+
+
+def test_no_memory_for_the_thread_of_the_heartbeat_is_the_error_of_every_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", never)
+    group = _group(store, small_spec(), small_spec(seed=1))
+    assert _statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(get_run(store, run.name).reason) for run in group)
+
+
+def test_a_run_whose_configuration_cannot_be_read_is_not_claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = add_run(store, small_spec())
+
+    def refuse(*args: object) -> None:
+        raise SpecError("learning rate")
+
+    monkeypatch.setattr("ncdiag.execution.held.RunSpec.from_dict", refuse)
+    with pytest.raises(SpecError, match="learning rate"):
+        train_run(store, run, TrainingOptions(), ignore)
+    monkeypatch.undo()
+    assert get_run(store, run.name).status is RunStatus.PENDING
+    assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
 
 
 def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store, tmp_path: Path) -> None:
