@@ -9,6 +9,7 @@ new, except for counters, so where it cannot be read that of a new store takes i
 """
 
 import json
+import os.path
 import shutil
 import sqlite3
 import struct
@@ -63,7 +64,7 @@ def salvage(damaged: Path, target: Path) -> Saved:
     """
     if not damaged.is_file():
         raise MissingStoreError(f"there is no file {damaged}. Give the damaged store, such as ncdiag.db")
-    if target.exists():
+    if os.path.lexists(target):  # a link that leads nowhere, too
         raise StoreError(f"{target} exists already and is not overwritten. Give another name for the new store")
     if not target.parent.is_dir():
         raise StoreError(f"the store {target} cannot be made: its folder does not exist. Make the folder first")
