@@ -46,7 +46,8 @@ def pending_path(store: Store, run_id: int) -> Path:
 def list_pending(store: Store, run: Run) -> list[Measured]:
     """Give what was measured in a run and waits to be stored, in order; lines of a run of another store are left out.
 
-    A last line that a killed process has not finished is none: nothing was said to rest on it.
+    A last line that a killed process has not finished is none: nothing was said to rest on it. Raises `StoreError` for
+    a file that cannot be read, or holds what no process of ncdiag writes.
     """
     try:
         lines = pending_path(store, run.id).read_bytes().split(b"\n")[:-1]
@@ -54,12 +55,18 @@ def list_pending(store: Store, run: Run) -> list[Measured]:
         return []
     except OSError as error:
         raise _unwritable(pending_path(store, run.id), error) from error
-    documents = (json.loads(line) for line in lines)
-    return [
-        _KINDS[document["kind"]](**measured_values(document["row"]))
-        for document in documents
-        if document["run"] == run.identity
-    ]
+    try:
+        documents = [json.loads(line) for line in lines]
+        return [
+            _KINDS[document["kind"]](**measured_values(document["row"]))
+            for document in documents
+            if document["run"] == run.identity
+        ]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"the file {pending_path(store, run.id)} is damaged; it holds what {run.name} measured and nobody stored.\n"
+            "Remove it and the checkpoints (epoch-*.pt) beside it, and the run is trained again from its beginning"
+        ) from error
 
 
 class Recorder:
