@@ -28,7 +28,9 @@ def write_output(content: bytes, target: str) -> None:
             rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
         return
-    path = Path(target).resolve()
+    path = Path(os.path.realpath(target))
+    if path.is_symlink():
+        raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
     if path.is_dir():
         raise SpecError(f"{target} is a folder; expected the name of a file")
     if not path.parent.is_dir():

@@ -122,8 +122,8 @@ class LiveSource:
                 try:
                     self._report, self._analysed = self._analyse()
                     answered = found
-                except NCDiagError as error:
-                    self._report = frame_of(self._store, self._request, None, said=str(error))
+                except Exception as error:
+                    self._report = frame_of(self._store, self._request, None, said=_said(error))
                 with self._lock:
                     self._rows = (None, 0.0, [])
             self._stop.wait(self._seconds)
@@ -132,3 +132,12 @@ class LiveSource:
         gathered = gather(self._store, self._request)
         report = frame_of(self._store, self._request, gathered)
         return report, {row["id"]: row for row in rows_of(gathered)}
+
+
+def _said(error: Exception) -> str:
+    """Give what the page says in place of answers; whatever the error, the thread goes on and tries again."""
+    if isinstance(error, NCDiagError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Out of memory; --where chooses fewer runs."
+    return f"The questions could not be answered ({type(error).__name__}: {error}). This is a bug in ncdiag."

@@ -3,7 +3,6 @@
 A check that fails raises a `SpecError`, which `ncdiag.cli.app.main` prints and turns into exit code 2.
 """
 
-import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,9 +56,13 @@ def split_columns(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+# Answers also read onsets at several times eps, at half of it and so on, and all of them have to be numbers.
+_LEAST_EPS, _LARGEST_EPS = 1e-300, 1e300
+
+
 def _check_eps(eps: float) -> float:
-    if not (math.isfinite(eps) and eps > 0):
-        raise SpecError(f"--eps must be a finite number above 0, such as 0.01, not {eps}")
+    if not _LEAST_EPS <= eps <= _LARGEST_EPS:
+        raise SpecError(f"--eps must be a number from {_LEAST_EPS:g} to {_LARGEST_EPS:g}, such as 0.01, not {eps}")
     return eps
 
 

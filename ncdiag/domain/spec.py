@@ -11,6 +11,7 @@ is therefore left out of it where it has the value that every earlier run had.
 import hashlib
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -27,6 +28,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 BUILTIN_DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 # Activations with f(a x) = a f(x) for a > 0: only there does scaling a layer scale its features.
 HOMOGENEOUS = ("relu", "leaky_relu")
+_SMALLEST = sys.float_info.min  # below it a number is 0 while networks are trained: their denormals are flushed
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -43,6 +45,8 @@ def _check_whole(what: str, value: object, low: int, high: int = 1_000_000) -> N
 def _check_real(what: str, value: float, low: float, *, open_low: bool = False) -> None:
     if not math.isfinite(value) or value < low or (open_low and value == low):
         raise SpecError(f"{what} must be a finite number {'>' if open_low else '>='} {low:g}, not {value!r}")
+    if 0 < value < _SMALLEST:
+        raise SpecError(f"{what} must be at least {_SMALLEST:.3g}{'' if open_low else ' or 0'}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

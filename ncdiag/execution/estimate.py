@@ -11,6 +11,7 @@ from ncdiag.execution.shortage import is_shortage
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
+from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
 
 # What measuring an image costs, as a share of training on it: its way forward without its way back, and the metrics.
@@ -38,11 +39,10 @@ def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
         key = spec.network, spec.data, spec.batch_size, spec.phases, spec.precision, spec.optimizer.name
         shapes.setdefault(key, []).append(spec)
     total, counted = 0.0, Counter[bool]()
-    with computing_threads(1):
-        for alike in shapes.values():
-            seconds = _seconds(alike) if alike[0].data.dataset in BUILTINS else None
-            counted[seconds is not None] += len(alike)
-            total += seconds or 0.0
+    for alike in shapes.values():
+        seconds = _seconds(alike) if alike[0].data.dataset in BUILTINS else None
+        counted[seconds is not None] += len(alike)
+        total += seconds or 0.0
     jobs = min(jobs, len(specs))
     return Estimate(seconds=total / max(1, min(jobs, counted[True])), jobs=jobs, unknown=counted[False])
 
@@ -50,7 +50,9 @@ def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
 def _seconds(alike: Sequence[RunSpec]) -> float | None:
     """Give the seconds of one thread for runs of one shape on data known by name; None if memory is short even now."""
     try:
-        return _tried_seconds(alike)
+        # picked before memory may run out: oneDNN asks the system for more, whatever this process has freed
+        with computing_threads(1), using_products(pick_products()):
+            return _tried_seconds(alike)
     except (MemoryError, RuntimeError, OutOfMemoryError) as error:
         if is_shortage(error):
             return None

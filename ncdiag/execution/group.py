@@ -37,9 +37,13 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
             return
     # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
     for one in left:
-        one.rewind()
+        try:
+            one.rewind()
+        except Exception as error:  # a full disk, say
+            one.fail(error)
+    left = [one for one in left if one.ended is None]
     torch.cuda.empty_cache()
-    half = (len(held) + 1) // 2
+    half = (len(left) + 1) // 2
     for part in (left[:half], left[half:]):
         if part:
             train_held(part, load, listen, device)

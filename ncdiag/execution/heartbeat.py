@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from ncdiag.errors import StoreError
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 
@@ -20,7 +19,7 @@ def beating(store: Store, owner: str, living: Callable[[], Iterable[int]]) -> It
         while not ended.wait(HEARTBEAT_SECONDS):
             for run_id in living():
                 # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-                with suppress(StoreError):
+                with suppress(Exception):
                     runs.heartbeat(store, run_id, owner)
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -4,7 +4,7 @@ A run belongs to the owner that claimed it. Every write names the owner, so a pr
 was stopped for long and another took over, cannot write a thing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,14 @@ import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import NCDiagError, StoreError, UnsafeError
+from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
 from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.leases import hold_lease
-from ncdiag.store.recorder import Recorder
+from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.reproducibility import environment, numeric_fingerprint
@@ -78,7 +78,7 @@ class HeldRun:
             self.keeper.keep(event)
         elif isinstance(event, Ended):
             self.recorder.settle()
-            self._finish(event.status, event.reason)
+            self._finish(self.store, event.status, event.reason)
             self.ended = event.status
 
     def fail(self, error: Exception) -> None:
@@ -89,24 +89,50 @@ class HeldRun:
         """
         self.ended = in_plain_words(error)
         if not isinstance(error, StoreBusyError):
-            with suppress(StoreError):
-                self._finish(RunStatus.FAILED, describe_error(self.ended))
+            with suppress(Exception):
+                self._finish(self.store, RunStatus.FAILED, describe_error(self.ended))
 
-    def interrupt(self) -> None:
-        """Store that the run was stopped from outside, with its latest state."""
+    def save(self) -> None:
+        """Save the latest state of a run that is being stopped from outside, if that is possible."""
         self.ended = RunStatus.INTERRUPTED
-        with suppress(StoreError):  # a full disk: the earlier checkpoint is still there
+        with suppress(Exception):  # a full disk: the earlier checkpoint is still there
             self.keeper.save_latest()
-        if self.recorder.settle(hurry=True):
-            self._finish(RunStatus.INTERRUPTED, "stopped by a signal")
+
+    def give_up(self) -> bool:
+        """Store, in a hurry, what waits and that the run was stopped from outside; tells whether the store was there.
+
+        Where that is not possible the run is lost, and continues from what it left on the disk.
+        """
+        try:
+            stored = self.recorder.settle(hurry=True)
+            if stored:
+                self._finish(hurried(self.store), RunStatus.INTERRUPTED, "stopped by a signal")
+        except StoreBusyError:
+            return False
+        except Exception:
+            return True  # of this run alone: its file of what waits cannot be read, or another process took it over
+        return stored
 
     def rewind(self) -> None:
         """Go back to the latest finished epoch, to continue from there."""
         self.keeper.save_latest()
         self.start = _Start(state=find_state(self.store.run_folder(self.run.id), self.run, self.tell))
 
-    def _finish(self, status: RunStatus, reason: str | None) -> None:
-        runs.finish_run(self.store, self.run.id, owner=self.owner, status=status, reason=reason)
+    def _finish(self, store: Store, status: RunStatus, reason: str | None) -> None:
+        runs.finish_run(store, self.run.id, owner=self.owner, status=status, reason=reason)
+
+
+def interrupt(held: Sequence[HeldRun]) -> None:
+    """Store that runs were stopped from outside, each with its latest state; takes seconds at most, raises nothing.
+
+    Whoever pressed Ctrl-C does not wait for a store that another program holds, and for none of the runs after the
+    first that met it.
+    """
+    for one in held:
+        one.save()
+    for one in held:
+        if not one.give_up():
+            break
 
 
 def describe_error(error: Exception) -> str:
@@ -139,6 +165,7 @@ def hold_run(
             listen(run, Note(text=text))
 
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
+        held = HeldRun(store, run, owner, start, every=every, tell=tell)  # an error here is met before the claim
         claimed = runs.claim_run(
             store,
             run.id,
@@ -149,7 +176,7 @@ def hold_run(
             inexact=start.inexact,
             discard_after=start.epoch if start.discard else None,
         )
-        yield HeldRun(store, run, owner, start, every=every, tell=tell) if claimed else None
+        yield held if claimed else None
 
 
 @dataclass(frozen=True, kw_only=True)

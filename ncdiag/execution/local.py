@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from ncdiag.errors import NCDiagError
 from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
 from ncdiag.execution.held import Listener
 from ncdiag.execution.pool import Pool
+from ncdiag.execution.shortage import is_shortage
 from ncdiag.execution.worker import (
     DataKey,
     Outcome,
@@ -110,8 +111,10 @@ def _groups(
     try:
         with computing_threads(threads), using_products(pick_products()):
             gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
-    except torch.OutOfMemoryError:  # there is none for a group either
-        gain = 0.0
+    except (MemoryError, RuntimeError, OSError, NCDiagError) as error:
+        if not is_shortage(error):
+            raise
+        gain = 0.0  # there is too little memory for a group either
     torch.cuda.empty_cache()  # those who train need what the trial took
     if gain < PAYS:
         return cut(shape, 1, parts=parts)
@@ -126,9 +129,12 @@ def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitSt
         key = data_key(shape.runs[0], options)
         data = None if key in shared else _find_data(shape, options)
         if data:
-            with suppress(OSError):  # no room for the file
-                on_cpu = pick_device(options.device).type == "cpu"
+            on_cpu = pick_device(options.device).type == "cpu"
+            try:
                 shared[key] = stack.enter_context(share(data.normalised() if on_cpu else data))
+            except (OSError, MemoryError, RuntimeError) as error:  # no room for the file, or for the tensors
+                if not (isinstance(error, OSError) or is_shortage(error)):
+                    raise
     return shared
 
 
@@ -138,3 +144,7 @@ def _find_data(shape: Shape, options: TrainingOptions) -> Dataset | None:
         return load_data(shape.runs[0], options)
     except (NCDiagError, OSError):
         return None
+    except (MemoryError, RuntimeError) as error:
+        if is_shortage(error):
+            return None
+        raise

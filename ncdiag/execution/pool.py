@@ -9,11 +9,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.held import Listener, Note
@@ -51,7 +52,7 @@ class Pool:
         """Train every group in the next idle worker, and give how its runs ended, in no particular order."""
         waiting = list(reversed(groups))
         outcomes: list[Outcome] = []
-        workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        workers: dict[Connection, BaseProcess] = {}
         current: dict[Connection, list[Run]] = {}
         try:
             while waiting or current:
@@ -61,37 +62,30 @@ class Pool:
                         idle, process = self._start_worker(device=self._least_used(workers.values()))
                         workers[idle] = process
                     current[idle] = waiting.pop()
-                    with suppress(BrokenPipeError):  # it died while idle; its end of the pipe says so below
+                    with suppress(OSError):  # it died while idle; its end of the pipe says so below
                         idle.send(current[idle])
                 for pipe in wait(list(current)):
                     assert isinstance(pipe, Connection)
-                    try:
-                        message: tuple[int, Event | Note] | list[Outcome] = pipe.recv()
-                    except EOFError:
-                        workers[pipe].join()
-                        error = (
-                            f"its process ended with code {workers.pop(pipe).exitcode}; "
-                            "where memory is short, fewer --jobs or a smaller --batch-size need less"
-                        )
-                        lost = current.pop(pipe)
-                        outcomes += [Outcome(run=run, status=RunStatus.LOST, error=error) for run in lost]
-                        continue
-                    if isinstance(message, list):
+                    message = _receive(pipe)
+                    if message is None:
+                        outcomes += _lost(current.pop(pipe), workers.pop(pipe))
+                        pipe.close()
+                    elif isinstance(message, list):
                         outcomes += message
                         del current[pipe]
                     else:
                         run_id, event = message
                         self.listen(next(run for run in current[pipe] if run.id == run_id), event)
         finally:
-            self._stop(workers)
+            _stop(workers)
         return outcomes
 
-    def _least_used(self, workers: Iterable[multiprocessing.process.BaseProcess]) -> str:
+    def _least_used(self, workers: Iterable[BaseProcess]) -> str:
         """Give the device with the fewest workers; a worker is named after its device."""
         used = [process.name for process in workers]
         return min(self.devices, key=used.count)
 
-    def _start_worker(self, *, device: str) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    def _start_worker(self, *, device: str) -> tuple[Connection, BaseProcess]:
         ours, theirs = self.context.Pipe()
         arguments = theirs, self.store_url, replace(self.options, device=device)
         process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
@@ -101,14 +95,40 @@ class Pool:
         theirs.close()
         return ours, process
 
-    def _stop(self, workers: dict[Connection, multiprocessing.process.BaseProcess]) -> None:
-        for process in workers.values():
-            process.terminate()
-        for process in workers.values():
-            process.join(GRACE_SECONDS)
-            if process.is_alive():
-                process.kill()
-                process.join()
+
+def _receive(pipe: Connection) -> tuple[int, Event | Note] | list[Outcome] | None:
+    """Give the next message of a worker, or None where it has died.
+
+    The pipe of one that dies before it has read its group is reset, and one may die in the middle of a message.
+    """
+    try:
+        message: tuple[int, Event | Note] | list[Outcome] = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return message
+
+
+def _lost(group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
+    """Give the ends of the runs whose process has died."""
+    process.join()
+    error = (
+        f"its process ended with code {process.exitcode}; "
+        "where memory is short, fewer --jobs or a smaller --batch-size need less"
+    )
+    return [Outcome(run=run, status=RunStatus.LOST, error=error) for run in group]
+
+
+def _stop(workers: Mapping[Connection, BaseProcess]) -> None:
+    """End the workers; all of them together have the grace, however many there are."""
+    for process in workers.values():
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for pipe, process in workers.items():
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+        pipe.close()
 
 
 @contextmanager
@@ -135,15 +155,18 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
 
     def report(run: Run, event: Event | Note) -> None:
         if isinstance(event, EpochDone | Ended | Note):
-            pipe.send((run.id, event))
+            with suppress(OSError):  # the parent is gone, which is no fault of the run; this process is being ended
+                pipe.send((run.id, event))
 
     with sigterm_as_exit(), open_store(store_url, write=True) as store:
         while True:
             try:
                 group: list[Run] = pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 return
-            pipe.send(train_runs(store, group, options, report))
+            ended = train_runs(store, group, options, report)
+            with suppress(OSError):
+                pipe.send(ended)
 
 
 def _follow_parent() -> None:

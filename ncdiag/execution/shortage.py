@@ -7,8 +7,12 @@ import torch
 
 from ncdiag.errors import OutOfMemoryError
 
-# torch on a CPU raises a RuntimeError, and so do cuBLAS and cuDNN.
-_WORDS = re.compile(r"can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|std::bad_alloc")
+# torch on a CPU raises a RuntimeError, and so do cuBLAS and cuDNN. oneDNN does not say why it could not; with shapes
+# that it computes everywhere, it is that it got no memory for its code. A thread needs memory for its stack.
+_WORDS = re.compile(
+    r"can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|std::bad_alloc"
+    r"|could not (create|execute) a primitive$|can't start new thread"
+)
 _ASKED = re.compile(r"allocate ([0-9.]+ [A-Za-z]+)")
 
 

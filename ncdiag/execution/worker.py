@@ -5,7 +5,7 @@ with each other: each has its lease, its rows, its checkpoints and its end.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,8 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
-from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run
+from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
+from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
@@ -126,8 +127,11 @@ def _train(
     with ExitStack() as stack:
         stack.enter_context(flushed_denormals())
         began = next((run.fingerprint for run in group if run.fingerprint), {})
-        stack.enter_context(computing_threads(began.get("threads")))
-        stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
+        try:
+            stack.enter_context(computing_threads(began.get("threads")))
+            stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
+        except Exception as error:  # too little memory even to try the libraries, say
+            return [in_plain_words(error)] * len(group)
         try:
             for run in group:
                 claim = hold_run(
@@ -145,14 +149,27 @@ def _train(
                     ended[run.id] = error
                 else:
                     held += [found] if found else []
-            living = lambda: [one.run.id for one in held if one.ended is None]  # noqa: E731
-            stack.enter_context(beating(store, owner, living))
             if held:
-                train_held(held, partial(load_data, held[0].run, options), listen, device)
+                _train_claimed(store, held, owner, partial(load_data, held[0].run, options), listen, device)
         except (KeyboardInterrupt, SystemExit):
-            for one in held:
-                if one.ended is None:
-                    one.interrupt()
+            interrupt([one for one in held if one.ended is None])
             raise
     ended |= {one.run.id: one.ended for one in held if one.ended is not None}
     return [ended.get(run.id, RunStatus.RUNNING) for run in group]
+
+
+def _train_claimed(
+    store: Store,
+    held: Sequence[HeldRun],
+    owner: str,
+    load: Callable[[], Dataset],
+    listen: Listener,
+    device: torch.device,
+) -> None:
+    try:
+        with beating(store, owner, lambda: [one.run.id for one in held if one.ended is None]):
+            train_held(held, load, listen, device)
+    except RuntimeError as error:  # there is no memory for the thread of the heartbeat
+        for one in held:
+            if one.ended is None:
+                one.fail(error)

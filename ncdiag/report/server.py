@@ -6,6 +6,7 @@ request has to name a host that is known.
 """
 
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from ncdiag.errors import NCDiagError, SpecError
 from ncdiag.report.page import entity_tag
 
 _HTML, _JSON, _BYTES, _TEXT = "text/html", "application/json", "application/octet-stream", "text/plain"
+_NOTHING = b"There is nothing here.\n"
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",  # the page brings the rest of its policy itself
@@ -67,8 +69,17 @@ class ReportServer(ThreadingHTTPServer):
 
     def knows(self, host: str) -> bool:
         """Tell whether a request may come under this name; an address cannot be pointed elsewhere, so all may."""
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # an address in brackets that is none
+            return False
         return name in self.known_hosts or (not self.loopback and _is_address(name))
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say in a line what kept a request from being answered; a client that went away is no matter."""
+        error = sys.exception()
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            sys.stderr.write(f"ncdiag: error: a request could not be answered: {error!r}\n")
 
     @property
     def loopback(self) -> bool:
@@ -123,7 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> tuple[HTTPStatus, str, bytes]:
         if not self.server.knows(self.headers.get("Host", "")):
             return HTTPStatus.MISDIRECTED_REQUEST, _TEXT, b"This server answers under its own name only.\n"
-        address = urlsplit(self.path)
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return HTTPStatus.NOT_FOUND, _TEXT, _NOTHING
         source = self.server.source
         match address.path.split("/")[1:]:
             case [""]:
@@ -137,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
                 packed = source.curves(int(number), int(after) if _is_number(after) else -1)  # an epoch may be 0
                 if packed is not None:
                     return HTTPStatus.OK, _BYTES, packed
-        return HTTPStatus.NOT_FOUND, _TEXT, b"There is nothing here.\n"
+        return HTTPStatus.NOT_FOUND, _TEXT, _NOTHING
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base class has it
         """Say nothing: a page that asks every two seconds would fill the terminal."""

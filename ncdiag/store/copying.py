@@ -1,5 +1,6 @@
 """A consistent copy of an SQLite store, also while it is being written."""
 
+import os.path
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
     Writers wait while it runs. Copying the file by other means would not do: one may catch a commit half-way, and
     closing any other handle on the file would drop this process's SQLite locks.
     """
-    if target.exists():
+    if os.path.lexists(target):  # a link that leads nowhere, too
         raise StoreError(f"{target} exists already and is not overwritten. Give another name for the copy")
     partial = target.with_name(f"{target.name}.partial")
     partial.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> 
 def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> Store:
     if place in ("", ":memory:") or place.startswith("file:"):
         raise SpecError(f"a store is a file that outlives the command, such as ncdiag.db; {url!r} is none")
-    path = Path(os.path.expanduser(place)).resolve()
+    path = Path(os.path.realpath(os.path.expanduser(place)))  # Path.resolve raises where links lead in a circle
     # mode=rw and ro never create a file: a store that is deleted under a run must not come back empty.
     mode = "rw" if write else "ro"
     engine = create_engine(

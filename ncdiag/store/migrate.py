@@ -183,7 +183,7 @@ def _copy_aside(store: Store, revision: str) -> tuple[str, ...]:
         return (note,)
     number = 1
     copy = store.path.with_name(f"{store.path.name}.bak-{revision}")
-    while copy.exists():  # of a store that was put back and upgraded once more
+    while os.path.lexists(copy):  # of a store that was put back and upgraded once more
         number += 1
         copy = store.path.with_name(f"{store.path.name}.bak-{revision}.{number}")
     copy_sqlite(store.path, copy)

@@ -20,7 +20,7 @@ def complete_run_names(store: str, prefix: str) -> list[str]:
     # A range of names finds its place in the index, and has no characters to escape as LIKE has.
     query = "SELECT name FROM runs WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"
     try:
-        uri = f"{path.resolve().as_uri()}?mode=ro"
+        uri = f"{Path(os.path.realpath(path)).as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=0.2)) as connection:
             rows = connection.execute(query, (prefix, f"{prefix}\U0010ffff", _LIMIT)).fetchall()
     except (sqlite3.Error, OSError, ValueError):

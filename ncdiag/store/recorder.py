@@ -33,6 +33,11 @@ HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
 _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
 
 
+def hurried(store: Store) -> Store:
+    """Give the same store for one who does not wait for it."""
+    return make_store(store.url, write=True, busy_seconds=HURRY_SECONDS)
+
+
 def pending_path(store: Store, run_id: int) -> Path:
     """Give the file of what was measured and could not be stored yet; there is none while nothing waits."""
     return store.run_folder(run_id) / PENDING
@@ -41,7 +46,8 @@ def pending_path(store: Store, run_id: int) -> Path:
 def list_pending(store: Store, run: Run) -> list[Measured]:
     """Give what was measured in a run and waits to be stored, in order; lines of a run of another store are left out.
 
-    A last line that a killed process has not finished is none: nothing was said to rest on it.
+    A last line that a killed process has not finished is none: nothing was said to rest on it. Raises `StoreError` for
+    a file that cannot be read, or holds what no process of ncdiag writes.
     """
     try:
         lines = pending_path(store, run.id).read_bytes().split(b"\n")[:-1]
@@ -49,12 +55,18 @@ def list_pending(store: Store, run: Run) -> list[Measured]:
         return []
     except OSError as error:
         raise _unwritable(pending_path(store, run.id), error) from error
-    documents = (json.loads(line) for line in lines)
-    return [
-        _KINDS[document["kind"]](**measured_values(document["row"]))
-        for document in documents
-        if document["run"] == run.identity
-    ]
+    try:
+        documents = [json.loads(line) for line in lines]
+        return [
+            _KINDS[document["kind"]](**measured_values(document["row"]))
+            for document in documents
+            if document["run"] == run.identity
+        ]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"the file {pending_path(store, run.id)} is damaged; it holds what {run.name} measured and nobody stored.\n"
+            "Remove it and the checkpoints (epoch-*.pt) beside it, and the run is trained again from its beginning"
+        ) from error
 
 
 class Recorder:
@@ -113,7 +125,7 @@ class Recorder:
         self.tried_at = time.monotonic()
         try:
             if hurry:
-                self._store(records, make_store(self.store.url, write=True, busy_seconds=HURRY_SECONDS))
+                self._store(records, hurried(self.store))
             else:
                 self._store_patiently(records)
         except StoreBusyError as error:

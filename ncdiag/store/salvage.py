@@ -9,6 +9,7 @@ new, except for counters, so where it cannot be read that of a new store takes i
 """
 
 import json
+import os.path
 import shutil
 import sqlite3
 import struct
@@ -20,7 +21,7 @@ from typing import Any
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import StoreError
+from ncdiag.errors import NCDiagError, StoreError
 from ncdiag.store import migrate, schema
 from ncdiag.store.faults import MissingStoreError, translated
 from ncdiag.store.handle import Store, make_file, make_store
@@ -63,7 +64,7 @@ def salvage(damaged: Path, target: Path) -> Saved:
     """
     if not damaged.is_file():
         raise MissingStoreError(f"there is no file {damaged}. Give the damaged store, such as ncdiag.db")
-    if target.exists():
+    if os.path.lexists(target):  # a link that leads nowhere, too
         raise StoreError(f"{target} exists already and is not overwritten. Give another name for the new store")
     if not target.parent.is_dir():
         raise StoreError(f"the store {target} cannot be made: its folder does not exist. Make the folder first")
@@ -199,10 +200,8 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
             " (SELECT coalesce(max(epoch), 0) FROM epochs WHERE run_id = id) FROM runs"
         ).fetchall()
         for run_id, name, origin, status, done, config, found, last in rows:
-            if origin == "trained":
-                missing = len(due_epochs(RunSpec.from_dict(json.loads(config)), done)) - found
-            else:
-                missing = unreadable[run_id]
+            due = _count_due(config, done) if origin == "trained" else None
+            missing = unreadable[run_id] if due is None else due - found
             if missing:
                 incomplete[name] = missing
             if missing or status == "running":
@@ -222,3 +221,11 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
         epochs_lost=sum(incomplete.values()),
         incomplete=tuple(incomplete),
     )
+
+
+def _count_due(config: str, done: int) -> int | None:
+    """Give how many rows a run of so many epochs has, or None where its configuration cannot be read."""
+    try:
+        return len(due_epochs(RunSpec.from_dict(json.loads(config)), done))
+    except (NCDiagError, LookupError, TypeError, ValueError, RecursionError):
+        return None

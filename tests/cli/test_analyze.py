@@ -129,6 +129,8 @@ def test_the_help_explains_every_question(cli: Cli):
         (["--eps", "0"], "--eps"),
         (["--eps", "-1"], "--eps"),
         (["--eps", "inf"], "--eps"),
+        (["--eps", "1e308"], "--eps must be a number from 1e-300 to 1e+300, such as 0.01, not 1e+308"),
+        (["--eps", "5e-324"], "--eps must be a number from 1e-300 to 1e+300, such as 0.01, not 5e-324"),
         (["--eps", "small"], "--eps"),
         (["--patience", "0"], "--patience"),
         (["--level", "95"], "--level"),

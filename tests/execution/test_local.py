@@ -1,20 +1,26 @@
+import errno
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import dying
 import pytest
 import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import OutOfMemoryError
 from ncdiag.execution.local import train_all, usable_cores
-from ncdiag.execution.pool import Pool
+from ncdiag.execution.pool import Pool, _stop
 from ncdiag.execution.worker import Outcome, TrainingOptions
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
@@ -125,12 +131,106 @@ def test_groups_of_a_gpu(
     assert groups == sizes
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OutOfMemoryError("more than there is"),
+    ],
+)
+def test_too_little_memory_to_try_a_group_means_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run_out(*shape: object) -> float:
+        raise error
+
+    monkeypatch.setattr("ncdiag.execution.local.speedup", run_out)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=1, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 2
+
+
+def test_an_error_of_the_trial_that_is_none_of_memory_is_not_hidden(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*shape: object) -> float:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("ncdiag.execution.local.speedup", fail)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    with pytest.raises(RuntimeError, match="shapes"):
+        train_all(store.url, runs, TrainingOptions(), jobs=1, listen=Heard())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_too_little_memory_for_the_data_here_leaves_it_to_those_who_train(
+    store: Store, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    def run_out(*args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ncdiag.execution.local.load_data", run_out)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 2
+
+
 def test_devices_are_filled_evenly() -> None:
     pool = Pool("unused", TrainingOptions(), Heard(), jobs=5, threads=1, devices=["cuda:0", "cuda:1"])
     workers: list[SimpleNamespace] = []
     for _ in range(5):
         workers.append(SimpleNamespace(name=pool._least_used(workers)))  # type: ignore[arg-type]
     assert [worker.name for worker in workers] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_worker_that_is_killed_while_it_loads_loses_its_group_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not read its group by then, so the pipe does not end: it is reset."""
+    start_worker, started = Pool._start_worker, list[Any]()
+
+    def start_and_kill_the_first(pool: Pool, *, device: str) -> Any:
+        found = start_worker(pool, device=device)
+        started.append(found)
+        if len(started) == 1:
+            threading.Timer(0.3, found[1].kill).start()  # torch takes longer to load
+        return found
+
+    monkeypatch.setattr(Pool, "_start_worker", start_and_kill_the_first)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed, optimizer="sgd", depth=2 + seed) for seed in range(3)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
+    lost, *others = sorted(outcomes, key=lambda outcome: outcome.status is not RunStatus.LOST)
+    assert "its process ended with code -9" in str(lost.error)
+    assert [outcome.status for outcome in others] == [RunStatus.DONE] * 2
+    assert all(pipe.closed for pipe, _ in started)
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_message_loses_its_group_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ncdiag.execution.pool._work", dying.die_in_mid_message)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed, optimizer="sgd", depth=2 + seed) for seed in range(2)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.LOST] * 2
+    assert all("its process ended with code -9" in str(outcome.error) for outcome in outcomes)
+
+
+def test_workers_that_do_not_end_share_one_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncdiag.execution.pool.GRACE_SECONDS", 0.5)
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for _ in range(4):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=dying.hear_no_sigterm, args=(theirs,))
+        process.start()
+        assert ours.recv() == "deaf"
+        workers[ours] = process
+    before = time.monotonic()
+    _stop(workers)
+    assert time.monotonic() - before < 1.5
+    assert [process.exitcode for process in workers.values()] == [-signal.SIGKILL] * 4
 
 
 SCRIPT = """

@@ -42,6 +42,8 @@ def test_what_is_raised_on_this_machine_is_known_and_said_in_plain_words(work: o
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has 15.77 GiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
@@ -50,6 +52,11 @@ def test_so_is_what_a_gpu_and_the_system_say(error: Exception) -> None:
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(errno.ENOSPC, "full"), KeyError()):
+    for error in (
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+        OSError(errno.ENOSPC, "full"),
+        KeyError(),
+    ):
         assert not is_shortage(error)
         assert in_plain_words(error) is error

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,8 @@ from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run
-from ncdiag.training import loop
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
-from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.loop import Event
 
 
 def ignore(run: Run, event: Event) -> None:
@@ -277,62 +275,18 @@ def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkey
         assert [record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6]
 
 
-def _run_out_on_a_gpu() -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_run_whose_configuration_cannot_be_read_is_not_claimed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = add_run(store, small_spec())
 
+    def refuse(*args: object) -> None:
+        raise SpecError("learning rate")
 
-def _run_out_in_a_capture() -> None:
-    try:
-        _run_out_on_a_gpu()
-    finally:
-        raise RuntimeError("operation failed due to a previous error during capture")
-
-
-def _run_out_on_a_cpu() -> None:
-    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes")
-
-
-@pytest.mark.parametrize("run_out", [_run_out_on_a_gpu, _run_out_in_a_capture, _run_out_on_a_cpu])
-def test_too_little_memory_halves_the_group_and_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], None]
-) -> None:
-    specs = [small_spec(seed=seed) for seed in range(5)]
-    sizes = []
-
-    def train_few(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
-        sizes.append(len(some))
-        for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
-            if len(some) > 2 and place == 13:
-                run_out()
-            yield event
-
-    told: dict[int, list[int]] = {}
-
-    def listen(run: Run, event: Event | Note) -> None:
-        if isinstance(event, EpochDone):
-            told.setdefault(run.id, []).append(event.record.epoch)
-
-    group = _group(store, *specs)
-    monkeypatch.setattr("ncdiag.execution.group.train", train_few)
-    outcomes = train_runs(store, group, TrainingOptions(), listen)
-    assert _statuses(outcomes) == [RunStatus.DONE] * 5
-    assert sizes == [5, 3, 2, 1, 2]
-    assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
-    with open_store(str(tmp_path / "alone.db"), write=True) as other:
-        monkeypatch.undo()
-        for run, spec in zip(group, specs, strict=True):
-            assert rows(store, run) == rows(other, train(other, spec))
-
-
-def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*args: object, **options: object) -> Iterator[Event]:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-        yield
-
-    monkeypatch.setattr("ncdiag.execution.group.train", never)
-    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
-    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
-    assert all("out of memory" in str(outcome.error) for outcome in outcomes)
+    monkeypatch.setattr("ncdiag.execution.held.RunSpec.from_dict", refuse)
+    with pytest.raises(SpecError, match="learning rate"):
+        train_run(store, run, TrainingOptions(), ignore)
+    monkeypatch.undo()
+    assert get_run(store, run.name).status is RunStatus.PENDING
+    assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
 
 
 def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store, tmp_path: Path) -> None:

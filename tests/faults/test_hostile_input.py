@@ -50,6 +50,10 @@ ABSURD = [
     ["train", "--lr", "nan"],
     ["train", "--lr", "-0.1"],
     ["train", "--lr", "1e999"],
+    ["train", "--lr", "1e-320"],
+    ["train", "--weight-decay", "1e-310"],
+    ["train", "--scale-features", "1e-320@1"],
+    ["train", "--stop-at-onset", "--eps", "1e-320"],
     ["train", "--weight-decay", "-1"],
     ["train", "--weight-decay", "inf"],
     ["train", "--optimizer", "sgd", "--momentum", "1"],
@@ -91,6 +95,7 @@ ABSURD = [
     ["sweep", "--seed", "0:2", "--name", "a b"],
     ["analyze", "threshold", "--eps", "nan"],
     ["analyze", "threshold", "--eps", "0"],
+    ["analyze", "threshold", "--eps", "1e308"],
     ["analyze", "threshold", "--patience", "0"],
     ["analyze", "threshold", "--level", "1"],
     ["analyze", "threshold", "--where", "seed=1; DROP TABLE runs"],
@@ -118,6 +123,38 @@ def test_what_makes_no_sense_is_refused_and_makes_no_store(here: Path, cli: Cli,
     assert "Traceback" not in answer.err
     assert "this is a bug" not in answer.err
     assert [path.name for path in here.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (["runs", "ls", "--store", "loop"], 3),
+        (["runs", "ls", "--store", "sqlite:///loop"], 3),
+        (["train", *SMALL_OPTIONS, "--store", "loop"], 3),
+        (["store", "check", "--store", "loop"], 3),
+        (["store", "backup", "loop"], 3),
+        (["store", "backup", "dangling"], 3),
+        (["store", "repair", "ncdiag.db", "-o", "dangling"], 3),
+        (["store", "repair", "loop", "-o", "new.db"], 3),
+        (["export", "-o", "loop"], 2),
+        (["report", "-o", "loop"], 2),
+        (["export", "-o", "loop/x.csv"], 2),
+        (["import", "loop"], 2),
+    ],
+)
+def test_links_that_lead_in_a_circle_or_nowhere_are_said_and_kept(
+    here: Path, cli: Cli, line: list[str], code: int
+) -> None:
+    with open_store("ncdiag.db", write=True) as store:
+        add_run(store, small_spec())
+    (here / "loop").symlink_to("loop")
+    (here / "dangling").symlink_to("nowhere")
+    answer = cli(*line)
+    assert answer.code == code, answer.err
+    assert "this is a bug" not in answer.err
+    assert (here / "loop").is_symlink()
+    assert (here / "dangling").is_symlink()
+    assert sorted(path.name for path in here.iterdir()) == ["dangling", "loop", "ncdiag.db"]
 
 
 def test_names_that_are_sql_patterns_or_formulas_are_looked_for_as_they_are(here: Path, cli: Cli) -> None:

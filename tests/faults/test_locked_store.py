@@ -2,14 +2,16 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clihelp import Cli
@@ -18,8 +20,9 @@ from small import SMALL_OPTIONS, small_spec
 from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import StoreError
+from ncdiag.execution import held
 from ncdiag.execution.held import Note
-from ncdiag.execution.worker import TrainingOptions, train_run
+from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import faults, recorder
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
@@ -118,6 +121,91 @@ def test_ctrl_c_in_a_locked_store_loses_no_epoch(store: Store, undisturbed: list
     blocker.connection.close()
     assert train_run(store, run, TrainingOptions(), lambda run, event: None) is RunStatus.DONE
     assert rows(store, run) == undisturbed
+
+
+def lock_at_2_and_stop(store: Store, connection: sqlite3.Connection) -> Callable[[Run, Event | Note], None]:
+    def listen(run: Run, event: Event | Note) -> None:
+        if getattr(getattr(event, "record", None), "epoch", None) == 2:
+            connection.execute("BEGIN EXCLUSIVE")
+            raise KeyboardInterrupt
+
+    return listen
+
+
+def test_ctrl_c_before_anything_waits_is_no_error_of_the_store(store: Store, undisturbed: list[EpochRecord]) -> None:
+    run, _ = add_run(store, small_spec())
+    with (
+        closing(sqlite3.connect(str(store.path), isolation_level=None)) as connection,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        train_run(store, run, TrainingOptions(), lock_at_2_and_stop(store, connection))
+    assert get_run(store, run.name).status is RunStatus.LOST
+    assert train_run(store, run, TrainingOptions(), lambda run, event: None) is RunStatus.DONE
+    assert rows(store, run) == undisturbed
+
+
+def test_ctrl_c_asks_a_locked_store_once_for_all_runs_of_a_group(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = [add_run(store, small_spec(seed=seed))[0] for seed in range(4)]
+    asked: list[int] = []
+    finish = held.runs.finish_run
+
+    def finish_run(store: Store, run_id: int, **how: Any) -> bool:
+        asked.append(run_id)
+        return finish(store, run_id, **how)
+
+    monkeypatch.setattr("ncdiag.store.runs.finish_run", finish_run)
+    with (
+        closing(sqlite3.connect(str(store.path), isolation_level=None)) as connection,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        train_runs(store, group, TrainingOptions(), lock_at_2_and_stop(store, connection))
+    assert asked == [group[0].id]
+    assert {get_run(store, run.name).status for run in group} == {RunStatus.LOST}
+    assert {outcome.status for outcome in train_runs(store, group, TrainingOptions(), lambda run, event: None)} == {
+        RunStatus.DONE
+    }
+
+
+def test_a_run_that_cannot_be_given_up_does_not_keep_the_others(store: Store) -> None:
+    first, second = (add_run(store, small_spec(seed=seed))[0] for seed in range(2))
+    blocker = Blocker(store, 2, None)
+
+    def stop_at_5(run: Run, event: Event | Note) -> None:
+        if run.id == second.id:
+            blocker(run, event)
+        if run.id == second.id and getattr(getattr(event, "record", None), "epoch", None) == 5:
+            waits = store.run_folder(first.id) / recorder.PENDING
+            waits.unlink()
+            waits.mkdir()  # which nobody can read
+            blocker.connection.close()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(store, [first, second], TrainingOptions(), stop_at_5)
+    assert [get_run(store, run.name).status for run in (first, second)] == [RunStatus.LOST, RunStatus.INTERRUPTED]
+    assert get_run(store, second.name).epochs_done == 5
+
+
+@pytest.mark.slow
+def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path) -> None:
+    options = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
+    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(tmp_path / "runs.db")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        before = time.monotonic()
+        _, said = process.communicate(timeout=300)
+        waited = time.monotonic() - before
+    assert process.returncode == 130, said
+    assert waited < 45  # SQLite lets the signal through after its own wait of half a minute
+    assert "Continue with `ncdiag train --resume run-1`" in said
+    with open_store(str(tmp_path / "runs.db")) as store:
+        assert get_run(store, "run-1").status is RunStatus.LOST
 
 
 @pytest.mark.slow

@@ -135,6 +135,14 @@ def test_an_upgrade_keeps_every_copy(store, url, later):
     assert list(Path(url).parent.glob("*.partial")) == []
 
 
+def test_a_link_that_leads_nowhere_is_not_in_the_way_of_the_copy(store, url, later):
+    later()
+    Path(f"{url}.bak-0001").symlink_to("nowhere")
+    (note,) = upgrade_store(url)
+    assert note.endswith(f"{url}.bak-0001.2 is a copy of it as it was")
+    assert Path(f"{url}.bak-0001").is_symlink()
+
+
 def test_a_store_that_is_up_to_date_is_left_alone(store, url):
     before = Path(url).read_bytes()
     assert upgrade_store(url) == ()

@@ -50,10 +50,12 @@ def test_at_most_two_hundred(store, url, make_spec):
 def test_whatever_is_in_the_way_gives_no_names(tmp_path, named):
     bad = tmp_path / "bad"
     bad.write_bytes(os.urandom(4096))
+    (tmp_path / "loop").symlink_to("loop")
     for location in (
         tmp_path / "missing.db",
         tmp_path,
         bad,
+        tmp_path / "loop",
         "postgresql://u:p@h/db",
         "sqlite://",
         "a\0b",

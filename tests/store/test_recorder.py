@@ -131,6 +131,20 @@ def test_a_process_that_lost_its_run_stores_nothing(store, url, running, owner, 
     assert list_epochs(store, running.id) == []
 
 
+@pytest.mark.parametrize("line", [b"\0" * 20, b"[1]", b"{}", b'"x"', b"\xff", b"[" * 10_000])
+def test_a_file_that_no_process_has_written_so_is_an_error_that_says_what_to_do(
+    store, url, running, record, impatient, line
+):
+    with locked(url):
+        impatient.add(record(1))
+    with impatient.path.open("ab") as file:
+        file.write(line + b"\n")
+    for work in (impatient.recover, impatient.settle):
+        with pytest.raises(StoreError, match=r"pending.jsonl is damaged.*\nRemove it and the checkpoints"):
+            work()
+    assert impatient.path.exists()
+
+
 def test_a_full_disk_is_an_error_of_the_store(url, record, impatient):
     impatient.path.mkdir()  # nobody can write to this
     with locked(url), pytest.raises(StoreError, match=r"pending.jsonl cannot be used"):

@@ -129,6 +129,19 @@ def test_a_run_that_lacks_epochs_can_be_trained_again(damaged, folder):
     assert {status for status, _ in stands.values()} == {"done"}
 
 
+@pytest.mark.parametrize("config", ["no JSON", "[]", "{}", '{"depth": 0}', "replace"])
+def test_a_configuration_that_cannot_be_read_keeps_nothing_from_being_saved(damaged, folder, config):
+    with closing(sqlite3.connect(damaged)) as connection:
+        before = connection.execute("SELECT config FROM runs WHERE id = 3").fetchone()[0]
+        spoilt = before.replace('"batch_size":', '"batch_size":-') if config == "replace" else config
+        connection.execute("UPDATE runs SET config = ? WHERE id = 3", (spoilt,))
+        connection.commit()
+    saved = salvage(damaged, folder / "new.db")
+    assert (saved.runs, saved.epochs, saved.incomplete) == (TRAINED + 1, TRAINED * EPOCHS + IMPORTED, ())
+    for name in TABLES:
+        assert table(folder / "new.db", name) == table(damaged, name)
+
+
 def test_a_sweep_is_saved_with_its_points(damaged, folder):
     salvage(damaged, folder / "new.db")
     with open_store(str(folder / "new.db")) as store:

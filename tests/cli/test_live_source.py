@@ -1,0 +1,53 @@
+"""What a page that follows a store says when its questions cannot be answered."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from falling import make_falling_store
+
+from ncdiag.cli.live_source import LiveSource
+from ncdiag.cli.report_contents import Request
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.errors import AnalysisError
+from ncdiag.store.engine import open_store
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[LiveSource]:
+    with open_store(str(make_falling_store(tmp_path / "runs.db"))) as store:
+        request = Request(where=None, rule=OnsetRule(), by=("arch", "dataset"), level=0.95)
+        source = LiveSource(store, request, seconds=0.01)
+        yield source
+        source.stop()
+        source._thread.join()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AnalysisError("no run has the phase 7"), "no run has the phase 7"),
+        (ZeroDivisionError("by nothing"), "ZeroDivisionError: by nothing). This is a bug"),
+        (MemoryError(), "Out of memory"),
+    ],
+)
+def test_whatever_keeps_the_questions_from_being_answered_is_said_and_tried_again(
+    source: LiveSource, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ncdiag.cli.live_source.gather", fail)
+        source.start()
+        until(lambda: said in source.answers())
+    until(lambda: said not in source.answers())
+    assert "The questions are being answered" not in source.answers()

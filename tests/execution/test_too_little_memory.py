@@ -1,0 +1,136 @@
+"""Too little memory for what trains together: of a group, its halves, and at last of a run its end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small import small_spec
+
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.spec import RunSpec
+from ncdiag.execution.held import Note
+from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
+from ncdiag.store.engine import Store, open_store
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.runs import add_run, get_run
+from ncdiag.training import loop
+from ncdiag.training.loop import EpochDone, Event
+
+
+def ignore(run: Run, event: Event | Note) -> None:
+    pass
+
+
+def rows(store: Store, run: Run) -> list[object]:
+    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
+
+
+def _group(store: Store, *specs: RunSpec) -> list[Run]:
+    return [add_run(store, spec)[0] for spec in specs]
+
+
+def _statuses(outcomes: list[Outcome]) -> list[RunStatus]:
+    return [outcome.status for outcome in outcomes]
+
+
+def _run_out_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def _run_out_in_a_capture() -> None:
+    try:
+        _run_out_on_a_gpu()
+    finally:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def _run_out_on_a_cpu() -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes")
+
+
+@pytest.mark.parametrize("run_out", [_run_out_on_a_gpu, _run_out_in_a_capture, _run_out_on_a_cpu])
+def test_too_little_memory_halves_the_group_and_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], None]
+) -> None:
+    specs = [small_spec(seed=seed) for seed in range(5)]
+    sizes = []
+
+    def train_few(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
+        sizes.append(len(some))
+        for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
+            if len(some) > 2 and place == 13:
+                run_out()
+            yield event
+
+    told: dict[int, list[int]] = {}
+
+    def listen(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone):
+            told.setdefault(run.id, []).append(event.record.epoch)
+
+    group = _group(store, *specs)
+    monkeypatch.setattr("ncdiag.execution.group.train", train_few)
+    outcomes = train_runs(store, group, TrainingOptions(), listen)
+    assert _statuses(outcomes) == [RunStatus.DONE] * 5
+    assert sizes == [5, 3, 2, 1, 2]
+    assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
+    with open_store(str(tmp_path / "alone.db"), write=True) as other:
+        monkeypatch.undo()
+        for run, spec in zip(group, specs, strict=True):
+            alone, _ = add_run(other, spec)
+            train_runs(other, [alone], TrainingOptions(), ignore)
+            assert rows(store, run) == rows(other, alone)
+
+
+def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **options: object) -> Iterator[Event]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr("ncdiag.execution.group.train", never)
+    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(outcome.error) for outcome in outcomes)
+
+
+def test_a_run_that_cannot_go_back_leaves_the_halves_of_its_group(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = _group(store, *(small_spec(seed=seed) for seed in range(4)))
+
+    def run_out_at_first(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
+        for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
+            if len(some) == 4 and place == 13:
+                (store.run_folder(group[1].id) / "epoch-000001.pt").mkdir()  # in the way of its state
+                _run_out_on_a_cpu()
+            yield event
+
+    monkeypatch.setattr("ncdiag.execution.group.train", run_out_at_first)
+    outcomes = train_runs(store, group, TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
+    assert "epoch-000001.pt" in str(outcomes[1].error)
+
+
+def test_too_little_memory_to_begin_is_the_error_of_every_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never() -> None:
+        raise RuntimeError("could not create a primitive")  # as oneDNN says it
+
+    monkeypatch.setattr("ncdiag.execution.worker.pick_products", never)
+    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(outcome.error) for outcome in outcomes)
+
+
+def test_no_memory_for_the_thread_of_the_heartbeat_is_the_error_of_every_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", never)
+    group = _group(store, small_spec(), small_spec(seed=1))
+    assert _statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.FAILED] * 2
+    assert all("out of memory" in str(get_run(store, run.name).reason) for run in group)
