@@ -22,6 +22,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order, computing_threads, generator
@@ -106,7 +107,7 @@ def row_of_overhead(setting: Setting) -> list[Row]:
     ours = Training([spec], data)
     bare, taught = (_network(spec, data) for _ in range(2))
     weights = list(bare.parameters())
-    update = make_optimizer(spec.optimizer, weights)
+    update = make_optimizer(spec.optimizer, [as_it_lies(w) for w in weights])
     update.rate.fill_(1e-3)
     optimizer = torch.optim.Adam(taught.parameters(), lr=1e-3, weight_decay=1e-4)
     order = batch_order(0, 1, len(data.train_labels))
@@ -118,7 +119,8 @@ def row_of_overhead(setting: Setting) -> list[Row]:
             for w, b in hidden:
                 x = functional.linear(x, w, b).relu_()
             loss = functional.cross_entropy(functional.linear(x, weight, bias), y)
-            update.step([w.detach() for w in weights], list(torch.autograd.grad(loss, weights)))
+            gradients = torch.autograd.grad(loss, weights)
+            update.step([as_it_lies(w.detach()) for w in weights], [as_it_lies(g) for g in gradients])
 
     def plain_loop() -> None:
         for index in order.split(128):
@@ -277,15 +279,15 @@ def _profile(setting: Setting, width: int) -> list[list[str]]:
     (lane,) = ours.steps.lanes
     (weights,), (update,) = lane.moved, lane.optimizers
     gradients = [torch.zeros_like(weight) for weight in weights]
-    layers = [(torch.randn(128, w.shape[1]), w, torch.randn(128, w.shape[0])) for w in weights[::2]]
+    layers = [(torch.randn(128, w.shape[0]), w, torch.randn(128, w.shape[1])) for w in weights[::2]]
 
     def products() -> None:
         for _ in range(lane.whole):
             for number, (x, weight, gradient) in enumerate(layers):
-                torch.mm(x, weight.T)
-                torch.mm(gradient.T, x)
+                torch.mm(x, weight)
+                torch.mm(x.T, gradient)
                 if number:
-                    torch.mm(gradient, weight)
+                    torch.mm(gradient, weight.T)
 
     def updates() -> None:
         update.rate.zero_()

@@ -13,6 +13,7 @@ from ncdiag.errors import NCDiagError
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.measure import accuracy, measure
 from ncdiag.training.member import Member
+from ncdiag.training.network import as_it_lies
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order
@@ -73,7 +74,9 @@ class Training:
         self.members = [Member(place, spec, data, None) for place, spec in enumerate(specs)]
         for member in self.members if layout else ():
             member.network.to(memory_format=layout)
-            member.optimizer = make_optimizer(member.spec.optimizer, list(member.network.parameters()))
+            member.optimizer = make_optimizer(
+                member.spec.optimizer, [as_it_lies(p) for p in member.network.parameters()]
+            )
         self.steps = Steps(
             [member.network for member in self.members],
             [member.optimizer for member in self.members],

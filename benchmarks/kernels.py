@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.training.network import Network
+from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.stack import make_stacks
@@ -101,7 +101,9 @@ def build(arch: str, shape: tuple[int, int, int]) -> Network:
 
 def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]:
     labels = torch.arange(len(images)) % 10
-    optimizer = make_optimizer(complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, list(network.parameters()))
+    optimizer = make_optimizer(
+        complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, [as_it_lies(p) for p in network.parameters()]
+    )
     optimizer.rate.fill_(1e-3)
     (stack,) = make_stacks([network])
     (weights,) = stack.by_network(stack.parameters)

@@ -13,24 +13,26 @@ import hashlib
 import logging
 import math
 import os
+import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import ncdiag
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord, Plain, Run, RunStatus, check_described
 from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
-from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
+from ncdiag.errors import SpecError, StoreError, UnknownRunError, UnsafeError
 from ncdiag.execution.heartbeat import beating
 from ncdiag.store import runs
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.location import default_location
-from ncdiag.store.recorder import Recorder
+from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.store.tracked import SOURCE, add_tracked_run
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def track(
         with hold_lease(opened, run.id, owner) as leased:
             after = None if isinstance(resume, bool) else resume
             claimed = leased and runs.claim_run(
-                opened, run.id, owner=owner, device="", environment={}, discard_after=after
+                opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
             )
             if not claimed:
                 raise UnsafeError(f"{run.name} is held by another process, or is done; nothing was changed")
@@ -159,20 +161,25 @@ def track(
 def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     """Store how a run ended, whichever way the block does."""
 
-    def finish(status: RunStatus, reason: str | None) -> None:
-        runs.finish_run(store, tracked._run.id, owner=owner, status=status, reason=reason)
+    def finish(status: RunStatus, reason: str | None, *, through: Store = store) -> None:
+        runs.finish_run(through, tracked._run.id, owner=owner, status=status, reason=reason)
 
     try:
         yield
-        tracked._recorder.settle()
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        tracked._recorder.settle(hurry=True)
-        finish(RunStatus.INTERRUPTED, "stopped by a signal")
-        raise
     except BaseException as error:
-        finish(RunStatus.FAILED, f"{type(error).__name__}: {error}")
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+        status = RunStatus.INTERRUPTED if stopped else RunStatus.FAILED
+        reason = "stopped by a signal" if stopped else f"{type(error).__name__}: {error}"
+        with suppress(StoreError):  # the run is lost then, and what was logged waits in its folder
+            if tracked._recorder.settle(hurry=True):
+                finish(status, reason, through=hurried(store))
         raise
+    tracked._recorder.settle()
     finish(*tracked._status())
+
+
+def _environment() -> dict[str, str]:
+    return {"ncdiag": ncdiag.__version__, "python": platform.python_version(), "platform": platform.platform()}
 
 
 def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:

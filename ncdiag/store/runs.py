@@ -159,7 +159,7 @@ def claim_run(
     run_id: int,
     *,
     owner: str,
-    device: str,
+    device: str | None,
     environment: Mapping[str, Any],
     fingerprint: Mapping[str, Any] | None = None,
     inexact: bool = False,

@@ -17,9 +17,10 @@ from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.interventions import scale_features
 from ncdiag.training.measure import Measurement, accuracy, measure
+from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES, learning_rate
-from ncdiag.training.optimizers import make_optimizer
+from ncdiag.training.optimizers import Optimizer, make_optimizer
 from ncdiag.training.reproducibility import generator
 
 EVAL_BATCH = 4096  # large enough that the products, not the calls, take the time
@@ -51,7 +52,7 @@ class Member:
         ).to(data.device)
         if data.device.type == "cpu":  # ResNet-20 runs 1.4 times as fast (benchmarks/kernels.py)
             self.network.to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(spec.optimizer, list(self.network.parameters()))
+        self.optimizer = self._fresh_optimizer()
         if state is None:
             self.largest_norm = self._untrained_norm()
         else:
@@ -64,7 +65,7 @@ class Member:
         self.phase = self.spec.phases[self.phase_number - 1]
         self.lr = learning_rate(self.spec.optimizer, self.phase, self.phase_epoch)
         if self.phase_epoch == 1:
-            self.optimizer = make_optimizer(self.spec.optimizer, list(self.network.parameters()))
+            self.optimizer = self._fresh_optimizer()
         if self.spec.intervention and self.spec.intervention.epoch == self.epoch:
             yield self._intervene(self.spec.intervention)
         self.epoch += 1
@@ -90,6 +91,9 @@ class Member:
         if ended:
             self.live = False
             yield ended
+
+    def _fresh_optimizer(self) -> Optimizer:
+        return make_optimizer(self.spec.optimizer, [as_it_lies(p.detach()) for p in self.network.parameters()])
 
     def _evaluate(self) -> EpochRecord:
         started = time.perf_counter()

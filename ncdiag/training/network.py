@@ -5,6 +5,14 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 
+def as_it_lies(tensor: Tensor) -> Tensor:
+    """Give a matrix with its axes in the order in which they lie in memory, and other tensors as they are.
+
+    The optimisers' kernels copy a matrix that lies otherwise than it is read, there and back.
+    """
+    return tensor.mT if tensor.dim() == 2 and not tensor.is_contiguous() else tensor
+
+
 class Network(nn.Module, ABC):
     """A classifier in two parts, because neural collapse is a statement about the boundary between them."""
 

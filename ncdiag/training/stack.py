@@ -1,9 +1,9 @@
 """Networks of one shape side by side, so that one call computes the logits of all of them.
 
 A small network spends most of a training step on calls rather than on numbers. MLPs therefore get an axis for the
-networks: weights [E, out, in] and one batched product for a layer of all E. The networks stay what they were: their
-parameters become views of the stack, so whatever reads or changes a network reads or changes its slice, and each can
-take a step by itself from where the stack left it.
+networks: weights [E, out, in], in memory [E, in, out], and one batched product for a layer of all E. The networks stay
+what they were: their parameters become views of the stack, so whatever reads or changes a network reads or changes its
+slice, and each can take a step by itself from where the stack left it.
 
 What a network computes alone is what its module computes, under autograd. A stack stands in for its networks where it
 gives each of them the same bits, which is for the library to decide that computes the products: most do for most
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ncdiag.training.layers import DERIVATIVES
 from ncdiag.training.mlp import MLP
-from ncdiag.training.network import Network
+from ncdiag.training.network import Network, as_it_lies
 
 # From the gradient of the logits to those of the parameters; may be asked once.
 PullBack = Callable[[Tensor], list[Tensor]]
@@ -40,7 +40,7 @@ class Stack(ABC):
 
     @abstractmethod
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Split tensors shaped like `parameters` into those of each network."""
+        """Split tensors shaped like `parameters` into those of each network, as they lie in memory."""
 
 
 class StackedMLP(Stack):
@@ -51,9 +51,9 @@ class StackedMLP(Stack):
         self.activation = networks[0].activation
         self.derivative = DERIVATIVES[networks[0].spec.activation]
         self.parameters = [_side_by_side(same) for same in zip(*(n.parameters() for n in networks), strict=True)]
-        for network, slices in zip(networks, self.by_network(self.parameters), strict=True):
-            for parameter, mine in zip(network.parameters(), slices, strict=True):
-                parameter.data = mine
+        for place, network in enumerate(networks):
+            for parameter, stack in zip(network.parameters(), self.parameters, strict=True):
+                parameter.data = stack[place]
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> tuple[Tensor, PullBack]:
@@ -71,7 +71,7 @@ class StackedMLP(Stack):
             gradient = gradient.to(logits.dtype)  # lower than float32 where the products are
             found: list[Tensor] = []
             for number in reversed(range(len(layers))):
-                found += [gradient.sum(1), torch.bmm(gradient.mT, inputs[number].to(gradient.dtype))]
+                found += [gradient.sum(1), torch.bmm(inputs[number].to(gradient.dtype).mT, gradient).mT]
                 if number:
                     gradient = torch.bmm(gradient, layers[number][0].to(gradient.dtype))
                     gradient = self.derivative(gradient, before[number - 1], inputs[number])
@@ -81,7 +81,8 @@ class StackedMLP(Stack):
 
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
         """Give each network its slices."""
-        return [list(slices) for slices in zip(*(tensor.detach().unbind() for tensor in tensors), strict=True)]
+        slices = zip(*(tensor.detach().unbind() for tensor in tensors), strict=True)
+        return [[as_it_lies(tensor) for tensor in own] for own in slices]
 
 
 class Alone(Stack):
@@ -103,7 +104,8 @@ class Alone(Stack):
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
         """Give the tensors, each with the strides of its parameter, as the optimisers' kernels need them."""
         pairs = zip(tensors, self.parameters, strict=True)
-        return [[t.detach() if t.stride() == p.stride() else torch.empty_like(p).copy_(t) for t, p in pairs]]
+        alike = (t.detach() if t.stride() == p.stride() else torch.empty_like(p).copy_(t) for t, p in pairs)
+        return [[as_it_lies(tensor) for tensor in alike]]
 
 
 def make_stacks(networks: Sequence[Network]) -> list[Stack]:
@@ -120,10 +122,12 @@ def make_stacks(networks: Sequence[Network]) -> list[Stack]:
 
 
 def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack tensors of one shape so that each begins where a tensor of its own would."""
-    size = tensors[0].numel()
+    """Stack tensors of one shape and layout so that each begins where a tensor of its own would."""
+    size, shape = tensors[0].numel(), tensors[0].mT.shape if tensors[0].dim() > 1 else tensors[0].shape
     room = torch.empty(len(tensors), -(-size // ALIGNMENT) * ALIGNMENT, device=tensors[0].device)
-    stack: Tensor = room[:, :size].unflatten(1, tensors[0].shape)
+    stack: Tensor = room[:, :size].unflatten(1, shape)
+    if len(shape) > 1:
+        stack = stack.mT
     for place, tensor in zip(stack, tensors, strict=True):
         place.copy_(tensor.detach())
     return stack

@@ -35,7 +35,7 @@ def stored(url: str, name: str) -> tuple[Run, list[EpochRecord]]:
 
 
 def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
-    said = {"arch": "net", "dataset": "flowers", "width": 64, "epochs_planned": 3, "cluster": "b7"}
+    said = {"arch": "net", "dataset": "flowers", "width": 64, "epochs_planned": 3, "device": "tpu", "cluster": "b7"}
     with ncdiag.track("mine", store=url, **said) as run:
         assert (run.name, run.epoch) == ("mine", 0)
         run.log(nc1=0.5, feature_norm=np.float32(2.5), train_accuracy=torch.tensor(0.75), lr=None)
@@ -47,7 +47,8 @@ def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
     after, rows = stored(url, "mine")
     assert (after.status, after.reason, after.origin, after.source) == ("done", None, "imported", "ncdiag.track")
     assert (after.arch, after.dataset, after.width, after.epochs_planned) == ("net", "flowers", 64.0, 3)
-    assert after.config == {"arch": "net", "dataset": "flowers", "width": 64.0, "epochs_planned": 3, "cluster": "b7"}
+    assert (after.device, after.environment["ncdiag"]) == ("tpu", ncdiag.__version__)
+    assert after.config == {**said, "width": 64.0}
     assert (after.epochs_done, rows[1].nc1, rows[1].seconds) == (3, math.inf, 1.5)
     assert rows[0].seconds is not None
     assert rows[0].seconds >= 0
