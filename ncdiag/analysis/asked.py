@@ -1,6 +1,6 @@
 """What the questions within a pair are asked of: its runs and their epochs, and the rule that says what onset is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -9,6 +9,7 @@ from ncdiag.analysis.conditions import PAIR
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import OnsetRule, Trajectory
+from ncdiag.domain.statistics import BoolArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,14 @@ class Asked:
     by: tuple[str, ...] = PAIR
     level: float = 0.95
     mix_phases: bool = False
+
+    def without(self, left_out: BoolArray) -> "Asked":
+        """Give the same question of the other runs."""
+        if not left_out.any():
+            return self
+        runs = self.runs[~left_out].reset_index(drop=True)
+        epochs = self.epochs[self.epochs["run_id"].isin(runs["run_id"])].reset_index(drop=True)
+        return replace(self, runs=runs, epochs=epochs)
 
     @cached_property
     def onsets(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Runs that are alike but for a rescaling of their features: for each seed a control, one up and one down."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,16 @@ def is_rescaled(runs: pd.DataFrame) -> BoolArray:
     """Mark the runs whose features were rescaled; a factor of 1 leaves them as they were."""
     scalings = (find_rescaling(text) for text in runs["intervention"])
     return np.array([scaling is not None and scaling.alpha != 1 for scaling in scalings], dtype=bool)
+
+
+def rescaled_beside_others(runs: pd.DataFrame, by: Sequence[str]) -> BoolArray:
+    """Mark the rescaled runs of each pair that has others: an experiment on it, and no training condition."""
+    numbers, changed = group_numbers(runs, by), is_rescaled(runs)
+    marked = np.zeros(len(runs), dtype=bool)
+    for number in np.unique(numbers[changed]).tolist():
+        own = numbers == number
+        marked |= own & changed & (not changed[own].all())
+    return marked
 
 
 def list_branches(onsets: pd.DataFrame, by: tuple[str, ...]) -> list[Branches]:

@@ -14,7 +14,7 @@ import pandas as pd
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results, corrected_attractors
-from ncdiag.analysis.branches import is_rescaled
+from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
 from ncdiag.analysis.courses import OBSERVABLES as FORECAST
@@ -78,15 +78,10 @@ class Survey:
     @cached_property
     def left_out(self) -> BoolArray:
         """Mark the rescaled runs that the questions about fn*, lead, forecast and grid leave out."""
-        left = np.zeros(len(self.runs), dtype=bool)
         if self.rescaled:
-            return left
+            return np.zeros(len(self.runs), dtype=bool)
         check_grouping(self.by)
-        numbers, changed = group_numbers(self.runs, self.by), is_rescaled(self.runs)
-        for number in np.unique(numbers[changed]).tolist():
-            own = numbers == number
-            left |= own & changed & (not changed[own].all())
-        return left
+        return rescaled_beside_others(self.runs, self.by)
 
     @property
     def onsets(self) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import frame_rows, note, printable
-from ncdiag.cli.selection import RunOption, note_repeats, selected_runs
+from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
 
@@ -122,8 +122,10 @@ def plot(
     _check_stdout(output, data)
     quiet_matplotlib()
     from ncdiag.analysis.asked import Asked
+    from ncdiag.analysis.branches import rescaled_beside_others
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.domain.filters import names_column
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
@@ -144,6 +146,10 @@ def plot(
         runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
     )
     check_grouping(asked.by)
+    if chosen.untouched and not names_column(where or "", "intervention"):
+        left_out = rescaled_beside_others(runs, asked.by)
+        asked, runs = asked.without(left_out), runs[~left_out]
+        note_rescaled(int(left_out.sum()))
     table = chosen.table(asked)
     shown = runs[runs["run"].isin(table["run"])] if "run" in table else runs
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)

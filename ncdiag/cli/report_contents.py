@@ -148,11 +148,14 @@ def _sections(gathered: Gathered, store: str, options: Sequence[str]) -> "list[S
     from ncdiag.report.contents import make_section
 
     survey = gathered.survey
+    untouched = gathered.counted.without(survey.left_out)
     with unwrapped():
         pages = {name: PAGES[name](survey, store) for name in QUESTIONS}
     sections = []
     for name, page in pages.items():
-        images, no_image = images_of(name, gathered.everything, gathered.counted, store=store, options=options)
+        images, no_image = images_of(
+            name, gathered.everything, gathered.counted, untouched, store=store, options=options
+        )
         section = make_section(
             name, survey.results[name], page, rule=str(survey.rule), images=images, no_image=no_image
         )

@@ -22,11 +22,18 @@ _MOST_SVG_ROWS = 5000
 
 
 def images_of(
-    question: str, everything: "Asked", counted: "Asked", *, store: str, options: Sequence[str]
+    question: str,
+    everything: "Asked",
+    counted: "Asked",
+    untouched: "Asked",
+    *,
+    store: str,
+    options: Sequence[str],
 ) -> "tuple[list[Image], str]":
     """Give the figures of a question, and where there is none, why, and what would help, as the figure says it.
 
-    `options` are those of the report.
+    `counted` are the runs without repeats, `untouched` those of them that were not rescaled. `options` are those of the
+    report.
     """
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
@@ -38,7 +45,7 @@ def images_of(
     drawn = (name for name in _KINDS.get(question, (question,)) if name in FIGURES and not everything.epochs.empty)
     for name in drawn:
         kind = FIGURES[name]
-        asked = everything if kind.repeats else counted
+        asked = everything if kind.repeats else untouched if kind.untouched else counted
         try:
             table = kind.table(asked)
         except AnalysisError as error:

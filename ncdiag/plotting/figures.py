@@ -25,13 +25,15 @@ class Kind:
     """A kind of figure: what it shows, as the line above it begins, its table, and its drawing.
 
     `table` raises an `AnalysisError` where there is nothing to draw. `repeats` says that runs which repeat the
-    trajectory of another are shown, too: where each run stands for itself, they are evidence of nothing.
+    trajectory of another are shown, too: where each run stands for itself, they are evidence of nothing. `untouched`
+    says that rescaled runs have no part in it, as they have none in the answer that it draws.
     """
 
     shows: str
     table: Callable[[Asked], pd.DataFrame]
     draw: Callable[[pd.DataFrame, Sheet], Figure]
     repeats: bool = False
+    untouched: bool = False
 
 
 FIGURES: dict[str, Kind] = {
@@ -39,10 +41,14 @@ FIGURES: dict[str, Kind] = {
     "phase-portrait": Kind(
         shows="Feature norm against NC1 through training", table=portrait_table, draw=draw_portrait, repeats=True
     ),
-    "threshold": Kind(shows="Feature norm at onset by pair", table=threshold_table, draw=draw_thresholds),
-    "lead": Kind(shows="Error of forecasts against their lead", table=lead_table, draw=draw_leads),
-    "calibration": Kind(shows="Forecasts of the onset, and the onset", table=forecast_table, draw=draw_calibration),
-    "grid": Kind(shows="Feature norm at onset in a grid", table=grid_table, draw=draw_grid),
+    "threshold": Kind(
+        shows="Feature norm at onset by pair", table=threshold_table, draw=draw_thresholds, untouched=True
+    ),
+    "lead": Kind(shows="Error of forecasts against their lead", table=lead_table, draw=draw_leads, untouched=True),
+    "calibration": Kind(
+        shows="Forecasts of the onset, and the onset", table=forecast_table, draw=draw_calibration, untouched=True
+    ),
+    "grid": Kind(shows="Feature norm at onset in a grid", table=grid_table, draw=draw_grid, untouched=True),
     "attractor": Kind(
         shows="Feature norm of rescaled runs over their controls", table=attractor_table, draw=draw_attractor
     ),

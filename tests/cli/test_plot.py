@@ -1,5 +1,6 @@
 import csv
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from clihelp import Cli, run_ncdiag
 from falling import falling, make_falling_store
 
 from ncdiag.cli.plot import KINDS
+from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs
 
@@ -193,3 +195,34 @@ def test_what_cannot_be_drawn_is_said(cli: Cli, arguments: tuple[str, ...], code
     assert answer.code == code
     assert what in answer.err
     assert not Path("trajectory.png").exists()
+
+
+def make_rescaled_store(path: Path, rescaled: Sequence[float]) -> None:
+    """Make runs that collapse at known epochs, and some whose features were rescaled."""
+    changes = [(None, onset) for onset in (40, 44, 47, 53, 58)] + [("3@10", onset) for onset in rescaled]
+    runs = []
+    for seed, (change, onset) in enumerate(changes):
+        falling = [0.1 ** (epoch / onset) for epoch in range(1, 91)]
+        epochs = tuple(
+            EpochRecord(epoch=epoch, nc1=value**2, feature_norm=1.5 + 3 * value, train_accuracy=1.0)
+            for epoch, value in enumerate(falling, start=1)
+        )
+        config = {"arch": "net", "dataset": "flowers", "seed": seed, "intervention": change}
+        runs.append(ImportedRun(name=f"made-{seed}", config=config, epochs=epochs, source="made.csv"))
+    with open_store(str(path), write=True) as opened:
+        import_runs(opened, runs)
+
+
+@pytest.mark.parametrize("kind", ["threshold", "lead"])
+def test_rescaled_runs_have_no_part_in_a_figure_whose_page_leaves_them_out(tmp_path: Path, cli: Cli, kind: str):
+    def table(*rescaled: float, where: str | None = None) -> str:
+        url = tmp_path / f"{len(rescaled)}.db"
+        if not url.exists():
+            make_rescaled_store(url, rescaled)
+        chosen = ["--where", where] if where else []
+        answer = cli("plot", kind, "--store", str(url), "-o", str(tmp_path / "f.png"), "--data", "-", *chosen)
+        assert answer.code == 0, answer.err
+        return answer.out
+
+    assert table() == table(70.0, 75.0)
+    assert table() != table(70.0, 75.0, where="intervention in (none,3@10)")
