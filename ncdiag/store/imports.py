@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from ncdiag.domain.records import FINAL, IMPORT_FIELDS, ImportedRun, Run
+from ncdiag.domain.records import FINAL, ImportedRun, Run
 from ncdiag.errors import SpecError
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.rows import measured_columns, printable, runs_by_key
+from ncdiag.store.rows import described_columns, measured_columns, printable, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
 
 
@@ -53,19 +53,10 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
 
 def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:
     seconds = [record.seconds for record in run.epochs if record.seconds is not None and math.isfinite(record.seconds)]
-    return {
-        "name": run.name or key,
-        "key": key,
-        "origin": "imported",
+    columns = described_columns(key, name=run.name, source=run.source, config=run.config) | {
         "status": run.status,
         "reason": run.reason and printable(run.reason),
-        "source": printable(run.source),
-        **{name: run.config.get(name) for name in IMPORT_FIELDS},
         "epochs_done": run.epochs[-1].epoch,
         "seconds": math.fsum(seconds),
-        "config": run.spec.to_dict() if run.spec else dict(run.config),
-        "data": {},
-        "environment": {},
-        "fingerprint": {},
-        "inexact": False,
     }
+    return columns | {"config": run.spec.to_dict()} if run.spec else columns

@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, select
 
-from ncdiag.domain.records import EPOCH_COLUMNS, EpochRecord, InterventionRecord, Run, RunStatus, nonfinite_fields
+from ncdiag.domain.records import (
+    EPOCH_COLUMNS,
+    IMPORT_FIELDS,
+    EpochRecord,
+    InterventionRecord,
+    Run,
+    RunStatus,
+    nonfinite_fields,
+)
 from ncdiag.domain.spec import RunSpec, canonical_json
 from ncdiag.store import schema
 from ncdiag.store.handle import Store
@@ -70,6 +78,25 @@ def spec_columns(spec: RunSpec, *, name: str | None, data: Mapping[str, Any] | N
         "data_sha256": spec.data.sha256,
         "config": spec.to_dict(),
         "data": dict(data or {}),
+        "environment": {},
+        "fingerprint": {},
+        "inexact": False,
+    }
+
+
+def described_columns(key: str, *, name: str | None, source: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the columns of a new run that ncdiag does not train, from what was said of it; it is not at its end yet."""
+    return {
+        "name": name or key,
+        "key": key,
+        "origin": "imported",
+        "status": RunStatus.PENDING,
+        "source": printable(source),
+        **{field: config.get(field) for field in IMPORT_FIELDS},
+        "epochs_done": 0,
+        "seconds": 0.0,
+        "config": dict(config),
+        "data": {},
         "environment": {},
         "fingerprint": {},
         "inexact": False,

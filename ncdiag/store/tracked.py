@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ncdiag.domain.records import IMPORT_FIELDS, Run, RunStatus
+from ncdiag.domain.records import Run
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.rows import runs_by_key
+from ncdiag.store.rows import described_columns, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
 
 SOURCE = "ncdiag.track"
@@ -21,23 +21,8 @@ def add_tracked_run(store: Store, *, key: str, name: str | None, config: Mapping
     """
     if name is not None:
         check_name(name)
-    columns = {
-        "name": name or key,
-        "key": key,
-        "origin": "imported",
-        "status": RunStatus.PENDING,
-        "source": SOURCE,
-        **{field: config.get(field) for field in IMPORT_FIELDS},
-        "epochs_done": 0,
-        "seconds": 0.0,
-        "config": dict(config),
-        "data": {},
-        "environment": {},
-        "fingerprint": {},
-        "inexact": False,
-    }
     with store.write() as connection:
         known = runs_by_key(store, connection, [key])
         if not known:  # else an earlier try has made it
-            insert_runs(connection, [columns])
+            insert_runs(connection, [described_columns(key, name=name, source=SOURCE, config=config)])
         return runs_by_key(store, connection, [key])[key]

@@ -186,14 +186,20 @@ def test_a_run_that_cannot_be_given_up_does_not_keep_the_others(store: Store) ->
     assert get_run(store, second.name).epochs_done == 5
 
 
-@pytest.mark.slow
-def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path) -> None:
-    options = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
-    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(tmp_path / "runs.db")]
+def start_training(store: Path, options: list[str]) -> "subprocess.Popen[str]":
+    """Start a command that trains a run, and give it once it has trained an epoch."""
+    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(store)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
+    return process
+
+
+@pytest.mark.slow
+def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path) -> None:
+    options = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
+    process = start_training(tmp_path / "runs.db", options)
     with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as blocker:
         blocker.execute("BEGIN EXCLUSIVE")
         time.sleep(3)
@@ -212,11 +218,7 @@ def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path
 def test_a_store_that_is_locked_for_a_minute_by_another_program(tmp_path: Path) -> None:
     """The real thing, with the real patience: no part of ncdiag knows that this is a test."""
     options = [*SMALL_OPTIONS[:6], "--phase", "ce:1500", "--device", "cpu"]
-    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(tmp_path / "runs.db")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stderr is not None
-    assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
+    process = start_training(tmp_path / "runs.db", options)
     with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as blocker:
         blocker.execute("BEGIN EXCLUSIVE")
         time.sleep(60)

@@ -89,15 +89,20 @@ def test_networks_whose_bits_differ_in_a_stack_take_their_steps_one_by_one(
     }
 
 
-@pytest.mark.parametrize("changed", ["logits", "gradient"])
-def test_one_bit_is_found(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+def make_stack() -> StackedMLP:
+    """Make a stack of which nothing has been asked yet."""
     spec = complete_spec({"depth": 2, "width": 64}).network
     networks = [
         agreement.MLP(spec, input_shape=(1, 8, 8), num_classes=10, generator=torch.Generator().manual_seed(seed))
         for seed in range(2)
     ]
-    stack = StackedMLP(networks)
     agreement._agrees.cache_clear()
+    return StackedMLP(networks)
+
+
+@pytest.mark.parametrize("changed", ["logits", "gradient"])
+def test_one_bit_is_found(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    stack = make_stack()
     name = {"logits": "baddbmm", "gradient": "bmm"}[changed]
     kernel = getattr(torch, name)
 
@@ -111,14 +116,8 @@ def test_one_bit_is_found(monkeypatch: pytest.MonkeyPatch, changed: str) -> None
     agreement._agrees.cache_clear()
 
 
-def test_an_answer_is_kept_for_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = complete_spec({"depth": 2, "width": 64}).network
-    networks = [
-        agreement.MLP(spec, input_shape=(1, 8, 8), num_classes=10, generator=torch.Generator().manual_seed(seed))
-        for seed in range(2)
-    ]
-    stack = StackedMLP(networks)
-    agreement._agrees.cache_clear()
+def test_an_answer_is_kept_for_its_setting() -> None:
+    stack = make_stack()
     first = agrees(stack, 64, "float32"), agreement._agrees.cache_info().misses
     assert (agrees(stack, 64, "float32"), agreement._agrees.cache_info().misses) == first
     agrees(stack, 32, "float32")
