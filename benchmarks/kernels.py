@@ -109,10 +109,8 @@ def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:
-        logits, pull_back = stack.logits(images[None])
-        found = logits.requires_grad_()
-        (gradient,) = torch.autograd.grad(functional.cross_entropy(found[0], labels), found)
-        (gradients,) = stack.by_network(pull_back(gradient))
+        loss = functional.cross_entropy(stack.logits(images[None])[0], labels)
+        (gradients,) = stack.by_network(torch.autograd.grad(loss, stack.parameters))
         optimizer.step(weights, gradients)
 
     return step

@@ -50,7 +50,7 @@ def _agrees(
 def _step(stack: Stack, x: Tensor, gradient: Tensor, precision: Precision) -> list[Tensor]:
     """Give the logits and the gradients of a batch, each with an axis for the networks."""
     with casting(precision, x.device):
-        logits, pull_back = stack.logits(x)
-    (first, *others) = stack.by_network(pull_back(gradient))
+        logits = stack.logits(x)
+    (first, *others) = stack.by_network(torch.autograd.grad(logits, stack.parameters, gradient.to(logits.dtype)))
     gradients = [torch.stack(same) for same in zip(first, *others, strict=True)]
-    return [logits, *gradients]
+    return [logits.detach(), *gradients]

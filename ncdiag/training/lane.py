@@ -110,13 +110,11 @@ class Lane:
         """Give the gradients of each network of a stack, and add its mean loss to `losses`."""
         x, labels = self.data.train_inputs(index), self.data.train_labels.index_select(0, index.flatten())
         with casting(self.precision, self.data.device):
-            logits, pull_back = stack.logits(x)
-        exact = logits.float().flatten(0, 1).requires_grad_()
-        found = self.loss_of(exact, labels)
-        share = torch.full_like(found, 1 / index.shape[1])  # of a sample in the mean over its batch
-        (gradient,) = torch.autograd.grad(found, exact, share)
+            logits = stack.logits(x)
+        found = self.loss_of(logits.float().flatten(0, 1), labels)
         losses += found.detach().view(index.shape).mean(1)
-        return stack.by_network(pull_back(gradient.view_as(logits)))
+        share = torch.full_like(found, 1 / index.shape[1])  # of a sample in the mean over its batch
+        return stack.by_network(torch.autograd.grad(found, stack.parameters, share))
 
     def _stacks(self, size: int) -> list[Stack]:
         """Give what computes batches of a size: on a CPU each network alone, where the stack gives it other bits."""

@@ -33,8 +33,9 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 # From the gradient behind an activation to that before it, given what went in and what came out (the same tensor where
 # it works in place): the kernels that autograd would call.
+Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]
 _aten = torch.ops.aten
-DERIVATIVES: dict[Activation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+DERIVATIVES: dict[Activation, Derivative] = {
     "relu": lambda gradient, _, after: _aten.threshold_backward(gradient, after, 0),
     "leaky_relu": lambda gradient, _, after: _aten.leaky_relu_backward(gradient, after, LEAKY_SLOPE, True),
     "gelu": lambda gradient, before, _: _aten.gelu_backward(gradient, before),

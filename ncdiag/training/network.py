@@ -10,7 +10,7 @@ def as_it_lies(tensor: Tensor) -> Tensor:
 
     The optimisers' kernels copy a matrix that lies otherwise than it is read, there and back.
     """
-    return tensor.mT if tensor.dim() == 2 and not tensor.is_contiguous() else tensor
+    return tensor.mT if tensor.dim() == 2 and tensor.stride(0) == 1 else tensor
 
 
 class Network(nn.Module, ABC):

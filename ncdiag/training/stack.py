@@ -1,7 +1,7 @@
 """Networks of one shape side by side, so that one call computes the logits of all of them.
 
 A small network spends most of a training step on calls rather than on numbers. MLPs therefore get an axis for the
-networks: weights [E, out, in], in memory [E, in, out], and one batched product for a layer of all E. The networks stay
+networks: weights [E, in, out], as they lie in memory, and one batched product for a layer of all E. The networks stay
 what they were: their parameters become views of the stack, so whatever reads or changes a network reads or changes its
 slice, and each can take a step by itself from where the stack left it.
 
@@ -12,18 +12,15 @@ shapes, and none for all (`ncdiag.training.agreement` finds out). Convolutions h
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ncdiag.training.layers import DERIVATIVES
+from ncdiag.training.layers import DERIVATIVES, Derivative
 from ncdiag.training.mlp import MLP
 from ncdiag.training.network import Network, as_it_lies
-
-# From the gradient of the logits to those of the parameters; may be asked once.
-PullBack = Callable[[Tensor], list[Tensor]]
 
 ALIGNMENT = 16  # floats: a tensor begins at a multiple of 64 bytes, and libraries choose a kernel by where one begins
 
@@ -35,8 +32,8 @@ class Stack(ABC):
     parameters: list[Tensor]
 
     @abstractmethod
-    def logits(self, x: Tensor) -> tuple[Tensor, PullBack]:
-        """Give the logits [E, B, K] of a batch for each network, [E, B, C, H, W], and the way back from them."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Give the logits [E, B, K] of a batch for each network, [E, B, C, H, W], under autograd of `parameters`."""
 
     @abstractmethod
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -50,39 +47,44 @@ class StackedMLP(Stack):
         self.networks = networks
         self.activation = networks[0].activation
         self.derivative = DERIVATIVES[networks[0].spec.activation]
-        self.parameters = [_side_by_side(same) for same in zip(*(n.parameters() for n in networks), strict=True)]
-        for place, network in enumerate(networks):
-            for parameter, stack in zip(network.parameters(), self.parameters, strict=True):
-                parameter.data = stack[place]
+        alike = zip(*(network.parameters() for network in networks), strict=True)
+        self.parameters = [_side_by_side([_turned(parameter) for parameter in same]) for same in alike]
+        for network, slices in zip(networks, self.by_network(self.parameters), strict=True):
+            for parameter, own in zip(network.parameters(), slices, strict=True):
+                parameter.data = _turned(own)
 
-    @torch.no_grad()
-    def logits(self, x: Tensor) -> tuple[Tensor, PullBack]:
-        """Give the logits of every network; the way back is written out, a tenth faster than autograd's."""
-        x = x.flatten(2)
-        layers = list(zip(self.parameters[::2], self.parameters[1::2], strict=True))
-        inputs, before = [x], []
-        for weight, bias in layers[:-1]:
-            before.append(torch.baddbmm(bias[:, None], inputs[-1], weight.mT))
-            inputs.append(self.activation(before[-1]))
-        weight, bias = layers[-1]
-        logits = torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
-
-        def pull_back(gradient: Tensor) -> list[Tensor]:
-            gradient = gradient.to(logits.dtype)  # lower than float32 where the products are
-            found: list[Tensor] = []
-            for number in reversed(range(len(layers))):
-                found += [gradient.sum(1), torch.bmm(inputs[number].to(gradient.dtype).mT, gradient).mT]
-                if number:
-                    gradient = torch.bmm(gradient, layers[number][0].to(gradient.dtype))
-                    gradient = self.derivative(gradient, before[number - 1], inputs[number])
-            return [tensor.float() for tensor in reversed(found)]
-
-        return logits, pull_back
+    def logits(self, x: Tensor) -> Tensor:
+        """Give the logits of every network."""
+        logits: Tensor = _LogitsOfAll.apply(x.flatten(2), self.activation, self.derivative, *self.parameters)
+        return logits
 
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
         """Give each network its slices."""
-        slices = zip(*(tensor.detach().unbind() for tensor in tensors), strict=True)
-        return [[as_it_lies(tensor) for tensor in own] for own in slices]
+        return [list(own) for own in zip(*(tensor.detach().unbind() for tensor in tensors), strict=True)]
+
+
+class _LogitsOfAll(torch.autograd.Function):
+    """The logits [E, B, K] of inputs [E, B, D], with the way back written out: a tenth faster than autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, activation: nn.Module, derivative: Derivative, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        inputs, before = [x], []
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            before.append(torch.baddbmm(bias[:, None], inputs[-1], weight))
+            inputs.append(activation(before[-1]))
+        ctx.weights, ctx.inputs, ctx.before, ctx.derivative = weights, inputs, before, derivative
+        return torch.baddbmm(biases[-1][:, None], inputs[-1], weights[-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        found: list[Tensor] = []
+        for number in reversed(range(len(ctx.weights))):  # in the precision of the products
+            found += [gradient.sum(1), torch.bmm(ctx.inputs[number].to(gradient.dtype).mT, gradient)]
+            if number:
+                gradient = torch.bmm(gradient, ctx.weights[number].to(gradient.dtype).mT)
+                gradient = ctx.derivative(gradient, ctx.before[number - 1], ctx.inputs[number])
+        return None, None, None, *(tensor.float() for tensor in reversed(found))
 
 
 class Alone(Stack):
@@ -92,14 +94,10 @@ class Alone(Stack):
         self.networks = [network]
         self.parameters = list(network.parameters())
 
-    def logits(self, x: Tensor) -> tuple[Tensor, PullBack]:
+    def logits(self, x: Tensor) -> Tensor:
         """Give the logits of the one network."""
         logits: Tensor = self.networks[0](x[0])
-
-        def pull_back(gradient: Tensor) -> list[Tensor]:
-            return list(torch.autograd.grad(logits, self.parameters, gradient[0].to(logits.dtype)))
-
-        return logits.detach()[None], pull_back
+        return logits[None]
 
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
         """Give the tensors, each with the strides of its parameter, as the optimisers' kernels need them."""
@@ -122,12 +120,13 @@ def make_stacks(networks: Sequence[Network]) -> list[Stack]:
 
 
 def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack tensors of one shape and layout so that each begins where a tensor of its own would."""
-    size, shape = tensors[0].numel(), tensors[0].mT.shape if tensors[0].dim() > 1 else tensors[0].shape
+    """Stack tensors of one shape so that each begins where a tensor of its own would."""
+    size = tensors[0].numel()
     room = torch.empty(len(tensors), -(-size // ALIGNMENT) * ALIGNMENT, device=tensors[0].device)
-    stack: Tensor = room[:, :size].unflatten(1, shape)
-    if len(shape) > 1:
-        stack = stack.mT
-    for place, tensor in zip(stack, tensors, strict=True):
-        place.copy_(tensor.detach())
-    return stack
+    stack: Tensor = room[:, :size].unflatten(1, tensors[0].shape)
+    return torch.stack([tensor.detach() for tensor in tensors], out=stack).requires_grad_()
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    """Give [in, out] for [out, in] and the other way round, and a bias as it is."""
+    return tensor.mT if tensor.dim() == 2 else tensor

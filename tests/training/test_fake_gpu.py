@@ -5,6 +5,7 @@ An operation on tensors of two devices raises, and so does whatever would wait f
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from ncdiag.training.measure import _first_stage, _forward
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES
-from ncdiag.training.stack import Alone, Stack, make_stacks
+from ncdiag.training.stack import Alone, Stack, StackedMLP, _LogitsOfAll, make_stacks
 
 GPU = torch.device("cuda", 0)
 MEMBERS, BATCH = 3, 16
@@ -73,13 +74,17 @@ def test_a_stack_steps_on_its_device_without_waiting(
 ) -> None:
     data = on_gpu(digits)
     stack = make_stack(data, "mlp", activation)
+    assert isinstance(stack, StackedMLP)
     index = torch.empty(MEMBERS, BATCH, dtype=torch.int64, device=GPU)
     x, labels = data.train_inputs(index), data.train_labels.index_select(0, index.flatten())
-    logits, pull_back = stack.logits(x)
+    ctx = SimpleNamespace()  # both ways are called directly: autograd would ask for a driver
+    logits = _LogitsOfAll.forward(ctx, x.flatten(2), stack.activation, stack.derivative, *stack.parameters)
     losses = LOSSES[loss](logits.flatten(0, 1), labels)  # type: ignore[index]
     assert losses.device == GPU
     assert losses.shape == (MEMBERS * BATCH,)
-    gradients = stack.by_network(pull_back(torch.empty_like(logits)))
+    nothing, _, _, *found = _LogitsOfAll.backward(ctx, torch.empty_like(logits))
+    assert nothing is None
+    gradients = stack.by_network(found)
     for network, found in zip(stack.networks, gradients, strict=True):
         assert [(g.shape, g.stride(), g.device) for g in found] == [
             (p.shape, p.stride(), GPU) for p in map(as_it_lies, network.parameters())
