@@ -17,7 +17,6 @@ import torch
 
 from benchmarks.cpu import (
     Setting,
-    profile,
     row_of_grouping,
     row_of_overhead,
     rows_of_one_run,
@@ -25,10 +24,12 @@ from benchmarks.cpu import (
     rows_of_sweeps,
 )
 from benchmarks.engine import first, mnist
+from benchmarks.profile import HEADINGS as PARTS
+from benchmarks.profile import profile, rates
 from benchmarks.timing import HEADINGS, table
 from ncdiag.execution.local import usable_cores
 from ncdiag.training.memory import keep_freed_memory
-from ncdiag.training.products import pick_products, using_products
+from ncdiag.training.products import pick_products, products_in_use, using_products
 from ncdiag.training.reproducibility import device_name, flushed_denormals
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -59,14 +60,19 @@ def _measure_cpu(said: argparse.Namespace) -> None:
             for row in part(setting):
                 print("; ".join(row.cells()), flush=True)
                 rows.append(row)
-        profiled = profile(setting)
+        speeds = rates()
+        profiled = profile(setting, speeds[products_in_use()])
     where = (
         f"{device_name(torch.device('cpu'))}, {usable_cores()} cores, {platform.system()}, torch {torch.__version__}, "
         f"products by {pick_products()};\n"
         f"{data.name}, {len(data.train_labels):,} images, medians of {said.rounds} rounds."
     )
     parts = [where, table(HEADINGS, [row.cells() for row in rows])]
-    parts += ["Where an epoch goes, on one thread:", table(["network", "part", "s", "of the epoch"], profiled)]
+    fast = ", ".join(f"{rate / 1e9:.0f} by {library}" for library, rate in speeds.items())
+    parts += [
+        f"Where an epoch goes, on one thread, where products of a thousand rows and columns run at {fast} (GFLOP/s):",
+        table(PARTS, profiled),
+    ]
     _finish("cpu", parts, write=said.write)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from benchmarks.engine import Training, first, made_up, mlp
+from benchmarks.engine import Training, first, mlp, resnet20
 from benchmarks.rival import MLP, Arrays, ResNet20, Script
 from benchmarks.timing import Row, compare, in_turn
 from ncdiag.domain.defaults import complete_spec
@@ -175,8 +175,7 @@ def rows_of_resnet(setting: Setting) -> list[Row]:
 
 
 def _row_of_layout(setting: Setting) -> Row:
-    data = made_up((3, 32, 32), samples=256)
-    spec = complete_spec({"arch": "resnet20", "dataset": "cifar10", "batch_size": 128})
+    spec, data = resnet20()
     last, first = Training([spec], data), Training([spec], data, layout=torch.contiguous_format)
     times = in_turn({"ours": last.train_epoch, "first": first.train_epoch}, setting.rounds)
     return compare("ResNet-20, two steps", "channels first", times["ours"], times["first"], at_least=1.4)
@@ -256,53 +255,3 @@ def _sweep(setting: Setting, specs: list[RunSpec], *, jobs: int, epochs: int = 4
     begun = max(at[0] for at in seen.values())
     later = [at for times in seen.values() for at in times if at > begun]
     return (max(later) - begun) / len(later)
-
-
-def profile(setting: Setting) -> list[list[str]]:
-    """Say where the time of an epoch goes, for a wide and a narrow network on one thread."""
-    with computing_threads(1):
-        return [line for width in (setting.width, setting.small) for line in _profile(setting, width)]
-
-
-def _profile(setting: Setting, width: int) -> list[list[str]]:
-    ours = Training([mlp(width)], setting.data.normalised())
-    network = ours.members[0].network
-
-    @torch.no_grad()
-    def forward() -> None:
-        for x, _ in ours.data.train_batches(ours.members[0].eval_batch):
-            network(x)
-
-    def draw() -> None:
-        batch_order(0, 1, len(ours.data.train_labels))
-
-    (lane,) = ours.steps.lanes
-    (weights,), (update,) = lane.moved, lane.optimizers
-    gradients = [torch.zeros_like(weight) for weight in weights]
-    layers = [(torch.randn(128, w.shape[0]), w, torch.randn(128, w.shape[1])) for w in weights[::2]]
-
-    def products() -> None:
-        for _ in range(lane.whole):
-            for number, (x, weight, gradient) in enumerate(layers):
-                torch.mm(x, weight)
-                torch.mm(x.T, gradient)
-                if number:
-                    torch.mm(gradient, weight.T)
-
-    def updates() -> None:
-        update.rate.zero_()
-        for _ in range(lane.whole):
-            update.step(weights, gradients)
-
-    ways: dict[str, Callable[[], None]] = {
-        "steps": ours.train_epoch,
-        "of which drawing the order": draw,
-        "of which matrix products": products,
-        "of which the optimiser": updates,
-        "measuring the training set": ours.measure,
-        "of which the forward pass": forward,
-        "test accuracy": ours.test,
-    }
-    times = {name: statistics.median(taken) for name, taken in in_turn(ways, setting.rounds).items()}
-    whole = times["steps"] + times["measuring the training set"] + times["test accuracy"]
-    return [[f"784-{width}x3", name, f"{seconds:.3g}", f"{seconds / whole:.0%}"] for name, seconds in times.items()]

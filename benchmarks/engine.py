@@ -64,6 +64,12 @@ def mlp(width: int, **given: Any) -> RunSpec:
     return complete_spec({"depth": 3, "width": width, "batch_size": 128, "phases": phases, "dataset": "mnist"} | given)
 
 
+def resnet20() -> tuple[RunSpec, Dataset]:
+    """Give ResNet-20 and two batches of images for it."""
+    spec = complete_spec({"arch": "resnet20", "dataset": "cifar10", "batch_size": 128})
+    return spec, made_up((3, 32, 32), samples=256)
+
+
 class Training:
     """Networks of one shape in training."""
 
