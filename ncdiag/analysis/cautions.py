@@ -10,7 +10,7 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
-from ncdiag.domain.onset import NEAR_EPS, OnsetRule
+from ncdiag.domain.onset import NEAR_EPS, TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.shares import counted
 
@@ -26,6 +26,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
     collapsed = pair[pair["state"] == "collapsed"]
     found = [
         *_mixed_onsets(collapsed),
+        *not_terminal(collapsed),
         *_scheduled(collapsed),
         *_relapsed(collapsed),
         *_stopped_early(pair, rule),
@@ -41,8 +42,9 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     """Give what forbids a verdict on these rows of an onset table, whatever a test says; short clauses, if any.
 
     Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
-    learning rate may have timed say when the schedule dropped it; and features that died, or an NC1 below eps while
-    nothing was learned, are no collapse, though fn falls below any threshold there.
+    learning rate may have timed say when the schedule dropped it; onsets before the terminal phase of training are of
+    features that are alike for another reason, such as units that died; and features that died, or an NC1 below eps
+    while nothing was learned, are no collapse, though fn falls below any threshold there.
     """
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
@@ -51,6 +53,12 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
         if len(values) > 1:
             found.append(f"fn is read under {what} ({' and '.join(sorted(values))})")
             break
+    early = int((collapsed["onset_accuracy"] < TERMINAL_ACCURACY).sum())
+    if early and 2 * early >= len(collapsed):
+        found.append(
+            f"{early} of {len(collapsed)} onsets came with a train accuracy below {TERMINAL_ACCURACY:.0%}, before the "
+            "terminal phase of training"
+        )
     dropped = int((collapsed["after_drop"] == 1).sum())
     if dropped and 2 * dropped >= len(collapsed):
         found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
@@ -74,6 +82,18 @@ def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
         if len(counts) > 1:
             return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
     return []
+
+
+def not_terminal(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of onsets while samples of the training set were still misclassified."""
+    early = collapsed.loc[collapsed["onset_accuracy"] < TERMINAL_ACCURACY, "onset_accuracy"]
+    if early.empty:
+        return []
+    return [
+        f"{len(early)} of {len(collapsed)} collapsed runs had a train accuracy below {TERMINAL_ACCURACY:.0%} at onset "
+        f"(the lowest {early.min():.1%}): neural collapse is defined for the terminal phase of training, with a train "
+        "error of about zero"
+    ]
 
 
 def _scheduled(collapsed: pd.DataFrame) -> list[str]:

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import is_rescaled
-from ncdiag.analysis.cautions import UNFINISHED
+from ncdiag.analysis.cautions import UNFINISHED, not_terminal
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
@@ -70,7 +70,11 @@ def forecast_run(
         eps=rule.eps,
         level=level,
     )
-    about = (*_about_this(this, rule), *_about_others(others, rule, now), *_about_rescaled(int(dropped.sum())))
+    about = (
+        *_about_this(this, rule, forecast=found.status == "forecast"),
+        *_about_others(others, rule, now),
+        *_about_rescaled(int(dropped.sum())),
+    )
     return replace(found, warnings=(*about, *found.warnings))
 
 
@@ -88,6 +92,11 @@ def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetR
 def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     known = this["state"] == "collapsed"
     early = () if known else ("below eps when first evaluated: the onset was before",)
+    accuracy = this["onset_accuracy"]
+    hollow = (
+        f"the train accuracy was {accuracy:.1%} at onset: that is before the terminal phase of training, for which "
+        "neural collapse is defined"
+    )
     back = (f"the run was above eps again when last evaluated, at epoch {this['last_epoch']:g}",)
     return Forecast(
         status="collapsed",
@@ -95,7 +104,7 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
         lo=float(this["lo"]),
         hi=float(this["hi"]),
         method="observed",
-        warnings=(*early, *(back if this["relapsed"] else ())),
+        warnings=(*early, *((hollow,) if accuracy < TERMINAL_ACCURACY else ()), *(back if this["relapsed"] else ())),
         **common,
     )
 
@@ -137,14 +146,15 @@ def ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
     return (others["state"] == "censored") & (others["status"] == RunStatus.DONE) & ~stopped_early
 
 
-def _about_this(this: pd.Series, rule: OnsetRule) -> list[str]:
+def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str]:
     if this["state"] == "unconfirmed":
         return [
             f"{rule.metric} has been below {rule.eps:g} since after epoch {this['censored_at']:g}, "
             f"but not yet for {rule.patience} evaluations: if it stays there, that was the onset"
         ]
     if this["status"] not in UNFINISHED:
-        return ["the run has ended without a collapse: the forecast says when it might have come had it gone on"]
+        says = ": the forecast says when it might have come had it gone on" if forecast else ""
+        return [f"the run has ended without a collapse{says}"]
     return []
 
 
@@ -169,6 +179,7 @@ def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str
     losses = sorted(at_risk["onset_loss"].dropna().unique())
     if len(losses) > 1:
         found.append(f"the other runs collapsed under different losses ({', '.join(losses)}); choose with --phase")
+    found += not_terminal(at_risk)
     if rule.rule == "sustained" and (others["state"] == "unconfirmed").all():
         found.append("--patience 1 or --rule first counts runs that stop at the first evaluation below eps")
     return found

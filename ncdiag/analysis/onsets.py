@@ -25,6 +25,7 @@ from ncdiag.domain.records import RunStatus
 _NAMES = {
     "epoch": "onset",
     "feature_norm": "fn_star",
+    "train_accuracy": "onset_accuracy",
     "phase": "onset_phase",
     "loss": "onset_loss",
     "index": "onset_index",

@@ -123,7 +123,8 @@ def _reading(pair: Values, spread: Values) -> str:
         "inconclusive": f"whether it varies by less than {claim} from run to run cannot be said yet.",
         "not testable": "how much it varies from run to run cannot be said from so few runs.",
     }
-    return f"{found} ({_range(pair, ' to ')}); {judged[spread['verdict']]}"
+    but = f" But {pair['blocked'][0]}." if pair["blocked"] and spread["verdict"] in ("supported", "refuted") else ""
+    return f"{found} ({_range(pair, ' to ')}); {judged[spread['verdict']]}{but}"
 
 
 def _endings(pair: Values) -> str:

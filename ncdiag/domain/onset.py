@@ -34,6 +34,9 @@ State = Literal["collapsed", "censored", "unconfirmed", "left_censored", "diverg
 
 # Below this train accuracy most samples are still misclassified, and a small NC1 says only that features are alike.
 MIN_ACCURACY = 0.5
+# Neural collapse is a statement about the terminal phase of training, which begins where the train error is about zero
+# (Papyan et al. 2020). In the published runs the train accuracy at onset is 0.996 or more.
+TERMINAL_ACCURACY = 0.99
 # Features a hundred times smaller than they once were have died if accuracy went with them. The switch from
 # cross-entropy to squared error shrinks healthy features about 20 to 30 times in the published runs.
 DEAD_NORM = 0.01
@@ -136,9 +139,10 @@ class Onset:
     - `diverged`, `dead`: the run ended otherwise; no onset until `censored_at`.
     - `no_data`: no evaluation of a finite metric.
 
-    `index` counts evaluations from 0. `phase`, `loss` and `feature_norm` are those at onset. `noise` is the sd of ln
-    metric between evaluations (from the median absolute second difference), `slope` the fall of ln metric per epoch
-    around the onset, `degenerate` the number of evaluations below eps that did not count because nothing was learned.
+    `index` counts evaluations from 0. `phase`, `loss`, `feature_norm` and `train_accuracy` are those at onset. `noise`
+    is the sd of ln metric between evaluations (from the median absolute second difference), `slope` the fall of ln
+    metric per epoch around the onset, `degenerate` the number of evaluations below eps that did not count because
+    nothing was learned.
     """
 
     state: State
@@ -151,6 +155,7 @@ class Onset:
     phase: int | None = None
     loss: str | None = None
     feature_norm: float = math.nan
+    train_accuracy: float = math.nan
     noise: float = math.nan
     slope: float = math.nan
     degenerate: int = 0
@@ -269,6 +274,7 @@ def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Ons
         phase=None if math.isnan(phase) else int(phase),
         loss=None if trajectory.loss is None else trajectory.loss[first],
         feature_norm=norm,
+        train_accuracy=math.nan if trajectory.train_accuracy is None else float(trajectory.train_accuracy[first]),
         slope=_slope(trajectory, first, first + length),
         interpolated=interpolated,
     )

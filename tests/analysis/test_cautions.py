@@ -1,6 +1,6 @@
 import pytest
 
-from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset import OnsetRule
 
@@ -60,6 +60,20 @@ def test_small_nc1_without_learning_is_named(make_frames, make_run):
     run = make_run(20.0)
     run["train_accuracy"] = [0.1] * 150 + [0.9] * 50
     assert any("nothing was learned" in text for text in cautions(make_frames({"a": run})))
+
+
+def test_an_onset_before_the_terminal_phase_is_named_and_forbids_a_verdict(make_frames, make_run):
+    early, late, unknown = make_run(20.0), make_run(21.0), make_run(22.0)
+    early["train_accuracy"] = [0.6] * 150 + [1.0] * 50  # the onset is at 93: exp(-t / 20) = 0.01
+    late["train_accuracy"] = [0.6] * 50 + [1.0] * 150
+    unknown["train_accuracy"] = [None] * 200
+    frames = make_frames({"a": early, "b": late, "c": unknown})
+    assert [text.split(":")[0] for text in cautions(frames)] == [
+        "1 of 3 collapsed runs had a train accuracy below 99% at onset (the lowest 60.0%)"
+    ]
+    assert list_disqualifiers(onset_table(*frames, OnsetRule())) == []
+    (why,) = list_disqualifiers(onset_table(*make_frames({"a": early, "b": late}), OnsetRule()))
+    assert why == "1 of 2 onsets came with a train accuracy below 99%, before the terminal phase of training"
 
 
 def test_a_noisy_metric_is_named_and_not_for_the_published_rule(make_frames, make_run):

@@ -53,6 +53,17 @@ def test_a_collapsed_run_has_its_onset(forecast, pair):
     assert (found.lo, found.hi) == (96, 97)
 
 
+def test_an_onset_before_the_terminal_phase_is_named(forecast, pair, make_run):
+    early = make_run(20.0)
+    early["train_accuracy"] = [0.6] * 200
+    found = forecast({**pair, "early": early, "mine": make_run(22.0, epochs=60)})
+    assert [said for said in found.warnings if said.startswith("1 of 6 collapsed runs had a train accuracy below 99%")]
+    found = forecast({**pair, "early": early}, "early")
+    assert found.status == "collapsed"
+    assert [said for said in found.warnings if said.startswith("the train accuracy was 60.0% at onset")]
+    assert forecast(pair, "run-2").warnings == ()
+
+
 def test_the_run_itself_does_not_calibrate_itself(forecast, pair, make_run):
     alone = forecast({"run-0": pair["run-0"], "mine": make_run(22.0, epochs=60)})
     assert alone.status == "insufficient"
@@ -104,7 +115,10 @@ def test_a_streak_not_yet_confirmed_is_said(forecast, pair, make_run):
 
 def test_a_finished_run_is_said_to_have_ended(forecast, pair, make_run):
     found = forecast({**pair, "mine": make_run(22.0, epochs=60)})
-    assert any("the run has ended without a collapse" in text for text in found.warnings)
+    assert any(text.startswith("the run has ended without a collapse: the forecast says") for text in found.warnings)
+    found = forecast({**pair, "mine": make_run(500.0)})  # longer than it took any other
+    assert found.status == "insufficient"
+    assert found.warnings == ("the run has ended without a collapse",)
 
 
 def test_calibration_under_two_losses_is_warned_about(forecast, pair, make_run):

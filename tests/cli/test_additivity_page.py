@@ -104,6 +104,7 @@ def make_onsets():
                 "onset": 100.0,
                 "onset_phase": 2,
                 "onset_loss": loss,
+                "onset_accuracy": 1.0,
                 "hi": 100.0 + seed,
                 "after_drop": 0.0,
                 "degenerate": 0,
