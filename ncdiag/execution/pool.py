@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import UnavailableError
 from ncdiag.execution.held import Listener, Note
 from ncdiag.execution.signals import held_back, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
@@ -49,17 +50,29 @@ class Pool:
         self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
 
     def train(self, groups: Sequence[list[Run]]) -> list[Outcome]:
-        """Train every group in the next idle worker, and give how its runs ended, in no particular order."""
+        """Train every group in the next idle worker, and give how its runs ended, in no particular order.
+
+        Where fewer workers can be started than were asked for, these train all; `UnavailableError` if none can be.
+        """
         waiting = list(reversed(groups))
+        places = self.jobs
         outcomes: list[Outcome] = []
         workers: dict[Connection, BaseProcess] = {}
         current: dict[Connection, list[Run]] = {}
         try:
             while waiting or current:
-                while waiting and len(current) < self.jobs:
+                while waiting and len(current) < places:
                     idle = next((pipe for pipe in workers if pipe not in current), None)
                     if idle is None:
-                        idle, process = self._start_worker(device=self._least_used(workers.values()))
+                        try:
+                            idle, process = self._start_worker(device=self._least_used(workers.values()))
+                        except (OSError, MemoryError) as error:
+                            if not workers:
+                                raise _no_worker(error) from error
+                            places = len(workers)  # what this machine can bear; not asked again
+                            text = f"no more than {places} of {self.jobs} processes could be started ({error})"
+                            self.listen(waiting[-1][0], Note(text=f"{text}; the sweep goes on with these"))
+                            continue
                         workers[idle] = process
                     current[idle] = waiting.pop()
                     with suppress(OSError):  # it died while idle; its end of the pipe says so below
@@ -86,13 +99,19 @@ class Pool:
         return min(self.devices, key=used.count)
 
     def _start_worker(self, *, device: str) -> tuple[Connection, BaseProcess]:
+        """Start a worker; `OSError` or `MemoryError` where there is no memory, or no place, for another process."""
         ours, theirs = self.context.Pipe()
         arguments = theirs, self.store_url, replace(self.options, device=device)
         process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
-        resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
-        with _thread_limit(self.threads), held_back(signal.SIGINT):
-            process.start()
-        theirs.close()
+        try:
+            resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
+            with _thread_limit(self.threads), held_back(signal.SIGINT):
+                process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return ours, process
 
 
@@ -106,6 +125,13 @@ def _receive(pipe: Connection) -> tuple[int, Event | Note] | list[Outcome] | Non
     except (EOFError, OSError):
         return None
     return message
+
+
+def _no_worker(error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"no process can be started to train in: {error}. --jobs 1 trains in this one.\n"
+        "What was stored before is intact, and the same command again trains what is missing"
+    )
 
 
 def _lost(group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
