@@ -109,8 +109,9 @@ def _evaluating(network: Network) -> Iterator[None]:
         with torch.no_grad(), full_precision():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, training in modes:  # a module comes before those in it
+            if module.training != training:
+                module.train(training)
 
 
 def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tensor]]:
