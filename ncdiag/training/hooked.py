@@ -26,6 +26,7 @@ from ncdiag.errors import DataError, SpecError
 from ncdiag.training.measure import accuracy, measure
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
+from ncdiag.training.products import using_products
 
 # Pairs of inputs, a tensor or tensors in tuples, lists and dicts, and labels, whole numbers [B] from 0.
 Pairs = Iterable[tuple[Any, Tensor]]
@@ -101,7 +102,7 @@ def measure_model(
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros(labels.shape, device=device)
 
-    with _undisturbed(device, batches, test), torch.autocast(device.type, enabled=False):
+    with _undisturbed(device, batches, test), _exact(device):
         measured = measure(
             network,
             lambda: _on_device(batches, device, num_classes),
@@ -199,6 +200,13 @@ def _count(batches: Pairs, num_classes: int) -> int:
         return len(sampler)  # type: ignore[arg-type]  # a TypeError is what is asked for
     except TypeError:
         return sum(len(labels) for _, labels in _checked(batches, num_classes))
+
+
+@contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Compute in the precision of the weights, whatever the script lets training do."""
+    with torch.autocast(device.type, enabled=False), using_products("default"):
+        yield
 
 
 @contextmanager

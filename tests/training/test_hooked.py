@@ -263,6 +263,25 @@ def test_autocast_around_it_does_not_lower_the_measurement() -> None:
         assert measure_model(model, "classifier", loader()) == exact
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9 has one library only")
+def test_bfloat16_within_products_is_not_for_the_measurement() -> None:
+    everywhere, seen = torch.backends.mkldnn, []
+
+    class Watching(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.backends.mkldnn.matmul.fp32_precision)
+            return super().forward(x)
+
+    before, everywhere.fp32_precision = everywhere.fp32_precision, "bf16"
+    try:
+        measure_model(Watching(), "classifier", [(X, Y)])
+        after = everywhere.matmul.fp32_precision
+    finally:
+        everywhere.fp32_precision = before
+    assert seen == ["ieee"]
+    assert after == "bf16"
+
+
 class Twice(Model):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
