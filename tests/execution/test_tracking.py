@@ -161,6 +161,7 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
         (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
         (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
+        (None, {"loss": 0.3}, "loss is the name of what is minimised, such as 'ce', not 0.3; its value is train_loss"),
         (None, {"phase": 1.5}, "phase must be a whole number from 1"),
         (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
         (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
