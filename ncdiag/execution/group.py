@@ -18,6 +18,7 @@ from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import EpochDone, Event, train
+from ncdiag.training.memory import give_back_memory
 
 
 def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Listener, device: torch.device) -> None:
@@ -36,13 +37,13 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
                 one.fail(error)
             return
     # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
+    give_back_memory()
     for one in left:
         try:
             one.rewind()
         except Exception as error:  # a full disk, say
             one.fail(error)
     left = [one for one in left if one.ended is None]
-    torch.cuda.empty_cache()
     half = (len(left) + 1) // 2
     for part in (left[:half], left[half:]):
         if part:

@@ -28,6 +28,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.training.calibration import group_size, speedup
 from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
+from ncdiag.training.memory import give_back_memory
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
@@ -115,7 +116,7 @@ def _groups(
         if not is_shortage(error):
             raise
         gain = 0.0  # there is too little memory for a group either
-    torch.cuda.empty_cache()  # those who train need what the trial took
+    give_back_memory()  # those who train need what the trial took
     if gain < PAYS:
         return cut(shape, 1, parts=parts)
     say(f"{len(shape.runs)} runs of {shape} train in groups, {gain:.1f} times as fast as one by one")

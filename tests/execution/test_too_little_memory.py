@@ -56,7 +56,8 @@ def test_too_little_memory_halves_the_group_and_goes_on(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], None]
 ) -> None:
     specs = [small_spec(seed=seed) for seed in range(5)]
-    sizes = []
+    sizes: list[int] = []
+    given_back: list[int] = []
 
     def train_few(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
         sizes.append(len(some))
@@ -73,9 +74,11 @@ def test_too_little_memory_halves_the_group_and_goes_on(
 
     group = _group(store, *specs)
     monkeypatch.setattr("ncdiag.execution.group.train", train_few)
+    monkeypatch.setattr("ncdiag.execution.group.give_back_memory", lambda: given_back.append(sizes[-1]))
     outcomes = train_runs(store, group, TrainingOptions(), listen)
     assert _statuses(outcomes) == [RunStatus.DONE] * 5
     assert sizes == [5, 3, 2, 1, 2]
+    assert given_back == [5, 3]
     assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
     with open_store(str(tmp_path / "alone.db"), write=True) as other:
         monkeypatch.undo()
