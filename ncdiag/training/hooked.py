@@ -100,7 +100,7 @@ def measure_model(
         raise DataError("batches can be gone over once only; expected a DataLoader or a list, not an iterator")
 
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-        return LOSSES[loss](logits.float(), labels) if loss else torch.zeros(labels.shape, device=device)
+        return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
     with _undisturbed(device, batches, test), _exact(device):
         measured = measure(
