@@ -14,7 +14,6 @@ from ncdiag.errors import NCDiagError
 from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
 from ncdiag.execution.held import Listener
 from ncdiag.execution.pool import Pool
-from ncdiag.execution.shortage import is_shortage
 from ncdiag.execution.worker import (
     DataKey,
     Outcome,
@@ -32,6 +31,7 @@ from ncdiag.training.memory import give_back_memory
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
+from ncdiag.training.shortage import is_shortage
 
 
 def usable_cores() -> int:
