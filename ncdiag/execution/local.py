@@ -112,7 +112,7 @@ def _groups(
     try:
         with computing_threads(threads), using_products(pick_products()):
             gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
-    except (MemoryError, RuntimeError, OSError, NCDiagError) as error:
+    except Exception as error:
         if not is_shortage(error):
             raise
         gain = 0.0  # there is too little memory for a group either
@@ -133,8 +133,8 @@ def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitSt
             on_cpu = pick_device(options.device).type == "cpu"
             try:
                 shared[key] = stack.enter_context(share(data.normalised() if on_cpu else data))
-            except (OSError, MemoryError, RuntimeError) as error:  # no room for the file, or for the tensors
-                if not (isinstance(error, OSError) or is_shortage(error)):
+            except Exception as error:
+                if not (isinstance(error, OSError) or is_shortage(error)):  # no room for the file, or for the tensors
                     raise
     return shared
 
@@ -143,9 +143,7 @@ def _find_data(shape: Shape, options: TrainingOptions) -> Dataset | None:
     """Load the data of a shape; where that fails, whoever trains the runs will say why, for each of them."""
     try:
         return load_data(shape.runs[0], options)
-    except (NCDiagError, OSError):
-        return None
-    except (MemoryError, RuntimeError) as error:
-        if is_shortage(error):
+    except Exception as error:
+        if isinstance(error, (NCDiagError, OSError)) or is_shortage(error):
             return None
         raise
