@@ -55,24 +55,24 @@ class Pool:
         Where fewer workers can be started than were asked for, these train all; `UnavailableError` if none can be.
         """
         waiting = list(reversed(groups))
-        places = self.jobs
+        most = self.jobs
         outcomes: list[Outcome] = []
         workers: dict[Connection, BaseProcess] = {}
         current: dict[Connection, list[Run]] = {}
         try:
             while waiting or current:
-                while waiting and len(current) < places:
+                while waiting and len(current) < most:
                     idle = next((pipe for pipe in workers if pipe not in current), None)
                     if idle is None:
                         try:
                             idle, process = self._start_worker(device=self._least_used(workers.values()))
-                        except (OSError, MemoryError) as error:
+                        except UnavailableError as error:
                             if not workers:
-                                raise _no_worker(error) from error
-                            places = len(workers)  # what this machine can bear; not asked again
-                            text = f"no more than {places} of {self.jobs} processes could be started ({error})"
-                            self.listen(waiting[-1][0], Note(text=f"{text}; the sweep goes on with these"))
-                            continue
+                                raise
+                            most = len(workers)  # that this machine can bear: it is not asked again
+                            text = f"{str(error).splitlines()[0]}; {most} of {self.jobs} train the rest"
+                            self.listen(waiting[-1][0], Note(text=text))
+                            break
                         workers[idle] = process
                     current[idle] = waiting.pop()
                     with suppress(OSError):  # it died while idle; its end of the pipe says so below
@@ -99,19 +99,20 @@ class Pool:
         return min(self.devices, key=used.count)
 
     def _start_worker(self, *, device: str) -> tuple[Connection, BaseProcess]:
-        """Start a worker; `OSError` or `MemoryError` where there is no memory, or no place, for another process."""
-        ours, theirs = self.context.Pipe()
-        arguments = theirs, self.store_url, replace(self.options, device=device)
-        process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
+        """Start a worker; `UnavailableError` where there is no memory, or no place, for another process."""
         try:
+            ours, theirs = self.context.Pipe()
+            arguments = theirs, self.store_url, replace(self.options, device=device)
+            process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
             resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
-            with _thread_limit(self.threads), held_back(signal.SIGINT):
+            with theirs, _thread_limit(self.threads), held_back(signal.SIGINT):
                 process.start()
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        except (OSError, MemoryError) as error:
+            raise UnavailableError(
+                f"another process to train in cannot be started: {error}\n"
+                "--jobs 1 trains in the one that there is. What was stored before is intact, and the same command\n"
+                "again trains what is missing"
+            ) from error
         return ours, process
 
 
@@ -125,13 +126,6 @@ def _receive(pipe: Connection) -> tuple[int, Event | Note] | list[Outcome] | Non
     except (EOFError, OSError):
         return None
     return message
-
-
-def _no_worker(error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"no process can be started to train in: {error}. --jobs 1 trains in this one.\n"
-        "What was stored before is intact, and the same command again trains what is missing"
-    )
 
 
 def _lost(group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
