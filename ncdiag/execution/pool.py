@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.errors import UnavailableError
+from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.execution.held import Listener, Note
 from ncdiag.execution.signals import held_back, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
@@ -178,13 +178,17 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
             with suppress(OSError):  # the parent is gone, which is no fault of the run; this process is being ended
                 pipe.send((run.id, event))
 
-    with sigterm_as_exit(), open_store(store_url, write=True) as store:
+    with sigterm_as_exit():
         while True:
             try:
                 group: list[Run] = pipe.recv()
             except (EOFError, OSError):
                 return
-            ended = train_runs(store, group, options, report)
+            try:
+                with open_store(store_url, write=True) as store:
+                    ended = train_runs(store, group, options, report)
+            except StoreError as error:  # another program may hold it for long
+                ended = [Outcome(run=run, status=RunStatus.FAILED, error=str(error)) for run in group]
             with suppress(OSError):
                 pipe.send(ended)
 

@@ -219,6 +219,17 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_message_loses_its_group_alon
     assert all("its process ended with code -9" in str(outcome.error) for outcome in outcomes)
 
 
+def test_a_worker_that_cannot_open_the_store_says_why(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = str(tmp_path / "gone" / "runs.db")
+    pool = Pool(gone, TrainingOptions(), Heard(), jobs=1, threads=1, devices=["cpu"])
+    (outcome,) = pool.train([plan_sweep(store, specs=[small_spec()])])
+    assert outcome.status is RunStatus.FAILED
+    assert f"the folder {tmp_path / 'gone'} does not exist" in str(outcome.error)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def start_no_more_than(number: int, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = BaseProcess.start, list[BaseProcess]()
 
