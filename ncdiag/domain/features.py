@@ -8,6 +8,7 @@ from ncdiag.domain.moments import between_directions, class_moments, project
 from ncdiag.errors import DataError
 
 
+@np.errstate(over="ignore", invalid="ignore")  # features that are not finite, or overflow, give NaN
 def measure_features(
     features: ArrayLike, labels: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None
 ) -> dict[str, float]:

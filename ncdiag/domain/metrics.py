@@ -30,7 +30,7 @@ def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
 def _cosines(left: Floats, right: Floats) -> Floats:
     """Give the cosine of each row of `left` with the same row of `right`; NaN where a row is 0."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return _ratio((left * right).sum(axis=1), lengths)
+    return np.clip(_ratio((left * right).sum(axis=1), lengths), -1, 1)  # of parallel rows it is rounded to above 1
 
 
 def _simplex_distance(gram: Floats) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from ncdiag.domain.spec import RunSpec, canonical_json
 from ncdiag.errors import DataError, SpecError
@@ -172,7 +172,7 @@ class Sweep:
     run_ids: tuple[int, ...]
 
 
-Plain = str | int | float | bool
+Plain: TypeAlias = str | int | float | bool
 LARGEST = 2**31 - 1  # what an integer column holds in every database
 
 # The part of an imported run's configuration that has a column of its own, and what each holds.
@@ -198,7 +198,11 @@ IMPORT_FIELDS: dict[str, type] = {
 }
 
 
-def _import_value(name: str, value: Plain) -> Plain:
+def _import_value(name: str, said: Any) -> Plain:
+    is_number = getattr(said, "shape", None) == ()  # of numpy or torch
+    value: Plain = said.item() if is_number else said
+    if not isinstance(value, Plain):
+        raise SpecError(f"{name} must be a text, a number, True or False, not {said!r}")
     kind = IMPORT_FIELDS.get(name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)  # 512 and 512.0 are one width, hence one key

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import OutOfMemoryError
-from ncdiag.execution.shortage import is_shortage
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
+from ncdiag.training.shortage import is_shortage
 
 # What measuring an image costs, as a share of training on it: its way forward without its way back, and the metrics.
 MEASURING = 1 / 3
@@ -53,7 +52,7 @@ def _seconds(alike: Sequence[RunSpec]) -> float | None:
         # picked before memory may run out: oneDNN asks the system for more, whatever this process has freed
         with computing_threads(1), using_products(pick_products()):
             return _tried_seconds(alike)
-    except (MemoryError, RuntimeError, OutOfMemoryError) as error:
+    except Exception as error:
         if is_shortage(error):
             return None
         raise

@@ -13,11 +13,12 @@ import torch
 from ncdiag.domain.records import EpochRecord
 from ncdiag.errors import StoreError
 from ncdiag.execution.held import HeldRun, Listener
-from ncdiag.execution.shortage import is_shortage
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import EpochDone, Event, train
+from ncdiag.training.memory import give_back_memory
+from ncdiag.training.shortage import is_shortage
 
 
 def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Listener, device: torch.device) -> None:
@@ -36,13 +37,13 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
                 one.fail(error)
             return
     # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
+    give_back_memory()
     for one in left:
         try:
             one.rewind()
         except Exception as error:  # a full disk, say
             one.fail(error)
     left = [one for one in left if one.ended is None]
-    torch.cuda.empty_cache()
     half = (len(left) + 1) // 2
     for part in (left[:half], left[half:]):
         if part:
@@ -79,12 +80,17 @@ class _Group:
             self.attempt(event.member, partial(self.keep, event=event))
 
     def attempt(self, member: int, act: Callable[[HeldRun], None]) -> None:
-        """Do something with a run; an error ends it, and one that has ended so is left alone."""
+        """Do something with a run; an error ends it, and one that has ended so is left alone.
+
+        Too little memory is an error of the whole group, as long as it is one.
+        """
         if member in self.given_up:
             return
         try:
             act(self.held[member])
         except Exception as error:
+            if len(self.held) > 1 and is_shortage(error):
+                raise
             self.held[member].fail(error)
             self.given_up.add(member)
 

@@ -15,7 +15,6 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
-from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.faults import StoreBusyError
@@ -24,6 +23,7 @@ from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.reproducibility import environment, numeric_fingerprint
+from ncdiag.training.shortage import in_plain_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from ncdiag.errors import NCDiagError
 from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
 from ncdiag.execution.held import Listener
 from ncdiag.execution.pool import Pool
-from ncdiag.execution.shortage import is_shortage
 from ncdiag.execution.worker import (
     DataKey,
     Outcome,
@@ -28,9 +27,11 @@ from ncdiag.store.engine import open_store
 from ncdiag.training.calibration import group_size, speedup
 from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
+from ncdiag.training.memory import give_back_memory
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
+from ncdiag.training.shortage import is_shortage
 
 
 def usable_cores() -> int:
@@ -111,11 +112,11 @@ def _groups(
     try:
         with computing_threads(threads), using_products(pick_products()):
             gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
-    except (MemoryError, RuntimeError, OSError, NCDiagError) as error:
+    except Exception as error:
         if not is_shortage(error):
             raise
         gain = 0.0  # there is too little memory for a group either
-    torch.cuda.empty_cache()  # those who train need what the trial took
+    give_back_memory()  # those who train need what the trial took
     if gain < PAYS:
         return cut(shape, 1, parts=parts)
     say(f"{len(shape.runs)} runs of {shape} train in groups, {gain:.1f} times as fast as one by one")
@@ -132,8 +133,8 @@ def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitSt
             on_cpu = pick_device(options.device).type == "cpu"
             try:
                 shared[key] = stack.enter_context(share(data.normalised() if on_cpu else data))
-            except (OSError, MemoryError, RuntimeError) as error:  # no room for the file, or for the tensors
-                if not (isinstance(error, OSError) or is_shortage(error)):
+            except Exception as error:
+                if not (isinstance(error, OSError) or is_shortage(error)):  # no room for the file, or for the tensors
                     raise
     return shared
 
@@ -142,9 +143,7 @@ def _find_data(shape: Shape, options: TrainingOptions) -> Dataset | None:
     """Load the data of a shape; where that fails, whoever trains the runs will say why, for each of them."""
     try:
         return load_data(shape.runs[0], options)
-    except (NCDiagError, OSError):
-        return None
-    except (MemoryError, RuntimeError) as error:
-        if is_shortage(error):
+    except Exception as error:
+        if isinstance(error, (NCDiagError, OSError)) or is_shortage(error):
             return None
         raise

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.execution.held import Listener, Note
 from ncdiag.execution.signals import held_back, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
@@ -49,17 +50,29 @@ class Pool:
         self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
 
     def train(self, groups: Sequence[list[Run]]) -> list[Outcome]:
-        """Train every group in the next idle worker, and give how its runs ended, in no particular order."""
+        """Train every group in the next idle worker, and give how its runs ended, in no particular order.
+
+        Where fewer workers can be started than were asked for, these train all; `UnavailableError` if none can be.
+        """
         waiting = list(reversed(groups))
+        most = self.jobs
         outcomes: list[Outcome] = []
         workers: dict[Connection, BaseProcess] = {}
         current: dict[Connection, list[Run]] = {}
         try:
             while waiting or current:
-                while waiting and len(current) < self.jobs:
+                while waiting and len(current) < most:
                     idle = next((pipe for pipe in workers if pipe not in current), None)
                     if idle is None:
-                        idle, process = self._start_worker(device=self._least_used(workers.values()))
+                        try:
+                            idle, process = self._start_worker(device=self._least_used(workers.values()))
+                        except UnavailableError as error:
+                            if not workers:
+                                raise
+                            most = len(workers)  # that this machine can bear: it is not asked again
+                            text = f"{str(error).splitlines()[0]}; {most} of {self.jobs} train the rest"
+                            self.listen(waiting[-1][0], Note(text=text))
+                            break
                         workers[idle] = process
                     current[idle] = waiting.pop()
                     with suppress(OSError):  # it died while idle; its end of the pipe says so below
@@ -86,13 +99,20 @@ class Pool:
         return min(self.devices, key=used.count)
 
     def _start_worker(self, *, device: str) -> tuple[Connection, BaseProcess]:
-        ours, theirs = self.context.Pipe()
-        arguments = theirs, self.store_url, replace(self.options, device=device)
-        process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
-        resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
-        with _thread_limit(self.threads), held_back(signal.SIGINT):
-            process.start()
-        theirs.close()
+        """Start a worker; `UnavailableError` where there is no memory, or no place, for another process."""
+        try:
+            ours, theirs = self.context.Pipe()
+            arguments = theirs, self.store_url, replace(self.options, device=device)
+            process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
+            resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
+            with theirs, _thread_limit(self.threads), held_back(signal.SIGINT):
+                process.start()
+        except (OSError, MemoryError) as error:
+            raise UnavailableError(
+                f"another process to train in cannot be started: {error}\n"
+                "--jobs 1 trains in the one that there is. What was stored before is intact, and the same command\n"
+                "again trains what is missing"
+            ) from error
         return ours, process
 
 
@@ -158,13 +178,17 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
             with suppress(OSError):  # the parent is gone, which is no fault of the run; this process is being ended
                 pipe.send((run.id, event))
 
-    with sigterm_as_exit(), open_store(store_url, write=True) as store:
+    with sigterm_as_exit():
         while True:
             try:
                 group: list[Run] = pipe.recv()
             except (EOFError, OSError):
                 return
-            ended = train_runs(store, group, options, report)
+            try:
+                with open_store(store_url, write=True) as store:
+                    ended = train_runs(store, group, options, report)
+            except StoreError as error:  # another program may hold it for long
+                ended = [Outcome(run=run, status=RunStatus.FAILED, error=str(error)) for run in group]
             with suppress(OSError):
                 pipe.send(ended)
 

@@ -218,6 +218,8 @@ def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
 def _value(name: str, value: Any) -> float | int | str | None:
     if value is None or (name == "loss" and isinstance(value, str)):
         return value
+    if name == "loss":
+        raise SpecError(f"loss is the name of what is minimised, such as 'ce', not {value!r}; its value is train_loss")
     if name == "phase":
         return _whole(name, value)
     try:

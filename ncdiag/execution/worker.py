@@ -19,7 +19,6 @@ from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
-from ncdiag.execution.shortage import in_plain_words
 from ncdiag.store.engine import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
@@ -27,6 +26,7 @@ from ncdiag.training.memory import keep_freed_memory
 from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import computing_threads, flushed_denormals
 from ncdiag.training.shared import SharedDataset
+from ncdiag.training.shortage import in_plain_words
 
 DataKey = tuple[str, ...]
 
@@ -146,7 +146,7 @@ def _train(
                 try:
                     found = stack.enter_context(claim)
                 except Exception as error:
-                    ended[run.id] = error
+                    ended[run.id] = in_plain_words(error)
                 else:
                     held += [found] if found else []
             if held:

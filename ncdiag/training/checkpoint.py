@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ncdiag.errors import DataError, StoreError
+from ncdiag.training.shortage import is_shortage
 
 FORMAT = 2  # of format 1 were the moments of an MLP transposed
 _NAME = re.compile(r"epoch-(\d{6,})\.pt")
@@ -103,6 +104,8 @@ def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
         _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage happens to trip over
+        if is_shortage(error):  # the file may be as good as ever
+            raise
         raise DamagedCheckpointError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
     if not isinstance(state, dict) or "format" not in state:
         raise DamagedCheckpointError(f"{path} is no checkpoint of a run")

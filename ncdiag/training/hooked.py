@@ -1,28 +1,43 @@
 """Measuring a network that ncdiag did not make: any torch module whose last layer is linear.
 
 The features are what goes into that layer, the head, wherever it stands in the model; a hook takes them while the model
-computes as it always does. Measuring leaves no trace: modes, weights, buffers and the random generators of torch, numpy
-and Python come back as they were, so a training loop goes on to the bits that it would have had. (A DataLoader draws a
-seed from torch's global generator at every pass, shuffled or not.)
+computes as it always does. Measuring leaves no trace: modes, weights, buffers and the random generators of torch,
+numpy, Python and the loaders come back as they were, so a training loop goes on to the bits that it would have had. (A
+DataLoader draws a seed at every pass, shuffled or not: from a generator of its own, else from torch's global one.)
 """
 
 import random
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from copy import copy
+from itertools import chain
+from operator import attrgetter
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
-from ncdiag.domain.spec import Loss
+from ncdiag.domain.spec import Loss, check_choice
 from ncdiag.errors import DataError, SpecError
 from ncdiag.training.measure import accuracy, measure
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
+from ncdiag.training.products import using_products
 
 # Pairs of inputs, a tensor or tensors in tuples, lists and dicts, and labels, whole numbers [B] from 0.
 Pairs = Iterable[tuple[Any, Tensor]]
+
+# Where a DataLoader has the generator that it draws from, for its seeds or for its order.
+_GENERATORS = (
+    attrgetter("generator"),
+    attrgetter("sampler.generator"),
+    attrgetter("batch_sampler.generator"),
+    attrgetter("batch_sampler.sampler.generator"),
+)
 
 
 class Hooked(Network):
@@ -30,15 +45,24 @@ class Hooked(Network):
 
     def __init__(self, model: nn.Module, head: nn.Linear | str) -> None:
         super().__init__()
-        self.model = model
+        if any(map(is_lazy, chain(model.parameters(), model.buffers()))):
+            raise SpecError("the model has layers whose weights its first batch will make; measure it after that")
         self.head = _find_head(model, head)
+        self.model = _bare(model)
+        self.training = model.training  # so that no layer is told of a mode that the model is not in
 
     def features(self, x: Any) -> Tensor:
         """Give the features [B, d] of a batch."""
         seen: list[Tensor] = []
-        handle = self.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+
+        def see(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            # A copy: the model may go on to change it, and one token of many would keep the memory of all of them.
+            seen.append((given[0] if given else named["input"]).clone())
+
+        handle = self.head.register_forward_pre_hook(see, with_kwargs=True)
         try:
-            self.model(x)
+            with _uncompiled():
+                self.model(x)
         finally:
             handle.remove()
         if len(seen) != 1 or seen[0].dim() != 2:
@@ -65,18 +89,20 @@ def measure_model(
     over a test set, whose accuracy is added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over the
     classes) the train loss is added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`.
 
-    In training the model goes on as if it had not been measured. Raises `SpecError` for a head that is none,
-    `DataError` for batches that cannot be used.
+    In training the model goes on as if it had not been measured. Raises `SpecError` for a head that is none, a model
+    that is not made yet or a loss that is not known, `DataError` for batches that cannot be used.
     """
+    if loss:
+        check_choice("loss", loss, get_args(Loss))
     network = Hooked(model, head)
     device, num_classes = network.head.weight.device, network.head.out_features
     if isinstance(batches, Iterator):
         raise DataError("batches can be gone over once only; expected a DataLoader or a list, not an iterator")
 
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-        return LOSSES[loss](logits.float(), labels) if loss else torch.zeros(labels.shape, device=device)
+        return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
-    with _undisturbed(device), torch.autocast(device.type, enabled=False):
+    with _undisturbed(device, batches, test), _exact(device):
         measured = measure(
             network,
             lambda: _on_device(batches, device, num_classes),
@@ -107,10 +133,27 @@ def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
         raise SpecError(f"the head is a {type(found).__name__}; expected the torch.nn.Linear behind the features")
     if all(module is not found for module in model.modules()):
         raise SpecError("the head is no part of the model; expected the layer itself, such as model.fc, or its name")
+    if found.out_features < 2:
+        raise SpecError("the head has 1 output; expected one for each class, of which there are two at the least")
     return found
 
 
+def _bare(model: nn.Module) -> nn.Module:
+    """Give the model in a wrapper that would compute on several devices, or wait for other processes."""
+    outermost = getattr(model, "_orig_mod", model)  # of a model that was compiled
+    return _bare(outermost.module) if isinstance(outermost, (DataParallel, DistributedDataParallel)) else model
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Let compiled parts of a model compute as they are written: once compiled, they hear of no further hook."""
+    if "torch._dynamo" not in sys.modules:  # which takes seconds to load: nothing was compiled
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
+    samples = 0
     for pair in batches:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], Tensor):
             raise DataError("a batch is no pair of inputs and labels; expected (x, y), y a tensor of whole numbers")
@@ -124,7 +167,10 @@ def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
                 f"labels from {int(labels.min())} to {int(labels.max())}; expected 0 to {num_classes - 1}, "
                 f"as the head has {num_classes} outputs"
             )
+        samples += len(labels)
         yield x, labels
+    if not samples:
+        raise DataError("there is no sample in the batches; a loader may have been used up, or drop its last batch")
 
 
 def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
@@ -133,12 +179,17 @@ def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterat
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
     if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
+        moved = copy(value)  # of its own kind
+        moved.update({key: _moved(item, device) for key, item in value.items()})
+        return moved
+    if hasattr(value, "to"):  # a tensor, or what moves the tensors that it holds, as a BatchEncoding does
+        return value.to(device)
     if isinstance(value, (tuple, list)):
-        return type(value)([_moved(item, device) for item in value])
+        items = [_moved(item, device) for item in value]
+        return (
+            type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        )  # a named tuple takes them apart
     return value
 
 
@@ -152,12 +203,30 @@ def _count(batches: Pairs, num_classes: int) -> int:
 
 
 @contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Give the random generators back as they were."""
+def _exact(device: torch.device) -> Iterator[None]:
+    """Compute in the precision of the weights, whatever the script lets training do."""
+    with torch.autocast(device.type, enabled=False), using_products("default"):
+        yield
+
+
+@contextmanager
+def _undisturbed(device: torch.device, *loaders: Pairs | None) -> Iterator[None]:
+    """Give the random generators back as they were, and those of the loaders."""
     ours, theirs = random.getstate(), np.random.get_state()
+    own = [(generator, generator.get_state()) for generator in _generators_of(loaders)]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
         finally:
             random.setstate(ours)
             np.random.set_state(theirs)
+            for generator, state in own:
+                generator.set_state(state)
+
+
+def _generators_of(loaders: Iterable[Pairs | None]) -> Iterator[torch.Generator]:
+    for loader in loaders:
+        for find in _GENERATORS:
+            with suppress(AttributeError):
+                if isinstance(found := find(loader), torch.Generator):
+                    yield found

@@ -151,15 +151,20 @@ class Lane:
             kept += [optimizer.steps, *(tensor for tensors in optimizer.state.values() for tensor in tensors)]
         before = [tensor.detach().clone() for tensor in kept]
         for _ in range(WARM_UP):
-            self.step_on(self.batches[0])
+            self._step_and_advance()
+            self.place.zero_()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
-            self.step_on(self.batches.index_select(0, self.place)[0])
-            self.place += 1
+            self._step_and_advance()
         with torch.no_grad():
             for tensor, value in zip(kept, before, strict=True):
                 tensor.copy_(value)
         return graph
+
+    def _step_and_advance(self) -> None:
+        """Take the step of the place that the device knows: what is recorded, and tried before with all its kernels."""
+        self.step_on(self.batches.index_select(0, self.place)[0])
+        self.place += 1
 
 
 @lru_cache

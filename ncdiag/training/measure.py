@@ -83,7 +83,7 @@ def measure(
         moments = ClassMoments(**{name: array.cpu().numpy() for name, array in vars(seen.moments).items()})
         directions = between_directions(moments)
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
-        projections = _second_stage(blocks, moments, directions, network.head.weight.device)
+        projections = _second_stage(blocks, moments, directions, _summing_device(network))
         weight = network.head.weight.float().cpu().numpy()
     samples = int(moments.count.sum())
     return Measurement(
@@ -97,7 +97,7 @@ def accuracy(network: Network, batches: Batches) -> float:
     """Give the share of samples whose label has the largest logit; the network and its modes stay as they are."""
     with _evaluating(network):
         hits = torch.cat([network(x).argmax(1) == labels for x, labels in batches])
-        return float(hits.mean(dtype=torch.float64))
+        return int(hits.sum()) / len(hits)
 
 
 @contextmanager
@@ -109,22 +109,30 @@ def _evaluating(network: Network) -> Iterator[None]:
         with torch.no_grad(), full_precision():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, training in modes:  # a module comes before those in it
+            if module.training != training:
+                module.train(training)
 
 
 def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tensor]]:
-    """Give, batch by batch, what is kept and the logits [B, K]."""
+    """Give, batch by batch, what is kept and the logits [B, K], where they are summed."""
+    where = _summing_device(network)
     for x, labels in batches:
         features = network.features(x)
         logits = network.head(features)
-        yield _Block(features.float(), labels, logits.argmax(1)), logits
+        yield _Block(features.float().to(where), labels.to(where), logits.argmax(1).to(where)), logits.to(where)
+
+
+def _summing_device(network: Network) -> torch.device:
+    """Give the device of the network, or the CPU if that knows no float64, as Apple's GPUs do not."""
+    device = network.head.weight.device
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _first_stage(
     network: Network, batches: Batches, num_classes: int, loss_of: LossFunction, keep: bool
 ) -> _FirstStage:
-    device = network.head.weight.device
+    device = _summing_device(network)
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     nothing = torch.zeros(num_classes, dtype=torch.float64, device=device)

@@ -1,7 +1,10 @@
-"""Keep freed memory in the process, where the C library would give it back to the kernel after every step."""
+"""When freed memory goes back to the system: not after every step, as the C library has it, but where it runs out."""
 
 import ctypes
+from contextlib import suppress
 from functools import lru_cache
+
+import torch
 
 # Names and numbers of glibc's malloc.h.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
@@ -24,3 +27,10 @@ def keep_freed_memory() -> bool:
         return all(library.mallopt(name, value) for name, value in settings)
     except (AttributeError, OSError, TypeError):
         return False
+
+
+def give_back_memory() -> None:
+    """Give back what this process has freed, on a GPU too: others need it, or this process in other pieces."""
+    torch.cuda.empty_cache()
+    with suppress(AttributeError, OSError):  # glibc alone keeps so much
+        ctypes.CDLL(None).malloc_trim(0)

@@ -41,7 +41,7 @@ def using_products(library: Products) -> Iterator[None]:
         yield
         return
     before = switch.fp32_precision
-    switch.fp32_precision = "bf16" if library == "onednn" else "none"
+    switch.fp32_precision = "bf16" if library == "onednn" else "ieee"
     try:
         yield
     finally:

@@ -61,25 +61,39 @@ def computing_threads(number: int | None) -> Iterator[None]:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Keep products in float32 on a GPU and its convolutions repeatable; the caller's flags come back afterwards."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with _tf32(allowed=False):
+            yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def lowered_precision(precision: Precision) -> AbstractContextManager[None]:
+    """Let products on a GPU be TF32 where a run asks for it; the caller's flags come back afterwards."""
+    return _tf32(allowed=precision == "tf32")
 
 
 @contextmanager
-def lowered_precision(precision: Precision) -> Iterator[None]:
-    """Let products on a GPU be TF32 where a run asks for it; the caller's flags come back afterwards."""
+def _tf32(*, allowed: bool) -> Iterator[None]:
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    settings: list[tuple[Any, str, Any]] = [(place, "allow_tf32", allowed) for place in (matmul, cudnn)]
+    if hasattr(cudnn, "conv"):  # torch 2.9 has other names, and refuses to read by the old ones what was set by these
+        precision = "tf32" if allowed else "ieee"
+        settings += [(place, "fp32_precision", precision) for place in (matmul, cudnn.conv, cudnn.rnn)]
+    before = []
+    for place, name, _ in settings:
+        with suppress(RuntimeError):
+            before.append((place, name, getattr(place, name)))
+    for place, name, value in settings:
+        setattr(place, name, value)
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        for place, name, value in before:
+            setattr(place, name, value)
 
 
 def casting(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -23,6 +23,16 @@ def test_metrics_are_those_of_the_definitions(bias: Any) -> None:
     assert set(found) == {"train_accuracy", *expected}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
+@pytest.mark.parametrize("place", [0, 7])  # of the sample by which its class is shifted, and of another
+def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value: float, place: int) -> None:
+    features = H.copy()
+    features[place] = value
+    found = measure_features(features, Y, W, B)
+    assert not np.isfinite(found["nc1"])
+    assert found["weight_norm"] == pytest.approx(np.sqrt((W**2).sum()))
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

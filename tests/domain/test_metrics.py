@@ -94,6 +94,14 @@ def test_a_simplex_has_no_nc2_and_no_nc3() -> None:
     assert found["weight_norm"] == pytest.approx(7 * math.sqrt(10))
 
 
+def test_rows_along_the_class_means_never_have_an_nc3_below_0(rng: np.random.Generator) -> None:
+    """Rounding takes the cosine of many a pair of parallel rows above 1, and a negative NC3 could not be stored."""
+    for _ in range(200):
+        means = rng.normal(size=(3, 7))
+        assert 0 <= metrics.nc3(means, 3 * means) < 1e-15
+        assert 2 - 1e-15 < metrics.nc3(means, -3 * means) <= 2
+
+
 def test_a_head_that_points_away_has_nc3_of_2() -> None:
     features, labels = noisy_etf()
 

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.errors import OutOfMemoryError
+from ncdiag.errors import OutOfMemoryError, UnavailableError
+from ncdiag.execution.held import Note
 from ncdiag.execution.local import train_all, usable_cores
 from ncdiag.execution.pool import Pool, _stop
 from ncdiag.execution.worker import Outcome, TrainingOptions
@@ -215,6 +217,57 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_message_loses_its_group_alon
     outcomes = train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
     assert [outcome.status for outcome in outcomes] == [RunStatus.LOST] * 2
     assert all("its process ended with code -9" in str(outcome.error) for outcome in outcomes)
+
+
+def test_a_worker_that_cannot_open_the_store_says_why(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = str(tmp_path / "gone" / "runs.db")
+    pool = Pool(gone, TrainingOptions(), Heard(), jobs=1, threads=1, devices=["cpu"])
+    (outcome,) = pool.train([plan_sweep(store, specs=[small_spec()])])
+    assert outcome.status is RunStatus.FAILED
+    assert f"the folder {tmp_path / 'gone'} does not exist" in str(outcome.error)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def start_no_more_than(number: int, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = BaseProcess.start, list[BaseProcess]()
+
+    def start_or_fail(process: BaseProcess) -> None:
+        if len(started) >= number:
+            raise error
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(BaseProcess, "start", start_or_fail)
+
+
+def test_where_fewer_workers_can_be_started_these_train_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_no_more_than(1, OSError(errno.ENOMEM, "Cannot allocate memory"), monkeypatch)
+    notes: list[str] = []
+
+    def listen(run: Run, event: Event | Note) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    runs = plan_sweep(store, specs=[small_spec(seed=seed, optimizer="sgd", depth=2 + seed) for seed in range(3)])
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=3, listen=listen)
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 3
+    assert notes == [
+        "another process to train in cannot be started: [Errno 12] Cannot allocate memory; 1 of 3 train the rest"
+    ]
+
+
+def test_where_no_worker_can_be_started_nothing_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = [small_spec(seed=seed, optimizer="sgd") for seed in range(2)]
+    runs = plan_sweep(store, specs=specs)
+    with monkeypatch.context() as patched:
+        start_no_more_than(0, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), patched)
+        with pytest.raises(UnavailableError, match="temporarily unavailable\n--jobs 1 trains"):
+            train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
+    assert [run.status for run in list_runs(store)] == [RunStatus.PENDING] * 2
+    outcomes = train_all(store.url, plan_sweep(store, specs=specs), TrainingOptions(), jobs=2, listen=Heard())
+    assert [outcome.status for outcome in outcomes] == [RunStatus.DONE] * 2
 
 
 def test_workers_that_do_not_end_share_one_grace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,13 @@ from small import small_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.held import Note
+from ncdiag.execution.keeper import Keeper
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
-from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.loop import Checkpoint, EpochDone, Event
 
 
 def ignore(run: Run, event: Event | Note) -> None:
@@ -56,7 +57,8 @@ def test_too_little_memory_halves_the_group_and_goes_on(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], None]
 ) -> None:
     specs = [small_spec(seed=seed) for seed in range(5)]
-    sizes = []
+    sizes: list[int] = []
+    given_back: list[int] = []
 
     def train_few(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
         sizes.append(len(some))
@@ -73,9 +75,11 @@ def test_too_little_memory_halves_the_group_and_goes_on(
 
     group = _group(store, *specs)
     monkeypatch.setattr("ncdiag.execution.group.train", train_few)
+    monkeypatch.setattr("ncdiag.execution.group.give_back_memory", lambda: given_back.append(sizes[-1]))
     outcomes = train_runs(store, group, TrainingOptions(), listen)
     assert _statuses(outcomes) == [RunStatus.DONE] * 5
     assert sizes == [5, 3, 2, 1, 2]
+    assert given_back == [5, 3]
     assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
     with open_store(str(tmp_path / "alone.db"), write=True) as other:
         monkeypatch.undo()
@@ -83,6 +87,50 @@ def test_too_little_memory_halves_the_group_and_goes_on(
             alone, _ = add_run(other, spec)
             train_runs(other, [alone], TrainingOptions(), ignore)
             assert rows(store, run) == rows(other, alone)
+
+
+def test_too_little_memory_for_the_copy_of_a_state_halves_the_group_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, sizes = Keeper.keep, list[int]()
+
+    def keep_few(keeper: Keeper, checkpoint: Checkpoint) -> None:
+        if sizes[-1] > 2 and (checkpoint.member, checkpoint.epoch) == (1, 2):
+            _run_out_on_a_gpu()
+        keep(keeper, checkpoint)
+
+    def train_and_tell(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
+        sizes.append(len(some))
+        yield from loop.train(some, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Keeper, "keep", keep_few)
+    monkeypatch.setattr("ncdiag.execution.group.train", train_and_tell)
+    group = _group(store, *(small_spec(seed=seed) for seed in range(4)))
+    assert _statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.DONE] * 4
+    assert sizes == [4, 2, 2]
+    assert all([record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6] for run in group)
+
+
+def test_too_little_memory_to_continue_leaves_the_run_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone) and event.record.epoch == 4:
+            raise KeyboardInterrupt
+
+    def run_out(*args: object, **options: object) -> None:
+        raise MemoryError
+
+    (run,) = _group(store, small_spec())
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(store, [run], TrainingOptions(), stop)
+    before = sorted(store.run_folder(run.id).glob("epoch-*"))
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.load", run_out)
+        (outcome,) = train_runs(store, [run], TrainingOptions(), ignore)
+    assert outcome.status is RunStatus.FAILED
+    assert "out of memory" in str(outcome.error)
+    assert get_run(store, run.name).status is RunStatus.INTERRUPTED
+    assert sorted(store.run_folder(run.id).glob("epoch-*")) == before
+    assert _statuses(train_runs(store, [run], TrainingOptions(), ignore)) == [RunStatus.DONE]
 
 
 def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,7 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
         (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
         (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
+        (None, {"loss": 0.3}, "loss is the name of what is minimised, such as 'ce', not 0.3; its value is train_loss"),
         (None, {"phase": 1.5}, "phase must be a whole number from 1"),
         (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
         (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
@@ -176,6 +177,18 @@ def test_what_cannot_be_stored_is_refused_and_the_run_goes_on(
             run.log(epoch, **values)
         run.log(nc1=0.5)
     assert [row.epoch for row in stored(url, "mine")[1]] == [5, 6]
+
+
+def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> None:
+    said = {"seed": np.int64(3), "lr": np.float64(0.1), "width": torch.tensor(64), "warm": np.bool_(True)}
+    with ncdiag.track("mine", store=url, **said) as run:
+        run.log(nc1=np.float32(0.5))
+    found, _ = stored(url, "mine")
+    assert (found.seed, found.lr, found.width) == (3, 0.1, 64.0)
+    assert found.config == {"seed": 3, "lr": 0.1, "width": 64.0, "warm": True}
+    for value in (Path("a"), np.ones(2), [1, 2]):
+        with pytest.raises(SpecError, match="where must be a text, a number, True or False, not "):
+            enter("other", store=url, where=value)
 
 
 def test_a_value_that_no_field_has_is_refused_before_anything_is_made(url: str) -> None:

@@ -51,6 +51,19 @@ def test_damage_is_named(tmp_path: Path, content: bytes) -> None:
         load_checkpoint(tmp_path, 1)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_to_load_it_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run_out(*args: object, **options: object) -> None:
+        raise error
+
+    save_checkpoint(tmp_path, 7, STATE)
+    monkeypatch.setattr("torch.load", run_out)
+    with pytest.raises(type(error)):
+        load_checkpoint(tmp_path, 7)
+
+
 def test_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path: Path) -> None:
     # a limit on the size of files is what a full disk looks like, without being root
     script = f"""

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from ncdiag.domain.defaults import complete_spec
+from ncdiag.training import measure
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.measure import _first_stage, _forward
 from ncdiag.training.network import as_it_lies
@@ -102,3 +103,17 @@ def test_a_network_is_measured_on_its_device_without_waiting(digits: Dataset, fa
         assert {tensor.device for tensor in (seen.loss, seen.correct, *vars(seen.moments).values())} == {GPU}
         for block, logits in _forward(network, data.test_batches(64)):
             assert {block.features.device, block.predicted.device, logits.device} == {GPU}
+
+
+def test_a_network_on_a_device_without_float64_is_summed_on_the_cpu(
+    digits: Dataset, fake: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, apple = torch.device("cpu"), torch.device("mps", 0)
+    layer: Any = SimpleNamespace(head=SimpleNamespace(weight=torch.empty(10, 32, device=apple)))
+    assert measure._summing_device(layer) == cpu
+    network, data = make_stack(digits, "mlp", members=1).networks[0].eval(), on_gpu(digits)
+    monkeypatch.setattr(measure, "_summing_device", lambda network: cpu)  # torch is seldom built for Apple's GPUs here
+    with torch.no_grad():
+        seen = _first_stage(network, data.train_batches(64), 10, LOSSES["ce"], keep=True)
+    kept = [tensor for block in seen.kept for tensor in block]
+    assert {tensor.device for tensor in (seen.loss, seen.correct, *vars(seen.moments).values(), *kept)} == {cpu}

@@ -1,16 +1,17 @@
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from reference import reference_metrics
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from ncdiag.errors import DataError, SpecError
-from ncdiag.training.hooked import measure_model
+from ncdiag.training.hooked import Hooked, measure_model
 
 DRAWN = torch.Generator().manual_seed(0)
 X, Y = torch.randn(90, 1, 6, 6, generator=DRAWN), torch.arange(90) % 3
@@ -34,8 +35,8 @@ def make_model() -> Model:
     return Model()
 
 
-def loader(**given: Any) -> DataLoader[tuple[Tensor, ...]]:
-    return DataLoader(TensorDataset(X, Y), batch_size=16, **given)
+def loader(batch_size: int = 16, **given: Any) -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(TensorDataset(X, Y), batch_size=batch_size, **given)
 
 
 @pytest.mark.parametrize("head", ["classifier", None])
@@ -103,18 +104,149 @@ def test_modes_and_hooks_come_back() -> None:
     assert not model.classifier._forward_pre_hooks
 
 
-def test_inputs_may_be_dictionaries() -> None:
+class Merging(nn.Linear):
+    """A layer that does something else than its flag says when its mode is set, as layers with adapters do."""
+
+    merged = False
+
+    def train(self, mode: bool = True) -> "Merging":
+        self.merged = not mode
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_that_change_with_their_mode_are_told_that_it_comes_back(training: bool) -> None:
+    model = make_model()
+    model.classifier = Merging(64, 3)
+    model.train(training)
+    model.body[1].eval()
+    measure_model(model, "classifier", loader())
+    assert [model.training, model.classifier.training, model.classifier.merged] == [training, training, not training]
+    assert not model.body[1].training
+
+
+@pytest.mark.parametrize("way", ["shuffle", "sampler", "batch_sampler"])
+def test_a_loader_with_a_generator_of_its_own_goes_on_in_the_order_it_would_have_had(way: str) -> None:
+    own = torch.Generator().manual_seed(3)
+    data = TensorDataset(X, Y)
+    order = RandomSampler(data, generator=own)
+    batches = {
+        "shuffle": lambda: DataLoader(data, batch_size=16, shuffle=True, generator=own),
+        "sampler": lambda: DataLoader(data, batch_size=16, sampler=order),
+        "batch_sampler": lambda: DataLoader(data, batch_sampler=BatchSampler(order, 16, drop_last=False)),
+    }[way]()
+    before = own.get_state()
+    measure_model(make_model(), "classifier", batches, test=batches)
+    assert torch.equal(own.get_state(), before)
+    list(batches)
+    assert not torch.equal(own.get_state(), before)  # so the comparison can fail
+
+
+class Batch(NamedTuple):
+    images: Tensor
+    name: str
+
+
+class Fields(dict[str, Any]):
+    """A dictionary of its own kind, as many libraries have one."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+@pytest.mark.parametrize(
+    ("make", "images"),
+    [
+        (lambda x: {"images": [x], "name": "a"}, lambda batch: batch["images"][0]),
+        (lambda x: (x, "a"), lambda batch: batch[0]),
+        (lambda x: Batch(x, "a"), lambda batch: batch.images),
+        (lambda x: Fields(images=x), lambda batch: batch.images),
+        (lambda x: SimpleNamespace(to=lambda device: SimpleNamespace(moved=x)), lambda batch: batch.moved),
+    ],
+    ids=["dict", "tuple", "named tuple", "own dict", "moves itself"],
+)
+def test_inputs_may_be_in_many_forms(make: Callable[[Tensor], Any], images: Callable[[Any], Tensor]) -> None:
     class Asks(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = make_model()
 
-        def forward(self, batch: dict[str, Any]) -> Tensor:
-            return self.model(batch["images"][0])
+        def forward(self, batch: Any) -> Tensor:
+            return self.model(images(batch))
 
     expected = measure_model(make_model(), "classifier", loader())
-    batches = [({"images": [x], "name": "a"}, y) for x, y in loader()]
-    assert measure_model(Asks(), "model.classifier", batches) == expected
+    assert measure_model(Asks(), "model.classifier", [(make(x), y) for x, y in loader()]) == expected
+
+
+def test_the_head_may_be_called_by_the_name_of_its_input() -> None:
+    class Named(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.classifier(input=self.body(x) * self.scale)
+
+    torch.manual_seed(1)
+    assert measure_model(Named(), "classifier", loader()) == measure_model(make_model(), "classifier", loader())
+
+
+def test_what_the_model_does_to_its_features_after_the_head_changes_nothing() -> None:
+    class Reuses(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            features = self.body(x) * self.scale
+            logits = self.classifier(features)
+            features.zero_()
+            return logits
+
+    torch.manual_seed(1)
+    assert measure_model(Reuses(), "classifier", loader()) == measure_model(make_model(), "classifier", loader())
+
+
+def test_features_that_are_one_token_of_many_do_not_keep_the_others_in_memory() -> None:
+    class FirstToken(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = (self.body(x) * self.scale)[:, None].repeat(1, 50, 1)
+            return self.classifier(tokens[:, 0])
+
+    features = Hooked(FirstToken().eval(), "classifier").features(X)
+    assert features.untyped_storage().nbytes() == 4 * len(X) * 64
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_compiled_model_is_measured(in_place: bool) -> None:
+    expected = measure_model(make_model(), "classifier", [(X, Y)])
+    model: Any = make_model().eval()
+    if in_place:
+        model.compile(backend="eager")
+    else:
+        model = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        model(X)  # from now on it would not hear of a hook, for batches of this shape
+    assert measure_model(model, "classifier", [(X, Y)]) == expected
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_model_in_a_wrapper_for_several_devices_is_measured_without_it(compiled: bool) -> None:
+    class Wrapper(nn.DataParallel):
+        def forward(self, *inputs: Any, **named: Any) -> Any:
+            raise AssertionError("it would compute on all devices, or wait for other processes")
+
+    expected = measure_model(make_model(), "classifier", loader())
+    model: Any = Wrapper(make_model())
+    name = "_orig_mod.module.classifier" if compiled else "module.classifier"
+    assert measure_model(torch.compile(model, backend="eager") if compiled else model, name, loader()) == expected
+
+
+def test_a_model_whose_first_batch_makes_its_weights_is_refused_as_long_as_it_has_none() -> None:
+    model = make_model()
+    model.classifier = nn.LazyLinear(3)
+    with pytest.raises(SpecError, match="measure it after that"):
+        measure_model(model, "classifier", loader())
+    assert isinstance(model.classifier, nn.LazyLinear)  # it was not made by being measured
+    model(X)
+    measure_model(model, "classifier", loader())
+
+
+def test_a_loss_that_is_not_known_is_refused() -> None:
+    with pytest.raises(SpecError, match="loss 'mae' is not known; expected one of ce, mse"):
+        measure_model(make_model(), "classifier", loader(), loss="mae")  # type: ignore[arg-type]
 
 
 def test_a_model_in_lower_precision_is_measured() -> None:
@@ -131,6 +263,25 @@ def test_autocast_around_it_does_not_lower_the_measurement() -> None:
         assert measure_model(model, "classifier", loader()) == exact
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9 has one library only")
+def test_bfloat16_within_products_is_not_for_the_measurement() -> None:
+    everywhere, seen = torch.backends.mkldnn, []
+
+    class Watching(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.backends.mkldnn.matmul.fp32_precision)
+            return super().forward(x)
+
+    before, everywhere.fp32_precision = everywhere.fp32_precision, "bf16"
+    try:
+        measure_model(Watching(), "classifier", [(X, Y)])
+        after = everywhere.matmul.fp32_precision
+    finally:
+        everywhere.fp32_precision = before
+    assert seen == ["ieee"]
+    assert after == "bf16"
+
+
 class Twice(Model):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
@@ -139,6 +290,12 @@ class Twice(Model):
 class Tokens(Model):
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier((self.body(x) * self.scale)[:, None])[:, 0]
+
+
+class Single(Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(64, 1)
 
 
 class Never(Model):
@@ -155,6 +312,7 @@ class Never(Model):
         (Twice, "classifier", "called its head 2 times"),
         (Never, "classifier", "called its head 0 times"),
         (Tokens, "classifier", r"with features of shape \[16, 1, 64\]"),
+        (Single, "classifier", "the head has 1 output"),
     ],
 )
 def test_a_head_that_is_none_is_refused(model: type[Model], head: Any, said: str) -> None:
@@ -172,6 +330,8 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         (once(), "once only"),
         ([X], "no pair"),
         ([(X, Y, Y)], "no pair"),
+        ([], "no sample"),
+        (loader(batch_size=91, drop_last=True), "no sample"),
         ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
         ([(X, Y.float())], "torch.float32"),
         ([(X, Y + 1)], "labels from 1 to 3; expected 0 to 2, as the head has 3 outputs"),
@@ -183,3 +343,8 @@ def test_batches_that_cannot_be_used_are_refused(batches: Any, said: str) -> Non
     with pytest.raises(DataError, match=said):
         measure_model(model, "classifier", batches)
     assert model.training
+
+
+def test_a_test_set_that_was_used_up_is_refused() -> None:
+    with pytest.raises(DataError, match="no sample"):
+        measure_model(make_model(), "classifier", loader(), test=iter([]))

@@ -1,6 +1,9 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 
 from ncdiag.training.reproducibility import batch_order, full_precision, generator, numeric_fingerprint
@@ -32,6 +35,42 @@ def test_flags_come_back() -> None:
     with full_precision():
         assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
     assert (cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32) == before
+
+
+def precisions() -> dict[str, str]:
+    """Give what torch 2.9 and later say of products on a GPU, from the general to the particular."""
+    backends = torch.backends
+    places = {
+        "backends": backends,
+        "matmul": backends.cuda.matmul,
+        "cudnn": backends.cudnn,
+        "conv": backends.cudnn.conv,
+        "rnn": backends.cudnn.rnn,
+    }
+    return {name: place.fp32_precision for name, place in places.items()}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has one name for each flag")
+@pytest.mark.parametrize("place", ["backends", "backends.cuda.matmul", "backends.cudnn.conv"])
+def test_flags_that_were_set_by_their_newer_names_are_heeded_and_come_back(place: str) -> None:
+    program = f"""
+import torch
+from test_reproducibility import precisions
+from ncdiag.training.reproducibility import full_precision, lowered_precision
+torch.{place}.fp32_precision = "tf32"
+before = precisions()
+for block, value, flag in (
+    (full_precision, "ieee", False), (lambda: lowered_precision("tf32"), "tf32", True),
+    (lambda: lowered_precision("float32"), "ieee", False),
+):
+    with block():
+        assert [precisions()[name] for name in ("matmul", "conv", "rnn")] == [value] * 3
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == flag
+    assert precisions() == before
+"""
+    folder = str(Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
 def test_fingerprint_tells_threads_apart() -> None:

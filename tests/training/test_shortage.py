@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ncdiag.errors import OutOfMemoryError
-from ncdiag.execution.shortage import in_plain_words, is_shortage
+from ncdiag.training.shortage import in_plain_words, is_shortage
 
 TOO_MUCH = 10**15  # values; more than an address can reach
 
