@@ -191,6 +191,12 @@ def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
     assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, under mse" in page
 
 
+def test_what_forbids_a_verdict_is_said_with_it():
+    why = "2 of 3 onsets follow a drop of the learning rate"
+    assert f"so it is not one value. But {why}." in reading("ok", "refuted", {"mse": 3}, blocked=[why])
+    assert f"But {why}" not in reading("ok", "inconclusive", {"mse": 3}, blocked=[why])
+
+
 def test_onsets_under_two_losses_get_no_verdict():
     page = reading("ok", "supported", {"ce": 1, "mse": 2})
     assert "it was read under two losses (ce: 1, mse: 2) and is not one quantity: choose one with --phase." in page
@@ -211,12 +217,20 @@ def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
     )
 
 
-def reading(status: Any, verdict: str, losses: dict[str, int], conditions: list[dict[str, Any]] | None = None) -> str:
+def reading(
+    status: Any,
+    verdict: str,
+    losses: dict[str, int],
+    conditions: list[dict[str, Any]] | None = None,
+    *,
+    blocked: list[str] | None = None,
+) -> str:
     """Give the page of three runs with a CV of 10 %."""
     without_limits = status != "ok"
     extra = {
         **COUNTS,
         "n_collapsed": 3,
+        "blocked": blocked or [],
         "mean": 1.0,
         "sd": 0.1,
         "cv": 0.1,
