@@ -33,6 +33,10 @@ from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas import DataFrame
+
     from ncdiag.domain.onset import OnsetRule
 
 EXAMPLES = (
@@ -151,16 +155,35 @@ def plot(
         asked, runs = asked.without(left_out), runs[~left_out]
         note_rescaled(int(left_out.sum()))
     table = chosen.table(asked)
-    shown = runs[runs["run"].isin(table["run"])] if "run" in table else runs
+    shown = _shown(runs, table, asked.by)
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)
     sheet = Sheet(width=width.value, title=described if title is None else title, rule=wanted, level=level)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":
         note(f"figure of {_count(len(shown))} written to {output}")
+    _note_missing(runs, table, asked.by)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
         write_output(csv_text(frame_rows(table), header=header).encode(), data)
+
+
+def _shown(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> "DataFrame":
+    """Give the runs that a table is of: those that it names, or those of its pairs."""
+    from ncdiag.plotting.conditions import label_pairs
+
+    if "run" in table:
+        return runs[runs["run"].isin(table["run"])]
+    return runs[label_pairs(runs, by).isin(table["pair"])] if "pair" in table else runs
+
+
+def _note_missing(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> None:
+    """Say of which pairs nothing is drawn, or a figure of three pairs would pass for one of four."""
+    from ncdiag.plotting.conditions import label_pairs
+
+    missing = sorted(set(label_pairs(runs, by)) - set(table["pair"])) if "pair" in table else []
+    if missing:
+        note(f"too few runs for this figure: {', '.join(map(printable, missing))}")
 
 
 def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> str:

@@ -209,7 +209,7 @@ def _notes(gathered: Gathered) -> list[str]:
         notes.append(f"{repeats} runs repeat the trajectory of another (same seed); the questions do not count them.")
     rescaled = int(gathered.survey.left_out.sum())
     if rescaled:
-        notes.append(f"{rescaled} runs had their features rescaled; only `attractor` and the claims count them.")
+        notes.append(f"{rescaled} runs had their features rescaled; only the attractor and the claims count them.")
     going = int(runs["status"].isin(["running", "pending", "interrupted", "lost"]).sum())
     if going:
         notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")

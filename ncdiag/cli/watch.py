@@ -19,6 +19,7 @@ from ncdiag.cli.progress import clock
 from ncdiag.cli.sparkline import can_draw, log_limits, sparkline
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from ncdiag.domain.records import Run
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 EXAMPLES = ("ncdiag watch", "ncdiag watch run-1 --once")
 _FEWEST_POINTS, _MOST_POINTS, _OTHER_COLUMNS = 6, 24, 74  # of a curve; and the width that the rest of a row takes
 _TERMINAL_SECONDS, _PLAIN_SECONDS = 2.0, 10.0
+# What a table leaves out, step by step, where it is wider than the terminal: half a number would be read as another.
+_LEFT_OUT = ((), ("fn curve", "NC1 curve"), ("fn curve", "NC1 curve", "status", "left"))
 _FORECAST_SECONDS = 30.0  # a forecast reads the other runs of the pair, and changes slowly
+
+_COLUMNS = ("run", "status", "epochs", "left", "fn curve", "fn", "NC1 curve", "NC1", "onset, 80%")
 
 Curve = list[float | None]
 
@@ -169,8 +174,9 @@ def _shown(live: bool) -> "Iterator[Callable[[Sequence[_Row]], None]]":
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(file=sys.stdout, highlight=False), auto_refresh=False, redirect_stdout=False) as screen:
-        yield lambda rows: screen.update(_table(rows), refresh=True) if rows else None
+    console = Console(file=sys.stdout, highlight=False)
+    with Live(console=console, auto_refresh=False, redirect_stdout=False) as screen:
+        yield lambda rows: screen.update(_fitted(rows, console), refresh=True) if rows else None
 
 
 def _print_lines(rows: Sequence[_Row]) -> None:
@@ -190,17 +196,30 @@ def _last(curve: Curve) -> str:
     return table_cell(curve[-1] if curve else None)
 
 
-def _table(rows: Sequence[_Row]) -> "Table":
+def _fitted(rows: Sequence[_Row], console: "Console") -> "RenderableType":
+    """Give the fullest table that fits the terminal, or lines, which may be broken, where none does."""
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    unbounded = console.options.update(max_width=sys.maxsize)
+    for left_out in _LEFT_OUT:
+        table = _table(rows, left_out)
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            return table
+    return Text("\n".join(map(_line, rows)))
+
+
+def _table(rows: Sequence[_Row], left_out: Sequence[str]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     bold = "" if os.environ.get("NO_COLOR") else "bold"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=bold)
-    for heading, right in (
-        *(("run", False), ("status", False), ("epochs", True), ("left", True)),
-        *(("fn", False), ("", True), ("NC1", False), ("", True), ("onset, 80%", False)),
-    ):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    right = ("epochs", "left", "fn", "NC1")
+    columns = [name for name in _COLUMNS if name not in left_out]
+    for name in columns:
+        heading = name.removesuffix(" curve") if name not in right or f"{name} curve" not in columns else ""
+        table.add_column(heading, justify="right" if name in right else "left", no_wrap=True)
     drawable = can_draw()
     scales = [log_limits(value for row in rows for value in row.norm), log_limits(v for row in rows for v in row.nc1)]
     for row in rows:
@@ -210,5 +229,6 @@ def _table(rows: Sequence[_Row]) -> "Table":
         )
         cells = [printable(row.name), row.status, row.epochs, row.left or "-"]
         cells += [norm, _last(row.norm), nc1, _last(row.nc1), row.forecast or "-"]
-        table.add_row(*map(Text, cells))
+        known = dict(zip(_COLUMNS, cells, strict=True))
+        table.add_row(*(Text(known[name]) for name in columns))
     return table

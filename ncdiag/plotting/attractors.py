@@ -139,7 +139,8 @@ def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet, *, alo
         title = f"R{what.removeprefix(': r')}"
     axes.set_title(title, pad=points * 2.9)
     axes.set_xlim(0, last * 1.12)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+    ticks = MaxNLocator(6 if sheet.width == "page" else 5, integer=True, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last)
+    axes.set_xticks([tick for tick in ticks if tick <= last])  # beyond is no epoch, but room for the bars
     axes.axhspan(1 / MARGIN_RATIO, MARGIN_RATIO, color=INK, alpha=0.12, linewidth=0, zorder=1)
     axes.axhline(1, color=INK, linewidth=points / 14, zorder=1)
     axes.axvline(first["rescaled_at"], color=INK, linewidth=points / 12, linestyle=":", zorder=1)

@@ -60,7 +60,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     if 4 <= len(some) <= most:
         return some
     steps = MaxNLocator(max(min(most, 5), 2), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(f"{value:.6g}") for value in steps if low <= value <= high]
+    equal = [float(f"{value:.6g}") for value in steps if low <= value <= high]
+    return some if len(equal) < len(some) <= most else equal
 
 
 def plain_axis(axis: Axis, most: int = 5) -> None:
@@ -99,14 +100,16 @@ def draw_interval(
 
 
 def lanes(values: ArrayLike, apart: float) -> NDArray[np.int64]:
-    """Give each value the number of a lane, from 0, so that values nearer than `apart` are in different ones."""
+    """Give each value the number of a lane, from 0, so that values nearer than `apart` are in different ones.
+
+    They take the first free lane in the order they are given in: in the order of their size they would climb from lane
+    to lane, and look like a trend.
+    """
     given = np.asarray(values, dtype=np.float64)
     places = np.zeros(len(given), dtype=np.int64)
-    last: list[float] = []
-    for row in np.argsort(given, kind="stable").tolist():
-        lane = next((n for n, end in enumerate(last) if given[row] - end >= apart), len(last))
-        last[lane : lane + 1] = [float(given[row])]
-        places[row] = lane
+    for row, value in enumerate(given.tolist()):
+        taken = set(places[:row][np.abs(given[:row] - value) < apart].tolist())
+        places[row] = next(lane for lane in range(row + 1) if lane not in taken)
     return places
 
 
@@ -129,3 +132,8 @@ def line_weights(count: int, points: float) -> tuple[float, float]:
     if count <= 6:
         return points / 7, 1.0
     return (points / 9, 0.85) if count <= 20 else (points / 14, 0.6) if count <= 100 else (points / 20, 0.35)
+
+
+def mark_size(count: int, points: float) -> float:
+    """Give the size of a mark that each curve has, smaller where many of them would hide the curves."""
+    return points / (1.9 if count <= 20 else 2.5 if count <= 100 else 3.2)

@@ -23,9 +23,9 @@ from ncdiag.plotting.layout import (
     start_figure,
     text_inches,
 )
-from ncdiag.plotting.style import FAINT, INK, PALETTE, figure_style
+from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
-_MOST_PANELS = 12
+_MOST_PANELS: dict[Width, int] = {"column": 12, "page": 12, "slide": 8}
 _INSIDE, _MISSED = PALETTE[0], PALETTE[1]
 
 
@@ -53,11 +53,13 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
     panels = [rows for _, rows in table.sort_values("epoch", kind="stable").groupby(["pair", "epoch"], sort=False)]
     panels = sorted(panels, key=lambda rows: list(table["pair"]).index(rows["pair"].iloc[0]))
     with_interval = [rows for rows in panels if rows["lo"].notna().any()] or panels
-    left_out = len(panels) - len(panels := with_interval[:_MOST_PANELS])
+    left_out = len(panels) - len(panels := with_interval[: _MOST_PANELS[sheet.width]])
     rows, across = panel_grid(len(panels), {"column": 2, "page": 3, "slide": 4}[sheet.width])
     height = min(page.inches / across * 0.85, 6.0 / rows if sheet.width == "slide" else 2.4)
     with figure_style(page):
-        figure = start_figure(sheet, rows * height, [*_legend(table, sheet), *note_handles(left_out, "panel")])
+        figure = start_figure(
+            sheet, rows * height, [*_legend(pd.concat(panels), sheet), *note_handles(left_out, "panel")]
+        )
         grid = figure.subplots(rows, across, squeeze=False)
         for axes, own, title in zip(grid.flat, panels, _titles(panels, page.inches / across, sheet), strict=False):
             axes.set_title(title, pad=page.points * 2.1)
@@ -95,10 +97,13 @@ def _draw_epoch(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
             draw_interval(axes, actual, (lo, hi), color=color, points=points * wide, upright=True)
     widest = own[own["level"] == own["level"].max()]
     missed = (widest["inside"] == False).fillna(value=False).to_numpy(dtype=bool)  # noqa: E712  # missing is neither
-    for mine, marker, color in ((~missed, "o", _INSIDE), (missed, "X", _MISSED)):
+    bare = widest["inside"].isna().to_numpy(dtype=bool)
+    for mine, marker, color in ((~missed & ~bare, "o", _INSIDE), (missed, "X", _MISSED), (bare, "o", FAINT)):
         rows = widest[mine]
         (dots,) = axes.plot(rows["actual"], rows["forecast"], marker, color=color, zorder=5)
         dots.set(markersize=points / 2.2, markeredgewidth=points / 14 if marker == "o" else 0, markeredgecolor="white")
+        if mine is bare:  # it says nothing of whether intervals hold
+            dots.set(markerfacecolor="white", markeredgecolor=color, markeredgewidth=points / 10)
 
 
 def _counts(own: pd.DataFrame) -> str:
@@ -139,5 +144,7 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     if (table["inside"] == False).any():  # noqa: E712  # missing is neither
         handles.append(mark_handle("X", "interval misses the onset", points, color=_MISSED))
         handles[-1].set(linestyle="solid", linewidth=points * 0.35 / 5)
+    if table["inside"].isna().any():
+        handles.append(mark_handle("o", "forecast without an interval", points, color=FAINT, filled=False))
     handles.append(Line2D([], [], color=INK, linewidth=points / 12, label="forecast = onset"))
     return handles

@@ -22,6 +22,11 @@ from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, te
 from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
 _MOST_GROUPS = 6
+_PAD = 0.6  # letters between the name of a group and the axis, beyond which an arrow may reach
+_CENSORED = ("depth", "width", "weight-decay")  # questions whose estimates runs without an onset make bounds
+_OPPOSITE = {"at least": "at most", "at most": "at least"}
+# Whether a bound leaves open how low, and how high, the figure is.
+_NOT_KNOWN = {"at least": (False, True), "at most": (True, False), "within the budget": (True, True)}
 # What a strip needs above and below its axis, in letters: heading, verdict, numbers, unit. In a column, the verdict is
 # beside the heading.
 _AROUND: dict[Width, float] = {"column": 5.2, "page": 6.6, "slide": 6.4}
@@ -95,8 +100,9 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: a row per claim and group of runs that bears on it.
 
     `published` is the published figure as text and `published_value` as a number in the units of `quantity`, in which
-    `estimate`, `lo` and `hi` are too; `limits` says what these are, and with which confidence. `verdict` and `reason`
-    are those of `ncdiag analyze claims`, `overall` the verdict on the claim over all of its groups.
+    `estimate`, `lo` and `hi` are too; `limits` says what these are, and with which confidence. Where runs without an
+    onset make the estimate a `bound`, the limit on that side is infinite. `verdict` and `reason` are those of
+    `ncdiag analyze claims`, `overall` the verdict on the claim over all of its groups.
     """
     survey = Survey(
         runs=asked.runs,
@@ -104,7 +110,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
         rule=asked.rule,
         by=asked.by,
         level=asked.level,
-        questions=("claims",),
+        questions=("claims", *_CENSORED),
     )
     results = survey.results["claims"]
     rows = []
@@ -112,7 +118,8 @@ def claims_table(asked: Asked) -> pd.DataFrame:
         own = [result for result in results if result.quantity == f"claim_{claim.number}"]
         groups = own[1:] or own  # the first of several puts them together
         for result, name in zip(groups, _names([result.group for result in groups]), strict=True):
-            rows.append({"claim": claim.number, "says": claim.short, "group": name, **_row(claim.number, result)})
+            row = _row(claim.number, result, _bound(result, survey.results))
+            rows.append({"claim": claim.number, "says": claim.short, "group": name, **row})
             rows[-1]["overall"] = own[0].extra["verdict"]
     return pd.DataFrame(rows)
 
@@ -124,17 +131,39 @@ def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     return [label_pair({column: group.get(column) for column in varying}) for group in groups]
 
 
-def _row(number: str, result: Result) -> dict[str, Any]:
+def _bound(result: Result, found: Mapping[str, Sequence[Result]]) -> str:
+    """Say what the estimate of a claim bounds; empty where every onset behind it was seen."""
+    question, _, quantity = result.method.partition(" ")
+    for source in found[question] if question in _CENSORED else ():
+        if source.quantity == quantity and source.group == result.group:
+            return _bound_of_turn(source.extra) if "turn" in source.extra else source.extra.get("bound") or ""
+    return ""
+
+
+def _bound_of_turn(about: Mapping[str, Any]) -> str:
+    """Say what the smaller of the two changes about a turn bounds; each is the later onset over the earlier one."""
+    inverted = "left" if about["shape"] == "valley" else "right"  # told as the earlier onset over the later one
+    changes = {side: about[side]["ratio"] ** (-1 if side == inverted else 1) for side in ("left", "right")}
+    smaller = min(changes, key=changes.__getitem__)
+    bound = about[smaller]["bound"] or ""
+    return _OPPOSITE.get(bound, bound) if smaller == inverted else bound
+
+
+def _row(number: str, result: Result, bound: str) -> dict[str, Any]:
     measure = MEASURES[number]
     figures = {name: getattr(result, name) for name in ("estimate", "lo", "hi")}
+    if math.isfinite(result.hi):
+        below, above = _NOT_KNOWN.get(bound, (False, False))
+        figures |= ({"lo": -math.inf} if below else {}) | ({"hi": math.inf} if above else {})
     return {
         "published": result.extra["published"],
         "ours": result.extra["ours"],
         "quantity": measure.quantity,
         "published_value": measure.published,
-        **{name: value if math.isnan(value) else measure.drawn(value) for name, value in figures.items()},
+        **{name: measure.drawn(value) if math.isfinite(value) else value for name, value in figures.items()},
         "level": result.level,
         "limits": measure.limits(result.level) if math.isfinite(result.hi) else "",
+        "bound": bound,
         "n_runs": result.n_runs,
         "verdict": result.extra["verdict"],
         "reason": result.extra["reason"],
@@ -174,7 +203,7 @@ def _short_names(rows: pd.DataFrame, inches: float, sheet: Sheet) -> list[str]:
 def _names_inches(rows: pd.DataFrame, inches: float, sheet: Sheet) -> float:
     """Measure what the names of groups take to the left of a strip; nothing where none is named."""
     widest = max(text_inches(name, _small(sheet)) for name in _short_names(rows, inches, sheet))
-    return widest + 0.5 * sheet.page.points / 72 if widest and rows["estimate"].notna().any() else 0.0
+    return widest + (_PAD + 0.1) * sheet.page.points / 72 if widest and rows["estimate"].notna().any() else 0.0
 
 
 def _small(sheet: Sheet) -> float:
@@ -189,7 +218,7 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
     axes.grid(visible=False, axis="y")
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_yticks(range(len(shown)), _short_names(rows, inches, sheet))
-    axes.tick_params(axis="y", length=0, labelsize=_small(sheet))
+    axes.tick_params(axis="y", length=0, labelsize=_small(sheet), pad=_PAD * points)
     axes.tick_params(axis="x", pad=points / 4)
     axes.xaxis.labelpad = points / 8
     values = shown[["estimate", "lo", "hi"]].to_numpy(dtype=np.float64)
@@ -277,12 +306,17 @@ def _say_reason(axes: Axes, reason: str, room: tuple[float, float], sheet: Sheet
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> Sequence[Line2D]:
     points = sheet.page.points
-    drawn = set(table.loc[np.isfinite(table["estimate"].to_numpy(dtype=np.float64)), "verdict"])
+    known = table[np.isfinite(table["estimate"].to_numpy(dtype=np.float64))]
+    drawn = set(known["verdict"])
     handles = [
         mark_handle(marker, verdict, points, color=color, filled=filled)
         for verdict, (marker, color, filled) in _LOOKS.items()
         if verdict in drawn
     ]
+    if known.empty:
+        return []
     handles.append(Line2D([], [], color=INK, linewidth=points / 5, label="confidence interval"))
+    if np.isinf(known[["lo", "hi"]].to_numpy(dtype=np.float64)).any():
+        handles.append(mark_handle(">", "limit not known on this side", points))
     dashed = Line2D([], [], color=INK, linewidth=points / 8, linestyle=(0, (4, 2)), label="published, or no effect")
     return [*handles, dashed]

@@ -1,5 +1,7 @@
 """What a lead costs: the error of forecasts from an alarm of fn against how early it comes, beside other alarms."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +14,17 @@ from ncdiag.analysis.leads import MIN_RUNS
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import plain_axis
 from ncdiag.plotting.conditions import label_pairs, strictest
-from ncdiag.plotting.layout import Sheet, hide_spare, mark_handle, note_handles, panel_grid, shorten, start_figure
+from ncdiag.plotting.layout import (
+    Sheet,
+    hide_spare,
+    mark_handle,
+    note_handles,
+    panel_grid,
+    shorten,
+    start_figure,
+    text_inches,
+    wrap,
+)
 from ncdiag.plotting.style import INK, PALE, PALETTE, LineStyle, figure_style
 
 _MOST_PANELS = 9
@@ -46,24 +58,36 @@ def draw_leads(table: pd.DataFrame, sheet: Sheet) -> Figure:
     pairs = every[:_MOST_PANELS]
     rows, across = panel_grid(len(pairs), {"column": 1, "page": 2, "slide": 3}[sheet.width])
     height = min(
-        page.inches / across * 0.65, {"column": 2.2, "page": 3.2, "slide": 5.2}[sheet.width] if rows == 1 else 2.8
+        page.inches / across * (0.65 if across < 3 else 0.9),
+        {"column": 2.2, "page": 3.2, "slide": 5.2}[sheet.width] if rows == 1 else 2.8,
     )
     with figure_style(page):
         figure = start_figure(
             sheet, rows * height, [*_legend(table, sheet), *note_handles(len(every) - len(pairs), "pair")]
         )
         grid = figure.subplots(rows, across, squeeze=False)
-        for axes, pair in zip(grid.flat, pairs, strict=False):
-            own = table[table["pair"] == pair]
-            what = f"{pair}: {own['held_out'].iloc[0]}s held out, {own['n'].iloc[0]} runs"
-            axes.set_title(shorten(what, page.points * 1.1, page.inches / across * 0.88))
+        panels = [table[table["pair"] == pair] for pair in pairs]
+        for axes, own, title in zip(grid.flat, panels, _titles(panels, page.inches / across, sheet), strict=False):
+            axes.set_title(title)
             _draw_pair(axes, own, sheet)
         hide_spare(list(grid.flat)[len(pairs) :])
+        label = wrap("MAE of the forecast, epochs", page.points, height - 5 * page.points / 72)
         for axes in grid[:, 0]:
-            axes.set_ylabel("MAE of the forecast, epochs")
+            axes.set_ylabel("\n".join(label))
         for axes in list(grid.flat)[max(len(pairs) - across, 0) : len(pairs)]:
             axes.set_xlabel("mean lead of the alarm, epochs")
     return figure
+
+
+def _titles(panels: Sequence[pd.DataFrame], inches: float, sheet: Sheet) -> list[str]:
+    """Name panels by their pair and what was held out, all of them in two lines where one has no room."""
+    points, room = sheet.page.points * 1.1, inches * 0.88
+    named = [
+        (str(own["pair"].iloc[0]), f"{own['held_out'].iloc[0]}s held out, {own['n'].iloc[0]} runs") for own in panels
+    ]
+    if all(text_inches(": ".join(parts), points) <= room for parts in named):
+        return [": ".join(parts) for parts in named]
+    return ["\n".join(shorten(part, points, room) for part in parts) for parts in named]
 
 
 def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:

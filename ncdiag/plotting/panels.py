@@ -8,15 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ncdiag.plotting.axes import HALO, line_weights, log_axis, plain_axis
+from ncdiag.plotting.axes import HALO, line_weights, log_axis, mark_size, plain_axis
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
+from ncdiag.plotting.layout import shorten
 from ncdiag.plotting.style import FAINT, INK, SHADE, LineStyle, Page, line_style
 
 LOG_RANGE = 10  # a panel becomes logarithmic where its values span more than this factor
 ONSET_MARK, END_MARK, RATE_MARK = "o", "x", "^"
 EPS_DASHES: LineStyle = (0, (6, 3))
 _FEW_RUNS = 3  # up to here an onset is written out, and marked through all panels
-_MOST_SWITCHES = 3
+_MOST_SWITCHES = 3  # up to here it is said how many runs made each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
     if "feature_norm" in panel.columns and scene.band is not None:
         low, estimate, high = scene.band
         axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
-        axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
+        axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=3)  # a crowd of curves would hide it
     _mark_onsets(axes, panel, scene)
 
 
@@ -115,20 +116,35 @@ def _mark_events(axes: Axes, scene: Scene, *, named: bool) -> None:
         if place % 2:
             axes.axvspan(span.start, span.stop, color=SHADE, zorder=0, linewidth=0)
         names.append(((span.start + span.stop) / 2, span.label))
-    for switch in scene.switches[:_MOST_SWITCHES]:
+    for switch in scene.switches:
         axes.axvline(switch.epoch, color=FAINT, linestyle=":", linewidth=points / 10, zorder=1)
-        names.append((switch.epoch, f"{switch.label} ({switch.runs} of {scene.table['run'].nunique()} runs)"))
     for epoch, name in names if named else []:
         axes.text(epoch, 1.01, name, transform=across, ha="center", va="bottom", fontsize=points * 0.9, color=FAINT)
+    if scene.switches and named:
+        room = scene.page.inches / scene.page.columns * 0.85
+        said = shorten(_name_switches(scene), points * 0.9, room)
+        axes.text(0, 1.01, said, transform=axes.transAxes, va="bottom", fontsize=points * 0.9, color=FAINT)
     if scene.rate_drops:
         heights = [0.03] * len(scene.rate_drops)
         axes.plot(scene.rate_drops, heights, RATE_MARK, color=INK, markersize=points / 2.4, transform=across)
+
+
+def _name_switches(scene: Scene) -> str:
+    """Name the dotted lines in one text, from left to right: names beside the lines would lie upon each other."""
+    runs = scene.table["run"].nunique()
+    labels = {switch.label: [s.runs for s in scene.switches if s.label == switch.label] for switch in scene.switches}
+    counts = {
+        label: ", ".join(map(str, found)) if len(found) <= _MOST_SWITCHES else f"at {len(found)} epochs, {sum(found)}"
+        for label, found in labels.items()
+    }
+    return "dotted: " + "; ".join(f"{label} ({count} of {runs} runs)" for label, count in counts.items())
 
 
 def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
     """Mark on the feature norm and on NC1 the onset of each run, with its interval, or the end where there is none."""
     points = scene.page.points
     runs = scene.table.groupby("run", sort=False)
+    size = mark_size(len(runs), points)
     for _, rows in runs:
         run = rows.iloc[0]
         color = scene.color(run["series"])
@@ -141,12 +157,19 @@ def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
         if collapsed and height is not None and np.isfinite(height):
             axes.plot([run["onset_lo"], run["onset_hi"]], [height] * 2, color=color, linewidth=points / 4, zorder=4)
             (dot,) = axes.plot(run["onset_epoch"], height, ONSET_MARK, color=color, zorder=5, clip_on=False)
-            dot.set(markersize=points / 1.9, markeredgewidth=points / 8, markerfacecolor="white")
+            dot.set(markersize=size, markeredgewidth=size / 4, markerfacecolor="white")
             if len(runs) == 1 and panel.columns[0] == "feature_norm":
                 _write_onset(axes, run, points)
         last = rows[np.isfinite(rows[panel.columns[0]].to_numpy(dtype=np.float64, na_value=np.nan))].tail(1)
         if not collapsed and len(last):
-            axes.plot(last["epoch"], last[panel.columns[0]], END_MARK, color=color, markersize=points / 1.8)
+            axes.plot(last["epoch"], last[panel.columns[0]], END_MARK, color=color, markersize=size)
+
+
+def end_label(states: set[str]) -> str:
+    """Say what the mark at the end of runs without an onset means; a run may have stopped before one was confirmed."""
+    if "unconfirmed" not in states:
+        return "no onset by the end"
+    return "onset not confirmed by the end" if states <= {"collapsed", "unconfirmed"} else "no onset, or not confirmed"
 
 
 def _write_onset(axes: Axes, run: pd.Series, points: float) -> None:

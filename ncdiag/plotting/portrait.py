@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ncdiag.analysis.asked import Asked
 from ncdiag.domain.onset import FloatArray
 from ncdiag.errors import AnalysisError
-from ncdiag.plotting.axes import line_weights, log_axis
+from ncdiag.plotting.axes import line_weights, log_axis, mark_size
 from ncdiag.plotting.conditions import label_conditions, label_pairs
 from ncdiag.plotting.layout import (
     MOST_NAMED,
@@ -27,7 +27,7 @@ from ncdiag.plotting.layout import (
     start_figure,
 )
 from ncdiag.plotting.pairs import pair_thresholds
-from ncdiag.plotting.panels import END_MARK, ONSET_MARK
+from ncdiag.plotting.panels import END_MARK, ONSET_MARK, end_label
 from ncdiag.plotting.style import INK, LineStyle, figure_style, line_style
 from ncdiag.plotting.trajectories import ONSET
 
@@ -63,8 +63,8 @@ def portrait_table(asked: Asked) -> pd.DataFrame:
 def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `portrait_table`: a panel per pair, a curve per run, an arrow in the direction of training.
 
-    The curve is pale in the first phase. Colours are the conditions of a pair, or, where there are too many to name,
-    whether the run had an onset.
+    The curve is pale in a first phase that some run has left, also of a run that never did. Colours are the conditions
+    of a pair, or, where there are too many to name, whether the run had an onset.
     """
     pairs = list(table["pair"].unique())
     shown = pairs[:_MOST_PANELS]
@@ -97,8 +97,18 @@ def _with_styles(table: pd.DataFrame) -> pd.DataFrame:
         series = table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
     names = [name for name in series.unique() if name]
     numbers = [names.index(name) if name else -1 for name in series]
-    found: pd.DataFrame = table.assign(series=series, number=numbers)
+    found: pd.DataFrame = table.assign(series=series, number=numbers, pale=_in_left_phase(table))
     return found
+
+
+def _in_left_phase(table: pd.DataFrame) -> pd.Series:
+    """Mark the evaluations in phase 1 under a loss that some run has left with it: what is read there is another norm.
+
+    A run that was trained in one phase under the last loss of the others is not meant.
+    """
+    first = table["phase"] == 1
+    left = first & (table.groupby("run")["phase"].transform("max") > 1)
+    return first & table["loss"].isin(table.loc[left, "loss"])
 
 
 def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
@@ -111,29 +121,24 @@ def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
     if np.isfinite(estimate):
         axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
     width, alpha = line_weights(len(runs), points)
+    size = mark_size(len(runs), points)
     every = math.ceil(len(runs) / _MOST_ARROWS)
     for place, (_, rows) in enumerate(runs):
         color, style = _style(rows)
         x, y = (rows[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
-        first = _first_phase(rows)
+        first = int(rows["pale"].sum())
         axes.plot(x[:first], y[:first], color=color, linestyle=style, linewidth=width * 0.7, alpha=alpha * 0.45)
         axes.plot(x[max(first - 1, 0) :], y[max(first - 1, 0) :], color=color, linestyle=style, linewidth=width)
         axes.lines[-1].set_alpha(alpha)
         if place % every == 0:
             _point_along(axes, x[:first], y[:first], color, points * 0.8)
             _point_along(axes, x[max(first - 1, 0) :], y[max(first - 1, 0) :], color, points)
-        _mark_end(axes, rows, sheet, color)
+        _mark_end(axes, rows, sheet, (color, size))
 
 
 def _style(rows: pd.DataFrame) -> tuple[str, LineStyle]:
     number = int(rows["number"].iloc[0])
     return (INK, "solid") if number < 0 else line_style(number)
-
-
-def _first_phase(rows: pd.DataFrame) -> int:
-    """Count the evaluations of the first of several phases; 0 where there is one, or it is not known."""
-    phase = rows["phase"]
-    return 0 if phase.isna().any() or phase.nunique() < 2 else int((phase == phase.iloc[0]).sum())
 
 
 def _point_along(axes: Axes, x: FloatArray, y: FloatArray, color: str, points: float) -> None:
@@ -150,16 +155,16 @@ def _point_along(axes: Axes, x: FloatArray, y: FloatArray, color: str, points: f
     axes.annotate("", tuple(middle), xytext=(x[at], y[at]), arrowprops=arrow, zorder=4)
 
 
-def _mark_end(axes: Axes, rows: pd.DataFrame, sheet: Sheet, color: str) -> None:
+def _mark_end(axes: Axes, rows: pd.DataFrame, sheet: Sheet, look: tuple[str, float]) -> None:
     """Mark the onset, at eps or at the evaluation that it was read from, or the end of a run without one."""
-    run, points = rows.iloc[-1], sheet.page.points
+    run, (color, size) = rows.iloc[-1], look
     if run["onset_state"] == "collapsed" and np.isfinite(run["fn_star"]):
         seen = rows.loc[rows["epoch"] == run["onset_epoch"], sheet.rule.metric]  # between evaluations it is at eps
         (mark,) = axes.plot(next(iter(seen), sheet.rule.eps), run["fn_star"], ONSET_MARK, color=color, zorder=5)
-        mark.set(markersize=points / 2, markeredgewidth=points / 8, markerfacecolor="white")
+        mark.set(markersize=size, markeredgewidth=size / 4, markerfacecolor="white")
     elif run["onset_state"] != "collapsed":
         (mark,) = axes.plot(run[sheet.rule.metric], run["feature_norm"], END_MARK, color=color, zorder=5)
-        mark.set(markersize=points / 2, markeredgewidth=points / 7)
+        mark.set(markersize=size, markeredgewidth=size / 4)
 
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
@@ -174,15 +179,15 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     if "collapsed" in states:
         handles.append(mark_handle(ONSET_MARK, "onset", points))
     if states - {"collapsed"}:
-        handles.append(mark_handle(END_MARK, "end without onset", points))
-    if _has_switch(table):
-        handles.append(Line2D([], [], color=INK, alpha=0.45, linewidth=points / 12, label="first phase"))
+        handles.append(mark_handle(END_MARK, end_label(states), points))
+    if table["pale"].any():
+        losses = table.loc[table["pale"], "loss"].dropna().unique()
+        label = f"first phase, {losses[0].upper()}" if len(losses) == 1 else "first phase"
+        handles.append(Line2D([], [], color=INK, alpha=0.45, linewidth=points / 12, label=label))
     dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), label=f"eps {sheet.rule.eps:g}")
     handles.append(dashed)
-    if np.isfinite(table["pair_lo"].to_numpy(dtype=np.float64)).any():
-        handles.append(Line2D([], [], color=INK, linewidth=points / 14, label=f"fn*, {sheet.sure} interval"))
+    known = np.isfinite(table[["pair_fn_star", "pair_lo"]].to_numpy(dtype=np.float64)).any(axis=0)
+    if known[0]:
+        label = f"fn*, {sheet.sure} interval" if known[1] else "fn*"
+        handles.append(Line2D([], [], color=INK, linewidth=points / 14, label=label))
     return handles
-
-
-def _has_switch(table: pd.DataFrame) -> bool:
-    return any(_first_phase(rows) for _, rows in table.groupby("run", sort=False))

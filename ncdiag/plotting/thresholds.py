@@ -25,8 +25,10 @@ from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figur
 
 AT_ONSET, AT_EPOCH = "onset", "fixed_epoch"
 _MOST_PAIRS = 24
-_LOOKS = {AT_ONSET: ("o", PALETTE[0], -0.2), AT_EPOCH: ("s", PALETTE[1], 0.2)}
-_ROOM = (0.13, 0.43)  # of a row: where its runs stand, from its middle
+_LOOKS = {AT_ONSET: ("o", PALETTE[0], -1), AT_EPOCH: ("s", PALETTE[1], 1)}  # above the middle of the row, or below
+_LETTERS: dict[Width, float] = {"column": 5.4, "page": 4.4, "slide": 4.0}  # that a row is high, unless it is crowded
+_GAP, _EDGE = 0.57, 0.43  # where the runs of a row begin, in letters from its middle, and end, as a part of its height
+_ASIDE = 0.66  # letters from the middle of a row to the spread of its runs
 _TALLEST: dict[Width, float] = {"column": 40, "page": 40, "slide": 20}  # letters that crowded rows take together
 _NEAR = 0.016  # of the axis: runs nearer than this stand one above the other
 _CV_RANGE = (0.003, 1.5)
@@ -101,13 +103,15 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
     points = page.points
     legend = [*_legend(sheet), *note_handles(len(pairs) - len(shown), "pair")]
     with figure_style(page):
-        letters = max({"column": 5.4, "page": 4.4, "slide": 4.0}[sheet.width], _crowded(table, sheet))
-        panels = (len(shown) * letters + 6) * points / 72
+        least = _LETTERS[sheet.width]
+        letters = max(least, _crowded(table, sheet))
+        panels = [(len(shown) * high + 6) * points / 72 for high in (letters, least)]
         if sheet.width == "column":
-            figure = start_figure(sheet, panels * 2, legend)
-            norms, spreads = figure.subplots(2, 1)
+            figure = start_figure(sheet, sum(panels), legend)
+            norms, spreads = figure.subplots(2, 1, height_ratios=(letters, least))
         else:
-            figure = start_figure(sheet, panels, legend)
+            least = letters
+            figure = start_figure(sheet, panels[0], legend)
             norms, spreads = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         log_axis(norms.xaxis, table[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64), letters=40)
         cvs = table[["cv", "cv_lo", "cv_hi"]].to_numpy(dtype=np.float64)
@@ -126,7 +130,7 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
         for place, pair in enumerate(shown):
             for at, own in table[table["pair"] == pair].groupby("at", sort=False):
                 _draw_norms(norms, own, str(at), place, letters, sheet)
-                _draw_spread(spreads, own.iloc[0], str(at), place, sheet)
+                _draw_spread(spreads, own.iloc[0], str(at), place, least, sheet)
     return figure
 
 
@@ -138,7 +142,7 @@ def _crowded(table: pd.DataFrame, sheet: Sheet) -> float:
         int(lanes(np.log10(own["feature_norm"].dropna().to_numpy(dtype=np.float64)), near).max(initial=0))
         for _, own in table.groupby(["pair", "at"])
     )
-    return min(most * 0.4 / (_ROOM[1] - _ROOM[0]), _TALLEST[sheet.width] / table["pair"].nunique())
+    return min((most * 0.4 + _GAP) / _EDGE, _TALLEST[sheet.width] / table["pair"].nunique())
 
 
 def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
@@ -150,7 +154,7 @@ def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
 def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: float, sheet: Sheet) -> None:
     """Draw the runs as points in a row so many letters high, and in its middle the mean of the pair."""
     points = sheet.page.points
-    marker, color, offset = _LOOKS[at]
+    marker, color, side = _LOOKS[at]
     values = own["feature_norm"].to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -159,9 +163,9 @@ def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: flo
             axes.texts[-1].set(color=FAINT)
         return
     wide = math.log10(axes.get_xlim()[1] / axes.get_xlim()[0])
-    away = spread_out(np.log10(values), wide * _NEAR, _ROOM, 0.4 / letters)  # from the mean in the middle
+    away = spread_out(np.log10(values), wide * _NEAR, (_GAP / letters, _EDGE), 0.4 / letters)
     inside = "white" if at == AT_EPOCH else color
-    (dots,) = axes.plot(values, place + math.copysign(1, offset) * away, marker, color=color, zorder=4)
+    (dots,) = axes.plot(values, place + side * away, marker, color=color, zorder=4)
     dots.set(markersize=points / 2.4, markerfacecolor=inside, markeredgewidth=points / 11, alpha=0.8)
     mean, lo, hi = (float(own[name].iloc[0]) for name in ("estimate", "lo", "hi"))
     if at == AT_ONSET and math.isfinite(mean):
@@ -170,12 +174,16 @@ def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: flo
         mark.set(markersize=points / 2)
 
 
-def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, sheet: Sheet) -> None:
-    marker, color, offset = _LOOKS[at]
+def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, letters: float, sheet: Sheet) -> None:
+    """Draw the spread of a pair in a row so many letters high; of one run there is none, and that is said."""
+    marker, color, side = _LOOKS[at]
     points = sheet.page.points
     if not np.isfinite(row["cv"]):
+        if at == AT_ONSET and np.isfinite(row["estimate"]):
+            axes.text(0.5, place, "one run", transform=axes.get_yaxis_transform(), ha="center", va="center")
+            axes.texts[-1].set(color=FAINT)
         return
-    y = place + offset * 0.75
+    y = place + side * _ASIDE / letters
     draw_interval(axes, y, (row["cv_lo"], row["cv_hi"]), color=color, points=points)
     (mark,) = axes.plot(max(row["cv"], axes.get_xlim()[0]), y, marker, color=color, zorder=4)
     mark.set(markersize=points / 1.7, markerfacecolor="white" if at == AT_EPOCH else color, markeredgewidth=points / 9)

@@ -14,7 +14,7 @@ from ncdiag.plotting.conditions import compact, label_conditions, label_pairs, n
 from ncdiag.plotting.events import phase_spans, phase_switches
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, start_figure, text_inches
 from ncdiag.plotting.pairs import pair_thresholds
-from ncdiag.plotting.panels import END_MARK, EPS_DASHES, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel
+from ncdiag.plotting.panels import END_MARK, EPS_DASHES, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel, end_label
 from ncdiag.plotting.style import INK, Page, figure_style, line_style
 
 PANELS = (
@@ -119,7 +119,7 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
     if "collapsed" in states:
         handles.append(mark_handle(ONSET_MARK, "onset, with its interval", points))
     if states - {"collapsed"}:
-        handles.append(mark_handle(END_MARK, "no onset by the end", points))
+        handles.append(mark_handle(END_MARK, end_label(states), points))
     if scene.eps is not None and scene.table["nc1"].notna().any():
         label = f"onset below NC1 = {compact(scene.eps)}"
         handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=EPS_DASHES, label=label))

@@ -93,7 +93,10 @@ def as_text(packed: bytes) -> str:
 
 
 def _phases(epochs: pd.DataFrame) -> dict[int, list[list[Any]]]:
-    """Give, by run, the first epoch of each phase and what it is called: its loss, or its number."""
+    """Give, by run, where each phase begins and what it is called: its loss, or its number.
+
+    A phase begins at the last evaluation of what was before it, as in the figures; the first one at its own.
+    """
     phase = epochs["phase"].to_numpy(dtype=np.float64, na_value=np.nan)
     ids = epochs["run_id"].to_numpy(dtype=np.int64)
     begins = np.ones(len(ids), dtype=bool)
@@ -102,7 +105,8 @@ def _phases(epochs: pd.DataFrame) -> dict[int, list[list[Any]]]:
     for place in np.flatnonzero(begins & np.isfinite(phase)).tolist():
         loss = epochs["loss"].iloc[place]
         name = f"phase {phase[place]:.0f}" if pd.isna(loss) else str(loss).upper()
-        found.setdefault(int(ids[place]), []).append([int(epochs["epoch"].iloc[place]), name])
+        follows = place > 0 and ids[place - 1] == ids[place]
+        found.setdefault(int(ids[place]), []).append([int(epochs["epoch"].iloc[place - follows]), name])
     return found
 
 

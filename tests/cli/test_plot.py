@@ -226,3 +226,13 @@ def test_rescaled_runs_have_no_part_in_a_figure_whose_page_leaves_them_out(tmp_p
 
     assert table() == table(70.0, 75.0)
     assert table() != table(70.0, 75.0, where="intervention in (none,3@10)")
+
+
+def test_pairs_of_which_nothing_can_be_drawn_are_not_counted_and_named(store: Path, cli: Cli):
+    alone = falling("alone", depth=5, seed=0, norm=1.0)
+    with open_store(str(store), write=True) as opened:
+        import_runs(opened, [ImportedRun(**{**vars(alone), "config": {**alone.config, "dataset": "flowers"}})])
+    answer = cli("plot", "lead", "--title", "")
+    assert answer.err == (
+        "ncdiag: note: figure of 5 runs written to lead.png\nncdiag: note: too few runs for this figure: mlp flowers\n"
+    )

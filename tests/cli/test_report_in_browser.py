@@ -230,6 +230,29 @@ def test_the_onset_is_written_and_drawn(opened: Any, store: Path) -> None:
     )
 
 
+def test_what_is_drawn_around_the_curves_is_explained(opened: Any, store: Path) -> None:
+    go_to_run(opened, ids(store)["deep-0"], charts=3)
+    told = opened.execute_script("return document.getElementById('marks').textContent")
+    assert all(word in told for word in ("phase", "onset", "threshold", "fn*"))
+    assert opened.execute_script("return [...Charts.drawn].map(c => c.axes[0].label)") == ["epoch"] * 3
+
+
+def test_on_paper_every_curve_is_dark_though_the_screen_was(opened: Any, store: Path) -> None:
+    """What a dark screen shows in white would not be seen on paper."""
+    set_window(opened, width=1000, dark=True)
+    go_to_run(opened, ids(store)["deep-0"], charts=3)
+    opened.execute_script("window.drawings = 0; [...Charts.drawn][0].hooks.draw.push(() => window.drawings++)")
+    set_window(opened, width=1000, dark=True, media="print")
+    wait_for(opened, "window.drawings > 0")
+    names = [*(f"--c{n}" for n in range(1, 8)), "--onset"]
+    hexes = opened.execute_script(
+        "const style = getComputedStyle(document.documentElement);"
+        "return arguments[0].map(name => style.getPropertyValue(name).trim())",
+        names,
+    )
+    assert all(sum(int(color[at : at + 2], 16) for at in (1, 3, 5)) < 2 * 255 for color in hexes)
+
+
 @pytest.mark.parametrize("width", [360, 768, 1440])
 def test_the_page_is_never_wider_than_the_window(opened: Any, store: Path, width: int) -> None:
     set_window(opened, width=width, height=800)

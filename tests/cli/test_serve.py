@@ -182,12 +182,35 @@ def test_an_open_page_takes_in_what_is_new_and_nothing_else(
         assert sorted(data) == [pytest.approx([1, 1 / 4, 1 / 9]), pytest.approx([10, 5, 10 / 3])]
         lead = driver.execute_script("return document.getElementById('run-lead').textContent")
         assert "running, 3 of 20 epochs" in lead
+        facts = driver.execute_script("return document.getElementById('run-facts').textContent")
+        assert "phasesce:20" in facts  # as --phase has it, and not as the configuration is stored
         kept = "return window.marker === document.querySelector('#runs-table a[href=\"#run-1\"]')"
         assert driver.execute_script(kept)
         assert console(driver) == []
         assert {
             url + "x" for url in requests(driver) if not url.startswith(("data:", driver.current_url[:20]))
         } == set()
+
+
+@pytest.mark.slow
+def test_a_page_says_wherever_it_is_read_that_the_server_is_gone(
+    serve: "Callable[..., tuple[subprocess.Popen[str], str]]",
+) -> None:
+    process, url = serve()
+    with open_browser() as driver:
+        set_window(driver, width=390)
+        driver.get(url)
+        wait_for(driver, "document.querySelectorAll('#answers section.question').length > 5")
+        driver.execute_script("location.hash = 'run-1'")
+        wait_for(driver, "Charts.drawn.size > 0")
+        seen = "document.getElementById('stale').checkVisibility()"
+        assert not driver.execute_script(f"return {seen}")
+        process.kill()
+        wait_for(driver, seen)
+        driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+        top = driver.execute_script("return document.getElementById('stale').getBoundingClientRect().top")
+        assert 0 <= top < 200
+        assert "does not answer" in driver.execute_script("return document.getElementById('stale').textContent")
 
 
 @pytest.mark.slow

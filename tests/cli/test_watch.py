@@ -1,3 +1,4 @@
+import io
 import os
 import pty
 import re
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from clihelp import PYTHON, ROOT, Cli
 from falling import make_falling_store
+from rich.console import Console
 
+from ncdiag.cli.watch import _fitted, _Row
 from ncdiag.domain.records import EpochRecord
 from ncdiag.domain.spec import DataSpec, NetworkSpec, OptimizerSpec, PhaseSpec, RunSpec
 from ncdiag.store.engine import Store, open_store
@@ -86,6 +89,33 @@ def start(*options: str, **pipes: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}, **pipes
     )
+
+
+def shown_in(columns: int) -> str:
+    """Give what a terminal of this width shows of a run whose forecast is long."""
+    row = _Row(
+        name="run-12", status="running", running=True, epochs="25/1510", left="16:11",
+        norm=[20.0, 1.842], nc1=[1.0, 0.03012], forecast="epoch 80 (59 to 104)",
+    )  # fmt: skip
+    console = Console(width=columns, file=io.StringIO())
+    console.print(_fitted([row], console))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_narrow_terminal_leaves_out_columns_and_cuts_no_number() -> None:
+    told = ("run-12", "25/1510", "1.842", "0.03012", "epoch 80 (59 to 104)")
+    assert all(part in shown_in(100) for part in (*told, "running", "16:11"))
+    assert all(part in shown_in(80) for part in (*told, "running", "16:11"))
+    narrow = shown_in(66)
+    assert all(part in narrow for part in told)
+    assert "running" not in narrow
+    lines = " ".join(shown_in(30).split())
+    assert "run-12 running epoch 25/1510" in lines
+    assert "epoch 80 (59 to 104)" in lines
+    for width in (100, 80, 66, 30):
+        assert "…" not in shown_in(width)
+        assert max(map(len, shown_in(width).splitlines())) <= width
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def test_what_is_drawn_is_the_table(make_asked, runs, width):
     assert ends == table.groupby("arm")["end_ratio"].first().rename({"up": "o", "down": "^"}).to_dict()
     assert [text.get_text()[:24] for text in axes.texts] == ["× 3: half-life 12 epochs", "× 0.3: half-life 12 epoc"]
     assert axes.get_title(loc="left") == "mlp mnist: rescaled at epoch 20, head kept"
+    assert max(axes.get_xticks()) <= table["epoch"].max() < axes.get_xlim()[1]  # the room of the bars is no time
 
 
 def test_an_arm_that_does_not_return_says_so(make_asked, make_run):

@@ -52,6 +52,10 @@ def test_values_that_are_near_are_side_by_side():
     assert lanes([], 0.1).tolist() == []
 
 
+def test_lanes_are_taken_in_the_order_given_and_do_not_climb_with_the_values():
+    assert lanes([1.3, 1.0, 1.2, 1.1], 1.0).tolist() == [0, 1, 2, 3]
+
+
 @given(st.lists(st.floats(-10, 10), max_size=30), st.floats(0.01, 5))
 def test_values_of_one_lane_are_apart(values: list[float], apart: float):
     places = lanes(values, apart)

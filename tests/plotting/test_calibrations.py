@@ -64,6 +64,24 @@ def test_forecasts_without_any_interval_are_shown_where_there_is_nothing_else():
     assert [text.get_text() for text in axes.texts] == ["1 run, no interval"]
 
 
+def test_a_forecast_without_an_interval_is_empty_and_not_counted_as_inside():
+    table = pd.concat(
+        [TABLE, pd.DataFrame([row("e", 0.9, 64, (math.nan, math.nan), 66)]).astype({"inside": "boolean"})]
+    )
+    figure = draw_calibration(table, Sheet())
+    bare = [line for line in figure.axes[0].lines if line.get_marker() == "o" and line.get_markerfacecolor() == "white"]
+    assert [line.get_xydata().tolist() for line in bare] == [[[66, 64]]]
+    assert "forecast without an interval" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize(("width", "most"), [("page", 12), ("slide", 8)])
+def test_a_slide_has_fewer_panels_and_counts_the_rest(width, most):
+    table = pd.concat([TABLE[TABLE["epoch"] == 40].assign(epoch=epoch) for epoch in range(40, 54)])
+    figure = draw_calibration(table, Sheet(width=width))
+    assert sum(axes.axison for axes in figure.axes) == most
+    assert f"{14 - most} more panels: --where, --data" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_an_interval_without_a_bound_ends_in_an_arrow_at_the_edge():
     first = draw_calibration(TABLE, Sheet()).axes[0]
     (arrow,) = [line for line in first.lines if line.get_marker() == "^"]

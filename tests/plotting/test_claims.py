@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ncdiag.analysis.claims import CLAIMS
-from ncdiag.plotting.claims import MEASURES, claims_table, draw_claims
+from ncdiag.plotting.claims import MEASURES, _bound_of_turn, claims_table, draw_claims
 from ncdiag.plotting.layout import Sheet
 
 
@@ -101,3 +101,58 @@ def test_a_mark_that_would_look_like_a_pass_names_what_refutes(table, estimate, 
     refuted.loc[row, [*told, "verdict", "overall"]] = [*told.values(), "refuted", "refuted"]
     texts = [text.get_text() for text in strips(draw_claims(refuted, Sheet()).axes)["1"].texts]
     assert ("by fn* -17% with eps" in texts) == said
+
+
+@pytest.fixture(scope="module")
+def censored(make_asked, make_run):
+    """Give four seeds of three widths, depths and weight decays; runs of the smallest of each have no onset."""
+    rates = {"width": (128, 256, 512), "depth": (2, 5, 9), "weight_decay": (1e-5, 1e-4, 1e-3)}
+    runs = {
+        f"{factor}-{value}-{seed}": make_run(
+            (80.0 if n == 0 else 22.0 - 2 * n) + seed / 2, dataset=factor, seed=seed, **{factor: value}
+        )
+        for factor, values in rates.items()
+        for n, value in enumerate(values)
+        for seed in range(4)
+    }
+    return claims_table(make_asked(runs))
+
+
+def test_a_bound_has_a_limit_on_one_side_only(censored):
+    """With runs without an onset among the narrow ones, each doubling brings the onset forward at least so much."""
+    by_claim = censored[np.isfinite(censored["estimate"])].set_index("claim")
+    assert by_claim.loc[["6c", "6d"], "bound"].tolist() == ["at least", "at least"]
+    assert np.isinf(by_claim.loc[["6c", "6d"], "hi"]).all()
+    assert np.isfinite(by_claim.loc[["6c", "6d"], "lo"]).all()
+    assert by_claim.loc["6d", "ours"].startswith("<=-")
+    figure = draw_claims(censored, Sheet())
+    for claim in ("6c", "6d"):
+        axes = strips(figure.axes)[claim]
+        (arrow,) = (line for line in axes.lines if line.get_marker() in "<>")
+        assert (arrow.get_marker(), arrow.get_xdata()[0]) == (">", axes.get_xlim()[1])
+    assert "limit not known on this side" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def turn(shape: str, left: float, right: float, *bounds: str | None) -> dict[str, object]:
+    sides = {"left": {"ratio": left, "bound": bounds[0]}, "right": {"ratio": right, "bound": bounds[1]}}
+    return {"shape": shape, **sides}
+
+
+@pytest.mark.parametrize(
+    ("about", "bound"),
+    [
+        (turn("valley", 0.5, 1.2, "at most", None), ""),  # first / turn is at least 2, last / turn is 1.2
+        (turn("valley", 0.9, 1.5, "at most", None), "at least"),  # first / turn is at least 1.1
+        (turn("valley", 0.5, 1.2, "at most", "at least"), "at least"),
+        (turn("peak", 1.2, 0.5, "at least", "at most"), "at least"),
+        (turn("peak", 2.0, 0.9, "at least", "at most"), "at least"),
+        (turn("peak", 2.0, 0.9, None, "at least"), "at most"),
+        (turn("valley", 1.0, 1.0, "within the budget", None), "within the budget"),
+    ],
+)
+def test_of_a_turn_the_smaller_change_says_what_is_bounded(about, bound):
+    assert _bound_of_turn(about) == bound
+
+
+def test_where_nothing_is_drawn_nothing_is_explained(table):
+    assert not draw_claims(table.assign(estimate=math.nan), Sheet()).legends

@@ -87,3 +87,16 @@ def test_whole_conditions_are_held_out_where_there_are_enough(make_asked, make_r
 def test_too_few_onsets_are_said(make_asked, make_run):
     with pytest.raises(AnalysisError, match="a lead needs 3 runs of one pair"):
         lead_table(make_asked({"a": make_run(), "b": make_run()}))
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_labels_keep_to_their_axes_and_say_how_many_runs(width):
+    pairs = ("resnet20 mnist", "resnet20 cifar10-jpeg", "mlp mnist")
+    figure = draw_leads(pd.concat([TABLE.assign(pair=pair) for pair in pairs]), Sheet(width=width, title="title"))
+    figure.draw_without_rendering()
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left").split()[-2:] for axes in shown] == [["12", "runs"]] * 3
+    for axes in shown:
+        label, panel = axes.yaxis.label.get_window_extent(), axes.get_tightbbox()
+        assert label.height <= panel.height
+        assert label.y1 <= axes.bbox.y1 + 0.1 * axes.bbox.height

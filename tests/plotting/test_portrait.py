@@ -55,7 +55,7 @@ def test_the_published_rule_marks_the_evaluation_that_it_reads(make_asked, make_
 def test_a_run_without_onset_is_marked_at_its_end(make_asked, make_run):
     figure = draw_portrait(portrait_table(make_asked({"a": make_run(epochs=60, step=10)})), Sheet())
     assert [x for x, _ in marks_of(figure, "x")] == pytest.approx([math.exp(-3)])
-    assert "end without onset" in legend_of(figure)
+    assert "no onset by the end" in legend_of(figure)
 
 
 def test_arrows_point_where_training_goes(make_asked, make_run):
@@ -72,6 +72,24 @@ def test_the_first_of_two_phases_is_pale(make_asked, make_run):
     first, second = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
     assert (len(first.get_xdata()), len(second.get_xdata())) == (5, 16)  # the switch belongs to the second
     assert first.get_alpha() < second.get_alpha()
+
+
+def test_a_run_that_never_left_the_first_loss_is_as_pale(make_asked, make_run):
+    """The published norm of ResNet-20 on MNIST is read under cross-entropy, that of all others under squared error."""
+    losses = ["ce"] * 5 + ["mse"] * 15
+    runs = {
+        "both": make_run(step=10, phase=[1] * 5 + [2] * 15, loss=losses),
+        "ce": make_run(step=10, phase=[1] * 20, loss=["ce"] * 20, dataset="cifar10"),
+        "mse": make_run(step=10, phase=[1] * 20, loss=["mse"] * 20, dataset="digits"),
+    }
+    figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
+    first, second, ce, mse = (line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) > 2)
+    assert ce.get_alpha() == first.get_alpha() < second.get_alpha() == mse.get_alpha()
+    assert "first phase, CE" in legend_of(figure)
+
+
+def test_the_line_at_fn_star_is_explained_without_an_interval_too(make_asked, make_run):
+    assert "fn*" in legend_of(draw_portrait(portrait_table(make_asked({"a": make_run(step=10)})), Sheet()))
 
 
 def test_each_pair_has_a_panel(make_asked, make_run):

@@ -85,7 +85,27 @@ def test_one_run_is_a_point_without_an_interval(make_asked, make_run):
     figure = draw_thresholds(table, Sheet())
     assert drawn(figure, "o") == pytest.approx([1.3])
     assert drawn(figure, "o", 1) == []
+    assert [text.get_text() for text in figure.axes[1].texts] == ["one run"]
     assert np.isnan(table["lo"]).all()
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_many_runs_make_room_for_themselves_and_leave_no_gap_beside_their_mean(make_asked, make_run, width):
+    def points(count: int) -> list[float]:
+        runs = {f"r{n}": make_run(norm=1 + n / 1e4 if n else 2, seed=n) for n in range(count)}
+        table = threshold_table(make_asked(runs))
+        figure = draw_thresholds(table, Sheet(width=width))
+        figure.draw_without_rendering()
+        norms, spreads = figure.axes
+        (dots,) = (line for line in norms.lines if line.get_marker() == "o")
+        nearest = norms.transData.transform([(1, float(np.abs(dots.get_ydata()).min())), (1, 0)])
+        return [abs(float(np.diff(nearest[:, 1])[0])), norms.bbox.height, spreads.bbox.height]
+
+    (few_gap, few_norms, few_spreads), (gap, norms, spreads) = points(4), points(60)
+    assert norms > 2 * few_norms
+    assert gap == pytest.approx(few_gap, rel=0.25)
+    if width == "column":  # a panel of its own, in which nothing is crowded
+        assert spreads == pytest.approx(few_spreads, rel=0.25)
 
 
 def test_without_any_onset_there_is_nothing_to_draw(make_asked, make_run):

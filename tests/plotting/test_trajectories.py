@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.plotting.layout import Sheet
-from ncdiag.plotting.style import PAGES, Width, figure_bytes, line_style
+from ncdiag.plotting.style import FAINT, PAGES, Width, figure_bytes, line_style
 from ncdiag.plotting.trajectories import CURVES, draw_trajectories, trajectory_table
 
 EPS = 0.01
@@ -116,6 +116,27 @@ def test_a_run_without_onset_is_marked_where_it_ends():
     assert legend_of(figure) == ["no onset by the end", "onset below NC1 = 0.01"]
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], "onset not confirmed by the end"),
+        (["collapsed"], "onset not confirmed by the end"),
+        (["censored"], "no onset, or not confirmed"),
+    ],
+)
+def test_a_run_that_stopped_before_its_onset_was_confirmed_is_not_called_one_without(others: list[str], said: str):
+    table = pd.concat([run(f"r{n}", state=state) for n, state in enumerate(["unconfirmed", *others])])
+    assert said in legend_of(draw(table))
+
+
+def test_marks_of_many_runs_are_smaller():
+    def size(count: int) -> float:
+        axes = panels(draw(pd.concat([run(f"r{n}") for n in range(count)])))["NC1"]
+        return next(float(line.get_markersize()) for line in axes.lines if line.get_marker() == "o")
+
+    assert size(3) > size(30) > size(130)
+
+
 def test_eps_has_a_line_only_where_it_is_on_nc1():
     def levels(axes: Axes) -> list[float]:
         return [float(line.get_ydata()[0]) for line in axes.lines if list(line.get_xdata()) == [0, 1]]
@@ -159,6 +180,26 @@ def test_the_band_of_one_pair_is_drawn_and_that_of_several_is_not():
     other = run("b").assign(pair="cnn mnist", pair_lo=2.0, pair_fn_star=2.1, pair_hi=2.2)
     assert any("fn*" in text for text in legend_of(draw(one)))
     assert not any("fn*" in text for text in legend_of(draw(pd.concat([one, other]))))
+
+
+@pytest.mark.parametrize("width", ["column", "page", "slide"])
+def test_switches_that_differ_have_lines_and_one_name(width: Width):
+    early = run("a").assign(phase=pd.array([1, 2, 2, 2, 2, 2], dtype="Int64"), loss=["ce"] + ["mse"] * 5)
+    axes = panels(draw(pd.concat([early, run("b"), run("c")]), width))["Feature norm"]
+    across = [line for line in axes.lines if line.get_linestyle() == ":" and list(line.get_ydata()) == [0, 1]]
+    assert [line.get_xdata()[0] for line in across if line.get_color() == FAINT] == [10, 30]
+    (text,) = axes.texts
+    assert text.get_text() == "dotted: CE to MSE (1, 2 of 3 runs)"
+    assert (text.get_position()[0], text.get_ha()) == (0, "left")
+
+
+def test_of_many_switches_only_their_number_is_named():
+    runs = [
+        run(f"r{n}").assign(phase=pd.array([1] * n + [2] * (6 - n), dtype="Int64"), loss=["ce"] * n + ["mse"] * (6 - n))
+        for n in range(1, 6)
+    ]
+    (text,) = panels(draw(pd.concat(runs)))["NC1"].texts
+    assert text.get_text() == "dotted: CE to MSE (at 5 epochs, 5 of 5 runs)"
 
 
 def test_phases_are_named_once_above_the_top_panels():

@@ -81,12 +81,12 @@ def test_a_row_has_what_the_table_and_the_page_of_a_run_show(tmp_path: Path) -> 
     assert one["onset"] == pytest.approx(20 * math.log(100))  # where exp(-epoch / 20) is 0.01
     assert (one["state"], one["lo"], one["hi"], one["fn_star"]) == ("collapsed", 90, 100, 1.1)
     assert one["nc1"] == pytest.approx(math.exp(-6))
-    assert one["phases"] == [[10, "CE"], [50, "MSE"]]
+    assert one["phases"] == [[10, "CE"], [40, "MSE"]]  # the norm falls from epoch 40, the last under CE, to 50
     assert (one["condition"], one["band"]) == ("deep", [1.0, 1.1, 1.2])
     assert one["facts"]["source"] == "synthetic.csv"
     assert one["facts"]["config"]["depth"] == 5
     assert "reason" not in one["facts"]
-    assert other["phases"] == [[3, "phase 1"], [5, "MSE"]]
+    assert other["phases"] == [[3, "phase 1"], [3, "MSE"]]  # of phase 1 there is one evaluation
     assert (other["band"], other["onset"], other["seed"]) == (None, None, None)
     assert other["nc1"] == "inf"  # which JSON cannot hold as a number
     json.dumps([one, other], allow_nan=False)

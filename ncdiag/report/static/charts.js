@@ -60,7 +60,7 @@ const Charts = (() => {
     const filter = log ? { filter: rounded } : {};
     const grid = { stroke: () => color("--line"), width: 1, ...filter };
     return [
-      { ...common, grid: { show: false }, size: 28, values: (u, at) => at.map(v => (Number.isInteger(v) ? v : "")) },
+      { ...common, grid: { show: false }, size: 28, label: "epoch", labelSize: 18, labelFont: common.font, labelGap: -2, values: (u, at) => at.map(v => (Number.isInteger(v) ? v : "")) },
       { ...common, grid, ...filter, size: 58, space: log ? 16 : 34, values: (u, at) => at.map(v => (v === null ? "" : format(v))) },
     ];
   }
@@ -157,7 +157,7 @@ const Charts = (() => {
    * is called by a click. spec: title, describe (the chart in words), log, x, series [{name, values, color, dash, width}], and where there
    * are any: spans [[start, stop, name]], onset [low, at, high], dot [x, y], level, band [low, middle, high].
    */
-  function place(host, spec, group, { height = 200, pick = null, near = null } = {}) {
+  function place(host, spec, group, { height = 215, pick = null, near = null } = {}) {
     const now = el("span", { class: "now" });
     const canvas = el("div", { class: "plot", tabindex: "0", role: "group", "aria-roledescription": "chart" });
     const names = spec.series.length > 1 && !near

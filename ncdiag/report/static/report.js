@@ -159,7 +159,7 @@
           list.append(el("div", {}, el("dt", {}, `${prefix}${name}`), el("dd", {}, Charts.format(text))));
         }
       }
-    })({ ...row.facts, config: null, ...row.facts.config }, "");
+    })({ ...row.facts, config: null, ...row.facts.config, phases: row.facts.phases ?? null }, ""); // ce:200,mse:400
   }
 
   /** Fill the table of the curves: at most fifty evaluations, evenly chosen, the last among them. */
@@ -282,7 +282,9 @@
     try { localStorage.setItem("ncdiag-theme", next); } catch { /* a page from disk may have no storage */ }
     setTheme(next);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Charts.recolor());
+  for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(medium).addEventListener("change", () => Charts.recolor());
+  }
   for (const id of ["from-epoch", "to-epoch"]) {
     byId(id).addEventListener("change", () => {
       const [from, to] = ["from-epoch", "to-epoch"].map(name => byId(name).value);
@@ -320,11 +322,18 @@
       if (fresh) await takeRuns((await fresh.json()).runs);
       const answers = await ask("answers");
       if (answers) takeAnswers(await answers.text());
-      byId("live-state").textContent = "Live: the page follows the store.";
+      tellLive("");
     } catch {
-      byId("live-state").textContent = "The server does not answer; what is shown is from before.";
+      tellLive("The server does not answer; what is shown is from before.");
     }
     setTimeout(follow, document.hidden ? 15_000 : 2000);
+  }
+
+  /** Say that the page is live, or above everything, wherever the reader is, what keeps it from being so. */
+  function tellLive(trouble) {
+    byId("live-state").textContent = trouble ? "Not live." : "Live: the page follows the store.";
+    if (byId("stale").textContent !== trouble) byId("stale").textContent = trouble;
+    byId("stale").hidden = !trouble;
   }
 
   async function takeRuns(fresh) {
