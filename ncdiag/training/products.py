@@ -5,7 +5,8 @@ when it is allowed to use bfloat16 inside them, and on a processor without matri
 all the same. With such units (AMX) it does use bfloat16, a thousand times less exact. So both are tried, and oneDNN is
 taken where it is as exact as float32 is, unless it is clearly slower: its bits do not depend on the number of threads,
 and those of MKL do on some processors. The library decides the bits of a run, so the margin is far from every ratio of
-speeds that was seen: a trial that came out otherwise on the next day would make another run of the same command.
+speeds that was seen, and time is what one thread spends computing: a trial that came out otherwise on the next day, or
+beside other work, would make another run of the same command.
 
 The switch is for CPUs alone; what torch offers for both, `set_float32_matmul_precision`, would also lower the precision
 of a GPU.
@@ -23,7 +24,7 @@ Products = Literal["default", "onednn"]
 
 MAX_ERROR = 1e-5  # of the largest entry: float32 has 5e-7 to 1.2e-6, bfloat16 2e-3
 MIN_SPEEDUP = 0.8  # measured on AMD: 1.8 to 2.1 (Zen 5), 1.0 to 1.3 (Zen 4); on Intel the two are alike
-ROUNDS = 5
+ROUNDS = 10
 # [M, K] x [K, N] of a layer, of the head, and of the head's gradient: a library has different ways for them.
 SHAPES = ((128, 512, 512), (128, 512, 10), (512, 128, 10))
 
@@ -57,7 +58,12 @@ def pick_products() -> Products:
     pairs = [(torch.randn(m, k, generator=generator), torch.randn(k, n, generator=generator)) for m, k, n in SHAPES]
     with using_products("onednn"):
         errors = torch.tensor([relative_error(x @ weight, x.double() @ weight.double()) for x, weight in pairs])
-    return choose(float(errors.max()), lambda library: _seconds(library, *pairs[0]))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return choose(float(errors.max()), lambda library: _seconds(library, *pairs[0]))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def relative_error(product: torch.Tensor, exact: torch.Tensor) -> float:
@@ -69,18 +75,19 @@ def choose(error: float, seconds: Callable[[Products], float]) -> Products:
     """Give the library to use, from the error of oneDNN's products and how long either library takes for one."""
     if not error <= MAX_ERROR:
         return "default"
-    pairs = [(seconds("default"), seconds("onednn")) for _ in range(ROUNDS)]  # side by side: the machine has moods
+    pairs = [(seconds("default"), seconds("onednn")) for _ in range(ROUNDS)]  # in turn: the machine has moods
     before, after = (min(times) for times in zip(*pairs, strict=True))
     return "onednn" if before >= MIN_SPEEDUP * after else "default"
 
 
 def _seconds(library: Products, x: torch.Tensor, weight: torch.Tensor) -> float:
+    """Give the seconds that this thread computes; where others want the core too, waiting for it counts nothing."""
     with using_products(library):
         torch.mm(x, weight)
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(5):
             torch.mm(x, weight)
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
 
 def _switch() -> Any:

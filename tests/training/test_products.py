@@ -1,7 +1,17 @@
+import time
+
 import pytest
 import torch
 
-from ncdiag.training.products import Products, choose, pick_products, products_in_use, relative_error, using_products
+from ncdiag.training.products import (
+    Products,
+    _seconds,
+    choose,
+    pick_products,
+    products_in_use,
+    relative_error,
+    using_products,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, WEIGHT = torch.randn(64, 100, generator=GENERATOR), torch.randn(100, 50, generator=GENERATOR)
@@ -26,6 +36,11 @@ def test_onednn_must_be_exact_and_not_clearly_slower(
     product: torch.Tensor, seconds: tuple[float, float], expected: Products
 ) -> None:
     assert choose(relative_error(product, EXACT), timed(*seconds)) == expected
+
+
+def test_waiting_for_a_core_is_no_slower_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "mm", lambda x, weight: time.sleep(0.02))  # five of them are timed
+    assert _seconds("default", X, WEIGHT) < 0.05
 
 
 def test_what_is_picked_here_is_exact() -> None:
