@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ncdiag.cli.output import csv_cell
-from ncdiag.errors import SpecError
+from ncdiag.errors import SpecError, UnsafeError
 
+# How every SQLite file begins: most likely a store, whose name was typed after -o instead of --store.
+_DATABASE = b"SQLite format 3\0"
 # What a spreadsheet takes for a formula, at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -19,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
-    Raises `SpecError` where the target cannot be a file.
+    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, whose runs would be lost.
     """
     if target == "-":
         sys.stdout.flush()
@@ -38,6 +40,8 @@ def write_output(content: bytes, target: str) -> None:
     if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
         path.write_bytes(content)
         return
+    if _is_database(path):
+        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
     unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(content)
@@ -45,6 +49,14 @@ def write_output(content: bytes, target: str) -> None:
     finally:
         with suppress(FileNotFoundError):
             unfinished.unlink()
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_DATABASE)) == _DATABASE
+    except FileNotFoundError:
+        return False
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:

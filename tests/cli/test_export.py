@@ -158,6 +158,16 @@ def test_where_no_file_can_be_is_said(cli: Cli):
     assert cli("export", "-o", ".").code == 2
 
 
+@pytest.mark.parametrize("output", ["ncdiag.db", "link.csv"])
+def test_a_database_is_not_overwritten(store: Path, cli: Cli, output: str):
+    (store.parent / "link.csv").symlink_to(store)
+    before = store.read_bytes()
+    answer = cli("export", "-o", output)
+    assert (answer.code, answer.out) == (6, "")
+    assert f"{output} is a database" in answer.err
+    assert store.read_bytes() == before
+
+
 def test_a_link_is_followed_and_not_replaced(store: Path, cli: Cli):
     target = store.with_name("target.csv")
     target.write_text("before")
