@@ -21,7 +21,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
-    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, whose runs would be lost.
+    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs.
     """
     if target == "-":
         sys.stdout.flush()

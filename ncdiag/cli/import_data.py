@@ -12,8 +12,10 @@ from ncdiag.cli.output import emit_text, note
 from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from ncdiag.domain.records import ImportedRun
+    from ncdiag.domain.records import ImportedRun, Run
     from ncdiag.store.trajectory_files import Settings
+
+_NAMED = 3  # runs in a note
 
 EXAMPLES = (
     "ncdiag import log.csv --map nc1=NC1 --set arch=mlp",
@@ -94,11 +96,12 @@ def import_(
     for said in notes:
         note(said)
     emit_text("\n".join(run.name for run in stored))
-    new = [run for run in found if run.key not in known]
-    epochs = _count(sum(len(run.epochs) for run in new), "epoch")
+    new = {run.key: run for run in found if run.key not in known}
+    epochs = _count(sum(len(run.epochs) for run in new.values()), "epoch")
     note(f"{_count(len(new), 'run')} and {epochs} imported to {opened.label}")
     if known:
-        note(f"{_count(len(found) - len(new), 'run')} with the same content had been imported before")
+        note(f"{_count(len(known), 'run')} with the same content had been imported before")
+    _note_other_names(found, stored)
 
 
 def _read(
@@ -125,6 +128,15 @@ def _read_bytes(file: str) -> tuple[str, bytes]:
         return bare_name(Path(file).name), read_whole(Path(file))
     except OSError as error:
         raise DataError(f"cannot read {file!r}: {error.strerror}") from None
+
+
+def _note_other_names(found: "list[ImportedRun]", stored: "list[Run]") -> None:
+    """Name the runs that are stored under another name, since an earlier run has the same content."""
+    pairs = [(run.name, kept.name) for run, kept in zip(found, stored, strict=True)]
+    others = [f"{name} is {kept}" for name, kept in pairs if name not in (None, kept)]
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        note(f"of runs with the same content one is stored: {', '.join(others[:_NAMED])}{more}")
 
 
 def _count(number: int, thing: str) -> str:

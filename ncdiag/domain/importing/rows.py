@@ -28,7 +28,7 @@ class Problem:
     what: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One row: its line, from 1, and its cells by column, None where a cell is empty."""
 
@@ -105,11 +105,11 @@ def read_json_lines(text: str) -> Table:
 
 def number(text: str) -> float:
     """Read a decimal number, `nan`, `inf` or `-inf`; the `ValueError` says what is wrong with anything else."""
-    special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
-    if special:
-        return float(special)
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{shown(text)} is not a number")
+        special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
+        if special is None:
+            raise ValueError(f"{shown(text)} is not a number")
+        return float(special)
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{shown(text)} is beyond the range of a double (a measured infinity is written inf)")
