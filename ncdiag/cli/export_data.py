@@ -67,7 +67,7 @@ def export(
 
     The numbers read back exactly. In CSV an empty cell was not measured; nan
     and inf were. In JSON both are null, and `nonfinite` names what was not
-    finite. `ncdiag import` reads CSV and JSON lines of epochs.
+    finite. `ncdiag import` reads them all.
     """
     from ncdiag.store.compressed import ENDING, pack
     from ncdiag.store.engine import open_store

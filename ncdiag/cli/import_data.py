@@ -29,7 +29,7 @@ def import_(
         typer.Argument(
             metavar="FILE",
             show_default=False,
-            help="CSV or JSON lines, a row per epoch, or such a file packed as .gz; - is stdin.",
+            help="CSV, JSON or JSON lines, a row per epoch, or such a file packed as .gz; - is stdin.",
         ),
     ] = None,
     manifest: Annotated[
@@ -58,14 +58,18 @@ def import_(
             "anything else is kept too.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name the only run of FILE.", show_default=False)] = None,
-    prefix: Annotated[str, typer.Option("--prefix", help="Put this before the name of every run.")] = "",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name the only run of FILE.", show_default=False)
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Put this before the name of every run.")
+    ] = "",
     ignore_extra: Annotated[
         bool, typer.Option("--ignore-extra", help="Allow columns and keys that look like misspelt ones.")
     ] = False,
     store: StoreOption = "",
 ) -> None:
-    """Import trajectories from CSV or JSON lines, all of them or none.
+    """Import trajectories from CSV, JSON or JSON lines, all of them or none.
 
     Columns are those of `ncdiag export`; `epoch` and one metric are needed.
     An empty cell is missing; nan and inf were measured. A file with a column

@@ -214,7 +214,7 @@ never_below_0 = st.floats(min_value=0) | st.none() | st.just(math.nan)
         min_size=1,
         max_size=6,
     ),
-    st.sampled_from(["csv", "jsonl"]),
+    st.sampled_from(["csv", "json", "jsonl"]),
 )
 def test_what_was_exported_is_imported_to_the_bit(cli: Cli, tmp_path: Path, found: list[EpochRecord], form: str):
     before, after, file = (tmp_path / name for name in ("before.db", "after.db", f"epochs.{form}"))
@@ -246,10 +246,11 @@ def stored(path: Path) -> list[list[object]]:
     ]
 
 
-def test_runs_and_epochs_together_give_the_same_runs(store: Path, cli: Cli):
-    cli("export", "-o", "epochs.csv")
-    cli("export", "runs", "-o", "runs.csv")
-    assert cli("import", "epochs.csv", "--manifest", "runs.csv", "--store", "other.db").code == 0
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
+def test_runs_and_epochs_together_give_the_same_runs(store: Path, cli: Cli, form: str):
+    cli("export", "-o", f"epochs.{form}")
+    cli("export", "runs", "-o", f"runs.{form}")
+    assert cli("import", f"epochs.{form}", "--manifest", f"runs.{form}", "--store", "other.db").code == 0
     one, other = (rows_of(cli("export", "runs", "--store", path).out) for path in (store, "other.db"))
     for row in (*one, *other):
         for kept_by_the_store in ("created_at", "source"):
