@@ -7,7 +7,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
-from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell
+from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell, warn
 from ncdiag.cli.train import (
     AllowInexactOption,
     CheckpointOption,
@@ -59,7 +59,7 @@ def sweep(
     again trains only what is missing.
     """
     from ncdiag.domain.onset import OnsetRule
-    from ncdiag.execution.planning import check_plan, make_plan
+    from ncdiag.execution.planning import check_plan, find_refusal, make_plan
     from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.runs import check_name
@@ -74,6 +74,8 @@ def sweep(
     jobs = _bounded(jobs, device)
     if dry_run:
         missing = _list_points(plan.specs, store, form)
+        if refusal := find_refusal(missing, device):
+            warn(f"this machine would refuse to begin. {refusal}")
         _say_how_long(missing, device, jobs)
         return
     options = TrainingOptions(
