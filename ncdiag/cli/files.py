@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def _is_database(path: Path) -> bool:
         return False
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:
+def csv_text(rows: Iterable[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:
     """Give rows as RFC 4180 CSV; `excel_safe` puts an apostrophe before texts that would run as formulas."""
     text = io.StringIO()
     writer = csv.writer(text)  # RFC 4180: CRLF, quotes where they are needed

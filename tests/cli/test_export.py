@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ncdiag.cli import app
+from ncdiag.cli.output import frame_rows
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
@@ -156,6 +157,32 @@ def test_where_no_file_can_be_is_said(cli: Cli):
     assert "make it first" in cli("export", "-o", "nowhere/out.csv").err
     assert "is a folder" in cli("export", "-o", ".").err
     assert cli("export", "-o", ".").code == 2
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "table"])
+def test_rows_that_are_made_some_at_a_time_are_the_same(
+    store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    add(store)
+    at_once = cli("export", "--format", form).out
+    monkeypatch.setattr("ncdiag.cli.export_data._AT_ONCE", 2)
+    assert cli("export", "--format", form).out == at_once
+    assert at_once.count("strange") == 1
+
+
+def test_no_more_rows_than_that_are_made_at_once(store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    made: list[int] = []
+
+    def look(frame: object) -> list[dict[str, object]]:
+        rows = frame_rows(frame)  # type: ignore[arg-type]
+        made.append(len(rows))
+        return rows
+
+    monkeypatch.setattr("ncdiag.cli.export_data._AT_ONCE", 7)
+    monkeypatch.setattr("ncdiag.cli.export_data.frame_rows", look)
+    lines = cli("export").out.splitlines()
+    assert sum(made) == len(lines) - 1
+    assert max(made) == 7
 
 
 @pytest.mark.parametrize("output", ["ncdiag.db", "link.csv"])
