@@ -10,7 +10,7 @@ import typer
 
 from ncdiag.cli.files import csv_text, write_output
 from ncdiag.cli.options import StoreOption, WhereOption
-from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
+from ncdiag.cli.output import Column, Format, counted, emit, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption, selected_runs
 from ncdiag.errors import SpecError
 
@@ -97,7 +97,7 @@ def export(
         content_bytes = text.encode("utf-8", "backslashreplace")
         write_output(pack(content_bytes) if output.endswith(ENDING) else content_bytes, output)
     if output != "-":
-        note(f"{len(frame):,} {content} written to {output}")
+        note(f"{counted(len(frame), content.removesuffix('s'))} written to {output}")
 
 
 def _format_of(output: str) -> ExportFormat:

@@ -8,7 +8,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
-from ncdiag.cli.output import emit_text, note
+from ncdiag.cli.output import counted, emit_text, note
 from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def import_(
         note(said)
     emit_text("\n".join(run.name for run in stored))
     new = {run.key: run for run in found if run.key not in known}
-    epochs = _count(sum(len(run.epochs) for run in new.values()), "epoch")
-    note(f"{_count(len(new), 'run')} and {epochs} imported to {opened.label}")
+    epochs = counted(sum(len(run.epochs) for run in new.values()), "epoch")
+    note(f"{counted(len(new), 'run')} and {epochs} imported to {opened.label}")
     if known:
-        note(f"{_count(len(known), 'run')} with the same content had been imported before")
+        note(f"{counted(len(known), 'run')} with the same content had been imported before")
     _note_other_names(found, stored)
 
 
@@ -141,7 +141,3 @@ def _note_other_names(found: "list[ImportedRun]", stored: "list[Run]") -> None:
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         note(f"of runs with the same content one is stored: {', '.join(others[:_NAMED])}{more}")
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -170,6 +170,12 @@ def test_rows_that_are_made_some_at_a_time_are_the_same(
     assert at_once.count("strange") == 1
 
 
+def test_one_thing_is_said_in_the_singular(store: Path, cli: Cli):
+    add(store)
+    assert cli("export", "--run", "strange", "-o", "one.csv").err == "ncdiag: note: 1 epoch written to one.csv\n"
+    assert cli("export", "runs", "--run", "strange", "-o", "one.csv").err == "ncdiag: note: 1 run written to one.csv\n"
+
+
 def test_no_more_rows_than_that_are_made_at_once(store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch):
     made: list[int] = []
 

@@ -67,6 +67,7 @@ def test_a_name_that_another_run_has_stores_nothing(store: Path, cli: Cli):
     answer = cli("import", "log.csv")
     assert answer.code == 2
     assert "the name deep-0 belongs to another run" in answer.err
+    assert "or remove it with `ncdiag runs rm deep-0`" in answer.err
     assert cli("export", "runs", "--run", "new").code == 4
     assert cli("import", "log.csv", "--prefix", "lab-").out == "lab-new\nlab-deep-0\n"
 
