@@ -51,16 +51,23 @@ class Column:
 
 
 def emit(
-    rows: Sequence[Mapping[str, Any]], form: Format, *, name: str, columns: Sequence[Column], empty: str | None = None
+    rows: Sequence[Mapping[str, Any]],
+    form: Format,
+    *,
+    name: str,
+    columns: Sequence[Column],
+    empty: str | None = None,
+    keys: Sequence[str] | None = None,
 ) -> None:
     """Print rows: `columns` of them as a table, or every key as CSV, or as JSON in a list under `name`.
 
-    `empty` is said on stderr, instead of a table without rows.
+    `empty` is said on stderr, instead of a table without rows. `keys` are the header of a CSV without rows, where the
+    rows would have had others than the columns.
     """
     if form is Format.JSON:
         emit_json({name: list(rows)})
     elif form is Format.CSV:
-        emit_csv(rows, header=list(rows[0]) if rows else [column.key for column in columns])
+        emit_csv(rows, header=list(rows[0]) if rows else keys or [column.key for column in columns])
     elif rows:
         _emit_table(rows, columns)
     elif empty is not None:
