@@ -11,9 +11,8 @@ from typing import Any
 
 from ncdiag.cli.output import csv_cell
 from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.store.magic import LONGEST, looks_like_database
 
-# How every SQLite file begins: most likely a store, whose name was typed after -o instead of --store.
-_DATABASE = b"SQLite format 3\0"
 # What a spreadsheet takes for a formula, at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -40,7 +39,7 @@ def write_output(content: bytes, target: str) -> None:
     if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
         path.write_bytes(content)
         return
-    if _is_database(path):
+    if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
         raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
     unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
@@ -54,7 +53,7 @@ def write_output(content: bytes, target: str) -> None:
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(_DATABASE)) == _DATABASE
+            return looks_like_database(file.read(LONGEST))
     except FileNotFoundError:
         return False
 

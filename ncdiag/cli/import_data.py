@@ -88,11 +88,14 @@ def import_(
     """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
     from ncdiag.domain.importing.settings import parse_maps, parse_sets
     from ncdiag.store.imports import find_known_keys, import_runs
+    from ncdiag.store.runs import check_name
     from ncdiag.store.trajectory_files import Settings
 
     settings = Settings(
         maps=parse_maps(maps or []), sets=parse_sets(sets or []), prefix=prefix, ignore_extra=ignore_extra
     )
+    if name is not None:
+        check_name(prefix + name)
     found, notes = _read(file, manifest, name, settings)
     with open_to_change(store, create=True) as opened:
         known = find_known_keys(opened, [run.key for run in found])

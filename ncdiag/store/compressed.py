@@ -27,11 +27,6 @@ def read_whole(path: Path, *, largest: int = LARGEST) -> bytes:
     return content
 
 
-def looks_packed(content: bytes) -> bool:
-    """Tell whether a file is one of gzip's, whatever its name."""
-    return content.startswith(b"\x1f\x8b")
-
-
 def pack(content: bytes) -> bytes:
     """Compress a file; the same content gives the same bytes."""
     return gzip.compress(content, mtime=0)

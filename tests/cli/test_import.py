@@ -52,6 +52,15 @@ def test_runs_with_the_same_content_are_one_run_and_that_is_said(folder: Path, c
     assert "of runs with the same content one is stored: mine is c\n" in answer.err
 
 
+def test_a_name_that_is_kept_for_a_number_is_refused_where_it_was_asked_for(folder: Path, cli: Cli):
+    (folder / "run-9.csv").write_text("epoch,phase,nc1\n1,1,0.5\n")
+    for asked in (["--name", "run-9"], ["--name", "9", "--prefix", "run-"]):
+        answer = cli("import", "run-9.csv", *asked)
+        assert (answer.code, answer.out) == (2, "")
+        assert "the name run-9 is kept for the run that gets this number" in answer.err
+    assert cli("import", "run-9.csv").out == "run-1\n"  # as a store that this one does not know called it
+
+
 def test_a_bad_line_in_the_last_file_stores_nothing(folder: Path, cli: Cli):
     (folder / "a.csv").write_text("epoch,nc1\n1,0.5\n")
     (folder / "b.csv").write_text("epoch,nc1\n1,0.5\n1,0.4\n")

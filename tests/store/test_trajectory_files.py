@@ -105,6 +105,12 @@ def test_a_packed_file_with_another_name_is_told_from_text_in_another_encoding()
         read(gzip.compress(b"epoch,nc1\n1,0.5\n"))
 
 
+def test_a_store_is_not_taken_for_text():
+    released = Path(__file__).parent / "released" / "0001.db"
+    with pytest.raises(DataError, match="this is a database; `ncdiag store merge` takes in the runs"):
+        read(released.read_bytes())
+
+
 def test_a_misspelt_column_is_an_error_that_says_the_map():
     with pytest.raises(DataError, match=r"'feat_norm' looks like feature_norm.*\n.*--map feature_norm=feat_norm"):
         read("epoch,nc1,feat_norm\n1,0.5,2\n")
