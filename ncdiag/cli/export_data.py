@@ -1,19 +1,23 @@
 """`ncdiag export`: what is in the store, for other tools and for other stores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncdiag.cli.files import csv_text, write_output
 from ncdiag.cli.options import StoreOption, WhereOption
-from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
+from ncdiag.cli.output import Column, Format, counted, emit, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption, selected_runs
 from ncdiag.errors import SpecError
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_AT_ONCE = 10_000  # rows
 EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export runs --where 'dataset=mnist' --format json")
 
 
@@ -67,7 +71,7 @@ def export(
 
     The numbers read back exactly. In CSV an empty cell was not measured; nan
     and inf were. In JSON both are null, and `nonfinite` names what was not
-    finite. `ncdiag import` reads CSV and JSON lines of epochs.
+    finite. `ncdiag import` reads them all.
     """
     from ncdiag.store.compressed import ENDING, pack
     from ncdiag.store.engine import open_store
@@ -80,21 +84,20 @@ def export(
         frame = selected_runs(opened, run, where)
         if content is Content.EPOCHS:
             frame = epochs_frame(opened, frame["run_id"].tolist())
-    rows = frame_rows(frame)
     header = [str(column) for column in frame.columns if column not in ("nonfinite", "run_id")]
-    if not rows:
+    if frame.empty:
         note(f"no {content} to export")
     if form is ExportFormat.TABLE:
         header = [column for column in header if column != "config"]  # a document in a cell is not for reading
     if form is ExportFormat.TABLE and output == "-":
         columns = [Column(key=key, heading=key, drop=place) for place, key in enumerate(header)]
-        emit(rows, Format.TABLE, name=str(content), columns=columns)
+        emit(frame_rows(frame), Format.TABLE, name=str(content), columns=columns)
     else:
-        text = _text(rows, header, form, name=str(content), excel_safe=excel_safe)
+        text = _text(_rows(frame), header, form, name=str(content), excel_safe=excel_safe)
         content_bytes = text.encode("utf-8", "backslashreplace")
         write_output(pack(content_bytes) if output.endswith(ENDING) else content_bytes, output)
     if output != "-":
-        note(f"{len(rows):,} {content} written to {output}")
+        note(f"{counted(len(frame), content.removesuffix('s'))} written to {output}")
 
 
 def _format_of(output: str) -> ExportFormat:
@@ -103,8 +106,14 @@ def _format_of(output: str) -> ExportFormat:
     return _ENDINGS.get(Path(bare_name(output)).suffix.lower(), ExportFormat.CSV)
 
 
+def _rows(frame: "DataFrame") -> Iterator[dict[str, Any]]:
+    """Give the rows of a frame, some at a time: those of a million epochs at once would take gigabytes."""
+    for start in range(0, len(frame), _AT_ONCE):
+        yield from frame_rows(frame.iloc[start : start + _AT_ONCE])
+
+
 def _text(
-    rows: Sequence[Mapping[str, Any]], header: Sequence[str], form: ExportFormat, *, name: str, excel_safe: bool
+    rows: Iterable[Mapping[str, Any]], header: Sequence[str], form: ExportFormat, *, name: str, excel_safe: bool
 ) -> str:
     """Give the whole file."""
     if form is ExportFormat.CSV:

@@ -4,13 +4,14 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ncdiag.cli.output import csv_cell
-from ncdiag.errors import SpecError
+from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.store.magic import LONGEST, looks_like_database
 
 # What a spreadsheet takes for a formula, at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -19,7 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
-    Raises `SpecError` where the target cannot be a file.
+    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs.
     """
     if target == "-":
         sys.stdout.flush()
@@ -38,6 +39,8 @@ def write_output(content: bytes, target: str) -> None:
     if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
         path.write_bytes(content)
         return
+    if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
+        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
     unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(content)
@@ -47,7 +50,15 @@ def write_output(content: bytes, target: str) -> None:
             unfinished.unlink()
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return looks_like_database(file.read(LONGEST))
+    except FileNotFoundError:
+        return False
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], header: Sequence[str], *, excel_safe: bool = False) -> str:
     """Give rows as RFC 4180 CSV; `excel_safe` puts an apostrophe before texts that would run as formulas."""
     text = io.StringIO()
     writer = csv.writer(text)  # RFC 4180: CRLF, quotes where they are needed

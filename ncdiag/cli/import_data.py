@@ -8,12 +8,14 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
-from ncdiag.cli.output import emit_text, note
+from ncdiag.cli.output import counted, emit_text, note
 from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from ncdiag.domain.records import ImportedRun
+    from ncdiag.domain.records import ImportedRun, Run
     from ncdiag.store.trajectory_files import Settings
+
+_NAMED = 3  # runs in a note
 
 EXAMPLES = (
     "ncdiag import log.csv --map nc1=NC1 --set arch=mlp",
@@ -27,7 +29,7 @@ def import_(
         typer.Argument(
             metavar="FILE",
             show_default=False,
-            help="CSV or JSON lines, a row per epoch, or such a file packed as .gz; - is stdin.",
+            help="CSV, JSON or JSON lines, a row per epoch, or such a file packed as .gz; - is stdin.",
         ),
     ] = None,
     manifest: Annotated[
@@ -56,14 +58,18 @@ def import_(
             "anything else is kept too.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name the only run of FILE.", show_default=False)] = None,
-    prefix: Annotated[str, typer.Option("--prefix", help="Put this before the name of every run.")] = "",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name the only run of FILE.", show_default=False)
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="TEXT", help="Put this before the name of every run.")
+    ] = "",
     ignore_extra: Annotated[
         bool, typer.Option("--ignore-extra", help="Allow columns and keys that look like misspelt ones.")
     ] = False,
     store: StoreOption = "",
 ) -> None:
-    """Import trajectories from CSV or JSON lines, all of them or none.
+    """Import trajectories from CSV, JSON or JSON lines, all of them or none.
 
     Columns are those of `ncdiag export`; `epoch` and one metric are needed.
     An empty cell is missing; nan and inf were measured. A file with a column
@@ -82,11 +88,14 @@ def import_(
     """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
     from ncdiag.domain.importing.settings import parse_maps, parse_sets
     from ncdiag.store.imports import find_known_keys, import_runs
+    from ncdiag.store.runs import check_name
     from ncdiag.store.trajectory_files import Settings
 
     settings = Settings(
         maps=parse_maps(maps or []), sets=parse_sets(sets or []), prefix=prefix, ignore_extra=ignore_extra
     )
+    if name is not None:
+        check_name(prefix + name)
     found, notes = _read(file, manifest, name, settings)
     with open_to_change(store, create=True) as opened:
         known = find_known_keys(opened, [run.key for run in found])
@@ -94,11 +103,12 @@ def import_(
     for said in notes:
         note(said)
     emit_text("\n".join(run.name for run in stored))
-    new = [run for run in found if run.key not in known]
-    epochs = _count(sum(len(run.epochs) for run in new), "epoch")
-    note(f"{_count(len(new), 'run')} and {epochs} imported to {opened.label}")
+    new = {run.key: run for run in found if run.key not in known}
+    epochs = counted(sum(len(run.epochs) for run in new.values()), "epoch")
+    note(f"{counted(len(new), 'run')} and {epochs} imported to {opened.label}")
     if known:
-        note(f"{_count(len(found) - len(new), 'run')} with the same content had been imported before")
+        note(f"{counted(len(known), 'run')} with the same content had been imported before")
+    _note_other_names(found, stored)
 
 
 def _read(
@@ -127,5 +137,10 @@ def _read_bytes(file: str) -> tuple[str, bytes]:
         raise DataError(f"cannot read {file!r}: {error.strerror}") from None
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def _note_other_names(found: "list[ImportedRun]", stored: "list[Run]") -> None:
+    """Name the runs that are stored under another name, since an earlier run has the same content."""
+    pairs = [(run.name, kept.name) for run, kept in zip(found, stored, strict=True)]
+    others = [f"{name} is {kept}" for name, kept in pairs if name not in (None, kept)]
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        note(f"of runs with the same content one is stored: {', '.join(others[:_NAMED])}{more}")

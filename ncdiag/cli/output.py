@@ -51,16 +51,23 @@ class Column:
 
 
 def emit(
-    rows: Sequence[Mapping[str, Any]], form: Format, *, name: str, columns: Sequence[Column], empty: str | None = None
+    rows: Sequence[Mapping[str, Any]],
+    form: Format,
+    *,
+    name: str,
+    columns: Sequence[Column],
+    empty: str | None = None,
+    keys: Sequence[str] | None = None,
 ) -> None:
     """Print rows: `columns` of them as a table, or every key as CSV, or as JSON in a list under `name`.
 
-    `empty` is said on stderr, instead of a table without rows.
+    `empty` is said on stderr, instead of a table without rows. `keys` are the header of a CSV without rows, where the
+    rows would have had others than the columns.
     """
     if form is Format.JSON:
         emit_json({name: list(rows)})
     elif form is Format.CSV:
-        emit_csv(rows, header=list(rows[0]) if rows else [column.key for column in columns])
+        emit_csv(rows, header=list(rows[0]) if rows else keys or [column.key for column in columns])
     elif rows:
         _emit_table(rows, columns)
     elif empty is not None:
@@ -94,6 +101,11 @@ def note(message: str) -> None:
 def warn(message: str) -> None:
     """Say something on stderr that changes how the output should be read."""
     _say("warning", message)
+
+
+def counted(number: int, thing: str) -> str:
+    """Give a number of things in words, such as `1 run` and `2,500 runs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def prepare_streams() -> None:
@@ -213,8 +225,10 @@ def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) ->
         emit_text("\n".join(layout(table, right=[right[c.key] for c in columns])))
         return
     width = shutil.get_terminal_size().columns
-    kept = _fitting(columns, {c.key: max(map(len, [c.heading, *cells[c.key]])) for c in columns}, width)
-    _emit_rich(kept, cells, right, width)
+    widths = {c.key: max(map(len, [c.heading, *cells[c.key]])) for c in columns}
+    kept = _fitting(columns, widths, width)
+    # Where even the rest does not fit, the terminal breaks the lines: a name or a number that is cut is of no use.
+    _emit_rich(kept, cells, right, max(width, _needed(kept, widths)))
     if len(kept) < len(columns):
         left_out = ", ".join(column.heading for column in columns if column not in kept)
         note(f"columns left out to fit {width} characters: {left_out} (--format csv has everything)")
@@ -224,10 +238,14 @@ def _fitting(columns: Sequence[Column], widths: Mapping[str, int], available: in
     """Leave columns out, the largest `drop` first, until the rest and two spaces between them fit."""
     kept = list(columns)
     for column in sorted((c for c in columns if c.drop), key=lambda c: -c.drop):
-        if sum(widths[c.key] + 2 for c in kept) - 2 <= available:
+        if _needed(kept, widths) <= available:
             break
         kept.remove(column)
     return kept
+
+
+def _needed(columns: Sequence[Column], widths: Mapping[str, int]) -> int:
+    return sum(widths[column.key] + 2 for column in columns) - 2
 
 
 def _emit_rich(
@@ -240,8 +258,7 @@ def _emit_rich(
     style = "" if os.environ.get("NO_COLOR") else "bold"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=style)
     for column in columns:
-        align_right = right[column.key]
-        table.add_column(column.heading, justify="right" if align_right else "left", no_wrap=align_right)
+        table.add_column(column.heading, justify="right" if right[column.key] else "left", no_wrap=True)
     for row in zip(*(cells[c.key] for c in columns), strict=True):
         table.add_row(*map(Text, row))  # Text, because a name may hold [brackets]
     Console(file=sys.stdout, width=width, highlight=False).print(table)

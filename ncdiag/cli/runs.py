@@ -83,7 +83,7 @@ def list_(
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
     empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
-    emit(kept, form, name="runs", columns=columns, empty=empty)
+    emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, *_LATEST_KEYS))
     if more:
         note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")
 

@@ -7,7 +7,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.cli.output import counted, emit_text, note, warn
 from ncdiag.errors import SpecError, StoreError
 
 HELP = "Find, check, upgrade, back up, repair and merge the stores that hold the runs."
@@ -114,16 +114,12 @@ def repair(
 
     saved = salvage(damaged, output)
     emit_text(str(output))
-    note(f"{_count(saved.runs, 'run')} and {_count(saved.epochs, 'epoch')} saved from {damaged}, which is unchanged")
+    note(f"{counted(saved.runs, 'run')} and {counted(saved.epochs, 'epoch')} saved from {damaged}, which is unchanged")
     if saved.runs_lost:
-        warn(f"up to {_count(saved.runs_lost, 'run')} could not be read at all")
+        warn(f"up to {counted(saved.runs_lost, 'run')} could not be read at all")
     if saved.incomplete:
         names = ", ".join(saved.incomplete[:5]) + (", ..." if len(saved.incomplete) > 5 else "")
         warn(
-            f"{_count(len(saved.incomplete), 'run')} lack{'s' * (len(saved.incomplete) == 1)} up to "
-            f"{_count(saved.epochs_lost, 'epoch')}: {names}; the command that trained them fills the gaps"
+            f"{counted(len(saved.incomplete), 'run')} lack{'s' * (len(saved.incomplete) == 1)} up to "
+            f"{counted(saved.epochs_lost, 'epoch')}: {names}; the command that trained them fills the gaps"
         )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

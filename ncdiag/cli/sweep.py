@@ -7,7 +7,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
-from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell
+from ncdiag.cli.output import Column, Format, counted, emit, frame_rows, note, table_cell, warn
 from ncdiag.cli.train import (
     AllowInexactOption,
     CheckpointOption,
@@ -59,7 +59,7 @@ def sweep(
     again trains only what is missing.
     """
     from ncdiag.domain.onset import OnsetRule
-    from ncdiag.execution.planning import check_plan, make_plan
+    from ncdiag.execution.planning import check_plan, find_refusal, make_plan
     from ncdiag.execution.signals import sigterm_as_exit
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.runs import check_name
@@ -74,6 +74,8 @@ def sweep(
     jobs = _bounded(jobs, device)
     if dry_run:
         missing = _list_points(plan.specs, store, form)
+        if refusal := find_refusal(missing, device):
+            warn(f"this machine would refuse to begin. {refusal}")
         _say_how_long(missing, device, jobs)
         return
     options = TrainingOptions(
@@ -127,7 +129,9 @@ def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int) -> None:
     found = estimate(specs, jobs)
     if found.seconds:
         without = (
-            f", {found.unknown} points with data of your own or too large to try not counted" if found.unknown else ""
+            f", {counted(found.unknown, 'point')} with data of your own or too large to try not counted"
+            if found.unknown
+            else ""
         )
         note(f"training takes {roughly(found.seconds)} here, roughly and at most ({found.jobs} at a time{without}).")
 
@@ -216,7 +220,7 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
     if together := sum(number for number in shapes.values() if number > 1):
         note(f"{together} of them have networks of equal shape, which train together if that is faster here.")
     missing = [spec for spec, row in zip(specs, rows, strict=True) if row["status"] not in FINAL]
-    note(f"{len(rows)} points, {len(missing)} to train. Nothing was trained.")
+    note(f"{counted(len(rows), 'point')}, {len(missing)} to train. Nothing was trained.")
     return missing
 
 

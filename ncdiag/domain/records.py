@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from ncdiag.domain.spec import RunSpec, canonical_json
@@ -255,10 +256,10 @@ class ImportedRun:
                     f"{self.source}: epoch {after} follows epoch {before}; expected them to rise, 0 to {LARGEST}"
                 )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """That of the specification; without one, the SHA-256 of the canonical JSON of configuration and epochs."""
         if self.spec:
             return self.spec.key
-        rows = [{**record.values(), **record.nonfinite()} for record in self.epochs]
+        rows = [values | nonfinite_fields(values) for values in map(EpochRecord.values, self.epochs)]
         return hashlib.sha256(canonical_json({"config": self.config, "epochs": rows}).encode()).hexdigest()

@@ -8,11 +8,14 @@ from typing import Any
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Arch, DataSpec, NetworkSpec, OptimizerName, RunSpec
 from ncdiag.domain.sweep import expand
-from ncdiag.errors import SpecError
+from ncdiag.errors import NCDiagError, SpecError
 from ncdiag.execution.worker import TrainingOptions, pick_device
-from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset
+from ncdiag.training.builtin_sets import BUILTINS
+from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset, shape_seen_by
 from ncdiag.training.footprint import check_memory
 from ncdiag.training.networks import check_fit
+
+_CLASSES = 10  # of every built-in data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +70,21 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
         if trained not in checked:
             check_memory(spec, data.input_shape, data.num_classes, device)
             checked.add(trained)
+
+
+def find_refusal(specs: Sequence[RunSpec], device: str) -> str | None:
+    """Give what `check_plan` would say of networks that do not fit here, as far as that is known without the data.
+
+    So it is for built-in data sets. None means that no reason is known.
+    """
+    chosen = pick_device(device)
+    for spec in {(s.network, s.optimizer.name, s.data): s for s in specs}.values():
+        if spec.data.dataset not in BUILTINS:
+            continue
+        image = shape_seen_by(spec.network.arch, BUILTINS[spec.data.dataset].image)
+        try:
+            check_fit(spec.network, input_shape=image)
+            check_memory(spec, image, _CLASSES, chosen)
+        except NCDiagError as error:
+            return str(error)
+    return None

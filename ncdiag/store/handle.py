@@ -70,7 +70,7 @@ def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> 
         return _sqlite_store(url, url, write=write, busy_seconds=busy_seconds)
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError for a port that is no number
         # The text is not repeated: it may hold a password.
         raise SpecError("the store is neither a path nor a URL such as postgresql://user@host/name") from None
     if parsed.get_backend_name() == "sqlite":
@@ -97,7 +97,8 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
 
 
 def _server_store(url: str, parsed: URL) -> Store:
-    if parsed.drivername == "postgresql":  # for which SQLAlchemy before 2.1 asks for another driver
+    # SQLAlchemy before 2.1 asks for another driver, and no version knows postgres://, as many services write it.
+    if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     # The query part goes too, since some drivers take the password there.
     label = parsed.set(query={}).render_as_string(hide_password=True)

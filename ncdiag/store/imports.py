@@ -25,6 +25,8 @@ def find_known_keys(store: Store, keys: Iterable[str]) -> set[str]:
 def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
     """Store runs with their epochs, all of them or none, and give them in order; known content gives the run it has.
 
+    Of runs with the same content the first is stored, under its name.
+
     Raises `SpecError` for a name that cannot be used or belongs to another run, and for a run that this store has
     begun to train.
     """
@@ -39,13 +41,14 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
                 f"{begun} is one of these runs, and is not at its end here; nothing was imported.\n"
                 f"Train it, or remove it with `ncdiag runs rm {begun}`, and import again"
             )
-        new = {key: run for key, run in zip(keys, runs, strict=True) if key not in known}
+        new: dict[str, ImportedRun] = {}
+        for key, run in zip(keys, runs, strict=True):
+            if key not in known:
+                new.setdefault(key, run)
         insert_runs(connection, [_run_columns(key, run) for key, run in new.items()])
         made = runs_by_key(store, connection, list(new))
-        rows = [
-            {"run_id": made[key].id, **measured_columns(record)} for key, run in new.items() for record in run.epochs
-        ]
-        if rows:
+        for key, run in new.items():  # one at a time: the rows of a million epochs at once would take gigabytes
+            rows = [{"run_id": made[key].id, **measured_columns(record)} for record in run.epochs]
             connection.execute(insert(schema.epochs), rows)
     stored = known | made
     return [stored[key] for key in keys]

@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 # SQLite takes a limited number of values in one statement: 999 in old versions.
 _CHUNK = 500
+# `dataclasses.fields` looks them up anew for every record.
+_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (EpochRecord, InterventionRecord)
+}
 
 
 def chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -34,7 +38,7 @@ def chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def measured_columns(record: EpochRecord | InterventionRecord) -> dict[str, Any]:
     """Give the columns of a record: NULL where a value is NaN or infinite, and its name and kind in `nonfinite`."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    values = {name: getattr(record, name) for name in _FIELDS[type(record)]}
     strange = nonfinite_fields(values)
     return {**values, **dict.fromkeys(strange), "nonfinite": strange or None}
 

@@ -75,7 +75,10 @@ def insert_runs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> No
         raise SpecError(f"the name {twice} is given to two runs; give each a name of its own")
     for some in chunked(names):
         if taken := connection.scalar(select(runs.c.name).where(runs.c.name.in_(some)).limit(1)):
-            raise SpecError(f"the name {taken} belongs to another run; choose another, or rename that one first")
+            raise SpecError(
+                f"the name {taken} belongs to another run; choose another, or rename that one first,\n"
+                f"or remove it with `ncdiag runs rm {taken}`"
+            )
     if rows:
         connection.execute(insert(runs).values(created_at=schema.UtcNow()), [dict(row) for row in rows])
     connection.execute(update(runs).where(runs.c.name == runs.c.key).values(name="run-" + cast(runs.c.id, String)))

@@ -25,7 +25,8 @@ from ncdiag.domain.importing.settings import Setting, check_all_fit, general, sp
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
-from ncdiag.store.compressed import bare_name, read_whole
+from ncdiag.store.compressed import ENDING, bare_name, read_whole
+from ncdiag.store.magic import looks_like_database, looks_packed
 
 _FILE, _NAMES = "file", ("run", "name")
 
@@ -155,7 +156,12 @@ def _read_text(findings: Findings, label: str, content: bytes) -> Table:
         return read_table(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        findings.fault(label, line, f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8")
+        what = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        if looks_like_database(content):
+            what = "this is a database; `ncdiag store merge` takes in the runs of another store"
+        elif looks_packed(content):
+            what = f"this is packed by gzip; unpack it, or give the file a name that ends in {ENDING}"
+        findings.fault(label, line, what)
         return Table(columns=(), rows=[], problems=[])
 
 

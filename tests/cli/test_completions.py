@@ -1,7 +1,7 @@
 """The committed scripts in completions/, and what they get to offer.
 
 `PYTHONPATH=tests python tests/cli/test_completions.py` writes them anew; each is what
-`_NCDIAG_COMPLETE=source_<shell> ncdiag` prints, without blank lines around it.
+`_NCDIAG_COMPLETE=source_<shell> ncdiag` prints, without blank lines around it; that of zsh with an end of its own.
 """
 
 import os
@@ -14,12 +14,18 @@ import pytest
 from clihelp import PYTHON, ROOT, run_ncdiag
 
 SCRIPTS = {"bash": "ncdiag.bash", "zsh": "_ncdiag", "fish": "ncdiag.fish"}
+# From site-functions, zsh runs the whole file as the completion at the first Tab: what it defines has to be called.
+FIRST_TAB = """
+if [[ $funcstack[1] == _ncdiag ]]; then
+  _ncdiag_completion "$@"
+fi
+"""
 
 
 def generate(shell: str) -> str:
     done = run_ncdiag(_NCDIAG_COMPLETE=f"source_{shell}")
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip() + "\n"
+    return done.stdout.strip() + "\n" + FIRST_TAB * (shell == "zsh")
 
 
 def offered(line: str, cwd: Path, **environment: str) -> list[str]:
@@ -109,6 +115,29 @@ def test_the_bash_script_completes_in_bash(store: Path):
         check=False,
     )
     assert done.stdout.split() == ["shallow-0", "shallow-1"], done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_the_zsh_script_completes_at_the_first_tab(store: Path):
+    program = f"""
+        compdef() {{ }}
+        compadd() {{ }}
+        _arguments() {{ print -r -- "$@" }}
+        ncdiag() {{ {PYTHON} -m ncdiag "$@" }}
+        env() {{ local -x "${{@[1,2]}}"; "$3" }}  # the script calls env, which knows no shell functions
+        fpath=({ROOT}/completions $fpath); autoload -Uz _ncdiag
+        words=(ncdiag predict sha); CURRENT=3
+        _ncdiag
+    """
+    done = subprocess.run(
+        ["zsh", "-f", "-c", program],
+        cwd=store.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "shallow-0" in done.stdout, done.stderr
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ncdiag.cli import app
+from ncdiag.cli.output import frame_rows
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
@@ -158,6 +159,48 @@ def test_where_no_file_can_be_is_said(cli: Cli):
     assert cli("export", "-o", ".").code == 2
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "table"])
+def test_rows_that_are_made_some_at_a_time_are_the_same(
+    store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    add(store)
+    at_once = cli("export", "--format", form).out
+    monkeypatch.setattr("ncdiag.cli.export_data._AT_ONCE", 2)
+    assert cli("export", "--format", form).out == at_once
+    assert at_once.count("strange") == 1
+
+
+def test_one_thing_is_said_in_the_singular(store: Path, cli: Cli):
+    add(store)
+    assert cli("export", "--run", "strange", "-o", "one.csv").err == "ncdiag: note: 1 epoch written to one.csv\n"
+    assert cli("export", "runs", "--run", "strange", "-o", "one.csv").err == "ncdiag: note: 1 run written to one.csv\n"
+
+
+def test_no_more_rows_than_that_are_made_at_once(store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    made: list[int] = []
+
+    def look(frame: object) -> list[dict[str, object]]:
+        rows = frame_rows(frame)  # type: ignore[arg-type]
+        made.append(len(rows))
+        return rows
+
+    monkeypatch.setattr("ncdiag.cli.export_data._AT_ONCE", 7)
+    monkeypatch.setattr("ncdiag.cli.export_data.frame_rows", look)
+    lines = cli("export").out.splitlines()
+    assert sum(made) == len(lines) - 1
+    assert max(made) == 7
+
+
+@pytest.mark.parametrize("output", ["ncdiag.db", "link.csv"])
+def test_a_database_is_not_overwritten(store: Path, cli: Cli, output: str):
+    (store.parent / "link.csv").symlink_to(store)
+    before = store.read_bytes()
+    answer = cli("export", "-o", output)
+    assert (answer.code, answer.out) == (6, "")
+    assert f"{output} is a database" in answer.err
+    assert store.read_bytes() == before
+
+
 def test_a_link_is_followed_and_not_replaced(store: Path, cli: Cli):
     target = store.with_name("target.csv")
     target.write_text("before")
@@ -204,7 +247,7 @@ never_below_0 = st.floats(min_value=0) | st.none() | st.just(math.nan)
         min_size=1,
         max_size=6,
     ),
-    st.sampled_from(["csv", "jsonl"]),
+    st.sampled_from(["csv", "json", "jsonl"]),
 )
 def test_what_was_exported_is_imported_to_the_bit(cli: Cli, tmp_path: Path, found: list[EpochRecord], form: str):
     before, after, file = (tmp_path / name for name in ("before.db", "after.db", f"epochs.{form}"))
@@ -236,10 +279,11 @@ def stored(path: Path) -> list[list[object]]:
     ]
 
 
-def test_runs_and_epochs_together_give_the_same_runs(store: Path, cli: Cli):
-    cli("export", "-o", "epochs.csv")
-    cli("export", "runs", "-o", "runs.csv")
-    assert cli("import", "epochs.csv", "--manifest", "runs.csv", "--store", "other.db").code == 0
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
+def test_runs_and_epochs_together_give_the_same_runs(store: Path, cli: Cli, form: str):
+    cli("export", "-o", f"epochs.{form}")
+    cli("export", "runs", "-o", f"runs.{form}")
+    assert cli("import", f"epochs.{form}", "--manifest", f"runs.{form}", "--store", "other.db").code == 0
     one, other = (rows_of(cli("export", "runs", "--store", path).out) for path in (store, "other.db"))
     for row in (*one, *other):
         for kept_by_the_store in ("created_at", "source"):

@@ -39,6 +39,28 @@ def test_the_same_import_again_changes_nothing(folder: Path, cli: Cli):
     assert (folder / "ncdiag.db").read_bytes() == before
 
 
+def test_runs_with_the_same_content_are_one_run_and_that_is_said(folder: Path, cli: Cli):
+    (folder / "log.csv").write_text("run,epoch,phase,nc1\na,1,1,0.5\nb,1,1,0.5\nc,1,1,0.6\n")
+    answer = cli("import", "log.csv")
+    assert answer.out == "a\na\nc\n"
+    assert "2 runs and 2 epochs imported" in answer.err
+    assert "of runs with the same content one is stored: b is a\n" in answer.err
+
+    (folder / "again.csv").write_text("epoch,phase,nc1\n1,1,0.6\n")
+    answer = cli("import", "again.csv", "--name", "mine")
+    assert answer.out == "c\n"
+    assert "of runs with the same content one is stored: mine is c\n" in answer.err
+
+
+def test_a_name_that_is_kept_for_a_number_is_refused_where_it_was_asked_for(folder: Path, cli: Cli):
+    (folder / "run-9.csv").write_text("epoch,phase,nc1\n1,1,0.5\n")
+    for asked in (["--name", "run-9"], ["--name", "9", "--prefix", "run-"]):
+        answer = cli("import", "run-9.csv", *asked)
+        assert (answer.code, answer.out) == (2, "")
+        assert "the name run-9 is kept for the run that gets this number" in answer.err
+    assert cli("import", "run-9.csv").out == "run-1\n"  # as a store that this one does not know called it
+
+
 def test_a_bad_line_in_the_last_file_stores_nothing(folder: Path, cli: Cli):
     (folder / "a.csv").write_text("epoch,nc1\n1,0.5\n")
     (folder / "b.csv").write_text("epoch,nc1\n1,0.5\n1,0.4\n")
@@ -54,6 +76,7 @@ def test_a_name_that_another_run_has_stores_nothing(store: Path, cli: Cli):
     answer = cli("import", "log.csv")
     assert answer.code == 2
     assert "the name deep-0 belongs to another run" in answer.err
+    assert "or remove it with `ncdiag runs rm deep-0`" in answer.err
     assert cli("export", "runs", "--run", "new").code == 4
     assert cli("import", "log.csv", "--prefix", "lab-").out == "lab-new\nlab-deep-0\n"
 

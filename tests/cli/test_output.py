@@ -229,3 +229,8 @@ def test_a_narrow_terminal_loses_the_least_important_column_and_says_so():
     assert "run-1" in shown
     assert "ddd" not in shown
     assert "columns left out to fit 80 characters: dataset (--format csv has everything)" in shown
+
+
+def test_the_narrowest_terminal_does_not_cut_a_name():
+    shown = run_on_terminal("digits", COLUMNS="4", NO_COLOR="1")
+    assert [line.rstrip() for line in shown.splitlines()[:2]] == ["run", "run-1"]

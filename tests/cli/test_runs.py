@@ -69,6 +69,11 @@ def test_a_mistake_in_a_filter_is_pointed_at(cli: Cli, store: Path):
     assert "did you mean depth?" in answer.err
 
 
+def test_ls_as_csv_has_the_same_columns_without_a_run(cli: Cli, store: Path):
+    some, none = (cli("runs", "ls", "--format", "csv", "--where", f"depth={depth}").out for depth in (5, 99))
+    assert none.splitlines() == some.splitlines()[:1]
+
+
 def test_ls_without_a_store_says_what_makes_one(cli: Cli, tmp_path: Path):
     answer = cli("runs", "ls", "--store", tmp_path / "none.db")
     assert (answer.code, answer.out) == (3, "")

@@ -119,6 +119,14 @@ def test_dry_run_lists_the_points_and_makes_no_store(cli: Cli) -> None:
     assert not Path("ncdiag.db").exists()
 
 
+def test_dry_run_warns_of_a_network_that_is_too_large(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
+    answer = cli("sweep", *SMALL_OPTIONS[:2], "--width", "16,65536", "--phase", "ce:1", "--dry-run")
+    assert answer.code == 0
+    assert "warning: this machine would refuse to begin. mlp of depth 2 and width 65536 takes 120 GB" in answer.err
+    assert "would refuse" not in cli("sweep", *GRID, "--dry-run").err
+
+
 def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "ncdiag.db.runs").mkdir()
     (tmp_path / "ncdiag.db.runs" / "1").touch()  # in the way of the folder of the first run

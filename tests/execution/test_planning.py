@@ -2,7 +2,7 @@ import pytest
 from small import small_spec
 
 from ncdiag.errors import OutOfMemoryError, SpecError
-from ncdiag.execution.planning import Plan, check_plan
+from ncdiag.execution.planning import Plan, check_plan, find_refusal
 from ncdiag.execution.worker import TrainingOptions
 
 
@@ -31,3 +31,14 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(monkeypatch
     plan = Plan(specs=[small_spec(), small_spec(width=65_536)], paths={})
     with pytest.raises(OutOfMemoryError, match="width 65536 takes 120 GB to train"):
         check_plan(plan, TrainingOptions(device="cpu"))
+
+
+def test_what_would_be_refused_is_known_without_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
+    monkeypatch.setattr("ncdiag.execution.planning.load_dataset", None)
+    fits = small_spec(dataset="mnist")
+    assert find_refusal([fits], "cpu") is None
+    refusal = find_refusal([fits, small_spec(dataset="mnist", width=65_536)], "cpu")
+    # 785 x 65536 + 65537 x 65536 + 65537 x 10 weights and biases, 28 bytes for each with moments, copies and gradients
+    assert refusal is not None
+    assert "width 65536 takes 122 GB to train" in refusal

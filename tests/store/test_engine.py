@@ -137,9 +137,17 @@ def test_passwords_are_never_shown():
         make_store("nosuchdatabase://me:secret1@host/db?password=secret2", write=False)
     with pytest.raises(SpecError) as malformed:
         make_store("me:secret1://host:port/db", write=False)
-    for caught in (missing, malformed):
+    with pytest.raises(SpecError) as bad_port:
+        make_store("postgresql://me:secret1@host:port/db", write=False)
+    for caught in (missing, malformed, bad_port):
         assert "secret" not in str(caught.value)
     assert "nosuchdatabase://me:***@host/db" in str(missing.value)
+
+
+def test_both_names_of_postgresql_are_known():
+    pytest.importorskip("psycopg")
+    labels = [make_store(f"{name}://me@host/db", write=False).label for name in ("postgres", "postgresql")]
+    assert labels == ["postgresql+psycopg://me@host/db"] * 2
 
 
 HOT_JOURNAL = """

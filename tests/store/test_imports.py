@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from sqlalchemy import event
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import DataError, SpecError
@@ -59,6 +60,22 @@ def test_twice_the_same_in_one_import_is_one_run(store):
     first, second = import_runs(store, [trajectory(), trajectory()])
     assert first == second
     assert len(list_epochs(store, first.id)) == 2
+
+
+def test_of_two_names_for_the_same_the_first_is_kept(store):
+    assert [run.name for run in import_runs(store, [trajectory(name="a"), trajectory(name="b")])] == ["a", "a"]
+
+
+def test_no_statement_holds_the_epochs_of_several_runs(store):
+    held: list[int] = []
+
+    def look(connection, cursor, statement, parameters, context, executemany):
+        if statement.startswith("INSERT INTO epochs"):
+            held.append(len(parameters) if executemany else 1)
+
+    event.listen(store.engine, "before_cursor_execute", look)
+    import_runs(store, [trajectory(), trajectory(nc1=0.25), trajectory(nc1=0.75)])
+    assert held == [2, 2, 2]
 
 
 @pytest.mark.parametrize("name", ["run-9", "taken", "a/b"])

@@ -1,3 +1,4 @@
+import gzip
 import re
 from pathlib import Path
 
@@ -97,6 +98,17 @@ def test_the_first_five_lines_that_cannot_be_read_are_named_and_all_are_counted(
 def test_what_is_not_utf_8_is_named_with_its_line():
     with pytest.raises(DataError, match="line 3: byte 0xe9 is not UTF-8"):
         read("epoch,nc1,note\n1,0.5,a\n2,0.5,café\n".encode("latin-1"))
+
+
+def test_a_packed_file_with_another_name_is_told_from_text_in_another_encoding():
+    with pytest.raises(DataError, match=r"packed by gzip; unpack it, or give the file a name that ends in \.gz"):
+        read(gzip.compress(b"epoch,nc1\n1,0.5\n"))
+
+
+def test_a_store_is_not_taken_for_text():
+    released = Path(__file__).parent / "released" / "0001.db"
+    with pytest.raises(DataError, match="this is a database; `ncdiag store merge` takes in the runs"):
+        read(released.read_bytes())
 
 
 def test_a_misspelt_column_is_an_error_that_says_the_map():

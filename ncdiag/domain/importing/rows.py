@@ -1,7 +1,7 @@
-"""CSV or JSON lines as rows of text cells, each with the number of the line it stands on.
+"""CSV, JSON or JSON lines as rows of text cells, each with the number of the line it stands on.
 
 What cannot be read becomes a `Problem` with its line number, and reading goes on: whoever has to correct a file wants
-to hear of all that is wrong with it. Both formats end in the same cells, so one set of rules reads the numbers of both:
+to hear of all that is wrong with it. All formats end in the same cells, so one set of rules reads the numbers of all:
 None is missing, and `nan`, `inf` and `-inf` are numbers that were measured.
 """
 
@@ -9,13 +9,19 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # C prints the sign of a NaN, pandas does not; both mean the same.
 _NONFINITE = {"nan": "nan", "+nan": "nan", "-nan": "nan", "inf": "inf", "+inf": "inf", "-inf": "-inf"}
+# A JSON document: a list of objects, by itself or as `ncdiag export --format json` writes it.
+_LIST = re.compile(r'\s*(?:\{\s*"(?:epochs|runs)"\s*:\s*)?\[')
+_SPACE = (" ", "\t", "\n", "\r")
+# Finds where an element ends; what is in it is read afterwards, by the rules of a line.
+_ELEMENT = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
+_TOO_DEEP = "JSON nested too deeply"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _SHOWN = 40
 
@@ -28,7 +34,7 @@ class Problem:
     what: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One row: its line, from 1, and its cells by column, None where a cell is empty."""
 
@@ -46,7 +52,9 @@ class Table:
 
 
 def read_table(text: str) -> Table:
-    """Read CSV, or JSON lines where the text begins with a brace."""
+    """Read CSV, a JSON document where the text begins with a list, or JSON lines where it begins with a brace."""
+    if _LIST.match(text):
+        return read_json(text)
     return read_json_lines(text) if text.lstrip().startswith("{") else read_csv(text)
 
 
@@ -59,7 +67,7 @@ def read_csv(text: str) -> Table:
     if isinstance(first, Problem):
         return Table(columns=(), rows=[], problems=[first])
     at, names = first
-    header = tuple(name.strip() for name in names)
+    header = tuple(name.strip() or f"Unnamed: {place}" for place, name in enumerate(names))  # as pandas calls them
     if len(header) == 1 and (separator := next((mark for mark in _SEPARATORS if mark in header[0]), None)):
         # Every row would be wrong in the same way, and no column could be found.
         what = f"cells are separated by {_SEPARATORS[separator]}; expected commas, and a point in numbers"
@@ -83,33 +91,30 @@ def read_csv(text: str) -> Table:
 
 def read_json_lines(text: str) -> Table:
     """Read one JSON object a line; `{"nc1": null, "nonfinite": {"nc1": "nan"}}` says what the null was."""
-    columns: dict[str, None] = {}
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for line, raw in enumerate(text.split("\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            cells = _object_cells(raw)
-        except json.JSONDecodeError as error:
-            problems.append(Problem(line=line, what=f"not JSON: {error.msg} at character {error.colno}"))
-        except RecursionError:
-            problems.append(Problem(line=line, what="JSON nested too deeply"))
-        except ValueError as error:
-            problems.append(Problem(line=line, what=str(error)))
-        else:
-            columns |= dict.fromkeys(cells)
-            rows.append(Row(line=line, cells=cells))
-    return Table(columns=tuple(columns), rows=rows, problems=problems)
+    return _object_table((line, raw) for line, raw in enumerate(text.split("\n"), start=1) if raw.strip())
+
+
+def read_json(text: str) -> Table:
+    """Read a JSON document that is a list of objects, or holds one under `epochs` or `runs`."""
+    try:
+        table = _object_table(_listed_objects(text))
+    except json.JSONDecodeError as error:  # after which nobody can tell where the next object begins
+        what = f"not JSON: {error.msg} at character {error.colno}"
+        return Table(columns=(), rows=[], problems=[Problem(line=error.lineno, what=what)])
+    except RecursionError:
+        return Table(columns=(), rows=[], problems=[Problem(line=1, what=_TOO_DEEP)])
+    if not table.rows and not table.problems:
+        return Table(columns=(), rows=[], problems=[Problem(line=1, what="the list is empty")])
+    return table
 
 
 def number(text: str) -> float:
     """Read a decimal number, `nan`, `inf` or `-inf`; the `ValueError` says what is wrong with anything else."""
-    special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
-    if special:
-        return float(special)
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{shown(text)} is not a number")
+        special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
+        if special is None:
+            raise ValueError(f"{shown(text)} is not a number")
+        return float(special)
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{shown(text)} is beyond the range of a double (a measured infinity is written inf)")
@@ -152,20 +157,68 @@ def _csv_lines(text: str) -> Iterator[tuple[int, list[str]] | Problem]:
 
 
 def _header_faults(header: tuple[str, ...]) -> Iterator[str]:
-    if "" in header:
-        yield f"column {header.index('') + 1} of the header has no name"
-    for name in sorted({name for name in header if name and header.count(name) > 1}):
+    for name in sorted({name for name in header if header.count(name) > 1}):
         yield f"column {shown(name)} twice in the header"
 
 
+def _listed_objects(text: str) -> Iterator[tuple[int, str]]:
+    """Give the elements of the list in a JSON document as they are written, each with the line it begins on."""
+    opening = _LIST.match(text)
+    if opening is None:
+        raise json.JSONDecodeError("Expecting a list", text, 0)
+    line, counted = 1, 0
+    at = _after_space(text, opening.end())
+    while not text.startswith("]", at):
+        _, end = _ELEMENT.raw_decode(text, at)
+        line, counted = line + text.count("\n", counted, at), at
+        yield line, text[at:end]
+        at = _after_space(text, end)
+        if text.startswith(",", at):
+            at = _after_space(text, at + 1)
+        elif not text.startswith("]", at):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    if text[at + 1 :].strip() != ("}" if "{" in opening[0] else ""):
+        raise json.JSONDecodeError("Extra data", text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at : at + 1] in _SPACE:
+        at += 1
+    return at
+
+
+def _object_table(objects: Iterable[tuple[int, str]]) -> Table:
+    """Make a table of JSON objects as they are written, each with its line."""
+    columns: dict[str, None] = {}
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for line, raw in objects:
+        try:
+            cells = _object_cells(raw)
+        except json.JSONDecodeError as error:
+            problems.append(Problem(line=line, what=f"not JSON: {error.msg} at character {error.colno}"))
+        except RecursionError:
+            problems.append(Problem(line=line, what=_TOO_DEEP))
+        except ValueError as error:
+            problems.append(Problem(line=line, what=str(error)))
+        else:
+            columns |= dict.fromkeys(cells)
+            rows.append(Row(line=line, cells=cells))
+    return Table(columns=tuple(columns), rows=rows, problems=problems)
+
+
 def _object_cells(raw: str) -> dict[str, str | None]:
-    """Read one line; numbers keep the text they had, so that 1e999 can still be told from a measured infinity."""
+    """Read one object; numbers keep the text they had, so that 1e999 can still be told from a measured infinity."""
     found = json.loads(raw, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_without_duplicates)
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")
     nonfinite = found.pop("nonfinite", None)
-    measured: dict[str, Any] = nonfinite if isinstance(nonfinite, dict) else {}
-    cells = {name: _cell(name, value) for name, value in (found | measured).items()}
+    if isinstance(nonfinite, dict):
+        found |= {name: word for name, word in nonfinite.items() if isinstance(word, str)}
+    if nested := [name for name, value in found.items() if isinstance(value, (dict, list))]:
+        plain = json.loads(raw)
+        found |= {name: json.dumps(plain[name]) for name in nested}
+    cells = {name: _cell(value) for name, value in found.items()}
     if not all(_storable(text) for pair in cells.items() for text in pair if text is not None):
         raise ValueError("a NUL or half a surrogate pair in a text")
     return cells
@@ -183,9 +236,8 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _cell(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(name)} is {shown(json.dumps(value))}; expected a number, a text or null")
-    return value.strip() or None
+def _cell(value: str | bool | None) -> str | None:
+    """Give the text of a value, as CSV would have it: a list stays JSON, which no number or name can be taken for."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else value.strip() or None
