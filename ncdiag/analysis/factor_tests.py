@@ -17,7 +17,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray, Interval
 from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
 
 SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at most 13 %
-_MIN_LEVELS = 3
+MIN_LEVELS = 3  # for a turn, a trend, or three regimes
 
 
 def depth_results(group: FactorGroup, level: float) -> list[Result]:
@@ -36,8 +36,8 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     if not group.event.any():
         return Result(quantity=quantity, **base, **censored(group, level))
     replicated = sum(size > 1 for size in group.sizes)
-    if replicated < _MIN_LEVELS:
-        return Result(quantity=quantity, **base, **too_few(group, level, f"{_MIN_LEVELS} values with two runs each"))
+    if replicated < MIN_LEVELS:
+        return Result(quantity=quantity, **base, **too_few(group, level, f"{MIN_LEVELS} values with two runs each"))
     values = np.log(group.restricted)
     found = two_lines(values, group.level, level, "valley" if valley else None, group.capped)
     if found.status != "ok":
@@ -150,8 +150,8 @@ def _trend(group: FactorGroup, level: float) -> Result:
     base = base_of(group, level)
     if not group.event.any():
         return Result(quantity="trend", **base, **censored(group, level))
-    if len(group.levels) < _MIN_LEVELS:
-        return Result(quantity="trend", **base, **too_few(group, level, f"{_MIN_LEVELS} values"))
+    if len(group.levels) < MIN_LEVELS:
+        return Result(quantity="trend", **base, **too_few(group, level, f"{MIN_LEVELS} values"))
     values = np.log(group.restricted)
     found = jonckheere(group.ranked, group.level, "decreasing", generator_of(values))
     if found.status != "ok":
