@@ -276,7 +276,7 @@ def _rate(same: Result, alpha: float) -> Part:
     p = float(same.extra["p_rate"])
     name = "conditions change the onset"
     if math.isnan(p):
-        return Part(name=name, shown=None, lacking="too few runs to say whether conditions change the onset")
+        return Part(name=name, shown=None, lacking="whether conditions change the onset takes two of two runs each")
     return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown ({p_is(p)})")
 
 

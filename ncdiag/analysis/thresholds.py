@@ -263,8 +263,8 @@ def _condition_caution(found: Threshold) -> tuple[str, ...]:
         return ("one condition: no claim about invariance",)
     if found.n_conditions < MIN_CONDITIONS:
         return (
-            f"{found.n_conditions} conditions: the interval is over seeds; "
-            f"over conditions it needs {MIN_CONDITIONS}, so it says little about invariance",
+            f"{found.n_conditions} conditions: the interval is over seeds, and says nothing of a further condition; "
+            f"that takes {MIN_CONDITIONS}",
         )
     return ()
 
