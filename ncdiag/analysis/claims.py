@@ -52,7 +52,7 @@ CLAIMS = (
         short="fn* same in all conditions",
         says="training conditions change how fast the feature norm approaches fn*, not fn* itself",
         published="same fn*",
-        here="how far a condition's fn* may be from the mean, a {sure} bound",
+        here="how far a condition's fn* may be from the mean, or is at least, a {sure} bound",
         gather=same_norm,
         nothing="no pair of runs",
     ),
