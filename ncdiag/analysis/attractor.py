@@ -13,7 +13,14 @@ from ncdiag.analysis.conditions import check_grouping, condition_labels
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.families import with_holm
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.equivalence import ALPHA, MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
+from ncdiag.domain.equivalence import (
+    MARGIN,
+    Equivalence,
+    equality_level,
+    paired_equivalence,
+    pairs_needed,
+    pooled_t_test,
+)
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
@@ -28,12 +35,33 @@ _MIN_AFTER = 6  # evaluations after onset of which the last third still has a sl
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    """A set of branches with the curves of ln fn; `base` are the fields that its results share."""
+    """A set of branches with the curves of ln fn; its results share the fields `base` and the confidence `level`."""
 
     branches: Branches
     onsets: pd.DataFrame
     curves: dict[str, Curve]
     base: dict[str, Any]
+    level: float
+
+    @property
+    def alpha(self) -> float:
+        return (1 - equality_level(self.level)) / 2
+
+    def tested(self, values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
+        """Test equality over conditions where there are enough of them, else over pairs; gives which."""
+        if len(np.unique(condition)) >= MIN_CONDITIONS:
+            return paired_equivalence(group_means(values, condition), alpha=self.alpha), "conditions"
+        return paired_equivalence(values, alpha=self.alpha), "pairs"
+
+    def figures(self, test: Equivalence) -> dict[str, Any]:
+        return {
+            "estimate": test.estimate,
+            "lo": test.lo,
+            "hi": test.hi,
+            "level": equality_level(self.level),
+            "p": test.p,
+            "status": test.status,
+        }
 
     def rows(self, arm: str) -> IntArray:
         found: IntArray = getattr(self.branches, arm)
@@ -64,7 +92,10 @@ def attractor_results(asked: Asked) -> list[Result]:
     curves = observable_curves(asked.epochs[asked.epochs["run"].isin(names)], ["feature_norm"])["feature_norm"]
     found = []
     for branches in sets:
-        found += _judge(_Set(branches=branches, onsets=asked.onsets, curves=curves, base=_base(branches, asked)), asked)
+        base = _base(branches, asked)
+        found += _judge(
+            _Set(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level),
+        )
     return corrected_attractors(found)
 
 
@@ -80,9 +111,9 @@ def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _judge(this: _Set, asked: Asked) -> list[Result]:
+def _judge(this: _Set) -> list[Result]:
     arms = {arm: _log_ratio(this, arm) for arm in ARMS}
-    halves = [_half_life(this, arm, asked.level) for arm in ARMS[:2]]
+    halves = [_half_life(this, arm) for arm in ARMS[:2]]
     still = [_still(this, "drift"), _still(this, "settled")]
     return [
         *arms.values(),
@@ -125,13 +156,13 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     if not len(differences):
         why = f"no seed has both arms of {arm} with a feature norm at {what}"
         return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
-    test, over = _tested(differences, condition[known])
+    test, over = this.tested(differences, condition[known])
     onset = [this.column("onset", rows) for rows in (first, second)]
     extra |= {
         **_said(test),
         "ratio": float(np.exp(test.estimate)),
         "sd": test.sd,
-        "pairs_needed": pairs_needed(test.sd) if test.sd > 0 else None,
+        "pairs_needed": pairs_needed(test.sd, alpha=this.alpha) if test.sd > 0 else None,
         "over": over,
         "values": differences.tolist(),
         "conditions": _each_condition(this, first[known], condition[known], differences),
@@ -140,7 +171,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     }
     return Result(
         quantity=quantity,
-        **_figures(test),
+        **this.figures(test),
         method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
         warnings=(*_ends_apart(arm, apart, len(known)), *_few(test, over, this.base["n_conditions"])),
         extra=extra,
@@ -156,7 +187,7 @@ def _each_condition(this: _Set, rows: IntArray, condition: IntArray, values: Flo
     found = []
     for number in dict.fromkeys(condition.tolist()):
         own = condition == number
-        test = paired_equivalence(values[own])
+        test = paired_equivalence(values[own], alpha=this.alpha)
         found.append(
             {
                 "condition": str(labels[own][0]),
@@ -180,10 +211,6 @@ def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
     )
 
 
-def _figures(test: Equivalence) -> dict[str, Any]:
-    return {"estimate": test.estimate, "lo": test.lo, "hi": test.hi, "level": 0.9, "p": test.p, "status": test.status}
-
-
 def _said(test: Equivalence) -> dict[str, Any]:
     return {
         "p_equivalence": test.p,
@@ -201,12 +228,6 @@ def _few(test: Equivalence, over: str, conditions: int) -> tuple[str, ...]:
     if test.status == "zero_variance":
         return ("the differences are equal to the last digit: nothing to test against",)
     return (f"the pairs of {conditions} conditions count as independent",) if over == "pairs" and conditions > 1 else ()
-
-
-def _tested(values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
-    if len(np.unique(condition)) >= MIN_CONDITIONS:
-        return paired_equivalence(group_means(values, condition)), "conditions"
-    return paired_equivalence(values), "pairs"
 
 
 def _at_end(first: Curve, second: Curve) -> tuple[float, float]:
@@ -230,14 +251,14 @@ def _onset_order(this: _Set) -> Result:
     if not known.any():
         why = "no seed has an onset both where features were scaled up and where they were scaled down"
         return Result(quantity="onset_order", status="not_testable", warnings=(why,), extra=extra, **this.base)
-    test, over = _tested(later[known], condition[known])
+    test, over = this.tested(later[known], condition[known])
     one_sided = test.p_difference / 2 if test.estimate > 0 else 1 - test.p_difference / 2
     return Result(
         quantity="onset_order",
         estimate=test.estimate,
         lo=test.difference_lo,
         hi=test.difference_hi,
-        level=0.95,
+        level=this.level,
         p=one_sided,
         method=f"difference of ln onset, up minus down; paired t-test over {test.n} {over}, one-sided",
         status=test.status,
@@ -247,7 +268,7 @@ def _onset_order(this: _Set) -> Result:
     )
 
 
-def _half_life(this: _Set, arm: str, level: float) -> Result:
+def _half_life(this: _Set, arm: str) -> Result:
     first, second, _ = _paired(this, arm)
     fits = [_relaxation(this.curve(a), this.curve(b), this.branches.epoch) for a, b in zip(first, second, strict=True)]
     logs = np.array([np.log(fit.half_life) for fit in fits if np.isfinite(fit.half_life)])
@@ -268,7 +289,7 @@ def _half_life(this: _Set, arm: str, level: float) -> Result:
         "p_offset": offset.p,
         "contraction": float(np.exp(np.mean([np.log(max(fit.contraction, 1e-12)) for fit in fits]))),
     }
-    interval = t_interval(logs, level)
+    interval = t_interval(logs, this.level)
     hidden = flags["no_relaxation_seen"]
     lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
     return Result(
@@ -276,7 +297,7 @@ def _half_life(this: _Set, arm: str, level: float) -> Result:
         estimate=float(np.exp(interval.estimate)),
         lo=float(np.exp(interval.lo)),
         hi=float(np.exp(interval.hi)),
-        level=level,
+        level=this.level,
         method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
         status="ok" if len(logs) > 1 else "too_few",
         warnings=(lacking,) if hidden else (),
@@ -304,10 +325,10 @@ def _still(this: _Set, quantity: str) -> Result:
     if not known.any():
         why = f"no control went on for {_MIN_AFTER} evaluations after its onset"
         return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
-    test, over = _tested(values[known], condition[known])
+    test, over = this.tested(values[known], condition[known])
     return Result(
         quantity=quantity,
-        **_figures(test),
+        **this.figures(test),
         method="slope of ln fn over the last third after onset, times its length"
         if quantity == "drift"
         else f"ln fn at the end (mean of {_LAST} evaluations) minus ln fn at onset",
@@ -359,15 +380,15 @@ def _distance(curve: Curve, onset: float, log_norm: float) -> float:
 
 
 def _verdict(this: _Set, arms: list[Result], halves: list[Result], still: list[Result]) -> Result:
-    """Put it together: an attractor is reached from both sides, in a finite time, and not left again."""
+    """Put it together: an attractor is reached from both sides, in a finite time, and not left again.
+
+    It is refuted by what is further off than the margin. A difference that is not 0 is no refutation: more runs could
+    show that it lies within.
+    """
     tests = [*arms, *still]
     p = max(test.p for test in tests) if all(test.p == test.p for test in tests) else np.nan
-    apart = holm(np.array([test.extra.get("p_difference", np.nan) for test in tests]))  # any of them would refute it
-    moved = [
-        _name(test)
-        for test, p_apart in zip(tests, apart, strict=True)
-        if test.extra.get("outcome") == "different" and p_apart < ALPHA
-    ]
+    beyond = holm(np.array([test.extra.get("p_beyond", np.nan) for test in tests]))  # any of them would refute it
+    moved = [_name(test) for test, p_beyond in zip(tests, beyond, strict=True) if p_beyond < this.alpha]
     open_ = [_name(test) for test in tests if not str(test.extra.get("outcome", "")).startswith("equivalent")]
     returned = all(half.extra.get("n_seen", 0) >= max(2, half.extra["n_pairs"] // 2 + 1) for half in halves)
     if any(arm.extra.get("outcome", "not testable") == "not testable" for arm in arms):

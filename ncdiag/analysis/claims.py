@@ -24,8 +24,8 @@ Found = Mapping[str, Sequence[Result]]
 class Claim:
     """A claim: its number, what it says, short for a table and in full, the published figure, and what bears on it.
 
-    `here` says what our figure is, with `{sure}` for the confidence asked for, `nothing` why there is none where no
-    runs bear on it.
+    `here` says what our figure is, with `{sure}` for the confidence asked for and `{equal}` for that of an interval of
+    a test of equality; `nothing` says why there is none where no runs bear on it.
     """
 
     number: str
@@ -52,7 +52,7 @@ CLAIMS = (
         short="fn* same in all conditions",
         says="training conditions change how fast the feature norm approaches fn*, not fn* itself",
         published="same fn*",
-        here="how far a condition's fn* may be from the mean, a 95% bound",
+        here="how far a condition's fn* may be from the mean, or is at least, a {sure} bound",
         gather=same_norm,
         nothing="no pair of runs",
     ),
@@ -70,7 +70,7 @@ CLAIMS = (
         short="rescaled features return",
         says="features that are rescaled return to the same norm, whichever way they were scaled",
         published="p > .2",
-        here="fn scaled up over fn scaled down, at the end, with its 90% interval",
+        here="fn scaled up over fn scaled down, at the end, with its {equal} interval",
         gather=returns,
         nothing="no run was rescaled that has a sibling without",
     ),

@@ -13,11 +13,11 @@ from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company
 from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
 
 SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at most 13 %
-_MIN_LEVELS = 3
+MIN_LEVELS = 3  # for a turn, a trend, or three regimes
 
 
 def depth_results(group: FactorGroup, level: float) -> list[Result]:
@@ -36,8 +36,8 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     if not group.event.any():
         return Result(quantity=quantity, **base, **censored(group, level))
     replicated = sum(size > 1 for size in group.sizes)
-    if replicated < _MIN_LEVELS:
-        return Result(quantity=quantity, **base, **too_few(group, level, f"{_MIN_LEVELS} values with two runs each"))
+    if replicated < MIN_LEVELS:
+        return Result(quantity=quantity, **base, **too_few(group, level, f"{MIN_LEVELS} values with two runs each"))
     values = np.log(group.restricted)
     found = two_lines(values, group.level, level, "valley" if valley else None, group.capped)
     if found.status != "ok":
@@ -150,8 +150,8 @@ def _trend(group: FactorGroup, level: float) -> Result:
     base = base_of(group, level)
     if not group.event.any():
         return Result(quantity="trend", **base, **censored(group, level))
-    if len(group.levels) < _MIN_LEVELS:
-        return Result(quantity="trend", **base, **too_few(group, level, f"{_MIN_LEVELS} values"))
+    if len(group.levels) < MIN_LEVELS:
+        return Result(quantity="trend", **base, **too_few(group, level, f"{MIN_LEVELS} values"))
     values = np.log(group.restricted)
     found = jonckheere(group.ranked, group.level, "decreasing", generator_of(values))
     if found.status != "ok":
@@ -237,26 +237,35 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
     found = one_way(values, level, generator_of(values))
     extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence, times=quantity == "speed")}
     if found.status != "ok":
+        onsets = quantity == "fn_star"
         why = (
             no_variance(group, confidence)
             if found.status == "zero_variance"
-            else too_few(group, confidence, "two values, one of them with two", onsets=quantity == "fn_star")
+            else too_few(group, confidence, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
         )
         return Result(quantity=quantity, **base, **{**why, "extra": {**extra, "p_min": math.nan}})
-    numbers = np.unique(level).tolist()
+    numbers = np.unique(level[has_company(level)]).tolist()
     means = [float(values[level == number].mean()) for number in numbers]
     if quantity == "speed":
         # Whichever value is latest in truth, it is no earlier than the latest mean here.
-        extra["bound"] = bound_of(over=len(group.open) > 0, under=numbers[int(np.argmin(means))] in group.open)
+        extra["bound"] = bound_of(
+            over=bool(np.isin(numbers, group.open).any()), under=numbers[int(np.argmin(means))] in group.open
+        )
     return Result(
         quantity=quantity,
         **base,
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
         method=f"Welch's F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
-        warnings=(*(understated(group) if quantity == "speed" else ()), *group.cautions),
+        warnings=(*_left_alone(level, group), *(understated(group) if quantity == "speed" else ()), *group.cautions),
         extra=extra,
     )
+
+
+def _left_alone(level: IntArray, group: FactorGroup) -> tuple[str, ...]:
+    """Name the values of a single run: they are in the table, and in no test."""
+    names = ", ".join(str(group.levels[number]) for number in np.unique(level[~has_company(level)]).tolist())
+    return (f"a single run takes no part in a test: it does not say how much its like vary ({names})",) if names else ()
 
 
 def _source(found: OneWay) -> str:

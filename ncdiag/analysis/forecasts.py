@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import is_rescaled
-from ncdiag.analysis.cautions import UNFINISHED, not_terminal
+from ncdiag.analysis.cautions import UNFINISHED, not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
@@ -137,13 +137,9 @@ def _censored_runs(ended: pd.DataFrame) -> list[CensoredRun]:
 def ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
     """Mark the runs that used up their budget without a collapse.
 
-    A run that is still training, or that stopped because another eps was reached, says nothing about that.
+    A run that is still training, or that stopped at another eps, or may have, says nothing about that.
     """
-    done, planned = (
-        others[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
-    )
-    stopped_early = others["stop_eps"].notna() & (others["stop_eps"] != rule.eps) & (done < planned)
-    return (others["state"] == "censored") & (others["status"] == RunStatus.DONE) & ~stopped_early
+    return (others["state"] == "censored") & (others["status"] == RunStatus.DONE) & ~stopped_by_design(others, rule)
 
 
 def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str]:
@@ -166,8 +162,10 @@ def _about_rescaled(dropped: int) -> list[str]:
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:
     """Say which runs were left out, and whether those that calibrate are alike."""
     found = []
+    is_censored, is_unfinished = others["state"] == "censored", others["status"].isin(UNFINISHED)
     left_out = {
-        "still unfinished": others["status"].isin(UNFINISHED) & (others["state"] == "censored"),
+        "still unfinished": is_censored & is_unfinished,
+        "stopped, or perhaps stopped, at another eps": is_censored & ~is_unfinished & stopped_by_design(others, rule),
         "below eps at the end but unconfirmed": others["state"] == "unconfirmed",
         "below eps from the start": others["state"] == "left_censored",
         "diverged or dead": others["state"].isin(["diverged", "dead"]),

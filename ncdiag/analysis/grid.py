@@ -117,4 +117,11 @@ def missing_cells(onsets: pd.DataFrame, cells: Cells, by: Sequence[str]) -> str 
         return None
     if known and not cells.single and estimate_interaction(cells.logs, cells.row, cells.column).df1:
         return None
-    return f"no onset in {', '.join(without)}: without {'it' if len(without) == 1 else 'them'} nothing can be compared"
+    evaluated = onsets[onsets["state"] != "no_data"]
+    trained = {" ".join(map(show, cell)) for cell in evaluated[list(by)].itertuples(index=False)}
+    never = [cell for cell in without if cell in trained]
+    unseen = [cell for cell in without if cell not in trained]
+    lacking = [f"no run of {', '.join(unseen)}"] * bool(unseen) + [f"no onset in {', '.join(never)}"] * bool(never)
+    hint = " (at a larger --eps there may be one)" if never else ""
+    them = "it" if len(without) == 1 else "them"
+    return f"{'; '.join(lacking)}{hint}: without {them} nothing can be compared"

@@ -31,7 +31,7 @@ def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level:
     `estimate` is the largest distance of a condition's mean ln fn* from their mean; `p` is small where all of them lie
     within ln 1.08 (see `check_invariance`), `p_beyond` where one does not. `p_rate` is that of the test that the
     conditions differ in their onset, without which "changes the rate, not fn*" says nothing; runs without an onset
-    take part in it: a condition under which hardly any run collapses is a slow one.
+    take part in it: a condition under which hardly any run collapses is a slow one. A condition of one run does not.
     """
     check_grouping(by)
     numbers = group_numbers(onsets, by)
@@ -99,6 +99,10 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
 
 
 def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
+    alone = sum(size == 1 for size in found.sizes)
+    if found.status == "ok" and alone:
+        have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
+        return (f"{have}: that such a run is alike takes it to vary as the runs of the others do",)
     if found.status == "zero_variance":
         return ("the runs of each condition have the same fn*: no noise to compare conditions with",)
     if found.status != "too_few":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ncdiag.analysis.cautions import stopped_by_design
 from ncdiag.analysis.lead_data import LeadData
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
 from ncdiag.domain.crossing import count_crossings, find_confirmed
@@ -174,7 +175,8 @@ def concordance_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
 def specificity_results(judged: Judged, alarm: Alarm, margin: float) -> list[Result]:
     """Count the runs that crossed by their onset, and those that crossed though they never collapsed."""
     data = judged.data
-    quiet = (data.table["state"] == "censored").to_numpy(dtype=bool)
+    stopped = stopped_by_design(data.table, data.rule)  # of what they would have done they say nothing
+    quiet = ((data.table["state"] == "censored") & ~stopped).to_numpy(dtype=bool)
     n, n_quiet = int(data.known.sum()), int(quiet.sum())
     caught = int((alarm.epoch <= data.onset)[data.known].sum())
     false_alarms = int((~alarm.silent)[quiet].sum())
@@ -188,7 +190,7 @@ def specificity_results(judged: Judged, alarm: Alarm, margin: float) -> list[Res
     found = []
     for name, count, of in (("sensitivity", caught, n), ("specificity", n_quiet - false_alarms, n_quiet)):
         share = clopper_pearson(count, of, judged.level)
-        nothing = "no run was censored, so false alarms cannot be counted"
+        nothing = "no run went on without a collapse, so false alarms cannot be counted"
         found.append(
             judged.result(
                 name,

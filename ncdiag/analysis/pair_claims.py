@@ -74,6 +74,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="fn* is the same in all conditions, though they change the onset",
             contrary=same.extra["p_beyond"],
+            against=f"off by > {_percent(math.expm1(same.lo))}",
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
             f"with {100 * (1 - alpha):.3g}% confidence)",
             blocked=fn_star.extra["blocked"],
@@ -276,7 +277,7 @@ def _rate(same: Result, alpha: float) -> Part:
     p = float(same.extra["p_rate"])
     name = "conditions change the onset"
     if math.isnan(p):
-        return Part(name=name, shown=None, lacking="too few runs to say whether conditions change the onset")
+        return Part(name=name, shown=None, lacking="whether conditions change the onset takes two of two runs each")
     return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown ({p_is(p)})")
 
 
@@ -298,7 +299,9 @@ def _precedes(lead: Result | None) -> Part:
 def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | None, alpha: float) -> Part:
     name = "a better forecast than the median onset"
     if skill is None or math.isnan(skill.extra.get("p_holm", skill.p)):
-        return Part(name=name, shown=None, lacking="too few units to compare the forecast with guessing (4 are needed)")
+        return Part(
+            name=name, shown=None, lacking="too few alarms to compare the forecast with guessing (4 are needed)"
+        )
     p = skill.extra["p_holm"]
     figures = f": error {_epochs(mae.estimate)}, guess {_epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
@@ -309,7 +312,7 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     name = "a better forecast than every other alarm"
     tested = [rival for rival in rivals if not math.isnan(rival.p)]
     if not tested:
-        few = "too few units to compare the alarm of fn with others (4 are needed)"
+        few = "too few runs to compare the alarm of fn with others (4 are needed)"
         none = "no other observable was stored to compare the alarm of fn with"
         return Part(name=name, shown=None, lacking=few if rivals else none)
     worst = max(tested, key=lambda rival: rival.p)

@@ -1,12 +1,13 @@
 """Weight decay: too little slows, a middle range is fastest, too much prevents collapse. Three claims, three tests."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ncdiag.analysis.factor_groups import FactorGroup
-from ncdiag.analysis.factor_tests import base_of, censored, no_variance, too_few, turn_result, understated
+from ncdiag.analysis.factor_tests import MIN_LEVELS, base_of, censored, no_variance, too_few, turn_result, understated
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_one
 from ncdiag.domain.permutations import generator_of
@@ -20,9 +21,18 @@ def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
 
     The best weight decay is never picked from the data and then tested as if it had been named before: (a) takes the
     largest gain over the smallest value and pays for the choice, (b) compares with the default of the architecture.
+    Two values cannot be three regimes, whatever their runs do: their tests are marked as `exploratory`.
     """
     valley = turn_result(group, level, "valley", valley=True)
-    return [_slow_when_low(group, level), _fails_when_high(group, level), valley]
+    found = [_slow_when_low(group, level), _fails_when_high(group, level), valley]
+    return found if len(group.levels) >= MIN_LEVELS else [_exploratory(result) for result in found]
+
+
+def _exploratory(result: Result) -> Result:
+    if math.isnan(result.p):
+        return result
+    few = "two values cannot show three regimes, so what is tested of them is exploratory"
+    return replace(result, warnings=(few, *result.warnings), extra={**result.extra, "exploratory": True})
 
 
 def _slow_when_low(group: FactorGroup, level: float) -> Result:

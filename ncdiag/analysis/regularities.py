@@ -80,13 +80,18 @@ def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
 
 
 def _corrected(results: Sequence[Result], alpha: float) -> list[Result]:
-    corrected = with_holm(results, lambda result: "regularities" if result.quantity in CLAIMS else None)
-    return [_judged(result, alpha) if result.quantity in CLAIMS else result for result in corrected]
+    corrected = with_holm(results, _family)
+    family = next((result.extra["family"] for result in corrected if _family(result)), 0)
+    return [_judged(result, alpha, family) if result.quantity in CLAIMS else result for result in corrected]
 
 
-def _judged(result: Result, alpha: float) -> Result:
-    p_min, p_holm, family = result.extra.get("p_min", math.nan), result.extra["p_holm"], result.extra["family"]
-    extra: dict[str, Any] = {**result.extra, "p_min": p_min, "alpha": alpha}
+def _family(result: Result) -> str | None:
+    return "regularities" if result.quantity in CLAIMS and not result.extra.get("exploratory") else None
+
+
+def _judged(result: Result, alpha: float, family: int) -> Result:
+    p_min, p_holm = (result.extra.get(name, math.nan) for name in ("p_min", "p_holm"))
+    extra: dict[str, Any] = {**result.extra, "p_min": p_min, "p_holm": p_holm, "family": family, "alpha": alpha}
     if math.isnan(p_holm):
         return replace(result, extra={**extra, "verdict": "not testable"})
     warnings = result.warnings

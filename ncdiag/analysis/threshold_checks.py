@@ -12,7 +12,7 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence
+from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
@@ -149,7 +149,7 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         estimate=test.estimate,
         lo=test.lo,
         hi=test.hi,
-        level=2 * asked.level - 1,
+        level=equality_level(asked.level),
         p=test.p,
         method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
         status=test.status,

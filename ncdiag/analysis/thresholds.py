@@ -263,8 +263,8 @@ def _condition_caution(found: Threshold) -> tuple[str, ...]:
         return ("one condition: no claim about invariance",)
     if found.n_conditions < MIN_CONDITIONS:
         return (
-            f"{found.n_conditions} conditions: the interval is over seeds; "
-            f"over conditions it needs {MIN_CONDITIONS}, so it says little about invariance",
+            f"{found.n_conditions} conditions: the interval is over seeds, and says nothing of a further condition; "
+            f"that takes {MIN_CONDITIONS}",
         )
     return ()
 
@@ -285,12 +285,12 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
 
 
 def _verdict(found: Threshold, alpha: float) -> str:
-    """Judge `CV < 8 %` by its bounds; the published reading, the sample CV alone, decides nothing.
+    """Judge `CV < 8 %` by its one-sided bounds; the published reading, the sample CV alone, decides nothing.
 
     Nor does one run that is the only one of its condition (`p_above`).
     """
     if found.n_runs < MIN_RUNS_FOR_CLAIM or not np.isfinite(found.cv_upper):
         return "not testable"
-    if found.cv_upper < CV_CLAIM:
+    if found.p_below <= alpha:
         return "supported"
-    return "refuted" if found.cv.lo > CV_CLAIM and found.p_above <= alpha else "inconclusive"
+    return "refuted" if found.p_above <= alpha else "inconclusive"

@@ -171,7 +171,7 @@ def _forecast_page(survey: "Survey", store: str) -> str:
 def _attractor_page(survey: "Survey", store: str) -> str:
     from ncdiag.cli.attractor_page import attractor_page
 
-    return attractor_page(survey.results["attractor"], survey.rule)
+    return attractor_page(survey.results["attractor"], survey.rule, survey.level)
 
 
 def _additivity_page(survey: "Survey", store: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
 from ncdiag.cli.threshold_words import pair_label
+from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted
 
@@ -25,8 +26,8 @@ _INTRODUCTION = (
 )
 _LEGEND = (
     "ratio: fn of the first over fn of the second, at the end of training, mean over the pairs. within 8%: p of the "
-    "test that it is; below .05 it is shown. differs: p of the test that it is not 1. published: p of the published "
-    "test, a t-test on the onset epochs, read as no difference above .2, which shows nothing."
+    "test that it is; below {alpha} it is shown. differs: p of the test that it is not 1. published: p of the "
+    "published test, a t-test on the onset epochs, read as no difference above .2, which shows nothing."
 )
 _NOTHING = (
     "No run had its features rescaled, or none of them has a sibling without. "
@@ -45,7 +46,7 @@ _WHAT = {
 }
 
 
-def attractor_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+def attractor_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
     sets: dict[str, list[Values]] = {}
     for result in results:
@@ -53,8 +54,9 @@ def attractor_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
     title = paragraph(f"Attractor: whether rescaled features come back (onset: {rule})")
     if not sets:
         return "\n\n".join([title, paragraph(_NOTHING)])
-    blocks = (_block(label, values) for label, values in sets.items())
-    return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(_LEGEND)])
+    blocks = (_block(label, values, level) for label, values in sets.items())
+    legend = _LEGEND.format(alpha=p_text(1 - level))
+    return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(legend)])
 
 
 def _label(group: Values) -> str:
@@ -65,12 +67,12 @@ def _label(group: Values) -> str:
     return f"{pair}, {factors} after epoch {group['epoch']}, {head}"
 
 
-def _block(label: str, values: Sequence[Values]) -> str:
+def _block(label: str, values: Sequence[Values], level: float) -> str:
     verdict = next(value for value in values if value["quantity"] == "verdict")
     at_end = [value for value in values if value["quantity"] == "log_ratio"]
     lines = [paragraph(printable(label)), paragraph(f"In short: {_reading(verdict)}", indent="  ")]
-    lines += _table(at_end)
-    lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value))]
+    lines += _table(at_end, level)
+    lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value, level))]
     lines += [paragraph(text, indent="  ") for text in _more_pairs(at_end, verdict["verdict"])]
     shown = [value for value in values if value["quantity"] not in ("log_ratio_at_onset", "onset_order")]
     cautions = dict.fromkeys(caution for value in shown for caution in value["warnings"])
@@ -82,7 +84,7 @@ def _block(label: str, values: Sequence[Values]) -> str:
 def _reading(verdict: Values) -> str:
     found = _READINGS[verdict["verdict"]]
     if verdict["verdict"] == "refuted":
-        return f"{found}: more than chance separates {_listed(verdict['different'])}."
+        return f"{found}: more than 8% apart, beyond chance: {_listed(verdict['different'])}."
     if verdict["verdict"] == "inconclusive":
         missing = [f"not shown within 8%: {_listed(verdict['not_shown'])}"] if verdict["not_shown"] else []
         missing += [] if verdict["returned"] else ["the return itself was not seen in most pairs"]
@@ -94,8 +96,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(_WHAT[name] for name in names)
 
 
-def _table(at_end: Sequence[Values]) -> list[str]:
-    rows = [["    arms", "pairs", "ratio", "90% interval", "within 8%", "differs", "published"]]
+def _table(at_end: Sequence[Values], level: float) -> list[str]:
+    interval = f"{100 * equality_level(level):.3g}% interval"
+    rows = [["    arms", "pairs", "ratio", interval, "within 8%", "differs", "published"]]
     for value in at_end:
         start = [f"    {_ARMS[value['arm']]}", str(value["n_pairs"])]
         if value["estimate"] is None:
@@ -126,14 +129,14 @@ def _ratio(log: float) -> str:
     return f"{math.exp(log):.3f}"
 
 
-def _sentence(value: Values) -> str:
+def _sentence(value: Values, level: float) -> str:
     """Say what a half-life, the drift or the distance from fn* shows."""
     quantity = value["quantity"]
     if quantity == "onset_order" and value["p"] is not None:
         return (
             f"The onset comes {value['ratio']:.3g} times as late after scaling up as after scaling down, in "
-            f"{counted(value['n_pairs'], 'pair')}; that it comes later is {'' if value['p'] < 0.05 else 'not '}shown "
-            f"({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
+            f"{counted(value['n_pairs'], 'pair')}; that it comes later is {'' if value['p'] <= 1 - level else 'not '}"
+            f"shown ({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
         )
     if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):
         return ""

@@ -72,8 +72,11 @@ def _short(number: str) -> str:
 
 def _figures(claims: Mapping[str, Sequence[Values]], level: float) -> list[str]:
     """Say what the figure of each claim is that has one, and with which confidence its limits hold."""
+    from ncdiag.domain.equivalence import equality_level
+
     known = (number for number, values in claims.items() if any(v["ours"] != "-" for v in values[1:] or values))
-    return [f"({number}) {_claim(number).here.format(sure=f'{100 * level:.3g}%')}" for number in known]
+    said = {"sure": f"{100 * level:.3g}%", "equal": f"{100 * equality_level(level):.3g}%"}
+    return [f"({number}) {_claim(number).here.format(**said)}" for number in known]
 
 
 def _claim(number: str) -> "Claim":

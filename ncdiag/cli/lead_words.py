@@ -21,10 +21,9 @@ def guess_words(values: Sequence[Values]) -> str:
     alarm = f"the alarm of fn, at {1 + skill['margin']:.4g} fn*,"
     p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
-    if skill["estimate"] == 0:
-        return f"{alarm} forecasts the onset no better than guessing: the errors are the same{p}."
-    if skill["estimate"] <= 0:
-        return f"{alarm} forecasts the onset no better than guessing: its error is {gain} larger{p}."
+    if skill["estimate"] <= 0:  # no p beside it: the test may say that the errors vary less, about a mean that is off
+        how = f"its error is {gain} larger" if skill["estimate"] else "the errors are the same"
+        return f"{alarm} forecasts the onset no better than guessing: {how}."
     if is_shown(skill, "p_holm"):
         return f"{alarm} forecasts the onset better than guessing: its error is {gain} smaller{p}."
     if skill["p"] is None:

@@ -61,7 +61,8 @@ def _block(group: Sequence[Values], question: str, varying: Sequence[str], level
     if described:
         lines += _table(described, level)
     lines += [paragraph(text, indent="  ") for text in _says(question, named)]
-    told = {result["warnings"][0] for result in group if not _is_tested(result) and result["warnings"]}
+    first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
+    told = {result["warnings"][0] for result in first_told if result["warnings"]}
     said = dict.fromkeys(caution for result in group for caution in result["warnings"])
     cautions = [caution for caution in said if caution not in told]
     if cautions:
@@ -224,7 +225,8 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
     low, high, valley = (named[quantity] for quantity in ("slow_when_low", "fails_when_high", "valley"))
     if not any(map(_is_tested, (low, high, valley))):
         return [f"In short: {_not_tested(low)}"]
-    lines = [f"In short: {_regimes(low, high, valley)}"]
+    exploratory = next((result["warnings"][0] for result in (low, high) if result.get("exploratory")), None)
+    lines = [f"In short: {f'{exploratory}.' if exploratory else _regimes(low, high, valley)}"]
     if low["p"] is None:
         lines.append(f"(a) too little slows: {_not_tested(low)}")
     else:
@@ -303,6 +305,8 @@ def _when(high: Values) -> str:
 
 
 def _shown(result: Values) -> str:
+    if result.get("exploratory"):
+        return "exploratory"
     return "shown" if result["verdict"] == "supported" else "not shown"
 
 
@@ -317,7 +321,8 @@ def _is_tested(result: Values) -> bool:
 def _p_text(result: Values) -> str:
     """Say the p, corrected, and how small it could have been."""
     least = f", at best {p_text(result['p_min'])}" if result["p_min"] else ""
-    return f"{p_is(result['p'])}{least}, corrected {p_text(result['p_holm'])}"
+    corrected = f", corrected {p_text(result['p_holm'])}" if result["p_holm"] is not None else ""
+    return f"{p_is(result['p'])}{least}{corrected}"
 
 
 def _family(results: Sequence[Values]) -> str:
@@ -326,7 +331,7 @@ def _family(results: Sequence[Values]) -> str:
     if not family:
         return (
             "Tests of depth, width, activation and weight decay form one family (Holm's correction); with these runs "
-            "none of them can be made."
+            "none of its tests can be made."
         )
     return (
         f"p: how often chance alone would show as much. Depth, width, activation and weight decay (a, b, c) are one "

@@ -110,13 +110,20 @@ def _sensitivity(check: Values) -> list[str]:
     judged = {
         "equivalent": "fn* hardly depends on eps (within 8%)",
         "equivalent but different": "fn* depends on eps, but by less than 8%",
-        "different": "fn* depends on eps: it is the norm at an epoch, not at an event",
+        "different": "fn* depends on eps: it is the norm at an epoch, not at an event"
+        if _is_beyond(check)
+        else "fn* depends on eps; whether by more than 8% cannot be said yet",
         "inconclusive": "whether fn* depends on eps by more than 8% cannot be said yet",
         "not testable": "the runs change by as much as each other, so there is no noise to set beside 8%"
         if check["status"] == "zero_variance"
         else "too few runs to say whether that is more than 8%",
     }[check["outcome"]]
     return [f"Another eps? From 2 eps to eps/2 fn* changes by {change}{_rests_on(check)}; {judged}{_eps_tests(check)}."]
+
+
+def _is_beyond(check: Values) -> bool:
+    """Tell whether a test of equality shows the opposite: its interval is one at 1 - 2 alpha."""
+    return check["p_beyond"] is not None and check["p_beyond"] <= (1 - check["level"]) / 2
 
 
 def _rests_on(check: Values) -> str:

@@ -134,6 +134,13 @@ def group_means(values: FloatArray, groups: IntArray) -> FloatArray:
     return np.bincount(member, weights=values) / sizes
 
 
+def has_company(groups: IntArray) -> BoolArray:
+    """Mark the values whose group has others: a group of one says nothing of how much it varies."""
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    found: BoolArray = sizes[member] > 1
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spread:
     """The variance within each group and its degrees of freedom: slow or small groups may vary more than others."""

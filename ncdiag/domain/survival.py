@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.permutations import Labels, permutation_p
-from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, Interval
+from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, Interval, has_company
 
 _TIE = 1e-12
 _RELABELLED_RUNS = 200  # beyond this the chi-square distribution and relabelling agree
@@ -85,11 +85,13 @@ def logrank_of_groups(time: FloatArray, event: BoolArray, group: IntArray, gener
     """Give the permutation p that groups collapse at different times; NaN where no test can be made.
 
     The statistic is the sum over groups of (sum of scores)^2 / size, which ranks two groups as `logrank_p` does. Beyond
-    200 runs its chi-square distribution stands in for relabelling.
+    200 runs its chi-square distribution stands in for relabelling. A group of one run takes no part (see `one_way`).
     """
-    _, member, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    taken = has_company(group)
+    time, event = time[taken], event[taken]
+    _, member, sizes = np.unique(group[taken], return_inverse=True, return_counts=True)
     scores = logrank_scores(time, event)
-    if len(sizes) < 2 or len(time) <= len(sizes) or not event.any() or np.ptp(scores) <= _TIE:
+    if len(sizes) < 2 or not event.any() or np.ptp(scores) <= _TIE:
         return math.nan
 
     def between(labels: Labels) -> FloatArray:

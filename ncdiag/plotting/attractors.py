@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results
 from ncdiag.analysis.branches import Branches, list_branches
-from ncdiag.domain.equivalence import MARGIN
+from ncdiag.domain.equivalence import MARGIN, equality_level
 from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
@@ -32,8 +32,9 @@ _FIGURES = ("log_ratio", "half_life")
 def attractor_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: a row per arm, pair of runs and epoch that both were evaluated at.
 
-    `ratio` is the feature norm of the arm over that of its control; `end_ratio` with its 90 % interval is that of the
-    arm at the end, and `half_life`, in epochs, how fast the difference shrinks.
+    `ratio` is the feature norm of the arm over that of its control; `end_ratio` with its interval (90 % at a level of
+    95 %, as a test of equality has it) is that of the arm at the end, and `half_life`, in epochs, how fast the
+    difference shrinks.
     """
     sets = list_branches(asked.onsets, tuple(asked.by))
     if not sets:
@@ -106,7 +107,7 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `attractor_table`: a panel per set of branches, a curve per arm and seed.
 
     The grey band is the margin within which the two are called equal; the bar at the right is the ratio at the end with
-    its 90 % interval.
+    its interval.
     """
     page = sheet.page
     sets = [rows for _, rows in table.groupby("set")]
@@ -186,6 +187,7 @@ def _legend(sheet: Sheet) -> list[Any]:
         handle = Line2D([], [], color=color, linestyle=style, marker="o^"[place], label=name)
         handle.set_markersize(points / 2)
         handles.append(handle)
-    handles.append(Line2D([], [], color=INK, linewidth=points / 5, label="90 % interval at the end"))
+    interval = f"{100 * equality_level(sheet.level):.3g} % interval"
+    handles.append(Line2D([], [], color=INK, linewidth=points / 5, label=f"{interval} at the end"))
     handles.append(Patch(color=SHADE, label=f"equal within {100 * (MARGIN_RATIO - 1):.0f} %"))
     return handles

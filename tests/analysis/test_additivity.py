@@ -155,8 +155,16 @@ def test_an_empty_cell_is_named(make_frames, make_run):
         runs[name] |= make_run(90.0)
     named, _ = answers(make_frames(runs))
     assert named["verdict"].status == "not_testable"
-    assert "no onset in mlp cifar10" in named["verdict"].warnings[0]
+    assert named["verdict"].warnings == (
+        "no onset in mlp cifar10 (at a larger --eps there may be one): without it nothing can be compared",
+    )
     assert named["verdict"].n_censored == 3
+
+
+def test_a_cell_that_nobody_trained_is_no_cell_without_an_onset(make_frames, make_run):
+    runs = {name: run for name, run in grid(make_run, PUBLISHED).items() if not name.startswith("01")}
+    named, _ = answers(make_frames(runs))
+    assert named["verdict"].warnings == ("no run of mlp cifar10: without it nothing can be compared",)
 
 
 def test_a_larger_grid_without_a_cell_still_has_an_interaction(make_frames, make_run):

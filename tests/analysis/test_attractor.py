@@ -13,8 +13,8 @@ from ncdiag.domain.onset import OnsetRule
 START, HALF_LIFE = 20, 8.0
 
 
-def attractor(frames):
-    return attractor_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()))
+def attractor(frames, level=0.95):
+    return attractor_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), level=level))
 
 
 def pick(results, quantity, arm=None):
@@ -101,6 +101,37 @@ def test_features_that_stay_where_they_were_put_are_not(make_frames, make_run):
     assert verdict.extra["different"][:3] == ["up_control", "down_control", "up_down"]
     assert math.isnan(pick(found, "half_life", "up_control").estimate)
     assert not verdict.extra["returned"]
+
+
+OFF = [(0.04, 0.0), (0.06, 0.01), (0.09, -0.01), (0.05, 0.0), (0.07, 0.01)]  # up by about 6 %, which is within 8 %
+
+
+def test_a_difference_that_may_lie_within_the_margin_refutes_nothing(make_frames, make_run):
+    """Oracles: Student's t-test finds the difference, its one-sided kin that it is beyond the margin does not."""
+    found = attractor(make_frames(experiment(make_run, OFF)))
+    up, values = pick(found, "log_ratio", "up_control"), [up for up, _ in OFF]
+    assert stats.ttest_1samp(values, 0).pvalue < 0.01
+    assert stats.ttest_1samp(values, MARGIN, alternative="greater").pvalue > 0.5
+    assert up.extra["outcome"] == "different"
+    verdict = pick(found, "verdict").extra
+    assert (verdict["verdict"], verdict["different"]) == ("inconclusive", [])
+    assert "up_control" in verdict["not_shown"]
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_confidence_asked_for_decides(make_frames, make_run, level):
+    """Features that come back are within 8 % at any level; their limits are those of two one-sided tests at it."""
+    found = attractor(make_frames(experiment(make_run, BACK)), level)
+    up = pick(found, "log_ratio", "up_control")
+    values = np.array(BACK)[:, 0]
+    limits = stats.t.interval(2 * level - 1, 4, values.mean(), stats.sem(values))
+    assert (up.lo, up.hi) == pytest.approx(limits, abs=1e-6)
+    assert up.level == pytest.approx(2 * level - 1)
+    assert pick(found, "onset_order").level == level
+    away = [(shift, 0.0) for shift in (0.15, 0.18, 0.3, 0.2)]
+    apart = pick(attractor(make_frames(experiment(make_run, away)), level), "verdict").extra["different"]
+    beyond = 2 * stats.ttest_1samp([up for up, _ in away], MARGIN, alternative="greater").pvalue
+    assert ("up_control" in apart) == (5 * beyond < 1 - level)  # the smallest p of five, by Holm
 
 
 def test_a_wide_spread_shows_nothing_and_says_how_many_pairs_would(make_frames, make_run):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,6 +131,9 @@ def test_a_large_spread_refutes_one_norm_and_conditions_apart_refute_sameness():
     first, second = (claim(claims_of(runs, epochs), number)[0] for number in ("1", "2"))
     assert (first.extra["verdict"], second.extra["verdict"]) == ("refuted", "refuted")
     assert second.extra["reason"].startswith("fn* differs by more than 8% (weight_decay=")
+    sure = re.fullmatch(r"off by > (\d+)%", second.extra["ours"])
+    assert sure is not None
+    assert 150 < int(sure[1]) < 100 * (2**1.5 - 1)  # the outer of four conditions, twice the next, is 1.5 steps off
 
 
 def test_several_pairs_have_a_row_each_and_one_for_all():

@@ -94,11 +94,23 @@ def test_a_budget_used_up_without_a_collapse_counts(forecast, pair, make_run):
         {"status": "running"},
         {"config": {"stop": {"eps": 0.5}}, "epochs_planned": 600},
         {"status": "diverged"},
+        {"origin": "imported", "nc1": [0.011] * 200},  # ends at its smallest value, just above eps: stopped there?
     ],
 )
 def test_a_run_that_is_unfinished_or_ended_otherwise_says_nothing_about_the_budget(forecast, pair, make_run, other):
-    found = forecast({**pair, "other": make_run(500.0, **other), "mine": make_run(22.0, epochs=60)})
-    assert found.p_no_collapse == 0
+    found = forecast({**pair, "other": {**make_run(500.0), **other}, "mine": make_run(22.0, epochs=60)})
+    assert (found.n_censored, found.p_no_collapse) == (0, 0)
+    assert any(warning.startswith("other runs left out: 1 ") for warning in found.warnings)
+
+
+def test_runs_that_may_have_been_stopped_are_named(forecast, pair, make_run):
+    told = make_run(500.0, config={"stop": {"eps": 0.5}}, epochs_planned=600)
+    stopped = {**make_run(500.0), "origin": "imported", "nc1": [0.011] * 200}
+    running = {**told, "status": "running"}  # of which more is known: it has not stopped yet
+    runs = {"told": told, "stopped": stopped, "running": running, "mine": make_run(22.0, epochs=60, status="running")}
+    found = forecast({**pair, **runs})
+    said = "other runs left out: 1 still unfinished, 2 stopped, or perhaps stopped, at another eps"
+    assert said in found.warnings
 
 
 def test_runs_left_out_are_named(forecast, pair, make_run):

@@ -44,6 +44,25 @@ def test_conditions_with_one_onset_do_not_change_the_rate(make_frames, make_run)
     assert result_of(make_frames, make_run, norms, rates).extra["p_rate"] > 0.5
 
 
+def test_a_condition_of_one_run_is_named_and_does_not_change_the_rate(make_frames, make_run):
+    """It collapses at half the epoch of the others, which do not differ."""
+    rates = {1e-4: [20.0, 20.4, 19.6], 1e-3: [20.2, 19.8, 20.1], 1e-2: [10.0]}
+    runs = {
+        f"{decay:g}-{s}": make_run(rate, weight_decay=decay, norm=1 + s / 100)
+        for decay, seeds in rates.items()
+        for s, rate in enumerate(seeds)
+    }
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    assert found.extra["p_rate"] > 0.5
+    assert found.warnings == (
+        "1 condition has a single run: that such a run is alike takes it to vary as the runs of the others do",
+    )
+    del runs["0.0001-1"], runs["0.0001-2"]
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    assert math.isnan(found.extra["p_rate"])
+    assert found.warnings[0].startswith("2 conditions have a single run: ")
+
+
 @pytest.mark.parametrize(
     ("norms", "says"), [([[1.0, 1.1]], "one condition"), ([[1.0], [1.1], [1.2]], "one run in every condition")]
 )

@@ -162,6 +162,15 @@ def test_false_alarms_are_counted_among_the_censored(make_frames, make_run):
     assert math.isnan(without.estimate)
 
 
+def test_a_run_that_may_have_been_stopped_is_no_false_alarm(make_frames, make_run):
+    """The imports end at NC1 0.0123, where they may have been stopped; the trained run was not, as is known."""
+    runs = world(make_run, RATES, [0.01] * 6)
+    runs |= {name: make_run(25.0, epochs=110, norm=0.5, origin="imported") for name in ("c", "d")}
+    runs["e"] = make_run(25.0, epochs=110, norm=0.5)
+    specificity = pick(leads(make_frames(runs)), "specificity", margin=0.0, held_out="run")
+    assert (specificity.extra["crossed_censored"], specificity.extra["quiet_censored"]) == (1, 0)
+
+
 def test_equal_onsets_leave_nothing_to_forecast(make_frames, make_run):
     found = leads(make_frames(world(make_run, [20.0] * 4, [0.01, 0.02, 0.01, 0.02])))
     skill = pick(found, "skill", margin=0.25, held_out="run", baseline="median")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ncdiag.analysis.factor_claims import decides, wider_is_faster
+from ncdiag.analysis.factor_claims import decides, three_regimes, wider_is_faster
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import CLAIMS, regularity_results
 from ncdiag.domain.group_tests import dunnett_quantile
@@ -284,6 +284,27 @@ def test_all_tested_claims_are_one_family(make_frames, make_run):
     assert {result.extra["family"] for result in claims} == {len(tested)} == {5}
     corrected = holm(np.array([result.p for result in tested]))
     assert [result.extra["p_holm"] for result in tested] == pytest.approx(corrected.tolist())
+
+
+def test_two_weight_decays_are_no_regimes_and_take_no_part_in_the_family(make_frames, make_run):
+    """Their tests are those of the values alone, and no other claim pays for them."""
+    two = {1e-4: (20.0, 20.5, 21.0), 1e-2: (90.0, 90.0, 90.0)}
+    depths = sweep(make_run, "depth", VALLEY, dataset="cifar10")
+    frames = make_frames({**depths, **sweep(make_run, "weight_decay", two)})
+    found = answers(frames)
+    turn = found["depth", "non_monotone"]
+    assert (turn.extra["p_holm"], turn.extra["family"]) == (turn.p, 1)
+    high = found["weight-decay", "fails_when_high"]
+    assert high.p == pytest.approx(stats.boschloo_exact([[0, 3], [3, 0]], alternative="less").pvalue, rel=1e-6)
+    assert (high.extra["verdict"], high.extra["exploratory"], high.extra["family"]) == ("not testable", True, 1)
+    assert math.isnan(high.extra["p_holm"])
+    assert high.warnings[0] == "two values cannot show three regimes, so what is tested of them is exploratory"
+    (judged,) = three_regimes({"weight-decay": [r for r in found.values() if r.question == "weight-decay"]}, 0.05)
+    assert [part.shown for part in judged.parts] == [None, None, None]
+    third = {**two, 1e-3: (22.0, 22.5, 23.0)}
+    more = answers(make_frames({**depths, **sweep(make_run, "weight_decay", third)}))
+    assert more["depth", "non_monotone"].extra["family"] == 4
+    assert "exploratory" not in more["weight-decay", "fails_when_high"].extra
 
 
 @pytest.mark.parametrize(

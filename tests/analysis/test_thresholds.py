@@ -95,6 +95,18 @@ def test_the_bounds_of_the_cv_decide(make_frames, make_run, norms, verdict):
     assert results_of(make_frames(runs))[1].extra["verdict"] == verdict
 
 
+@pytest.mark.parametrize(("p", "verdict"), [(0.04, "refuted"), (0.06, "inconclusive"), (0.94, "inconclusive")])
+def test_a_cv_above_the_claim_is_a_one_sided_matter(make_frames, make_run, p, verdict):
+    """Oracle: five norms whose variance has just this chi-square p of being no larger than that of a CV of 8 %."""
+    pattern = np.array([-1.0, -0.5, 0.1, 0.4, 1.0])
+    sd = math.sqrt(math.log1p(0.08**2) * stats.chi2.isf(p, 4) / 4)
+    logs = (pattern - pattern.mean()) / pattern.std(ddof=1) * sd
+    cv = results_of(make_frames(conditions(make_run, [np.exp(logs).tolist()])))[1]
+    assert cv.extra["p_above"] == pytest.approx(p, rel=1e-3)
+    assert cv.extra["verdict"] == verdict
+    assert (cv.extra["cv_lower"] > 0.08) == (verdict == "refuted")
+
+
 def test_equal_norms_are_zero_variance(make_frames, make_run):
     fn_star, cv = results_of(make_frames({str(i): make_run() for i in range(3)}))
     assert (fn_star.status, cv.estimate) == ("zero_variance", 0)

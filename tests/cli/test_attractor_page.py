@@ -54,20 +54,20 @@ def results(verdict: str, **said: Any) -> list[Result]:
     ("verdict", "said", "expected"),
     [
         ("supported", {}, "comes back to that of the untouched run from both sides"),
-        ("refuted", {"different": ["up_control", "drift"]}, "separates up / control, fn after onset"),
+        ("refuted", {"different": ["up_control", "drift"]}, "8% apart, beyond chance: up / control, fn after onset"),
         ("inconclusive", {"not_shown": ["settled"]}, "not shown within 8%: fn at the end against fn at onset."),
         ("inconclusive", {"returned": False}, "the return itself was not seen in most pairs."),
         ("not testable", {}, "too few pairs for a test"),
     ],
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: dict[str, Any], expected: str):
-    page = attractor_page(results(verdict, **said), OnsetRule())
+    page = attractor_page(results(verdict, **said), OnsetRule(), 0.95)
     assert expected in flat(page)
     assert max(map(len, page.splitlines())) <= 80
 
 
 def test_the_page_names_the_arms_and_what_was_found():
-    page = flat(attractor_page(results("inconclusive", not_shown=["up_control"]), OnsetRule()))
+    page = flat(attractor_page(results("inconclusive", not_shown=["up_control"]), OnsetRule(), 0.95))
     for said in (
         "mlp digits, x 0.3 and x 3 after epoch 10, head as it was",
         "up / control 3 1.100 0.990-1.221 .4 .2 .6",
@@ -89,7 +89,7 @@ def test_an_arm_that_nobody_ran_is_a_dash():
         status="not_testable",
         **PAIR,
     )
-    page = attractor_page([missing, results("not testable")[-1]], OnsetRule())
+    page = attractor_page([missing, results("not testable")[-1]], OnsetRule(), 0.95)
     assert "up / control      0" in page
 
 
@@ -98,7 +98,20 @@ def test_conditions_stand_below_their_arm_the_first_six_of_them():
     conditions = [{"condition": f"width={n}", "n_pairs": 2, "ratio": n, "lo": 0.0, "hi": math.log(2)} for n in range(8)]
     conditions[0] |= {"n_pairs": 1, "lo": None, "hi": None}
     with_conditions = replace(first, extra={**first.extra, "conditions": conditions})
-    page = attractor_page([with_conditions, *rest], OnsetRule())
+    page = attractor_page([with_conditions, *rest], OnsetRule(), 0.95)
     rows = [" ".join(line.split()) for line in page.splitlines() if "width=" in line or "more" in line]
     assert rows[:2] == ["width=0 1 0.000 -", "width=1 2 1.000 1.000-2.000"]
     assert rows[5:] == ["width=5 2 5.000 1.000-2.000", "and 2 more (--format json)"]
+
+
+def test_the_confidence_asked_for_is_that_of_the_page():
+    """Two one-sided tests at 1 % have an interval of 98 %, and an order with p = .03 is not shown by them."""
+    order = Result(quantity="onset_order", estimate=0.1, p=0.03, extra={"ratio": 1.1, "n_pairs": 3}, **PAIR)
+    found = [order, *results("inconclusive")]
+    pages = {level: flat(attractor_page(found, OnsetRule(), level)) for level in (0.95, 0.99)}
+    assert "ratio 90% interval" in pages[0.95]
+    assert "ratio 98% interval" in pages[0.99]
+    assert "below .05 it is shown" in pages[0.95]
+    assert "below .01 it is shown" in pages[0.99]
+    assert "that it comes later is shown (p = .03)" in pages[0.95]
+    assert "that it comes later is not shown (p = .03)" in pages[0.99]

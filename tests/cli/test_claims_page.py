@@ -137,6 +137,6 @@ def test_the_confidence_of_each_limit_is_named():
     claims = [value({}, "inconclusive", "too wide", number=number, ours=ours) for number, ours in figures.items()]
     page = " ".join(claims_page(claims, OnsetRule(), 0.99).split())
     assert "(1) the CV of fn* and its upper 99% bound, or the figure that refutes one norm;" in page
-    assert "from the mean, a 95% bound;" in page  # equivalence and its counterparts are judged at 5 % whatever --level
-    assert "at the end, with its 90% interval;" in page
+    assert "from the mean, or is at least, a 99% bound;" in page
+    assert "at the end, with its 98% interval;" in page  # of two one-sided tests at 1 %
     assert "ratio of ratios, with its 99% interval" in page

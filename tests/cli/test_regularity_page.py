@@ -154,6 +154,20 @@ def test_the_regimes_are_told_apart(verdicts: tuple[str, ...], said: str):
     assert said in " ".join(regularity_page(results, "weight-decay", OnsetRule(), 0.95).split())
 
 
+def test_tests_of_two_values_are_called_exploratory_and_have_no_corrected_p():
+    few = "two values cannot show three regimes"
+    pair = [claim(name, "not testable", **DECAY, exploratory=True) for name in ("slow_when_low", "fails_when_high")]
+    pair = [replace(r, p=0.2, warnings=(few,), extra={**r.extra, "p_holm": math.nan}) for r in pair]
+    page = regularity_page([*pair, claim("valley", "not testable")], "weight-decay", OnsetRule(), 0.95)
+    said = " ".join(page.split())
+    assert f"In short: {few}. (a) too little slows: exploratory. From 0.0001 down to 1e-05" in said
+    assert "(b) too much prevents: exploratory. At 0.01 0 of 3 runs collapsed" in said
+    assert "p = .2, at best .01." in said
+    assert "(c) a fastest range between: not tested: needs more runs." in said
+    assert said.count(few) == 1
+    assert "corrected 0" not in said
+
+
 def level(value: str, collapsed: int) -> dict[str, Any]:
     known = {"n_runs": 5, "n_collapsed": collapsed, "onset": 80.0, "onset_lo": 60.0, "onset_hi": 100.0}
     return {"level": value, **known, "fn_star": 1.5, "fn_star_lo": 1.2, "fn_star_hi": 1.8}

@@ -50,7 +50,8 @@ def sensitivity(**said: Any) -> dict[str, Any]:
         {"eps": 0.01, "n_runs": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
         {"eps": 0.05, "n_runs": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
     ]
-    tests = {"p": 0.4, "p_difference": 0.003, "curve": rows, "status": "ok", "n_used": 7, "over": "runs"}
+    ps = {"p": 0.4, "p_difference": 0.003, "p_beyond": 0.01, "level": 0.9}
+    tests = {**ps, "curve": rows, "status": "ok", "n_used": 7, "over": "runs"}
     return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), **tests, **said}
 
 
@@ -71,6 +72,14 @@ def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
     page = flat(check_lines([sensitivity(outcome=outcome)]))
     assert "From 2 eps to eps/2 fn* changes by +10.0% (of 7 runs with an onset at both); " in page
     assert expected in page
+
+
+@pytest.mark.parametrize(("p_beyond", "beyond"), [(0.049, True), (0.06, False), (None, False)])
+def test_a_change_with_eps_that_may_be_within_the_margin_is_not_called_one_of_epochs(p_beyond: float, beyond: bool):
+    """The claims table calls the same change a refutation, or open; an interval of 90 % is one of tests at 5 %."""
+    page = flat(check_lines([sensitivity(outcome="different", p_beyond=p_beyond)]))
+    assert ("it is the norm at an epoch, not at an event" in page) == beyond
+    assert ("fn* depends on eps; whether by more than 8% cannot be said yet" in page) != beyond
 
 
 def test_runs_are_named_where_the_change_with_eps_rests_on_others_than_its_table():

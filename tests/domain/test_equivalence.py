@@ -69,6 +69,18 @@ def test_pairs_for_a_power_of_four_fifths(percent, pairs):
     assert pairs_needed(percent / 100) == pairs
 
 
+def test_pairs_are_needed_for_the_confidence_that_is_asked_for():
+    """At 1 %, by simulation: so many pairs reach a power of four fifths, and one fewer do not."""
+    sd, rng = 0.04, np.random.default_rng(0)
+    pairs = pairs_needed(sd, alpha=0.01)
+    power = {}
+    for n in (pairs - 1, pairs):
+        values = rng.normal(0, sd, (40_000, n))
+        half = stats.t.ppf(0.99, n - 1) * values.std(axis=1, ddof=1) / math.sqrt(n)
+        power[n] = np.mean(np.abs(values.mean(axis=1)) + half < MARGIN)
+    assert power[pairs - 1] < 0.8 <= power[pairs]
+
+
 def test_a_spread_that_no_number_of_pairs_overcomes():
     assert pairs_needed(10.0) is None
 

@@ -168,13 +168,21 @@ def test_beyond_200_runs_it_agrees_with_the_logrank_test():
     assert p == pytest.approx(stats.logrank(first, second).pvalue, rel=0.1)
 
 
+def test_a_run_that_stands_alone_takes_no_part():
+    time, group = np.array([9.0, 30.0, 35.0, 40.0, 50.0, 52.0, 54.0]), np.array([2, 0, 0, 0, 1, 1, 1])
+    event = time < 54
+    every = [logrank_of_groups(time[n:], event[n:], group[n:], np.random.default_rng(0)) for n in (0, 1)]
+    assert every[0] == every[1] == pytest.approx(0.1)  # 3 against 3: 2 of 20 ways
+
+
 @pytest.mark.parametrize(
     ("time", "event", "group"),
     [
         ([1.0, 2.0, 3.0], [True] * 3, [0, 0, 0]),
         ([1.0, 2.0, 3.0], [True] * 3, [0, 1, 2]),
-        ([5.0, 5.0, 5.0], [False] * 3, [0, 0, 1]),
-        ([5.0, 5.0, 5.0], [True] * 3, [0, 0, 1]),
+        ([5.0, 6.0, 9.0], [True] * 3, [0, 0, 1]),
+        ([5.0] * 4, [False] * 4, [0, 0, 1, 1]),
+        ([5.0] * 4, [True] * 4, [0, 0, 1, 1]),
     ],
 )
 def test_several_groups_without_a_test_have_no_p(time, event, group):

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 TRIALS = 300
 EPOCHS = np.arange(2, 401, 2)
 KNOWN = {"arch": "mlp", "dataset": "simulated", "phases": "mse:400", "status": "done", "origin": "trained"}
+KNOWN |= {"epochs_done": int(EPOCHS[-1]), "epochs_planned": int(EPOCHS[-1])}
 UNKNOWN = ("seed", "device", "data_sha256")
 
 

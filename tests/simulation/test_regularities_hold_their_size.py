@@ -173,6 +173,19 @@ def test_activations_seldom_decide_what_they_do_not(seeds, differs):
         assert shares["norm"] <= at_most(0.05, 200)
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("loud", [0, -1])
+def test_values_of_which_one_is_loud_are_told_apart_more_often_than_they_should_be(seeds, loud):
+    """Ranks, and relabelling, take the values to vary alike; by how much this errs is in docs/statistics.md."""
+    sds = {factor: np.full(len(values), 0.05) for factor, values in (("width", WIDTHS), ("activation", ACTIVATIONS))}
+    for each in sds.values():
+        each[loud] = 0.15
+    trend = many(width, 400, seeds, "width", WIDTHS, sds=sds["width"])
+    onset = many(activation, 200, seeds, "activation", ACTIVATIONS, sds=sds["activation"])
+    assert trend["trend"] <= at_most(0.10, 400)
+    assert onset["F"] <= at_most(0.10, 200)
+
+
 def test_a_world_with_an_effect_is_not_called_quiet():
     """The proof that these trials can fail: where depth turns and width matters, the same tests say so."""
     turn = many(depth, 200, 5, "depth", DEPTHS, means=np.array([0.6, 0.3, 0, 0.3, 0.6]))
