@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, IntArray
 
 _TEXT = re.compile(r"(?P<alpha>[0-9.eE+-]+?)@(?P<epoch>\d+)(?P<compensated>\+compensate-head)?")
@@ -119,3 +120,8 @@ def _rows(rows: IntArray, unit: IntArray, arm: "np.ndarray[Any, np.dtype[np.bool
     """Give the first run of an arm for each unit, as a row of the onset table; -1 where there is none."""
     first = {int(unit[place]): int(rows[place]) for place in np.flatnonzero(arm)[::-1].tolist()}
     return np.array([first.get(int(one), -1) for one in units], dtype=np.int64)
+
+
+def say_left_out(count: int) -> str:
+    """Say how many rescaled runs are no part of something, without a full stop."""
+    return f"{counted(count, 'run')} whose features were rescaled {'is' if count == 1 else 'are'} left out"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.branches import is_rescaled
+from ncdiag.analysis.branches import is_rescaled, say_left_out
 from ncdiag.analysis.cautions import UNFINISHED, not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
@@ -155,8 +155,7 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
 
 
 def _about_rescaled(dropped: int) -> list[str]:
-    said = "runs whose features were rescaled are left out (--where with intervention takes them in)"
-    return [f"{dropped} {said}"] if dropped else []
+    return [f"{say_left_out(dropped)} (--where with intervention takes such in)"] if dropped else []
 
 
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:

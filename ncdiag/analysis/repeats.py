@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.domain.shares import counted
 
 
 def drop_repeats(runs: pd.DataFrame, *, keep: str | None = None) -> pd.DataFrame:
@@ -30,3 +31,8 @@ def drop_repeats(runs: pd.DataFrame, *, keep: str | None = None) -> pd.DataFrame
 def _subset_seed(config: Any) -> int:
     data = config.get("data") if isinstance(config, Mapping) else None
     return int(data.get("subset_seed", 0)) if isinstance(data, Mapping) else 0
+
+
+def say_repeats(count: int) -> str:
+    """Say how many runs are repetitions, without a full stop."""
+    return f"{counted(count, 'run')} {'repeats' if count == 1 else 'repeat'} the trajectory of another (same seed)"

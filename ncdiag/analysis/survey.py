@@ -14,7 +14,7 @@ import pandas as pd
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results, corrected_attractors
-from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others
+from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
 from ncdiag.analysis.courses import OBSERVABLES as FORECAST
@@ -162,7 +162,7 @@ def _without(asked: Asked, dropped: BoolArray) -> Asked:
 
 def _noted(results: list[Result], count: int) -> list[Result]:
     """Say beside fn* how many rescaled runs are no part of it."""
-    said = f"{count} runs whose features were rescaled are left out (--where with intervention takes them in)"
+    said = f"{say_left_out(count)} (--where with intervention takes such in)"
     return [
         replace(result, warnings=(*result.warnings, said)) if count and result.quantity == "fn_star" else result
         for result in results

@@ -202,11 +202,12 @@ def _title(asked: "Asked") -> str:
 
 def _notes(gathered: Gathered) -> list[str]:
     """Say what a reader of the whole page should know first."""
+    from ncdiag.analysis.repeats import say_repeats
+
     runs, counted = gathered.everything.runs, gathered.survey.runs
     notes = []
     if len(counted) < len(runs):
-        repeats = len(runs) - len(counted)
-        notes.append(f"{repeats} runs repeat the trajectory of another (same seed); the questions do not count them.")
+        notes.append(f"{say_repeats(len(runs) - len(counted))}: not counted by the questions.")
     rescaled = int(gathered.survey.left_out.sum())
     if rescaled:
         notes.append(f"{rescaled} runs had their features rescaled; only the attractor and the claims count them.")

@@ -44,14 +44,15 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
 
 def note_rescaled(count: int) -> None:
     """Say how many runs are left out because their features were rescaled."""
+    from ncdiag.analysis.branches import say_left_out
+
     if count:
-        note(
-            f"{count} runs whose features were rescaled are left out but for `attractor`; "
-            "--where with intervention takes them in."
-        )
+        note(f"{say_left_out(count)} but for `attractor`; --where with intervention takes such in.")
 
 
 def note_repeats(count: int) -> None:
     """Say how many runs are not counted because they repeat the trajectory of another."""
+    from ncdiag.analysis.repeats import say_repeats
+
     if count:
-        note(f"{count} runs repeat the trajectory of another (same seed) and are not counted.")
+        note(f"{say_repeats(count)}: not counted.")

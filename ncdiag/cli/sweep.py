@@ -243,7 +243,7 @@ _SUMMARY_COLUMNS = (
     Column(key="weight_decay", heading="wd", drop=1),
     Column(key="seed", heading="seed", drop=2),
     Column(key="epochs_done", heading="epochs"),
-    Column(key="train_accuracy", heading="accuracy", drop=3),
+    Column(key="train_accuracy", heading="train acc", drop=3),
     Column(key="feature_norm", heading="fn at end"),
     Column(key="nc1", heading="NC1 at end"),
     Column(key="onset", heading="onset"),

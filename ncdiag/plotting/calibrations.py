@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.tournament import calibration_table
+from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, plain_axis, write
 from ncdiag.plotting.conditions import label_pairs, strictest
@@ -40,7 +41,8 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
             f"too few runs of one pair have an onset to forecast one of them from the others ({asked.rule});\n"
-            f"{collapsed} of all {len(asked.onsets)} runs have one. `ncdiag sweep --preset quickstart` trains nine such"
+            f"{collapsed} of {counted(len(asked.onsets), 'run')} with one. "
+            "`ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_curve import lead_curve
 from ncdiag.analysis.leads import MIN_RUNS
+from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import plain_axis
 from ncdiag.plotting.conditions import label_pairs, strictest
@@ -44,8 +45,8 @@ def lead_table(asked: Asked) -> pd.DataFrame:
     if table.empty:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
-            f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.rule}); {collapsed} of all "
-            f"{len(asked.onsets)} runs have one.\n`ncdiag sweep --preset quickstart` trains nine such"
+            f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.rule}); {collapsed} of "
+            f"{counted(len(asked.onsets), 'run')} with one.\n`ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
     return strictest(table)

@@ -184,7 +184,7 @@ def test_rescaled_runs_do_not_teach_an_untouched_one(forecast, pair, make_run):
     alone, beside = forecast({**pair, **mine}), forecast({**pair, **up, **mine})
     assert (beside.onset, beside.lo, beside.hi) == (alone.onset, alone.lo, alone.hi)
     assert beside.n_calibration == 5
-    assert "5 runs whose features were rescaled are left out (--where with intervention takes them in)" in (
+    assert "5 runs whose features were rescaled are left out (--where with intervention takes such in)" in (
         beside.warnings
     )
     assert forecast({**pair, **up, **mine}, rescaled=True).n_calibration == 10
