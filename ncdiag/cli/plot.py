@@ -94,7 +94,8 @@ def plot(
         typer.Option("--data", metavar="FILE", help="Write the table behind the figure, as CSV; - is stdout."),
     ] = None,
     title: Annotated[
-        str | None, typer.Option("--title", help="The line above; '' for none. [default: what is shown]")
+        str | None,
+        typer.Option("--title", metavar="TEXT", help="The line above; '' for none. [default: what is shown]"),
     ] = None,
     run: RunOption = None,
     where: WhereOption = None,

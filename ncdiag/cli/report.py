@@ -34,7 +34,8 @@ def report(
         str, typer.Option("--output", "-o", metavar="FILE", help="Write the page here; - is stdout.")
     ] = "report.html",
     title: Annotated[
-        str | None, typer.Option("--title", help="The heading of the page. [default: what the runs are of]")
+        str | None,
+        typer.Option("--title", metavar="TEXT", help="The heading of the page. [default: what the runs are of]"),
     ] = None,
     max_mb: Annotated[
         float,

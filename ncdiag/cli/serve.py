@@ -29,8 +29,10 @@ EXAMPLES = (
 
 
 def serve(
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any free one.")] = 8787,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0 takes any free one.")
+    ] = 8787,
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let other machines read the store: for a --host beyond this one.")
     ] = False,
