@@ -1,22 +1,21 @@
 """Whether rescaled features come back to where they would have been: equality is tested, not the absence of a proof."""
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.analysis.conditions import check_grouping, condition_labels
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.families import with_holm
+from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
+from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import (
     MARGIN,
     Equivalence,
-    equality_level,
     paired_equivalence,
     pairs_needed,
     pooled_t_test,
@@ -24,55 +23,10 @@ from ncdiag.domain.equivalence import (
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import FloatArray, IntArray, group_means, t_interval
-from ncdiag.domain.threshold import MIN_CONDITIONS
+from ncdiag.domain.statistics import FloatArray, IntArray, t_interval
 
 QUESTION = "attractor"
 ARMS = ("up_control", "down_control", "up_down")
-_LAST = 5  # evaluations whose mean is fn at the end
-_MIN_AFTER = 6  # evaluations after onset of which the last third still has a slope
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Set:
-    """A set of branches with the curves of ln fn; its results share the fields `base` and the confidence `level`."""
-
-    branches: Branches
-    onsets: pd.DataFrame
-    curves: dict[str, Curve]
-    base: dict[str, Any]
-    level: float
-
-    @property
-    def alpha(self) -> float:
-        return (1 - equality_level(self.level)) / 2
-
-    def tested(self, values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
-        """Test equality over conditions where there are enough of them, else over pairs; gives which."""
-        if len(np.unique(condition)) >= MIN_CONDITIONS:
-            return paired_equivalence(group_means(values, condition), alpha=self.alpha), "conditions"
-        return paired_equivalence(values, alpha=self.alpha), "pairs"
-
-    def figures(self, test: Equivalence) -> dict[str, Any]:
-        return {
-            "estimate": test.estimate,
-            "lo": test.lo,
-            "hi": test.hi,
-            "level": equality_level(self.level),
-            "p": test.p,
-            "status": test.status,
-        }
-
-    def rows(self, arm: str) -> IntArray:
-        found: IntArray = getattr(self.branches, arm)
-        return found
-
-    def curve(self, row: int) -> Curve:
-        return self.curves[str(self.onsets["run"].iloc[row])]
-
-    def column(self, name: str, rows: IntArray) -> FloatArray:
-        found: FloatArray = self.onsets[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows]
-        return found
 
 
 def attractor_results(asked: Asked) -> list[Result]:
@@ -94,7 +48,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     for branches in sets:
         base = _base(branches, asked)
         found += _judge(
-            _Set(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level),
+            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level),
         )
     return corrected_attractors(found)
 
@@ -111,10 +65,10 @@ def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _judge(this: _Set) -> list[Result]:
+def _judge(this: RescaledSet) -> list[Result]:
     arms = {arm: _log_ratio(this, arm) for arm in ARMS}
     halves = [_half_life(this, arm) for arm in ARMS[:2]]
-    still = [_still(this, "drift"), _still(this, "settled")]
+    still = [standstill(this, "drift"), standstill(this, "settled")]
     return [
         *arms.values(),
         *(_log_ratio(this, arm, at_onset=True) for arm in ARMS),
@@ -125,14 +79,14 @@ def _judge(this: _Set) -> list[Result]:
     ]
 
 
-def _paired(this: _Set, arm: str) -> tuple[IntArray, IntArray, IntArray]:
+def _paired(this: RescaledSet, arm: str) -> tuple[IntArray, IntArray, IntArray]:
     """Give the rows of both runs of each pair, and the pairs' conditions."""
     first, second = (this.rows(name) for name in arm.split("_"))
     both = (first >= 0) & (second >= 0)
     return first[both], second[both], this.branches.condition[both]
 
 
-def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
+def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result:
     first, second, condition = _paired(this, arm)
     apart = 0
     if at_onset:
@@ -142,7 +96,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
         ends = [_at_end(this.curve(a), this.curve(b)) for a, b in zip(first, second, strict=True)]
         norms = [np.array([end[side] for end in ends]) for side in (0, 1)]
         apart = int(np.count_nonzero(this.column("last_epoch", first) != this.column("last_epoch", second)))
-        what = f"the end (mean of {_LAST} evaluations)"
+        what = f"the end (mean of {LAST} evaluations)"
     known = np.isfinite(norms[0]) & np.isfinite(norms[1])
     differences = (norms[0] - norms[1])[known]
     extra: dict[str, Any] = {
@@ -159,7 +113,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     test, over = this.tested(differences, condition[known])
     onset = [this.column("onset", rows) for rows in (first, second)]
     extra |= {
-        **_said(test),
+        **extra_of(test),
         "ratio": float(np.exp(test.estimate)),
         "sd": test.sd,
         "pairs_needed": pairs_needed(test.sd, alpha=this.alpha) if test.sd > 0 else None,
@@ -179,7 +133,7 @@ def _log_ratio(this: _Set, arm: str, *, at_onset: bool = False) -> Result:
     )
 
 
-def _each_condition(this: _Set, rows: IntArray, condition: IntArray, values: FloatArray) -> list[dict[str, Any]]:
+def _each_condition(this: RescaledSet, rows: IntArray, condition: IntArray, values: FloatArray) -> list[dict[str, Any]]:
     """Describe the pairs of each condition, where there are several: they may come back in one, and not in another."""
     if len(np.unique(condition)) < 2:
         return []
@@ -211,17 +165,6 @@ def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
     )
 
 
-def _said(test: Equivalence) -> dict[str, Any]:
-    return {
-        "p_equivalence": test.p,
-        "p_beyond": test.p_beyond,
-        "p_difference": test.p_difference,
-        "difference_lo": test.difference_lo,
-        "difference_hi": test.difference_hi,
-        "outcome": test.outcome,
-    }
-
-
 def _few(test: Equivalence, over: str, conditions: int) -> tuple[str, ...]:
     if test.status == "too_few":
         return ("one pair: a description, no test",)
@@ -232,14 +175,14 @@ def _few(test: Equivalence, over: str, conditions: int) -> tuple[str, ...]:
 
 def _at_end(first: Curve, second: Curve) -> tuple[float, float]:
     """Give the mean ln fn of both runs over the last evaluations that both have."""
-    common = np.intersect1d(first.epoch, second.epoch)[-_LAST:]
+    common = np.intersect1d(first.epoch, second.epoch)[-LAST:]
     if not len(common):
         return np.nan, np.nan
     means = [float(curve.log[np.searchsorted(curve.epoch, common)].mean()) for curve in (first, second)]
     return means[0], means[1]
 
 
-def _onset_order(this: _Set) -> Result:
+def _onset_order(this: RescaledSet) -> Result:
     """Test whether the onset comes later where features were scaled up than where they were scaled down.
 
     It does if collapse waits for fn to fall to a value. If NC1 merely keeps time with fn, rescaling moves fn alone.
@@ -268,7 +211,7 @@ def _onset_order(this: _Set) -> Result:
     )
 
 
-def _half_life(this: _Set, arm: str) -> Result:
+def _half_life(this: RescaledSet, arm: str) -> Result:
     first, second, _ = _paired(this, arm)
     fits = [_relaxation(this.curve(a), this.curve(b), this.branches.epoch) for a, b in zip(first, second, strict=True)]
     logs = np.array([np.log(fit.half_life) for fit in fits if np.isfinite(fit.half_life)])
@@ -313,39 +256,8 @@ def _relaxation(first: Curve, second: Curve, start: int) -> Relaxation:
     return fit_relaxation(common - start, logs[0] - logs[1])
 
 
-def _still(this: _Set, quantity: str) -> Result:
-    """Test whether fn of the controls stands still in the last third after onset, or has ended at its own fn*."""
-    rows = this.branches.control[this.branches.control >= 0]
-    condition = this.branches.condition[this.branches.control >= 0]
-    onset, norms = this.column("onset", rows), np.log(this.column("fn_star", rows))
-    measure = _drift if quantity == "drift" else _distance
-    values = np.array([measure(this.curve(r), t, n) for r, t, n in zip(rows, onset, norms, strict=True)])
-    known = np.isfinite(values)
-    extra: dict[str, Any] = {"n_used": int(known.sum()), "n_left_out": int((~known).sum()), "margin": MARGIN}
-    if not known.any():
-        why = f"no control went on for {_MIN_AFTER} evaluations after its onset"
-        return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
-    test, over = this.tested(values[known], condition[known])
-    return Result(
-        quantity=quantity,
-        **this.figures(test),
-        method="slope of ln fn over the last third after onset, times its length"
-        if quantity == "drift"
-        else f"ln fn at the end (mean of {_LAST} evaluations) minus ln fn at onset",
-        warnings=_frozen(this, rows) if quantity == "drift" else (),
-        extra={**extra, **_said(test), "ratio": float(np.exp(test.estimate)), "over": over},
-        **this.base,
-    )
-
-
-def _frozen(this: _Set, rows: IntArray) -> tuple[str, ...]:
-    if not _is_cosine(this, rows):
-        return ()
-    return ("a cosine schedule ends at a learning rate of 0, where fn stands still whatever attracts it",)
-
-
-def _cut_short(this: _Set) -> tuple[str, ...]:
-    if not _is_cosine(this, this.branches.control[this.branches.control >= 0]):
+def _cut_short(this: RescaledSet) -> tuple[str, ...]:
+    if not this.is_cosine(this.branches.control[this.branches.control >= 0]):
         return ()
     return (
         "a return that was still under way when the learning rate reached 0 looks like none; more epochs or "
@@ -353,33 +265,7 @@ def _cut_short(this: _Set) -> tuple[str, ...]:
     )
 
 
-def _is_cosine(this: _Set, rows: IntArray) -> bool:
-    return bool((this.onsets["schedule"].iloc[rows] == "cosine").any())
-
-
-def _after(curve: Curve, onset: float) -> Curve | None:
-    kept = curve.epoch >= onset
-    if np.count_nonzero(kept) < _MIN_AFTER:
-        return None
-    return Curve(epoch=curve.epoch[kept], log=curve.log[kept], switched=curve.switched[kept])
-
-
-def _drift(curve: Curve, onset: float, _: float) -> float:
-    after = _after(curve, onset)
-    if after is None:
-        return np.nan
-    last = max(len(after.epoch) // 3, 2)
-    t, y = after.epoch[-last:], after.log[-last:]
-    centred = t - t.mean()
-    return float(centred @ y) / float(centred @ centred) * float(t[-1] - t[0])
-
-
-def _distance(curve: Curve, onset: float, log_norm: float) -> float:
-    after = _after(curve, onset)
-    return np.nan if after is None else float(after.log[-_LAST:].mean()) - log_norm
-
-
-def _verdict(this: _Set, arms: list[Result], halves: list[Result], still: list[Result]) -> Result:
+def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still: list[Result]) -> Result:
     """Put it together: an attractor is reached from both sides, in a finite time, and not left again.
 
     It is refuted by what is further off than the margin. A difference that is not 0 is no refutation: more runs could

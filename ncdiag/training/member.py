@@ -164,8 +164,6 @@ class Member:
             return Ended(member=self.index, status=RunStatus.DEAD, reason=reason)
         if self.spec.stop and self.below >= self.spec.stop.patience:
             return Ended(member=self.index, status=RunStatus.DONE, reason="stopped at onset")
-        if self.epoch == self.spec.epochs and self.dying:
-            return Ended(member=self.index, status=RunStatus.DEAD, reason="the features were dead when training ended")
         if self.epoch == self.spec.epochs:
             return Ended(member=self.index, status=RunStatus.DONE)
         return None

@@ -256,16 +256,6 @@ def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
     assert len(records(events)) < 40
 
 
-def test_features_that_are_dead_at_the_last_epoch_are_a_status_too(digits: Dataset) -> None:
-    spec = make_spec(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=5.0, phases=(PhaseSpec.parse("mse:2"),))
-    events, _ = run([spec], digits)  # as above, for too short a time to be dead for several evaluations
-    first, last = records(events)
-    assert (last.feature_norm or 0.0) < 0.01 * (first.feature_norm or 0.0)
-    end = events[-1]
-    assert isinstance(end, Ended)
-    assert end.status is RunStatus.DEAD
-
-
 def test_stop_at_onset_ends_after_patience_evaluations(digits: Dataset) -> None:
     spec = make_spec(
         lr=3e-3,

@@ -1,0 +1,78 @@
+"""The rescaled runs of a set, with their curves of the feature norm, and how equality is tested among them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncdiag.analysis.branches import Branches
+from ncdiag.domain.crossing import Curve
+from ncdiag.domain.equivalence import Equivalence, equality_level, paired_equivalence
+from ncdiag.domain.statistics import FloatArray, IntArray, group_means
+from ncdiag.domain.threshold import MIN_CONDITIONS
+
+LAST = 5  # evaluations whose mean is fn at the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescaledSet:
+    """A set of branches with the curves of ln fn; its results share the fields `base` and the confidence `level`."""
+
+    branches: Branches
+    onsets: pd.DataFrame
+    curves: dict[str, Curve]
+    base: dict[str, Any]
+    level: float
+
+    @property
+    def alpha(self) -> float:
+        """The level of each of the two one-sided tests of equality."""
+        return (1 - equality_level(self.level)) / 2
+
+    def tested(self, values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
+        """Test equality over conditions where there are enough of them, else over pairs; gives which."""
+        if len(np.unique(condition)) >= MIN_CONDITIONS:
+            return paired_equivalence(group_means(values, condition), alpha=self.alpha), "conditions"
+        return paired_equivalence(values, alpha=self.alpha), "pairs"
+
+    def figures(self, test: Equivalence) -> dict[str, Any]:
+        """Give the fields of a result that a test of equality fills."""
+        return {
+            "estimate": test.estimate,
+            "lo": test.lo,
+            "hi": test.hi,
+            "level": equality_level(self.level),
+            "p": test.p,
+            "status": test.status,
+        }
+
+    def rows(self, arm: str) -> IntArray:
+        """Give the rows of the onset table of `control`, `up` or `down`, seed by seed, -1 where there is none."""
+        found: IntArray = getattr(self.branches, arm)
+        return found
+
+    def curve(self, row: int) -> Curve:
+        """Give the curve of ln fn of a run."""
+        return self.curves[str(self.onsets["run"].iloc[row])]
+
+    def column(self, name: str, rows: IntArray) -> FloatArray:
+        """Give a column of the onset table for some runs, NaN where it is missing."""
+        found: FloatArray = self.onsets[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows]
+        return found
+
+    def is_cosine(self, rows: IntArray) -> bool:
+        """Tell whether the learning rate of any of these runs ends at 0."""
+        return bool((self.onsets["schedule"].iloc[rows] == "cosine").any())
+
+
+def extra_of(test: Equivalence) -> dict[str, Any]:
+    """Give the figures that every test of equality leaves beside its estimate."""
+    return {
+        "p_equivalence": test.p,
+        "p_beyond": test.p_beyond,
+        "p_difference": test.p_difference,
+        "difference_lo": test.difference_lo,
+        "difference_hi": test.difference_hi,
+        "outcome": test.outcome,
+    }
