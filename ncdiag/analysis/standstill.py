@@ -14,7 +14,7 @@ _MIN_AFTER = 6  # evaluations after onset of which the last third still has a sl
 
 
 def standstill(this: RescaledSet, quantity: str) -> Result:
-    """Test whether fn of the controls stands still: in the last third after onset (`drift`), at its own fn* (`settled`)."""
+    """Test whether fn of the controls stands still: in the last third after onset (`drift`), or at fn* (`settled`)."""
     rows = this.branches.control[this.branches.control >= 0]
     condition = this.branches.condition[this.branches.control >= 0]
     onset, norms = this.column("onset", rows), np.log(this.column("fn_star", rows))
