@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.breakdown import HEADINGS as PARTS
+from benchmarks.breakdown import profile, rates
 from benchmarks.cpu import (
     Setting,
     row_of_grouping,
@@ -24,8 +26,6 @@ from benchmarks.cpu import (
     rows_of_sweeps,
 )
 from benchmarks.engine import first, mnist
-from benchmarks.profile import HEADINGS as PARTS
-from benchmarks.profile import profile, rates
 from benchmarks.timing import HEADINGS, table
 from ncdiag.execution.local import usable_cores
 from ncdiag.training.memory import keep_freed_memory
