@@ -2,8 +2,8 @@
 
 The kernels are those behind torch.optim's `fused=True`, called directly. torch.optim imports torch._dynamo on its first
 use, two seconds of every process that trains, and takes longer over its bookkeeping than over a small network's update.
-An update written in tensor operations, eleven passes over the weights, takes three times as long as the kernel's one
-(benchmarks/kernels.py).
+An update written in tensor operations, eleven passes over the weights, takes three times as long as the kernel's one on
+Intel, and a tenth longer on AMD's Zen 4 (benchmarks/kernels.py).
 
 Each run has an optimiser of its own, whatever it is trained together with: moments and step count of one run cannot
 reach another, and on a CPU the update is the same in every grouping, bit for bit. Those that are specified alike, such
