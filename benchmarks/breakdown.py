@@ -2,6 +2,8 @@
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import get_args
 
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from benchmarks.cpu import Setting
 from benchmarks.engine import Training, mlp, resnet20
 from benchmarks.timing import in_turn
 from ncdiag.training.products import Products, using_products
-from ncdiag.training.reproducibility import computing_threads
+from ncdiag.training.threads import computing_threads
 
 LARGE = 1024  # rows and columns of a product that a library computes as fast as it can
 # Operations of torch by what they are for.
@@ -48,8 +50,8 @@ def rates() -> dict[Products, float]:
             torch.mm(a, b)
 
     with computing_threads(1):
-        times = in_turn({"default": lambda: multiply("default"), "onednn": lambda: multiply("onednn")}, 10)
-    return {"default": 2 * LARGE**3 / min(times["default"]), "onednn": 2 * LARGE**3 / min(times["onednn"])}
+        times = in_turn({library: partial(multiply, library) for library in get_args(Products)}, 10)
+    return {library: 2 * LARGE**3 / min(times[library]) for library in get_args(Products)}
 
 
 def _of_mlp(setting: Setting, width: int, rate: float) -> list[list[str]]:

@@ -25,7 +25,8 @@ from ncdiag.training.loop import EpochDone, Event
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
-from ncdiag.training.reproducibility import batch_order, computing_threads, generator
+from ncdiag.training.reproducibility import batch_order, generator
+from ncdiag.training.threads import computing_threads
 
 
 @dataclass(frozen=True, kw_only=True)

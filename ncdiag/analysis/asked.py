@@ -31,7 +31,7 @@ class Asked:
         if not left_out.any():
             return self
         runs = self.runs[~left_out].reset_index(drop=True)
-        epochs = self.epochs[self.epochs["run_id"].isin(runs["run_id"])].reset_index(drop=True)
+        epochs = self.epochs[self.epochs["run"].isin(runs["run"])].reset_index(drop=True)
         return replace(self, runs=runs, epochs=epochs)
 
     @cached_property

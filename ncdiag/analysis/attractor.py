@@ -13,13 +13,7 @@ from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
 from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.equivalence import (
-    MARGIN,
-    Equivalence,
-    paired_equivalence,
-    pairs_needed,
-    pooled_t_test,
-)
+from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
@@ -48,7 +42,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     for branches in sets:
         base = _base(branches, asked)
         found += _judge(
-            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level),
+            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level)
         )
     return corrected_attractors(found)
 

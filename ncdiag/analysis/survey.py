@@ -120,7 +120,7 @@ class Survey:
             own = numbers == number
             asked = self._ask(self.runs[own].reset_index(drop=True))
             tables.append(asked.onsets)
-            kept = _without(asked, self.left_out[own])
+            kept = asked.without(self.left_out[own])
             results = {
                 question: ask(asked if question == "attractor" else kept)
                 for question, ask in _WITHIN_PAIRS.items()
@@ -129,7 +129,7 @@ class Survey:
             for question, some in results.items():
                 found[question] += _noted(some, len(asked.runs) - len(kept.runs))
             if "claims" in self.questions:
-                left = _without(kept, is_rescaled(kept.runs))
+                left = kept.without(is_rescaled(kept.runs))
                 for question in untouched:
                     untouched[question] += results[question] if left is kept else _WITHIN_PAIRS[question](left)
         for kind in (found, untouched):
@@ -154,10 +154,6 @@ class Survey:
     def _columns(self) -> tuple[str, ...]:
         observed = (*(LEAD if self._needs("lead") else ()), *(FORECAST if self._needs("forecast") else ()))
         return tuple(dict.fromkeys([*_BASIC, self.rule.metric, *observed]))
-
-
-def _without(asked: Asked, dropped: BoolArray) -> Asked:
-    return replace(asked, runs=asked.runs[~dropped].reset_index(drop=True)) if dropped.any() else asked
 
 
 def _noted(results: list[Result], count: int) -> list[Result]:

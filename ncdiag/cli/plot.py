@@ -29,6 +29,7 @@ from ncdiag.cli.options import (
 )
 from ncdiag.cli.output import frame_rows, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled, selected_runs
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
 
@@ -162,7 +163,7 @@ def plot(
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":
-        note(f"figure of {_count(len(shown))} written to {output}")
+        note(f"figure of {counted(len(shown), 'run')} written to {output}")
     _note_missing(runs, table, asked.by)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
@@ -189,12 +190,8 @@ def _note_missing(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") ->
 
 def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> str:
     """Give the line above a figure: what it shows, of which runs, and what counts as onset."""
-    which = printable(runs[0]) if len(runs) == 1 else _count(len(runs))
+    which = printable(runs[0]) if len(runs) == 1 else counted(len(runs), "run")
     return f"{f'{shows}; ' if shows else ''}{which}{f': {printable(shared)}' if shared else ''}; onset: {rule}"
-
-
-def _count(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'}"
 
 
 def _format_of(output: str) -> ImageChoice:

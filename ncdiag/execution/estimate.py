@@ -10,12 +10,11 @@ from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
 from ncdiag.training.products import pick_products, using_products
-from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shortage import is_shortage
+from ncdiag.training.threads import computing_threads
 
 # What measuring an image costs, as a share of training on it: its way forward without its way back, and the metrics.
 MEASURING = 1 / 3
-_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +61,9 @@ def _tried_seconds(alike: Sequence[RunSpec]) -> float:
     first = alike[0]
     data = BUILTINS[first.data.dataset]
     image = shape_seen_by(first.network.arch, data.image)
-    an_image = step_seconds(first, image, _CLASSES) / first.batch_size
+    an_image = step_seconds(first, image, data.num_classes) / first.batch_size
     images = first.data.train_size or data.train_size
-    gain = max(1.0, speedup(first, image, _CLASSES)) if len(alike) > 1 else 1.0
+    gain = max(1.0, speedup(first, image, data.num_classes)) if len(alike) > 1 else 1.0
     trained = images * sum(spec.epochs for spec in alike)
     measured = sum(
         ((spec.metric_samples or images) + (spec.test_samples or data.test_size)) * len(due_epochs(spec, spec.epochs))

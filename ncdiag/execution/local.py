@@ -29,9 +29,9 @@ from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.memory import give_back_memory
 from ncdiag.training.products import pick_products, using_products
-from ncdiag.training.reproducibility import computing_threads
 from ncdiag.training.shared import SharedDataset, share
 from ncdiag.training.shortage import is_shortage
+from ncdiag.training.threads import computing_threads
 
 
 def usable_cores() -> int:

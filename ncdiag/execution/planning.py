@@ -15,8 +15,6 @@ from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset, sh
 from ncdiag.training.footprint import check_memory
 from ncdiag.training.networks import check_fit
 
-_CLASSES = 10  # of every built-in data set
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -81,10 +79,11 @@ def find_refusal(specs: Sequence[RunSpec], device: str) -> str | None:
     for spec in {(s.network, s.optimizer.name, s.data): s for s in specs}.values():
         if spec.data.dataset not in BUILTINS:
             continue
-        image = shape_seen_by(spec.network.arch, BUILTINS[spec.data.dataset].image)
+        data = BUILTINS[spec.data.dataset]
+        image = shape_seen_by(spec.network.arch, data.image)
         try:
             check_fit(spec.network, input_shape=image)
-            check_memory(spec, image, _CLASSES, chosen)
+            check_memory(spec, image, data.num_classes, chosen)
         except NCDiagError as error:
             return str(error)
     return None

@@ -24,9 +24,10 @@ from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.memory import keep_freed_memory
 from ncdiag.training.products import Products, pick_products, using_products
-from ncdiag.training.reproducibility import computing_threads, flushed_denormals
+from ncdiag.training.reproducibility import flushed_denormals
 from ncdiag.training.shared import SharedDataset
 from ncdiag.training.shortage import in_plain_words
+from ncdiag.training.threads import computing_threads
 
 DataKey = tuple[str, ...]
 

@@ -29,7 +29,7 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 
 @dataclass(frozen=True, kw_only=True)
 class Builtin:
-    """A data set known by name, of ten classes.
+    """A data set known by name.
 
     `image` is the shape of an image (channels, rows, columns), `train_size` and `test_size` how many there are, as
     is known before anything is downloaded. `constants` are for pixels as fractions of 255; None means the training
@@ -40,6 +40,7 @@ class Builtin:
     image: tuple[int, int, int]
     train_size: int
     test_size: int
+    num_classes: int = 10
     constants: Constants | None = None
     resnet_constants: Constants | None = None
 

@@ -187,9 +187,8 @@ def _moved(value: Any, device: torch.device) -> Any:
         return value.to(device)
     if isinstance(value, (tuple, list)):
         items = [_moved(item, device) for item in value]
-        return (
-            type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        )  # a named tuple takes them apart
+        is_named = hasattr(value, "_fields")  # a tuple that takes its items apart
+        return type(value)(*items) if is_named else type(value)(items)
     return value
 
 

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import torch
 
+from ncdiag.training.threads import computing_threads
+
 Products = Literal["default", "onednn"]
 
 MAX_ERROR = 1e-5  # of the largest entry: float32 has 5e-7 to 1.2e-6, bfloat16 2e-3
@@ -58,12 +60,8 @@ def pick_products() -> Products:
     pairs = [(torch.randn(m, k, generator=generator), torch.randn(k, n, generator=generator)) for m, k, n in SHAPES]
     with using_products("onednn"):
         errors = torch.tensor([relative_error(x @ weight, x.double() @ weight.double()) for x, weight in pairs])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with computing_threads(1):
         return choose(float(errors.max()), lambda library: _seconds(library, *pairs[0]))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def relative_error(product: torch.Tensor, exact: torch.Tensor) -> float:

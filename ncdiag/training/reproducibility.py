@@ -48,17 +48,6 @@ def flushed_denormals() -> Iterator[None]:
 
 
 @contextmanager
-def computing_threads(number: int | None) -> Iterator[None]:
-    """Compute with so many threads, whose number decides the bits; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def full_precision() -> Iterator[None]:
     """Keep products in float32 on a GPU and its convolutions repeatable; the caller's flags come back afterwards."""
     cudnn = torch.backends.cudnn

@@ -30,7 +30,7 @@ from ncdiag.store.runs import list_runs
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.loop import Ended, EpochDone, Event
 from ncdiag.training.products import pick_products
-from ncdiag.training.reproducibility import computing_threads
+from ncdiag.training.threads import computing_threads
 
 
 class Heard:

@@ -11,9 +11,10 @@ from ncdiag.training.agreement import agrees
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.member import Member
 from ncdiag.training.products import Products, pick_products, using_products
-from ncdiag.training.reproducibility import batch_order, computing_threads
+from ncdiag.training.reproducibility import batch_order
 from ncdiag.training.stack import Alone, StackedMLP
 from ncdiag.training.steps import Steps
+from ncdiag.training.threads import computing_threads
 
 LIBRARIES = sorted({"default", pick_products()})
 
