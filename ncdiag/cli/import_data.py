@@ -8,7 +8,8 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
-from ncdiag.cli.output import counted, emit_text, note
+from ncdiag.cli.output import emit_text, note
+from ncdiag.domain.shares import counted
 from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
