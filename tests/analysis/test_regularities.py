@@ -50,6 +50,23 @@ def test_a_valley_in_depth(make_frames, make_run):
     assert (found.n_runs, found.n_conditions) == (9, 3)
 
 
+@pytest.mark.parametrize(
+    ("rates", "shape", "bound"),
+    [
+        ({2: (22.0, 22.5, 90.0), 5: (20.0, 20.5, 21.0), 8: (33.0, 34.0, 35.0)}, "valley", "at least"),
+        ({2: (32.0, 33.0, 90.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}, "valley", None),
+        ({2: (33.0, 34.0, 35.0), 5: (20.0, 20.5, 21.0), 8: (22.0, 22.5, 90.0)}, "valley", "at least"),
+        ({2: (20.0, 20.5, 21.0), 5: (34.0, 35.0, 90.0), 8: (30.0, 31.0, 33.0)}, "peak", "at least"),
+        ({2: (20.0, 20.5, 90.0), 5: (35.0, 35.5, 36.0), 8: (20.0, 20.5, 21.0)}, "peak", "at most"),
+        ({2: (20.0, 20.5, 90.0), 5: (35.0, 35.5, 90.0), 8: (20.0, 20.5, 21.0)}, "peak", "within the budget"),
+    ],
+)
+def test_of_a_turn_the_smaller_change_says_what_is_bounded(make_frames, make_run, rates, shape, bound):
+    """A run that never collapses (90) has its value collapse later than it seems, on whichever side of the ratio."""
+    found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
+    assert (found.extra["shape"], found.extra["turn"], found.extra["bound"]) == (shape, 5, bound)
+
+
 def test_a_steady_rise_has_no_turn(make_frames, make_run):
     rates = {2: (20.0, 20.5, 21.0), 5: (25.0, 25.5, 26.0), 8: (30.0, 31.0, 33.0)}
     found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
