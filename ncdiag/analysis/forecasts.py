@@ -70,11 +70,9 @@ def forecast_run(
         eps=rule.eps,
         level=level,
     )
-    about = (
-        *_about_this(this, rule, forecast=found.status == "forecast"),
-        *_about_others(others, rule, now),
-        *_about_rescaled(int(dropped.sum())),
-    )
+    about = [*_about_this(this, rule, forecast=found.status == "forecast"), *_about_others(others, rule, now)]
+    if dropped.any():
+        about.append(say_left_out(int(dropped.sum())))
     return replace(found, warnings=(*about, *found.warnings))
 
 
@@ -152,10 +150,6 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
         says = ": the forecast says when it might have come had it gone on" if forecast else ""
         return [f"the run has ended without a collapse{says}"]
     return []
-
-
-def _about_rescaled(dropped: int) -> list[str]:
-    return [f"{say_left_out(dropped)} (--where with intervention takes such in)"] if dropped else []
 
 
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:

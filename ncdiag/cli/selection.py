@@ -47,7 +47,7 @@ def note_rescaled(count: int) -> None:
     from ncdiag.analysis.branches import say_left_out
 
     if count:
-        note(f"{say_left_out(count)} but for `attractor`; --where with intervention takes such in.")
+        note(f"{say_left_out(count, '`attractor`')}.")
 
 
 def note_repeats(count: int) -> None:

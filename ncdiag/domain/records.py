@@ -161,18 +161,6 @@ class InterventionRecord:
     feature_norm_after: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A stored grid: what was asked for, and the ids of its runs in the order of the grid."""
-
-    id: int
-    name: str
-    key: str
-    config: dict[str, Any]
-    created_at: datetime
-    run_ids: tuple[int, ...]
-
-
 Plain: TypeAlias = str | int | float | bool
 LARGEST = 2**31 - 1  # what an integer column holds in every database
 
