@@ -131,12 +131,8 @@ def test_columns_can_be_chosen_and_values_stay(store, running, owner):
 
 
 def test_reading_takes_a_statement_for_each_500_runs_and_no_more(store, counted):
-    ids = [
-        run.id
-        for run in import_runs(
-            store, [ImportedRun(config={"seed": n}, epochs=(EpochRecord(epoch=1),), source="x") for n in range(600)]
-        )
-    ]
+    runs = [ImportedRun(config={"seed": n}, epochs=(EpochRecord(epoch=1),), source="x") for n in range(600)]
+    ids = [run.id for run in import_runs(store, runs).runs]
     with counted(store) as statements:
         epochs_frame(store, ids)
     assert len(statements) == 4  # two for the epochs, two for the names
