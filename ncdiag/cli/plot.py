@@ -124,7 +124,7 @@ def plot(
     """
     check_choice("figure", kind, KINDS)
     output = output or f"{kind}.{form or ImageChoice.PNG}"
-    image = form or _format_of(output)
+    image = _image_format(output, form)
     _check_stdout(output, data)
     quiet_matplotlib()
     from ncdiag.analysis.asked import Asked
@@ -194,11 +194,17 @@ def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> st
     return f"{f'{shows}; ' if shows else ''}{which}{f': {printable(shared)}' if shared else ''}; onset: {rule}"
 
 
-def _format_of(output: str) -> ImageChoice:
+def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
+    """Give the format that was said, else the one that the file ends in; it cannot be both a PNG and called x.pdf."""
     ending = Path(output).suffix.lower().lstrip(".")
-    if ending and ending not in list(ImageChoice):
+    known = ending in list(ImageChoice)
+    if said and known and said != ending:
+        raise SpecError(
+            f"{output} ends in .{ending}, and --format says {said}; leave --format out, or name it *.{said}"
+        )
+    if not said and ending and not known:
         raise SpecError(f"{output} ends in .{ending}; expected .png, .svg or .pdf, or say which with --format")
-    return ImageChoice(ending or "png")
+    return said or ImageChoice(ending or "png")
 
 
 def _check_stdout(output: str, data: str | None) -> None:
