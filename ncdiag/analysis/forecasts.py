@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import is_rescaled, say_left_out
-from ncdiag.analysis.cautions import UNFINISHED, not_terminal, stopped_by_design
+from ncdiag.analysis.cautions import not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
@@ -16,7 +16,7 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import UNFINISHED, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
 

@@ -28,7 +28,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import frame_rows, note, printable
-from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled, selected_runs
+from ncdiag.cli.selection import RunOption, asks_for_rescaled, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
@@ -131,7 +131,6 @@ def plot(
     from ncdiag.analysis.branches import rescaled_beside_others
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.domain.filters import names_column
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
@@ -152,7 +151,7 @@ def plot(
         runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
     )
     check_grouping(asked.by)
-    if chosen.untouched and not names_column(where or "", "intervention"):
+    if chosen.untouched and not asks_for_rescaled(where):
         left_out = rescaled_beside_others(runs, asked.by)
         asked, runs = asked.without(left_out), runs[~left_out]
         note_rescaled(int(left_out.sum()))

@@ -98,6 +98,7 @@ class RunStatus(StrEnum):
 
 
 FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
 @dataclass(frozen=True, kw_only=True)
