@@ -104,14 +104,14 @@ def test_weights_equal_those_of_a_plain_loop(digits: Dataset, optimizer: str) ->
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("arch", ["mlp", "cnn"])
 def test_a_plain_loop_with_the_same_update_gives_the_same_bits(digits: Dataset, arch: str, optimizer: str) -> None:
-    spec = make_spec(arch=arch, optimizer=optimizer, lr=0.01, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
+    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
     _, states = run([spec], digits)
     network = build_network(
         spec.network, input_shape=digits.input_shape, num_classes=10, generator=generator(0, "weights")
     ).to(memory_format=torch.channels_last)
     parameters = [parameter.detach() for parameter in network.parameters()]
     update = make_optimizer(spec.optimizer, parameters)
-    update.rate.fill_(0.01)
+    update.rate.fill_(1e-3)
     for epoch in (1, 2):
         for index in batch_order(0, epoch, 200).split(64):
             network.zero_grad()
