@@ -11,9 +11,11 @@ import pandas as pd
 from ncdiag.analysis.cautions import list_disqualifiers
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers, show
 from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
+from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of
+from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray
@@ -36,14 +38,14 @@ def additivity_results(
     different losses is not tested, unless `mix_phases`: fn under cross-entropy and under squared error are two things.
     """
     check_grouping(by)
-    collapsed = onsets[(onsets["state"] == "collapsed") & (onsets["fn_star"] > 0)]
+    collapsed = with_norm_at_onset(onsets)
     base: dict[str, Any] = {
         "question": QUESTION,
         "group": {"rows": by[0], "columns": by[1] if len(by) > 1 else None},
         "level": level,
         "n_runs": int((onsets["state"] != "no_data").sum()),
         "n_conditions": int(condition_numbers(collapsed).max(initial=-1)) + 1,
-        "n_censored": int(onsets["state"].isin(["censored", "unconfirmed"]).sum()),
+        "n_censored": int(onsets["state"].isin(OPEN).sum()),
     }
     if len(by) != 2:
         reason = f"a grid has two factors; --by names {len(by)} ({', '.join(by)})"

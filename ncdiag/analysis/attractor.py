@@ -15,6 +15,7 @@ from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
 from ncdiag.domain.multiplicity import holm
+from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import FloatArray, IntArray, t_interval
@@ -55,7 +56,7 @@ def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
         "group": branches.group,
         "n_runs": len(states),
         "n_conditions": len(np.unique(branches.condition)),
-        "n_censored": int(states.isin(["censored", "unconfirmed"]).sum()),
+        "n_censored": int(states.isin(OPEN).sum()),
     }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
-from ncdiag.domain.onset import NEAR_EPS, TERMINAL_ACCURACY, OnsetRule
+from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 
@@ -118,7 +118,7 @@ def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:
         pair[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
     )
     known = pair["stop_eps"].notna() & (pair["stop_eps"] != rule.eps) & ~(done >= planned)
-    return (known & pair["state"].isin(["censored", "unconfirmed"])) | pair["maybe_stopped"]
+    return (known & pair["state"].isin(OPEN)) | pair["maybe_stopped"]
 
 
 def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
@@ -151,7 +151,7 @@ def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     if other.empty:
         return []
     counts = Counter(f"eps {value:g}" for value in other)
-    censored = pair.loc[other.index, "state"].isin(["censored", "unconfirmed"]).sum()
+    censored = pair.loc[other.index, "state"].isin(OPEN).sum()
     are = "is" if censored == 1 else "are"
     return [
         f"{counted(len(other), 'run')} stopped by another rule ({_listed(counts)}); "

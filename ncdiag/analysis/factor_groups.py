@@ -16,13 +16,11 @@ import pandas as pd
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset import OPEN, OnsetRule
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
 from ncdiag.domain.survival import median_interval, restricted_mean
-
-_OPEN = ("censored", "unconfirmed")
 
 Bound = Literal["at least", "at most", "within the budget"]
 
@@ -160,7 +158,7 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
     level = np.array([levels.index(value) for value in runs[factor].tolist()], dtype=np.int64)
     onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
     time = np.where(runs["state"].isin(["collapsed", "left_censored"]), onset, math.inf)
-    is_open = runs["state"].isin(_OPEN).to_numpy()
+    is_open = runs["state"].isin(OPEN).to_numpy()
     followed = runs["censored_at"].to_numpy(dtype=np.float64)
     budget = float(followed[is_open].min()) if is_open.any() else _last(time, runs)
     limited = _limited(runs, is_open, followed, budget, time)

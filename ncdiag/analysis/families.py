@@ -13,7 +13,7 @@ def with_holm(results: Sequence[Result], family_of: Callable[[Result], str | Non
     """Give the results, with Holm's `p_holm` and the size of the `family` in the `extra` of those that are in one.
 
     `family_of` names the family of a result, None where it is in none. A test that could not be made is listed with its
-    family, but is no member (STATISTICS Q14): its p stays NaN, and `family` counts the others.
+    family, but is no member: its p stays NaN, and `family` counts the others.
     """
     families: dict[str, list[int]] = {}
     for place, result in enumerate(results):

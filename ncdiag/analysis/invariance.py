@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import (
-    PAIR,
-    check_grouping,
-    condition_labels,
-    condition_numbers,
-    group_numbers,
-    plain_value,
-)
+from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
+from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
+from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.survival import logrank_of_groups
@@ -33,23 +28,13 @@ def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level:
     conditions differ in their onset, without which "changes the rate, not fn*" says nothing; runs without an onset
     take part in it: a condition under which hardly any run collapses is a slow one. A condition of one run does not.
     """
-    check_grouping(by)
-    numbers = group_numbers(onsets, by)
-    return [_pair_result(onsets[numbers == n], by, level) for n in range(int(numbers.max(initial=-1)) + 1)]
+    return [_pair_result(pair, by, level) for pair in list_pairs(onsets, by)]
 
 
 def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
-    usable = pair[(pair["state"] == "collapsed") & (pair["fn_star"] > 0)]
+    usable = with_norm_at_onset(pair)
     conditions = condition_numbers(usable)
-    base: dict[str, Any] = {
-        "question": QUESTION,
-        "quantity": "invariance",
-        "group": {column: plain_value(pair[column].iloc[0]) for column in by},
-        "level": level,
-        "n_runs": int((pair["state"] != "no_data").sum()),
-        "n_conditions": int(conditions.max(initial=-1)) + 1,
-        "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
-    }
+    n_conditions = int(conditions.max(initial=-1)) + 1
     found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=level)
     p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
@@ -68,7 +53,9 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         ],
     }
     return Result(
-        **base,
+        quantity="invariance",
+        level=level,
+        n_conditions=n_conditions,
         estimate=found.estimate,
         lo=found.lo,
         hi=found.hi,
@@ -76,8 +63,9 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
         f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling",
         status=_STATUS[found.status],
-        warnings=_cautions(found, base["n_conditions"]),
+        warnings=_cautions(found, n_conditions),
         extra=extra,
+        **pair_base(QUESTION, pair, by),
     )
 
 
@@ -93,7 +81,7 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
     if event.all():
         logs = np.log(onset)
         return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
-    followed = np.where(runs["state"].isin(["censored", "unconfirmed"]), runs["censored_at"], math.inf)
+    followed = np.where(runs["state"].isin(OPEN), runs["censored_at"], math.inf)
     time = np.where(event, onset, followed.astype(np.float64))
     return logrank_of_groups(time, event, conditions, generator_of(time)), "logrank scores of all runs over conditions"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.conditions import check_grouping, group_numbers, plain_value
 from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_scores import Forecasts, Judged
 from ncdiag.analysis.leads import MIN_RUNS, fixed_forecasts, judge_pair
 from ncdiag.analysis.pair_curves import EpochTable
+from ncdiag.analysis.pairs import list_pairs, name_pair
 from ncdiag.domain.lead import judge_alarm, mean_leads, median_forecast
 
 COLUMNS = ("held_out", "contender", "multiple", "lead", "mae", "n", "n_silent")
@@ -27,16 +27,12 @@ def lead_curve(asked: Asked) -> pd.DataFrame:
     - `mae`: mean absolute error of the forecast, in epochs, over the `n` runs with an onset; the `n_silent` of them
       without an alarm are forecast by the guess. Levels with an alarm in fewer than half of the runs are left out.
     """
-    check_grouping(asked.by)
-    onsets, table = asked.onsets, EpochTable(asked.epochs)
-    numbers = group_numbers(onsets, asked.by)
+    table = EpochTable(asked.epochs)
     rows: list[dict[str, object]] = []
-    for number in range(int(numbers.max(initial=-1)) + 1):
-        pair = onsets[numbers == number]
+    for pair in list_pairs(asked.onsets, asked.by):
         data = lead_data(pair, table, asked.rule)
         if np.count_nonzero(data.known) >= MIN_RUNS:
-            group = {column: plain_value(pair[column].iloc[0]) for column in asked.by}
-            rows += [{**group, **row} for row in _rows(data, judge_pair(pair, data, asked))]
+            rows += [{**name_pair(pair, asked.by), **row} for row in _rows(data, judge_pair(pair, data, asked))]
     return pd.DataFrame(rows, columns=[*asked.by, *COLUMNS])
 
 

@@ -8,9 +8,8 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions
-from ncdiag.analysis.conditions import check_grouping, group_numbers, plain_value
 from ncdiag.analysis.families import with_holm
-from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, OPEN, LeadData, Observable, lead_data
+from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
     Landmark,
     horizons,
@@ -34,6 +33,7 @@ from ncdiag.analysis.lead_scores import (
     specificity_results,
 )
 from ncdiag.analysis.pair_curves import EpochTable
+from ncdiag.analysis.pairs import list_pairs, pair_base
 from ncdiag.domain.crossing import find_crossings
 from ncdiag.domain.lead import (
     MARGINS,
@@ -62,13 +62,10 @@ def lead_results(asked: Asked) -> list[Result]:
     others", and of each `baseline`; `skill` = 1 - MAE of fn / MAE of the baseline; `sensitivity`, `specificity` and
     `concordance`; `landmark_mae` and `landmark_skill` for forecasts that are asked at one epoch of all runs.
     """
-    check_grouping(asked.by)
-    onsets, table = asked.onsets, EpochTable(asked.epochs)
-    numbers = group_numbers(onsets, asked.by)
-    found = []
-    for number in range(int(numbers.max(initial=-1)) + 1):
-        found += _pair(onsets[numbers == number], table, asked)
-    return corrected_leads(found)
+    table = EpochTable(asked.epochs)
+    return corrected_leads(
+        [result for pair in list_pairs(asked.onsets, asked.by) for result in _pair(pair, table, asked)]
+    )
 
 
 def judge_pair(pair: pd.DataFrame, data: LeadData, asked: Asked) -> list[Judged]:
@@ -84,13 +81,7 @@ def judge_pair(pair: pd.DataFrame, data: LeadData, asked: Asked) -> list[Judged]
 
 
 def _base(pair: pd.DataFrame, data: LeadData, asked: Asked) -> dict[str, Any]:
-    return {
-        "question": QUESTION,
-        "group": {column: plain_value(pair[column].iloc[0]) for column in asked.by},
-        "n_runs": int((pair["state"] != "no_data").sum()),
-        "n_censored": int(pair["state"].isin(OPEN).sum()),
-        "n_conditions": len(np.unique(data.condition[data.known])),
-    }
+    return {**pair_base(QUESTION, pair, asked.by), "n_conditions": len(np.unique(data.condition[data.known]))}
 
 
 def corrected_leads(results: list[Result]) -> list[Result]:

@@ -1,7 +1,7 @@
 """What to train next for a claim: a `sweep` of the runs that are missing, like those that are there.
 
-A suggestion starts from the condition with the most runs among those that collapsed, asks for the numbers of runs that
-STATISTICS Q14 recommends (or more, where there are that many), and repeats what is trained: `sweep` skips it.
+A suggestion starts from the condition with the most runs among those that collapsed, asks for as many runs as give a
+claim a good chance to be shown (or more, where there are that many), and repeats what is trained: `sweep` skips it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

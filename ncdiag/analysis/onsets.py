@@ -10,6 +10,7 @@ import pandas as pd
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
+    OPEN,
     FloatArray,
     Onset,
     OnsetRule,
@@ -32,7 +33,6 @@ _NAMES = {
 }
 ONSET_COLUMNS = tuple(_NAMES.get(f.name, f.name) for f in fields(Onset))
 _NO_DATA = Onset(state="no_data")
-_OPEN = ("censored", "unconfirmed")
 
 
 def onset_table(
@@ -88,7 +88,7 @@ def norms_at_onset(
 
 def _ended_as(onset: Onset, status: str) -> Onset:
     """Let the end of the training decide what the end of the rows leaves open."""
-    if onset.state in _OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
+    if onset.state in OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
         return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead")
     return onset
 

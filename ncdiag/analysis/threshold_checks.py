@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.conditions import check_grouping, condition_numbers, group_numbers, plain_value
+from ncdiag.analysis.conditions import condition_numbers
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
+from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
@@ -30,22 +31,12 @@ def threshold_check_results(asked: Asked) -> list[Result]:
     ln fn*(eps / 2) - ln fn*(2 eps) over the runs that reach both (`p` of the equivalence test against ln 1.08); its
     `curve` has fn at the first epoch below several eps, over the runs with an onset.
     """
-    check_grouping(asked.by)
-    onsets = asked.onsets
-    numbers = group_numbers(onsets, asked.by)
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
     found = []
-    for number in range(int(numbers.max(initial=-1)) + 1):
-        mine = numbers == number
-        pair = onsets[mine]
-        usable = pair[(pair["state"] == "collapsed") & (pair["fn_star"] > 0)]
-        base: dict[str, Any] = {
-            "question": QUESTION,
-            "group": {column: plain_value(pair[column].iloc[0]) for column in asked.by},
-            "n_runs": len(pair) - int((pair["state"] == "no_data").sum()),
-            "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
-            "n_conditions": int(condition_numbers(usable).max(initial=-1)) + 1,
-        }
+    for pair in list_pairs(asked.onsets, asked.by):
+        usable = with_norm_at_onset(pair)
+        conditions = int(condition_numbers(usable).max(initial=-1)) + 1
+        base = {**pair_base(QUESTION, pair, asked.by), "n_conditions": conditions}
         found.append(_placebo(usable, curves, asked.level, base))
         found.append(_sensitivity(asked, usable, base))
     return found

@@ -10,13 +10,12 @@ import pandas as pd
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
 from ncdiag.analysis.conditions import (
     PAIR,
-    check_grouping,
     condition_labels,
     condition_numbers,
-    group_numbers,
     plain_value,
 )
-from ncdiag.domain.onset import FloatArray, OnsetRule, Trajectory
+from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.domain.onset import OPEN, FloatArray, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, percent
 from ncdiag.domain.survival import median_interval, restricted_mean
@@ -41,26 +40,14 @@ def threshold_results(
     condition's own fn*, and how many runs without a collapse passed fn* all the same (`n_censored_crossed`), in the
     `direction` in which the others did.
     """
-    check_grouping(by)
-    numbers = group_numbers(onsets, by)
-    return [
-        result
-        for number in range(int(numbers.max(initial=-1)) + 1)
-        for result in _pair_results(onsets[numbers == number], trajectories, rule, by, level)
-    ]
+    return [result for pair in list_pairs(onsets, by) for result in _pair_results(pair, trajectories, rule, by, level)]
 
 
 def _pair_results(
     pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], rule: OnsetRule, by: Sequence[str], level: float
 ) -> list[Result]:
     states = Counter(pair["state"])
-    base: dict[str, Any] = {
-        "question": QUESTION,
-        "group": {column: plain_value(pair[column].iloc[0]) for column in by},
-        "level": level,
-        "n_runs": len(pair) - states["no_data"],
-        "n_censored": states["censored"] + states["unconfirmed"],
-    }
+    base = {**pair_base(QUESTION, pair, by), "level": level}
     cautions = list_cautions(pair, rule)
     counts = _counts(states)
     collapsed = pair[pair["state"] == "collapsed"]
@@ -173,7 +160,7 @@ def _crossed(
         for run, onset, norm in zip(usable["run"], usable["onset"], usable["fn_star"], strict=True)
     ]
     falls = sum(ways) >= 0
-    censored = pair["run"][pair["state"].isin(["censored", "unconfirmed"]) & ~stopped_by_design(pair, rule)]
+    censored = pair["run"][pair["state"].isin(OPEN) & ~stopped_by_design(pair, rule)]
     crossed = sum(_passes(trajectories[str(run)], fn_star, falls=falls) for run in censored)
     return {
         "n_censored_crossed": crossed,
@@ -210,7 +197,7 @@ def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     evaluated = pair[pair["state"] != "no_data"].reset_index(drop=True)
     onset = np.where(evaluated["state"] == "left_censored", evaluated["hi"], evaluated["onset"]).astype(np.float64)
     followed = evaluated["censored_at"].to_numpy(dtype=np.float64)
-    is_open = evaluated["state"].isin(["censored", "unconfirmed"]).to_numpy()
+    is_open = evaluated["state"].isin(OPEN).to_numpy()
     norms = evaluated["fn_star"].to_numpy(dtype=np.float64)
     numbers, labels = condition_numbers(evaluated), np.array(condition_labels(evaluated), dtype=object)
     usable = evaluated[norms > 0]

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.conditions import check_grouping, condition_labels, condition_numbers, group_numbers, plain_value
+from ncdiag.analysis.conditions import condition_labels, condition_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
+from ncdiag.analysis.pairs import list_pairs, pair_base
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
@@ -266,22 +267,11 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
 
 
 def _pairs(asked: Asked) -> Iterator[_Pair]:
-    check_grouping(asked.by)
-    onsets = asked.onsets
-    numbers = group_numbers(onsets, asked.by)
-    for number in range(int(numbers.max(initial=-1)) + 1):
-        pair = onsets[numbers == number]
+    for pair in list_pairs(asked.onsets, asked.by):
         collapsed = pair[pair["state"] == "collapsed"]
         table = spread_runs(collapsed.assign(condition=condition_numbers(collapsed)))
         table["condition"] = conditions = condition_numbers(table)
-        group = {column: plain_value(pair[column].iloc[0]) for column in asked.by}
-        base: dict[str, Any] = {
-            "question": QUESTION,
-            "group": group,
-            "n_runs": len(pair) - int((pair["state"] == "no_data").sum()),
-            "n_censored": int(pair["state"].isin(["censored", "unconfirmed"]).sum()),
-            "n_conditions": int(conditions.max(initial=-1)) + 1,
-        }
+        base = {**pair_base(QUESTION, pair, asked.by), "n_conditions": int(conditions.max(initial=-1)) + 1}
         views: tuple[View, ...] = ()
         if len(table) >= MIN_UNITS_HELD:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
@@ -292,7 +282,7 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
         yield _Pair(
             table=table,
             views=views,
-            group=group,
+            group=base["group"],
             base=base,
             level=asked.level,
             rule=asked.rule,

@@ -13,7 +13,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray, Interval
 from ncdiag.domain.tournament import Contest, hold_contest
 
 MIN_UNITS_HELD = 3  # one to hold out, one to forecast from and one to choose the rule by
-PUBLISHED_LEAD = 62.0  # epochs (PAPER: mean lead 62, error 24)
+PUBLISHED_LEAD = 62.0  # epochs (arXiv 2604.00230: mean lead 62, error 24)
 PUBLISHED_SHARE = 0.19  # ... of a mean onset at epoch 324
 SHARES = (0.5, 0.35, 0.25, 0.1)  # further leads, of the mean onset
 WINNER = "winner"

@@ -46,7 +46,7 @@ class Invariance:
 
 
 def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARGIN, level: float = 0.95) -> Invariance:
-    """Test whether the means of all conditions lie within +-`margin` of their own mean (STATISTICS Q3).
+    """Test whether the means of all conditions lie within +-`margin` of their own mean.
 
     Each condition has its own variance (Welch): with four times the sd in one of four conditions, a pooled test errs in
     15 to 17 %. A condition with one value is given that of the others to be shown alike, so one needs two; it is never

@@ -31,6 +31,7 @@ from ncdiag.errors import AnalysisError
 FloatArray = NDArray[np.float64]
 Rule = Literal["sustained", "first"]
 State = Literal["collapsed", "censored", "unconfirmed", "left_censored", "diverged", "dead", "no_data"]
+OPEN: tuple[State, ...] = ("censored", "unconfirmed")  # the onset may lie ahead: later, or not confirmed yet
 
 # Below this train accuracy most samples are still misclassified, and a small NC1 says only that features are alike.
 MIN_ACCURACY = 0.5

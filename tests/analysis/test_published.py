@@ -1,4 +1,4 @@
-"""The known answers of the released logs: shared/data/published-trajectories/README.md and PAPER.md."""
+"""The known answers of the released logs of arXiv 2604.00230."""
 
 import math
 from pathlib import Path
@@ -119,7 +119,7 @@ def test_runs_that_stop_at_the_first_epoch_below_are_never_confirmed(released):
 
 
 def test_out_of_sample_the_rule_of_fn_is_no_better_than_the_median_twenty_epochs_into_the_second_phase(released):
-    """PAPER.md: out of sample the rule hardly beats guessing the mean onset."""
+    """Out of sample the rule hardly beats guessing the mean onset."""
     runs, epochs = released
     twelve = runs[runs["run"].isin(TWELVE)]
     cut = epochs[(epochs["run"] != "depth7_s1") | (epochs["epoch"] <= 220)]
@@ -136,7 +136,7 @@ def test_out_of_sample_the_rule_of_fn_is_no_better_than_the_median_twenty_epochs
 
 
 def test_sixty_epochs_ahead_the_winner_halves_the_error_of_guessing_but_does_not_reach_twelve(released):
-    """STATISTICS.md Q6 on the twelve runs of the published lead: leave-one-condition-out, 4 conditions."""
+    """On the twelve runs of the published lead: leave-one-condition-out, 4 conditions."""
     found = [r for r in of_the_twelve(released, forecast_results) if r.extra["held_out"] == "condition"]
     maes = {r.extra["rule"]: r.estimate for r in found if r.quantity == "mae" and r.extra["primary"]}
     assert 12 < maes["winner"] < 0.6 * maes["median"]
@@ -153,7 +153,7 @@ def of_the_twelve(released, question):
 
 
 def test_a_low_cv_partly_says_that_the_norm_is_flat_by_then(released):
-    """PAPER.md, what the logs show, 3: the CV at other eps, and that of fn at the fixed epoch 280."""
+    """The CV at other eps, and that of fn at the fixed epoch 280."""
     placebo, sensitivity = of_the_twelve(released, threshold_check_results)
     assert placebo.extra["epoch"] == 280
     assert round(100 * placebo.extra["cv"], 1) == 10.7
@@ -165,7 +165,7 @@ def test_a_low_cv_partly_says_that_the_norm_is_flat_by_then(released):
 
 @pytest.mark.parametrize(("where", "epoch"), [("dataset=cifar10", 660), ("dataset=mnist", 110)])
 def test_onsets_of_the_resnet_are_those_of_its_schedule(released, where, epoch):
-    """PAPER.md, 2: the first evaluation after a drop of the learning rate, in every seed; the logs have no rate."""
+    """The first evaluation after a drop of the learning rate, in every seed; the logs have no rate."""
     runs, epochs = released
     found = fn_star_of(select_runs(runs, f"arch=resnet20 and {where}"), epochs, PUBLISHED)
     assert any(f"same evaluation, epoch {epoch}, and the learning rate was not logged" in w for w in found.warnings)

@@ -1,0 +1,39 @@
+"""The pairs of an onset table, one after another, and what every result of a pair says of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ncdiag.analysis.conditions import check_grouping, group_numbers, plain_value
+from ncdiag.domain.onset import OPEN
+
+
+def list_pairs(onsets: pd.DataFrame, by: Sequence[str]) -> list[pd.DataFrame]:
+    """Give the rows of each combination of the columns `by`, in the order of the first run of each.
+
+    Raises an `AnalysisError` unless runs can be grouped by all of these columns.
+    """
+    check_grouping(by)
+    numbers = group_numbers(onsets, by)
+    return [onsets[numbers == number] for number in range(int(numbers.max(initial=-1)) + 1)]
+
+
+def name_pair(pair: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+    """Give the values that the runs of a pair share."""
+    return {column: plain_value(pair[column].iloc[0]) for column in by}
+
+
+def pair_base(question: str, pair: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+    """Give the fields that all results of a question on a pair share: its name, and how many runs it has."""
+    return {
+        "question": question,
+        "group": name_pair(pair, by),
+        "n_runs": int((pair["state"] != "no_data").sum()),
+        "n_censored": int(pair["state"].isin(OPEN).sum()),
+    }
+
+
+def with_norm_at_onset(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give the runs that collapsed, at a feature norm that is known."""
+    return runs[(runs["state"] == "collapsed") & (runs["fn_star"] > 0)]
