@@ -1,5 +1,6 @@
 """The forecast of one stored run, calibrated on the other runs of its pair."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
+from ncdiag.domain.own_course import OwnCourse, read_course
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
@@ -54,14 +56,19 @@ def forecast_run(
     if this["state"] in ("diverged", "dead"):
         what = "diverged" if this["state"] == "diverged" else "has dead features"
         return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
-    if others.empty:
-        pair = ", ".join(str(this[column]) for column in by)
-        return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
     calibration = spread_runs(others[others["state"] == "collapsed"], own=int(this["condition"]))
     courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
+    course = courses.get(run, Course(curves={}))
+    own = read_course(course, rule.metric, now=now, log_level=math.log(rule.eps))
+    common |= {"steady": own.steady, "slowing": own.slowing}
+    if others.empty:
+        pair = ", ".join(str(this[column]) for column in by)
+        message = f"no other run of {pair} has been evaluated"
+        about = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
+        return Forecast(status="no_calibration", message=message, warnings=about, **common)
     found = forecast_onset(
         run,
-        courses.get(run, Course(curves={})),
+        course,
         int(this["condition"]),
         calibration_runs(calibration, courses),
         _censored_runs(others[ended_without(others, rule)]),
@@ -70,8 +77,10 @@ def forecast_run(
         eps=rule.eps,
         level=level,
     )
+    found = replace(found, steady=own.steady, slowing=own.slowing)
     about = (
         *_about_this(this, rule, forecast=found.status == "forecast"),
+        *(_about_own(this, now, own) if found.status != "forecast" else ()),
         *_about_others(others, rule, now),
         *_about_rescaled(int(dropped.sum())),
     )
@@ -152,6 +161,14 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
         says = ": the forecast says when it might have come had it gone on" if forecast else ""
         return [f"the run has ended without a collapse{says}"]
     return []
+
+
+def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
+    """Say that the run has a phase to come, where its own course is read beyond the present one."""
+    parts = str(this["phases"]).split(",")[:-1]
+    lengths = [float(part.partition(":")[2] or "nan") for part in parts]
+    coming = [end for end in np.cumsum(lengths).tolist() if now < end <= own.slowing]
+    return [f"the loss changes after epoch {coming[0]:g}, which its own course does not know"] if coming else []
 
 
 def _about_rescaled(dropped: int) -> list[str]:

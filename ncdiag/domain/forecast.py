@@ -40,6 +40,7 @@ class Forecast:
     the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
     their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
     comparable runs that ended without a collapse. A run that has collapsed has its onset and evaluation interval.
+    `steady` and `slowing` are when it would by its own course alone: see `OwnCourse`.
     """
 
     run: str
@@ -61,6 +62,8 @@ class Forecast:
     p_no_collapse_lo: float = math.nan
     p_no_collapse_hi: float = math.nan
     rules: tuple[RuleScore, ...] = ()
+    steady: float = math.nan
+    slowing: float = math.nan
     message: str = ""
     warnings: tuple[str, ...] = ()
 

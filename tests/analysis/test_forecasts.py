@@ -41,6 +41,24 @@ def test_other_pairs_do_not_count(forecast, pair, make_run):
     assert "mlp, mnist" in found.message
 
 
+def test_a_run_alone_is_read_by_its_own_course(forecast, make_run):
+    found = forecast({"mine": make_run(22.0, epochs=60, status="running")})
+    assert (found.status, found.warnings) == ("no_calibration", ())
+    assert found.steady == pytest.approx(22 * math.log(100))
+    assert found.slowing > found.steady
+    assert math.isnan(found.onset)
+
+
+def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_present_one(forecast, make_run):
+    def about(phases):
+        return forecast({"mine": make_run(22.0, epochs=60, status="running", phases=phases)}).warnings
+
+    said = ("the loss changes after epoch 80, which its own course does not know",)
+    assert about("ce:80,mse:400") == said
+    assert about("ce:20,ce:60,mse") == said
+    assert about("ce:60,mse:400") == about("ce:480") == about(None) == ()
+
+
 def test_runs_that_were_never_evaluated_are_no_calibration(forecast, make_run):
     found = forecast({"other": {"status": "pending"}, "mine": make_run(22.0, epochs=60)})
     assert found.status == "no_calibration"
