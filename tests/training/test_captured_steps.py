@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from recorded import Recording, record, replay_steps, tensors
+from replayed import Recording, record, replay_steps, tensors
 
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Intervention, PhaseSpec, Precision, RunSpec, StopRule
