@@ -122,6 +122,7 @@ def _rows(rows: IntArray, unit: IntArray, arm: "np.ndarray[Any, np.dtype[np.bool
     return np.array([first.get(int(one), -1) for one in units], dtype=np.int64)
 
 
-def say_left_out(count: int) -> str:
-    """Say how many rescaled runs are no part of something, without a full stop."""
-    return f"{counted(count, 'run')} whose features were rescaled {'is' if count == 1 else 'are'} left out"
+def say_left_out(count: int, but_for: str = "") -> str:
+    """Say how many rescaled runs are no part of something, and how they would be; without a full stop."""
+    left_out = f"{counted(count, 'run')} whose features were rescaled {'is' if count == 1 else 'are'} left out"
+    return f"{left_out}{but_for and f' but for {but_for}'} (--where with intervention takes such in)"

@@ -11,11 +11,10 @@ import pandas as pd
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, TERMINAL_ACCURACY, OnsetRule
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 
 _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
-UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
 def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float] = (0, math.inf)) -> tuple[str, ...]:

@@ -131,7 +131,8 @@ def claim_results(
     `found` has the results of the other questions by name, `onsets` is the table of `onset_table`, from which a
     `command` is made that trains what is missing (empty where these runs cannot be trained here); `paths` says where
     the user's own data lies. `quantity` is `claim_1` to `claim_6d`, `extra` holds `claim`, `published`, `ours`,
-    `verdict`, `reason`, `parts`, `p_holm` and `family`.
+    `bound` (what the estimate bounds where runs without an onset are behind it, else None), `verdict`, `reason`,
+    `parts`, `p_holm` and `family`.
     """
     suggest = NextRuns(onsets, paths or {})
     return [result for claim in CLAIMS for result in _claim(claim, found, suggest, level)]
@@ -171,6 +172,7 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
             "claim": claim.says,
             "published": claim.published,
             "ours": one.against if judgement.verdict == "refuted" and one.against else one.ours,
+            "bound": source.extra.get("bound") if source is not None else None,
             "verdict": judgement.verdict,
             "reason": judgement.reason,
             "parts": [asdict(part) for part in one.parts],

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.cautions import UNFINISHED, list_cautions, list_disqualifiers
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
 from ncdiag.domain.survival import median_interval, restricted_mean

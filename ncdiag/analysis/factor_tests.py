@@ -28,9 +28,9 @@ def depth_results(group: FactorGroup, level: float) -> list[Result]:
 def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool = False) -> Result:
     """Give the test for a turn; `valley` declares beforehand that the onset falls first and rises then.
 
-    `estimate` is the smaller of the two changes about the turn, a ratio above 1 where the turn is as tested for. `left`
-    is the onset at the turn over that at the first value, `right` that at the last value over that at the turn; their
-    `bound` is that of `FactorGroup.bound`.
+    `estimate` is the smaller of the two changes about the turn, the later onset over the earlier one: above 1 where the
+    turn is as tested for. `left` is the onset at the turn over that at the first value, `right` that at the last value
+    over that at the turn. Each `bound` is that of `FactorGroup.bound`.
     """
     base = base_of(group, level)
     if not group.event.any():
@@ -43,8 +43,10 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     if found.status != "ok":
         return Result(quantity=quantity, **base, **no_variance(group, level))
     distance, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
-    sign = 1 if found.shape == "valley" else -1
-    smaller = min((_ratio(found.left, -sign), _ratio(found.right, sign)), key=lambda ratio: ratio.estimate)
+    falls_first, last = found.shape == "valley", len(group.levels) - 1
+    sign = 1 if falls_first else -1
+    changes = ((_ratio(found.left, -sign), 0), (_ratio(found.right, sign), last))
+    smaller, end = min(changes, key=lambda change: change[0].estimate)
     return Result(
         quantity=quantity,
         **base,
@@ -58,8 +60,9 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
             **_levels(group, level),
             "shape": found.shape,
             "turn": group.levels[found.turn],
+            "bound": group.bound(end, found.turn) if falls_first else group.bound(found.turn, end),
             "left": {**_as_dict(_ratio(found.left, 1)), "bound": group.bound(found.turn, 0)},
-            "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(len(group.levels) - 1, found.turn)},
+            "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(last, found.turn)},
             "df": found.df,
             "p_min": 0.0,
             "isotonic_distance": distance,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import is_rescaled, say_left_out
-from ncdiag.analysis.cautions import UNFINISHED, not_terminal, stopped_by_design
+from ncdiag.analysis.cautions import not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
@@ -18,7 +18,7 @@ from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.own_course import OwnCourse, read_course
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import UNFINISHED, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
 
@@ -78,12 +78,12 @@ def forecast_run(
         level=level,
     )
     found = replace(found, steady=own.steady, slowing=own.slowing)
-    about = (
-        *_about_this(this, rule, forecast=found.status == "forecast"),
-        *(_about_own(this, now, own) if found.status != "forecast" else ()),
-        *_about_others(others, rule, now),
-        *_about_rescaled(int(dropped.sum())),
-    )
+    about = [*_about_this(this, rule, forecast=found.status == "forecast")]
+    if found.status != "forecast":
+        about += _about_own(this, now, own)
+    about += _about_others(others, rule, now)
+    if dropped.any():
+        about.append(say_left_out(int(dropped.sum())))
     return replace(found, warnings=(*about, *found.warnings))
 
 
@@ -169,10 +169,6 @@ def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
     lengths = [float(part.partition(":")[2] or "nan") for part in parts]
     coming = [end for end in np.cumsum(lengths).tolist() if now < end <= own.slowing]
     return [f"the loss changes after epoch {coming[0]:g}, which its own course does not know"] if coming else []
-
-
-def _about_rescaled(dropped: int) -> list[str]:
-    return [f"{say_left_out(dropped)} (--where with intervention takes such in)"] if dropped else []
 
 
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:

@@ -158,8 +158,9 @@ class Survey:
 
 def _noted(results: list[Result], count: int) -> list[Result]:
     """Say beside fn* how many rescaled runs are no part of it."""
-    said = f"{say_left_out(count)} (--where with intervention takes such in)"
     return [
-        replace(result, warnings=(*result.warnings, said)) if count and result.quantity == "fn_star" else result
+        replace(result, warnings=(*result.warnings, say_left_out(count)))
+        if count and result.quantity == "fn_star"
+        else result
         for result in results
     ]

@@ -18,7 +18,7 @@ from ncdiag.analysis.conditions import (
 )
 from ncdiag.domain.onset import FloatArray, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.shares import percent
+from ncdiag.domain.shares import counted, percent
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
@@ -277,8 +277,8 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
     cautions = [*_condition_caution(found)]
     if not found.cv_upper < CV_CLAIM:
         cautions.append(
-            f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of {found.n_conditions} "
-            f"condition{'s' * (found.n_conditions > 1)} (upper bound {percent(found.cv_upper)}; "
+            f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of "
+            f"{counted(found.n_conditions, 'condition')} (upper bound {percent(found.cv_upper)}; "
             f"needs a sample CV below {found.cv_needed:.1%})"
         )
     return tuple(cautions)

@@ -27,7 +27,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
-from ncdiag.cli.selection import note_repeats, note_rescaled, selected_runs
+from ncdiag.cli.selection import asks_for_rescaled, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.spec import check_choice
 from ncdiag.store.location import default_location
 
@@ -94,7 +94,6 @@ def analyze(
         check_choice("question", question, QUESTIONS)
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.survey import Survey
-    from ncdiag.domain.filters import names_column
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
@@ -113,7 +112,7 @@ def analyze(
             mix_phases=mix_phases,
             questions=questions,
             paths=data_paths(opened, runs) if "claims" in questions else {},
-            rescaled=names_column(where or "", "intervention"),
+            rescaled=asks_for_rescaled(where),
         )
         if set(_OF_UNTOUCHED) & set(questions):
             note_rescaled(int(survey.left_out.sum()))

@@ -10,8 +10,9 @@ import typer
 
 from ncdiag.cli.files import csv_text, write_output
 from ncdiag.cli.options import StoreOption, WhereOption
-from ncdiag.cli.output import Column, Format, counted, emit, frame_rows, json_ready, layout, note, table_cell
+from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption, selected_runs
+from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
-from ncdiag.cli.output import counted, emit_text, note
+from ncdiag.cli.output import emit_text, note
+from ncdiag.domain.shares import counted
 from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def import_(
     run ever switched: there, only the first phase is filled in.
     """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
     from ncdiag.domain.importing.settings import parse_maps, parse_sets
-    from ncdiag.store.imports import find_known_keys, import_runs
+    from ncdiag.store.imports import import_runs
     from ncdiag.store.runs import check_name
     from ncdiag.store.trajectory_files import Settings
 
@@ -98,17 +99,16 @@ def import_(
         check_name(prefix + name)
     found, notes = _read(file, manifest, name, settings)
     with open_to_change(store, create=True) as opened:
-        known = find_known_keys(opened, [run.key for run in found])
-        stored = import_runs(opened, found)
+        imported = import_runs(opened, found)
     for said in notes:
         note(said)
-    emit_text("\n".join(run.name for run in stored))
-    new = {run.key: run for run in found if run.key not in known}
-    epochs = counted(sum(len(run.epochs) for run in new.values()), "epoch")
-    note(f"{counted(len(new), 'run')} and {epochs} imported to {opened.label}")
-    if known:
-        note(f"{counted(len(known), 'run')} with the same content had been imported before")
-    _note_other_names(found, stored)
+    emit_text("\n".join(run.name for run in imported.runs))
+    epochs = {run.key: len(run.epochs) for run in found}
+    new = counted(sum(epochs[key] for key in imported.new), "epoch")
+    note(f"{counted(len(imported.new), 'run')} and {new} imported to {opened.label}")
+    if known := len(epochs) - len(imported.new):
+        note(f"{counted(known, 'run')} with the same content had been imported before")
+    _note_other_names(found, imported.runs)
 
 
 def _read(

@@ -67,8 +67,8 @@ def _check_eps(eps: float) -> float:
 
 
 def _check_level(level: float) -> float:
-    if not 0 < level < 1:
-        raise SpecError(f"--level is the confidence of the intervals, between 0 and 1, such as 0.95, not {level}")
+    if not 0.5 < level < 1:  # a test of equality has an interval of twice the level less 1
+        raise SpecError(f"--level is the confidence of the intervals, above 0.5 and below 1, such as 0.95, not {level}")
     return level
 
 

@@ -103,11 +103,6 @@ def warn(message: str) -> None:
     _say("warning", message)
 
 
-def counted(number: int, thing: str) -> str:
-    """Give a number of things in words, such as `1 run` and `2,500 runs`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def prepare_streams() -> None:
     """Let stdout and stderr take every character, whatever the locale, and never translate line ends.
 

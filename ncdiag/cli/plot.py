@@ -28,7 +28,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import frame_rows, note, printable
-from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled, selected_runs
+from ncdiag.cli.selection import RunOption, asks_for_rescaled, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
@@ -124,14 +124,13 @@ def plot(
     """
     check_choice("figure", kind, KINDS)
     output = output or f"{kind}.{form or ImageChoice.PNG}"
-    image = form or _format_of(output)
+    image = _image_format(output, form)
     _check_stdout(output, data)
     quiet_matplotlib()
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.branches import rescaled_beside_others
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.domain.filters import names_column
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
@@ -152,7 +151,7 @@ def plot(
         runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
     )
     check_grouping(asked.by)
-    if chosen.untouched and not names_column(where or "", "intervention"):
+    if chosen.untouched and not asks_for_rescaled(where):
         left_out = rescaled_beside_others(runs, asked.by)
         asked, runs = asked.without(left_out), runs[~left_out]
         note_rescaled(int(left_out.sum()))
@@ -194,11 +193,17 @@ def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> st
     return f"{f'{shows}; ' if shows else ''}{which}{f': {printable(shared)}' if shared else ''}; onset: {rule}"
 
 
-def _format_of(output: str) -> ImageChoice:
+def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
+    """Give the format that was said, else the one that the file ends in; it cannot be both a PNG and called x.pdf."""
     ending = Path(output).suffix.lower().lstrip(".")
-    if ending and ending not in list(ImageChoice):
+    known = ending in list(ImageChoice)
+    if said and known and said != ending:
+        raise SpecError(
+            f"{output} ends in .{ending}, and --format says {said}; leave --format out, or name it *.{said}"
+        )
+    if not said and ending and not known:
         raise SpecError(f"{output} ends in .{ending}; expected .png, .svg or .pdf, or say which with --format")
-    return ImageChoice(ending or "png")
+    return said or ImageChoice(ending or "png")
 
 
 def _check_stdout(output: str, data: str | None) -> None:

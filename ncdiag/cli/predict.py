@@ -24,6 +24,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
+from ncdiag.cli.selection import asks_for_rescaled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -61,15 +62,14 @@ def predict(
     answer says so, and what the run's own course tells.
     """
     from ncdiag.analysis.forecasts import forecast_run
-    from ncdiag.domain.filters import names_column
     from ncdiag.store.engine import open_store
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
     columns = split_columns(by)
     with open_store(store) as opened:
         runs, epochs = read_pair(opened, run, where, columns)
-    asked_for = names_column(where or "", "intervention")
-    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level, rescaled=asked_for).to_dict()
+    rescaled = asks_for_rescaled(where)
+    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level, rescaled=rescaled).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
         emit_text(_page(values, wanted, tournament=tournament))

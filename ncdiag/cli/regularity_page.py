@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _activation_says(named: Mapping[str, Values]) -> list[str]:
         tested = [pair for pair in part["pairs"] if pair["p"] is not None]
         lines += [
             f"  {pair['of'][0]} / {pair['of'][1]}: {_ratio(pair, joint.get('budget'))}, {p_is(pair['p_holm'])} for "
-            f"{len(tested)} pair{'s' * (len(tested) > 1)}"
+            f"{counted(len(tested), 'pair')}"
             for pair in tested[:_MAX_PAIRS]
         ]
     return lines

@@ -22,6 +22,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import note
+from ncdiag.domain.shares import counted
 
 EXAMPLES = (
     "ncdiag report -o report.html",
@@ -76,8 +77,7 @@ def report(
     page = render_report(contents).encode()
     write_output(page, output)
     if output != "-":
-        count = len(contents.runs)
-        note(f"report of {count} run{'' if count == 1 else 's'} written to {output} ({size_text(len(page))})")
+        note(f"report of {counted(len(contents.runs), 'run')} written to {output} ({size_text(len(page))})")
 
 
 def size_text(size: int) -> str:

@@ -10,7 +10,9 @@ from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
 from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
-from ncdiag.cli.selection import selected_runs
+from ncdiag.cli.selection import asks_for_rescaled, selected_runs
+from ncdiag.domain.records import UNFINISHED
+from ncdiag.domain.shares import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -97,13 +99,12 @@ def gather(store: "Store", request: Request) -> Gathered:
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.survey import Survey
-    from ncdiag.domain.filters import names_column
     from ncdiag.store.frames import epochs_frame
 
     runs = selected_runs(store, None, request.where)
     epochs = epochs_frame(store, runs["run_id"].tolist())
-    counted = drop_repeats(runs)
-    kept = epochs[epochs["run_id"].isin(counted["run_id"])].reset_index(drop=True)
+    kept_runs = drop_repeats(runs)
+    kept = epochs[epochs["run_id"].isin(kept_runs["run_id"])].reset_index(drop=True)
     everything = Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level)
 
     def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
@@ -111,16 +112,16 @@ def gather(store: "Store", request: Request) -> Gathered:
 
     return Gathered(
         everything=everything,
-        counted=replace(everything, runs=counted, epochs=kept),
+        counted=replace(everything, runs=kept_runs, epochs=kept),
         survey=Survey(
-            runs=counted,
+            runs=kept_runs,
             read=read,
             rule=request.rule,
             by=request.by,
             level=request.level,
             questions=QUESTIONS,
-            paths=data_paths(store, counted),
-            rescaled=names_column(request.where or "", "intervention"),
+            paths=data_paths(store, kept_runs),
+            rescaled=asks_for_rescaled(request.where),
         ),
     )
 
@@ -204,14 +205,15 @@ def _notes(gathered: Gathered) -> list[str]:
     """Say what a reader of the whole page should know first."""
     from ncdiag.analysis.repeats import say_repeats
 
-    runs, counted = gathered.everything.runs, gathered.survey.runs
+    runs, without_repeats = gathered.everything.runs, gathered.survey.runs
     notes = []
-    if len(counted) < len(runs):
-        notes.append(f"{say_repeats(len(runs) - len(counted))}: not counted by the questions.")
+    if len(without_repeats) < len(runs):
+        notes.append(f"{say_repeats(len(runs) - len(without_repeats))}: not counted by the questions.")
     rescaled = int(gathered.survey.left_out.sum())
     if rescaled:
-        notes.append(f"{rescaled} runs had their features rescaled; only the attractor and the claims count them.")
-    going = int(runs["status"].isin(["running", "pending", "interrupted", "lost"]).sum())
+        had = f"{counted(rescaled, 'run')} had {'its' if rescaled == 1 else 'their'} features rescaled"
+        notes.append(f"{had}; only the attractor and the claims count {'it' if rescaled == 1 else 'them'}.")
+    going = int(runs["status"].isin(UNFINISHED).sum())
     if going:
         notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")
     return notes

@@ -11,6 +11,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
+from ncdiag.domain.shares import counted
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.
     else:
         emit_text(_page(found, latest, [asdict(change) for change in changes]))
     if waiting:
-        count = f"{waiting} record{'s' * (waiting > 1)}"
-        note(f"{count} of {run} not stored yet: {where}; they are when its training goes on or ends")
+        missing = counted(waiting, "record")
+        note(f"{missing} of {run} not stored yet: {where}; they are when its training goes on or ends")
 
 
 @app.command("rm", epilog=show_examples("ncdiag runs rm run-1", "ncdiag runs rm run-1 run-2 --yes"))

@@ -42,12 +42,19 @@ def selected_runs(store: "Store", names: Sequence[str] | None, where: str | None
     return selected
 
 
+def asks_for_rescaled(where: str | None) -> bool:
+    """Tell whether a filter asks about the rescaling of features, so that rescaled runs are not left out."""
+    from ncdiag.domain.filters import names_column
+
+    return names_column(where or "", "intervention")
+
+
 def note_rescaled(count: int) -> None:
     """Say how many runs are left out because their features were rescaled."""
     from ncdiag.analysis.branches import say_left_out
 
     if count:
-        note(f"{say_left_out(count)} but for `attractor`; --where with intervention takes such in.")
+        note(f"{say_left_out(count, '`attractor`')}.")
 
 
 def note_repeats(count: int) -> None:

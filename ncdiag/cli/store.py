@@ -7,7 +7,8 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import counted, emit_text, note, warn
+from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError, StoreError
 
 HELP = "Find, check, upgrade, back up, repair and merge the stores that hold the runs."
@@ -38,7 +39,7 @@ def check(store: StoreOption = "") -> None:
     if problems:
         emit_text("\n".join(problems))
         raise StoreError(
-            f"the store has {len(problems)} problem{'s' * (len(problems) > 1)}, listed above. Nothing was changed.\n"
+            f"the store has {counted(len(problems), 'problem')}, listed above. Nothing was changed.\n"
             "Keep the file, and restore a backup; `ncdiag store repair` saves what can still be read"
         )
     note("the store is sound")

@@ -7,7 +7,7 @@ import typer
 
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
-from ncdiag.cli.output import Column, Format, counted, emit, frame_rows, note, table_cell, warn
+from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell, warn
 from ncdiag.cli.train import (
     AllowInexactOption,
     CheckpointOption,
@@ -18,6 +18,7 @@ from ncdiag.cli.train import (
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
+from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, make_folds
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import plain
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import Interval, clopper_pearson
 from ncdiag.domain.tournament import Contest, hold_contest
 
@@ -164,7 +165,7 @@ def _shortage(calibration: Sequence[CalibrationRun], at_risk: int, n_censored: i
     """Say how many runs there are, how many are needed, and what became of the others."""
     had = sum(other.onset <= now for other in calibration)
     return (
-        f"{at_risk} other run{'s' * (at_risk != 1)} of the pair collapsed after epoch {now:g}; "
+        f"{counted(at_risk, 'other run')} of the pair collapsed after epoch {now:g}; "
         f"a forecast needs {MIN_RUNS} ({had} had collapsed by then, {n_censored} went on without a collapse)"
     )
 
@@ -183,7 +184,7 @@ def _about_interval(limits: Interval, method: str, *, new: bool, conditions: int
         found.append("the other runs are forecast without any error: no interval can be computed from them")
     if new and conditions < MIN_CONDITIONS:
         found.append(
-            f"no other run of this condition, and {conditions} other condition{'s' * (conditions > 1)}: the interval "
+            f"no other run of this condition, and {counted(conditions, 'other condition')}: the interval "
             f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
         )
     elif method.startswith("two-level t"):

@@ -105,9 +105,12 @@ def estimate_interaction(
     return replace(found, p_permutation=p_permutation, permutations=rounds)
 
 
-def eta_squared(statistic: float, df1: int, df2: int, n: int, level: float = EFFECT_LEVEL) -> Interval:
-    """Give partial eta squared with its limits, lambda / (lambda + n) for the limits lambda of the noncentral F."""
-    tail = (1 - level) / 2
+def eta_squared(statistic: float, df1: int, df2: int, n: int) -> Interval:
+    """Give partial eta squared with its limits at `EFFECT_LEVEL`.
+
+    They are lambda / (lambda + n) for the limits lambda of the noncentrality of F.
+    """
+    tail = (1 - EFFECT_LEVEL) / 2
     lo, hi = (_noncentrality(statistic, df1, df2, share) for share in (1 - tail, tail))
     ratio = df1 * statistic
     return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=hi / (hi + n))

@@ -98,6 +98,7 @@ class RunStatus(StrEnum):
 
 
 FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,18 +160,6 @@ class InterventionRecord:
     compensate_head: bool
     feature_norm_before: float | None = None
     feature_norm_after: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A stored grid: what was asked for, and the ids of its runs in the order of the grid."""
-
-    id: int
-    name: str
-    key: str
-    config: dict[str, Any]
-    created_at: datetime
-    run_ids: tuple[int, ...]
 
 
 Plain: TypeAlias = str | int | float | bool

@@ -13,5 +13,5 @@ def percent(share: float | None) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Write `1 run`, `2 runs`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    """Write a number of things, such as `1 run` and `2,500 runs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -42,11 +42,11 @@ def _check_whole(what: str, value: object, low: int, high: int = 1_000_000) -> N
         raise SpecError(f"{what} must be a whole number from {low} to {high}, not {value!r}")
 
 
-def _check_real(what: str, value: float, low: float, *, open_low: bool = False) -> None:
-    if not math.isfinite(value) or value < low or (open_low and value == low):
-        raise SpecError(f"{what} must be a finite number {'>' if open_low else '>='} {low:g}, not {value!r}")
+def _check_real(what: str, value: float, *, positive: bool = False) -> None:
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise SpecError(f"{what} must be a finite number {'>' if positive else '>='} 0, not {value!r}")
     if 0 < value < _SMALLEST:
-        raise SpecError(f"{what} must be at least {_SMALLEST:.3g}{'' if open_low else ' or 0'}, not {value!r}")
+        raise SpecError(f"{what} must be at least {_SMALLEST:.3g}{'' if positive else ' or 0'}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class NetworkSpec:
         check_choice("architecture", self.arch, get_args(Arch))
         check_choice("activation", self.activation, get_args(Activation))
         _check_whole("depth", self.depth, 1, 1000)
-        _check_real("width", self.width, 0, open_low=True)
+        _check_real("width", self.width, positive=True)
         if self.arch == "resnet20":
             if (self.depth - 2) % 6 or self.depth < 8:
                 raise SpecError(f"the depth of a ResNet is 6n + 2 (8, 14, 20, 26, ...), not {self.depth}")
@@ -152,9 +152,9 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, get_args(OptimizerName))
         check_choice("schedule", self.schedule, get_args(Schedule))
-        _check_real("learning rate", self.lr, 0, open_low=True)
-        _check_real("weight decay", self.weight_decay, 0)
-        _check_real("momentum", self.momentum, 0)
+        _check_real("learning rate", self.lr, positive=True)
+        _check_real("weight decay", self.weight_decay)
+        _check_real("momentum", self.momentum)
         if self.momentum >= 1:
             raise SpecError(f"momentum must be below 1, not {self.momentum!r}")
         if self.momentum and self.name != "sgd":
@@ -175,7 +175,7 @@ class Intervention:
     compensate_head: bool = False
 
     def __post_init__(self) -> None:
-        _check_real("alpha", self.alpha, 0, open_low=True)
+        _check_real("alpha", self.alpha, positive=True)
         _check_whole("epoch of the intervention", self.epoch, 1)
         object.__setattr__(self, "alpha", float(self.alpha))
 
@@ -203,7 +203,7 @@ class StopRule:
     patience: int = 3
 
     def __post_init__(self) -> None:
-        _check_real("eps", self.eps, 0, open_low=True)
+        _check_real("eps", self.eps, positive=True)
         _check_whole("patience", self.patience, 1)
 
 

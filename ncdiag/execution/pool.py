@@ -23,6 +23,7 @@ from ncdiag.execution.signals import held_back, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
+from ncdiag.training.shortage import NEEDS_LESS
 
 GRACE_SECONDS = 10.0  # to store that a run was interrupted; an epoch's transaction takes 20 ms
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -87,8 +88,7 @@ class Pool:
                         outcomes += message
                         del current[pipe]
                     else:
-                        run_id, event = message
-                        self.listen(next(run for run in current[pipe] if run.id == run_id), event)
+                        self.listen(*message)
         finally:
             _stop(workers)
         return outcomes
@@ -116,13 +116,13 @@ class Pool:
         return ours, process
 
 
-def _receive(pipe: Connection) -> tuple[int, Event | Note] | list[Outcome] | None:
+def _receive(pipe: Connection) -> tuple[Run, Event | Note] | list[Outcome] | None:
     """Give the next message of a worker, or None where it has died.
 
     The pipe of one that dies before it has read its group is reset, and one may die in the middle of a message.
     """
     try:
-        message: tuple[int, Event | Note] | list[Outcome] = pipe.recv()
+        message: tuple[Run, Event | Note] | list[Outcome] = pipe.recv()
     except (EOFError, OSError):
         return None
     return message
@@ -131,10 +131,7 @@ def _receive(pipe: Connection) -> tuple[int, Event | Note] | list[Outcome] | Non
 def _lost(group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
     """Give the ends of the runs whose process has died."""
     process.join()
-    error = (
-        f"its process ended with code {process.exitcode}; "
-        "where memory is short, fewer --jobs or a smaller --batch-size need less"
-    )
+    error = f"its process ended with code {process.exitcode}; where memory is short, {NEEDS_LESS}"
     return [Outcome(run=run, status=RunStatus.LOST, error=error) for run in group]
 
 
@@ -176,7 +173,7 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
     def report(run: Run, event: Event | Note) -> None:
         if isinstance(event, EpochDone | Ended | Note):
             with suppress(OSError):  # the parent is gone, which is no fault of the run; this process is being ended
-                pipe.send((run.id, event))
+                pipe.send((run, event))  # the run as it was claimed: it may have been renamed since it was listed
 
     with sigterm_as_exit():
         while True:

@@ -76,7 +76,7 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     A run that another process holds is left alone; its status is `running`. An error of the run is stored as
     `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
     """
-    (ended,) = _train(store, [run], options, listen)
+    ((_, ended),) = _train(store, [run], options, listen)
     if isinstance(ended, Exception):
         raise ended
     return ended
@@ -92,7 +92,7 @@ def train_runs(store: Store, group: Sequence[Run], options: TrainingOptions, lis
         Outcome(run=run, status=RunStatus.FAILED, error=describe_error(ended))
         if isinstance(ended, Exception)
         else Outcome(run=run, status=ended)
-        for run, ended in zip(group, _train(store, group, options, listen), strict=True)
+        for run, ended in _train(store, group, options, listen)
     ]
 
 
@@ -119,7 +119,8 @@ def load_data(run: Run, options: TrainingOptions) -> Dataset:
 
 def _train(
     store: Store, group: Sequence[Run], options: TrainingOptions, listen: Listener
-) -> list[RunStatus | Exception]:
+) -> list[tuple[Run, RunStatus | Exception]]:
+    """Train runs and give how each ended, with the run as it was claimed: perhaps renamed since it was listed."""
     device = pick_device(options.device)
     owner = new_owner()
     ended: dict[int, RunStatus | Exception] = {}
@@ -132,7 +133,7 @@ def _train(
             stack.enter_context(computing_threads(began.get("threads")))
             stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
         except Exception as error:  # too little memory even to try the libraries, say
-            return [in_plain_words(error)] * len(group)
+            return [(run, in_plain_words(error)) for run in group]
         try:
             for run in group:
                 claim = hold_run(
@@ -156,7 +157,8 @@ def _train(
             interrupt([one for one in held if one.ended is None])
             raise
     ended |= {one.run.id: one.ended for one in held if one.ended is not None}
-    return [ended.get(run.id, RunStatus.RUNNING) for run in group]
+    claimed = {one.run.id: one.run for one in held}
+    return [(claimed.get(run.id, run), ended.get(run.id, RunStatus.RUNNING)) for run in group]
 
 
 def _train_claimed(

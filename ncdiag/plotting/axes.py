@@ -78,25 +78,23 @@ def draw_interval(
     color: str,
     points: float,
     upright: bool = False,
-    transform: Transform | None = None,
 ) -> None:
     """Draw an interval as a bar at a place; a limit beyond the axes ends in an arrow at their edge.
 
     The limits of the axes must have been set. An interval that is not known (NaN) is not drawn.
     """
-    where = transform or axes.transData
     edges = sorted(axes.get_ylim() if upright else axes.get_xlim())
     ends = [min(max(limit, edges[0]), edges[1]) for limit in span]
     if not all(map(math.isfinite, ends)):
         return
     places = [at, at]
     line = (places, ends) if upright else (ends, places)
-    axes.plot(*line, color=color, linewidth=points / 5, zorder=3, transform=where)
+    axes.plot(*line, color=color, linewidth=points / 5, zorder=3)
     arrows = (("v", "^") if upright else ("<", ">"), zip(span, ends, strict=True))
     for marker, (limit, end) in zip(*arrows, strict=True):
         if limit != end:
             spot = (at, end) if upright else (end, at)
-            axes.plot(*spot, marker, color=color, markersize=points / 2, clip_on=False, zorder=3, transform=where)
+            axes.plot(*spot, marker, color=color, markersize=points / 2, clip_on=False, zorder=3)
 
 
 def lanes(values: ArrayLike, apart: float) -> NDArray[np.int64]:

@@ -112,8 +112,7 @@ def _counts(own: pd.DataFrame) -> str:
     """Say how many onsets lie in the interval of each level."""
     known = own.dropna(subset=["inside"])
     if known.empty:
-        count = own["run"].nunique()
-        return f"{count} run{'s' * (count > 1)}, no interval"
+        return f"{counted(own['run'].nunique(), 'run')}, no interval"
     levels = [(level, known.loc[known["level"] == level, "inside"]) for level in sorted(known["level"].unique())]
     return ", ".join(f"{100 * level:g} %: {int(inside.sum())} of {len(inside)}" for level, inside in levels)
 

@@ -23,8 +23,6 @@ from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
 _MOST_GROUPS = 6
 _PAD = 0.6  # letters between the name of a group and the axis, beyond which an arrow may reach
-_CENSORED = ("depth", "width", "weight-decay")  # questions whose estimates runs without an onset make bounds
-_OPPOSITE = {"at least": "at most", "at most": "at least"}
 # Whether a bound leaves open how low, and how high, the figure is.
 _NOT_KNOWN = {"at least": (False, True), "at most": (True, False), "within the budget": (True, True)}
 # What a strip needs above and below its axis, in letters: heading, verdict, numbers, unit. In a column, the verdict is
@@ -110,7 +108,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
         rule=asked.rule,
         by=asked.by,
         level=asked.level,
-        questions=("claims", *_CENSORED),
+        questions=("claims",),
     )
     results = survey.results["claims"]
     rows = []
@@ -118,8 +116,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
         own = [result for result in results if result.quantity == f"claim_{claim.number}"]
         groups = own[1:] or own  # the first of several puts them together
         for result, name in zip(groups, _names([result.group for result in groups]), strict=True):
-            row = _row(claim.number, result, _bound(result, survey.results))
-            rows.append({"claim": claim.number, "says": claim.short, "group": name, **row})
+            rows.append({"claim": claim.number, "says": claim.short, "group": name, **_row(claim.number, result)})
             rows[-1]["overall"] = own[0].extra["verdict"]
     return pd.DataFrame(rows)
 
@@ -131,26 +128,8 @@ def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     return [label_pair({column: group.get(column) for column in varying}) for group in groups]
 
 
-def _bound(result: Result, found: Mapping[str, Sequence[Result]]) -> str:
-    """Say what the estimate of a claim bounds; empty where every onset behind it was seen."""
-    question, _, quantity = result.method.partition(" ")
-    for source in found[question] if question in _CENSORED else ():
-        if source.quantity == quantity and source.group == result.group:
-            return _bound_of_turn(source.extra) if "turn" in source.extra else source.extra.get("bound") or ""
-    return ""
-
-
-def _bound_of_turn(about: Mapping[str, Any]) -> str:
-    """Say what the smaller of the two changes about a turn bounds; each is the later onset over the earlier one."""
-    inverted = "left" if about["shape"] == "valley" else "right"  # told as the earlier onset over the later one
-    changes = {side: about[side]["ratio"] ** (-1 if side == inverted else 1) for side in ("left", "right")}
-    smaller = min(changes, key=changes.__getitem__)
-    bound = about[smaller]["bound"] or ""
-    return _OPPOSITE.get(bound, bound) if smaller == inverted else bound
-
-
-def _row(number: str, result: Result, bound: str) -> dict[str, Any]:
-    measure = MEASURES[number]
+def _row(number: str, result: Result) -> dict[str, Any]:
+    measure, bound = MEASURES[number], result.extra["bound"] or ""
     figures = {name: getattr(result, name) for name in ("estimate", "lo", "hi")}
     if math.isfinite(result.hi):
         below, above = _NOT_KNOWN.get(bound, (False, False))

@@ -4,34 +4,12 @@ A row and the run's totals are committed together, and only for the owner of the
 already changes nothing, so a process that does not know whether its last commit arrived simply repeats it.
 """
 
-from collections.abc import Sequence
-
 from sqlalchemy import Connection, case, delete, exists, func, insert, literal, select, update
 
 from ncdiag.domain.records import EpochRecord
 from ncdiag.store import schema
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.leases import fence
 from ncdiag.store.rows import EPOCH_SELECTION, measured_columns, to_epoch
-
-
-def append_epoch(store: Store, run_id: int, record: EpochRecord, *, owner: str) -> None:
-    """Store what was measured after one epoch; a row that is there already stays as it is.
-
-    Raises `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`; nothing is stored then.
-    """
-    append_epochs(store, [(run_id, record)], owner=owner)
-
-
-@retried
-def append_epochs(store: Store, records: Sequence[tuple[int, EpochRecord]], *, owner: str) -> None:
-    """Store records of one or several runs, each with the id of its run, in one transaction; see `append_epoch`."""
-    with store.write() as connection:
-        for run_id in dict.fromkeys(run_id for run_id, _ in records):
-            fence(connection, run_id, owner)
-        for run_id, record in records:
-            insert_epoch(connection, run_id, record)
 
 
 def insert_epoch(connection: Connection, run_id: int, record: EpochRecord) -> None:

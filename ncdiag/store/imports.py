@@ -1,7 +1,8 @@
 """Trajectories that somebody else logged, as runs among the others."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert
@@ -15,15 +16,17 @@ from ncdiag.store.rows import described_columns, measured_columns, printable, ru
 from ncdiag.store.runs import check_name, insert_runs
 
 
-def find_known_keys(store: Store, keys: Iterable[str]) -> set[str]:
-    """Give those of the keys that have a run already: what an import will find instead of making."""
-    with store.read() as connection:
-        return set(runs_by_key(store, connection, list(keys)))
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """The runs that an import ends with, in the order in which they came, and the keys of those that it made."""
+
+    runs: list[Run]
+    new: frozenset[str]
 
 
 @retried
-def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
-    """Store runs with their epochs, all of them or none, and give them in order; known content gives the run it has.
+def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
+    """Store runs with their epochs, all of them or none; content that is known has its run already.
 
     Of runs with the same content the first is stored, under its name.
 
@@ -51,7 +54,7 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> list[Run]:
             rows = [{"run_id": made[key].id, **measured_columns(record)} for record in run.epochs]
             connection.execute(insert(schema.epochs), rows)
     stored = known | made
-    return [stored[key] for key in keys]
+    return Imported(runs=[stored[key] for key in keys], new=frozenset(new))
 
 
 def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:

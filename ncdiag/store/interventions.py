@@ -4,38 +4,8 @@ from sqlalchemy import Connection, exists, insert, select
 
 from ncdiag.domain.records import InterventionRecord
 from ncdiag.store import schema
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.leases import fence
 from ncdiag.store.rows import measured_columns, measured_values
-
-
-@retried
-def add_intervention(
-    store: Store,
-    run_id: int,
-    *,
-    owner: str,
-    epoch: int,
-    alpha: float,
-    compensate_head: bool,
-    feature_norm_before: float | None = None,
-    feature_norm_after: float | None = None,
-) -> None:
-    """Store an intervention; one that is there already, at the same epoch of the run, stays as it is.
-
-    Raises `TakenOverError`, a `StoreError`, when the run is no longer trained by `owner`; nothing is stored then.
-    """
-    record = InterventionRecord(
-        epoch=epoch,
-        alpha=alpha,
-        compensate_head=compensate_head,
-        feature_norm_before=feature_norm_before,
-        feature_norm_after=feature_norm_after,
-    )
-    with store.write() as connection:
-        fence(connection, run_id, owner)
-        insert_intervention(connection, run_id, record)
 
 
 def insert_intervention(connection: Connection, run_id: int, record: InterventionRecord) -> None:

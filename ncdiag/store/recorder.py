@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ncdiag.domain.records import EpochRecord, InterventionRecord, Run
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import canonical_json
 from ncdiag.errors import StoreError
 from ncdiag.store.epochs import insert_epoch
@@ -193,5 +194,4 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
 
 
 def _count(records: Sequence[Measured]) -> str:
-    number = sum(isinstance(record, EpochRecord) for record in records)
-    return f"{number} epoch{'s' * (number != 1)}"
+    return counted(sum(isinstance(record, EpochRecord) for record in records), "epoch")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, delete, insert, select, update
 
-from ncdiag.domain.records import Run, Sweep
+from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
@@ -69,29 +69,3 @@ def _place(connection: Connection, sweep_id: int, runs: Sequence[Run]) -> None:
     connection.execute(delete(points).where(points.c.sweep_id == sweep_id))
     if rows:
         connection.execute(insert(points), rows)
-
-
-def find_sweep(store: Store, name: str) -> Sweep | None:
-    """Give the sweep of that name, if there is one."""
-    with store.read() as connection:
-        found = _select_sweeps(connection, name)
-    return found[0] if found else None
-
-
-def list_sweeps(store: Store) -> list[Sweep]:
-    """Give all sweeps, the oldest first."""
-    with store.read() as connection:
-        return _select_sweeps(connection, None)
-
-
-def _select_sweeps(connection: Connection, name: str | None) -> list[Sweep]:
-    sweeps, points = schema.sweeps, schema.sweep_points
-    wanted = select(sweeps).order_by(sweeps.c.id)
-    placed = select(points.c.sweep_id, points.c.run_id).join(sweeps).order_by(points.c.sweep_id, points.c.position)
-    if name is not None:
-        wanted, placed = wanted.where(sweeps.c.name == name), placed.where(sweeps.c.name == name)
-    rows = connection.execute(wanted).mappings().all()
-    run_ids: dict[int, list[int]] = {row["id"]: [] for row in rows}
-    for sweep_id, run_id in connection.execute(placed).all():
-        run_ids[sweep_id].append(run_id)
-    return [Sweep(**row, run_ids=tuple(run_ids[row["id"]])) for row in rows]

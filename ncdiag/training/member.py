@@ -11,6 +11,7 @@ from torch import nn
 from ncdiag.domain.evaluations import is_evaluated
 from ncdiag.domain.onset import DEAD_NORM, MIN_ACCURACY
 from ncdiag.domain.records import EpochRecord, InterventionRecord, RunStatus
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import Arch, Intervention, Loss, RunSpec
 from ncdiag.errors import UnsafeError
 from ncdiag.training.datasets import Dataset
@@ -26,7 +27,7 @@ from ncdiag.training.reproducibility import generator
 EVAL_BATCH = 4096  # large enough that the products, not the calls, take the time
 EVAL_BATCH_OF_CONVOLUTIONS = 128  # on a CPU: at 4096 the maps leave its caches, which takes ResNet-20 2.3 times as long
 EVAL_BATCH_ON_GPU = 16_384  # of an MLP: on a GPU calls take longer than the products of a smaller batch
-DEAD_EVALUATIONS = 5  # in a row that look dead end a run: nothing revives features whose gradient is zero
+DEAD_EVALUATIONS = 5  # in a row that look dead end a run before its time: features without a gradient stay at zero
 
 
 class Member:
@@ -159,12 +160,14 @@ class Member:
         if not math.isfinite(total_loss) or not self._weights_finite():
             reason = f"the loss or the weights became non-finite in epoch {self.epoch}"
             return Ended(member=self.index, status=RunStatus.DIVERGED, reason=reason)
-        if self.dying >= DEAD_EVALUATIONS:
-            reason = f"the features died: {DEAD_EVALUATIONS} evaluations with a norm near 0 and accuracy near chance"
+        at_end = self.epoch == self.spec.epochs
+        if self.dying >= (1 if at_end else DEAD_EVALUATIONS):
+            last = counted(self.dying, "evaluation")
+            reason = f"the features died: {last} with a norm near 0 and accuracy near chance"
             return Ended(member=self.index, status=RunStatus.DEAD, reason=reason)
         if self.spec.stop and self.below >= self.spec.stop.patience:
             return Ended(member=self.index, status=RunStatus.DONE, reason="stopped at onset")
-        if self.epoch == self.spec.epochs:
+        if at_end:
             return Ended(member=self.index, status=RunStatus.DONE)
         return None
 

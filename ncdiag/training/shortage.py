@@ -13,6 +13,7 @@ _WORDS = re.compile(
     r"can't allocate memory|out of memory|_STATUS_ALLOC_FAILED|std::bad_alloc"
     r"|could not (create|execute) a primitive$|can't start new thread"
 )
+NEEDS_LESS = "fewer --jobs, a smaller --batch-size or a smaller network need less"
 _ASKED = re.compile(r"allocate ([0-9.]+ [A-Za-z]+)")
 
 
@@ -36,6 +37,5 @@ def in_plain_words(error: Exception) -> Exception:
     asked = _ASKED.search(str(error))
     there = f": {asked[1]} more could not be had" if asked else ""
     return OutOfMemoryError(
-        f"out of memory{there}; fewer --jobs, a smaller --batch-size or a smaller network need less.\n"
-        "What was stored before is intact, and the same command tries again"
+        f"out of memory{there}; {NEEDS_LESS}.\nWhat was stored before is intact, and the same command tries again"
     )

@@ -3,33 +3,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from analysis.factor_sweeps import answers, sweep
 from scipy import stats
 
-from ncdiag.analysis.factor_claims import decides, three_regimes, wider_is_faster
-from ncdiag.analysis.onsets import onset_table
-from ncdiag.analysis.regularities import CLAIMS, regularity_results
+from ncdiag.analysis.factor_claims import three_regimes
+from ncdiag.analysis.regularities import CLAIMS
 from ncdiag.domain.group_tests import dunnett_quantile
 from ncdiag.domain.multiplicity import holm
-from ncdiag.domain.onset import OnsetRule
-from ncdiag.domain.result import Result
-
-
-def answers(frames, **options) -> dict[tuple[str, str], Result]:
-    rule = OnsetRule()
-    found = regularity_results(onset_table(*frames, rule), rule=rule, **options)
-    return {(result.question, result.quantity): result for result in found}
-
-
-def sweep(make_run, factor, rates, norms=None, **about):
-    """Runs whose NC1 falls at the rates given per level, [level] -> rates of its seeds (90 never collapses)."""
-    return {
-        f"{factor}-{level}-{seed}": make_run(
-            rate, **{factor: level, "norm": norms[level][seed] if norms else 1.0, **about}
-        )
-        for level, seeds in rates.items()
-        for seed, rate in enumerate(seeds)
-    }
-
 
 VALLEY = {2: (30.0, 31.0, 32.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}
 
@@ -205,38 +185,6 @@ def test_three_regimes_of_weight_decay(make_frames, make_run):
     assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
 
 
-def test_a_ratio_with_runs_that_never_collapsed_is_a_bound_of_the_true_one(make_frames, make_run):
-    # The true onsets are the rates times ln 100, also of the runs that end at epoch 200 without one.
-    rates = {"relu": (20.0, 20.5, 21.0), "tanh": (30.0, 31.0, 90.0), "gelu": (80.0, 85.0, 90.0)}
-    found = answers(make_frames(sweep(make_run, "activation", rates)))
-    speed = found["activation", "speed"]
-    logs = {value: np.log(seeds).mean() for value, seeds in rates.items()}
-    said = {}
-    for pair in speed.extra["pairs"]:
-        over, under = pair["of"]
-        truth = math.exp(logs[over] - logs[under])
-        said[over, under] = pair["bound"]
-        assert {"at least": truth > pair["lo"], "at most": truth < pair["hi"]}.get(pair["bound"], True)
-        assert {"at least": truth > pair["ratio"], "at most": truth < pair["ratio"]}.get(pair["bound"], True)
-    assert said == {("relu", "gelu"): "at most", ("tanh", "gelu"): "within the budget", ("tanh", "relu"): "at least"}
-    assert speed.extra["bound"] == "at least"
-    (claimed,) = decides({"activation": [found["activation", name] for name in ("speed", "fn_star", "joint")]}, 0.05)
-    assert claimed.ours.startswith(f"T >=x{speed.estimate:.2g}, fn* x")
-    assert found["activation", "fn_star"].extra["pairs"][0]["bound"] is None
-
-
-def test_a_fall_with_the_width_is_understated_where_narrow_networks_never_collapsed(make_frames, make_run):
-    rates = {64: (80.0, 90.0), 128: (30.0, 31.0), 256: (26.0, 27.0), 512: (22.0, 23.0)}
-    trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
-    truth = stats.linregress(np.repeat([0, 1, 2, 3], 2), np.log([*rates.values()]).ravel()).slope
-    assert trend.extra["bound"] == "at least"
-    assert trend.estimate < -math.expm1(truth)
-    (claimed,) = wider_is_faster({"width": [trend]}, 0.05)
-    assert claimed.ours == f"<=-{100 * trend.estimate:.2g}% T"
-    closed = answers(make_frames(sweep(make_run, "width", {w: r for w, r in rates.items() if w > 64})))
-    assert closed["width", "trend"].extra["bound"] is None
-
-
 def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):
     rates = {value * 3: seeds for value, seeds in DECAYS.items()}
     high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
@@ -365,32 +313,3 @@ def test_without_a_shorter_run_nothing_comes_later(make_frames, make_run):
     levels = found["weight-decay", "slow_when_low"].extra["levels"]
     assert [level["n_later"] for level in levels] == [0, 0, 0, 0]
     assert found["weight-decay", "fails_when_high"].extra["later_high"] == 0
-
-
-@pytest.mark.parametrize(
-    ("rates", "says", "side"),
-    [
-        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (26.0, 27.0)}, "at least", 1),
-        ({64: (26.0, 27.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "at most", -1),
-        ({64: (60.0, 61.0), 128: (31.0, 30.5), 256: (60.0, 61.0)}, "within the budget", 0),
-        (WIDTHS, None, 0),
-    ],
-)
-def test_the_slope_is_a_bound_where_onsets_are_hidden_at_one_end(make_frames, make_run, rates, says, side):
-    """Runs of 200 epochs hide the onsets at 60 ln 100 = 276; the line through the true onsets says which way."""
-    found = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
-    assert found.extra["bound"] == says
-    x = np.repeat(np.log2(list(rates)), 2)
-    truth = 1 - math.exp(stats.linregress(x, np.log(np.concatenate(list(rates.values())))).slope)
-    if side:
-        assert side * (truth - found.estimate) > 0.01
-
-
-@pytest.mark.parametrize("narrow", [(90.0, 90.0), (31.0, 90.0)])
-def test_a_width_without_two_onsets_leaves_the_shift_of_fn_star_without_a_bound(make_frames, make_run, narrow):
-    rates = {64: narrow, 128: (31.0, 30.5), 256: (26.0, 27.0)}
-    norms = dict.fromkeys(rates, (1.0, 1.001))
-    shift = answers(make_frames(sweep(make_run, "width", rates, norms)))["width", "fn_shift"]
-    assert (shift.status, shift.extra["verdict"]) == ("not_testable", "not testable")
-    assert math.isnan(shift.hi)
-    assert f"onsets by width: 64: {sum(rate < 40 for rate in narrow)}, 128: 2, 256: 2" in shift.warnings[0]

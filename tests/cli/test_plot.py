@@ -1,4 +1,5 @@
 import csv
+import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_the_format_is_the_ending_of_the_file_or_what_was_asked(
 ):
     assert cli("plot", "trajectory", *arguments).code == 0
     assert store.with_name(arguments[1]).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", ["f.pdf", "f.svg", "f.PDF"])
+def test_a_file_cannot_end_in_one_format_and_be_another(store: Path, cli: Cli, name: str):
+    answer = cli("plot", "trajectory", "-o", name, "--format", "png")
+    assert answer.code == 2
+    assert f"{name} ends in .{name[2:].lower()}, and --format says png" in answer.err
+    assert not store.with_name(name).exists()
 
 
 def test_a_file_that_nobody_named_ends_as_its_format(store: Path, cli: Cli):
@@ -150,12 +159,12 @@ def test_the_data_are_those_of_the_figure(cli: Cli, kind: str):
 
 @pytest.mark.usefixtures("store")
 def test_by_and_level_reach_the_table(cli: Cli):
-    answer = cli("plot", "threshold", "--data", "-", "--by", "depth", "--level", "0.5")
+    answer = cli("plot", "threshold", "--data", "-", "--by", "depth", "--level", "0.6")
     rows = [row for row in csv.DictReader(answer.out.splitlines()) if row["at"] == "onset"]
     assert {row["pair"] for row in rows} == {"depth 5", "depth 3"}
-    # Two norms, 1.1 and 1 / 1.1: a t interval with one degree of freedom, whose upper quartile is 1.
-    assert float(rows[0]["hi"]) == pytest.approx(1.1)
-    assert rows[0]["level"] == "0.5"
+    # Two norms, 1.1 and 1 / 1.1: a t interval with one degree of freedom, which is Cauchy's distribution.
+    assert float(rows[0]["hi"]) == pytest.approx(1.1 ** math.tan(math.pi * 0.3))
+    assert rows[0]["level"] == "0.6"
 
 
 @pytest.mark.usefixtures("store")

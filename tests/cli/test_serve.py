@@ -16,12 +16,12 @@ import pytest
 from browser import console, open_browser, requests, set_window, wait_for
 from clihelp import PYTHON, ROOT, Cli
 from falling import make_falling_store
+from recorded import append
 
 from ncdiag.domain.records import EpochRecord
 from ncdiag.domain.spec import DataSpec, NetworkSpec, OptimizerSpec, PhaseSpec, RunSpec
 from ncdiag.report.runs import CURVES
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.runs import add_run, claim_run, finish_run
 
@@ -53,7 +53,7 @@ def write_run(url: str) -> None:
             print(run.id, flush=True)  # noqa: T201  # to the test
             for epoch, _ in enumerate(sys.stdin, start=1):
                 record = EpochRecord(epoch=epoch, phase=1, loss="ce", feature_norm=10 / epoch, nc1=1 / epoch**2)
-                append_epoch(store, run.id, record, owner=owner)
+                append(store, run, record, owner=owner)
                 print(epoch, flush=True)  # noqa: T201
             finish_run(store, run.id, owner=owner, status="done")
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from clihelp import PYTHON, ROOT, Cli
 from falling import make_falling_store
+from recorded import append
 from rich.console import Console
 
 from ncdiag.cli.watch import _fitted, _Row
 from ncdiag.domain.records import EpochRecord
 from ncdiag.domain.spec import DataSpec, NetworkSpec, OptimizerSpec, PhaseSpec, RunSpec
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import append_epoch
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.runs import add_run, claim_run, finish_run
 
@@ -39,7 +39,7 @@ class Training:
 
     def epoch(self, number: int) -> None:
         values = {"feature_norm": 50.0 / number, "nc1": 1.0 / number, "seconds": 2.0}
-        append_epoch(self.store, self.run.id, EpochRecord(epoch=number, **values), owner=self.owner)
+        append(self.store, self.run, EpochRecord(epoch=number, **values), owner=self.owner)
 
     def finish(self) -> None:
         finish_run(self.store, self.run.id, owner=self.owner, status="done")

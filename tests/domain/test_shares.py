@@ -10,4 +10,4 @@ def test_what_rounding_leaves_is_nothing():
 
 
 def test_one_is_not_many():
-    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    assert [counted(n, "run") for n in (0, 1, 2, 2500)] == ["0 runs", "1 run", "2 runs", "2,500 runs"]

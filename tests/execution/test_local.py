@@ -26,7 +26,7 @@ from ncdiag.execution.pool import Pool, _stop
 from ncdiag.execution.worker import Outcome, TrainingOptions
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.runs import list_runs
+from ncdiag.store.runs import list_runs, rename_run
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.loop import Ended, EpochDone, Event
 from ncdiag.training.products import pick_products
@@ -65,6 +65,21 @@ def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, 
     assert [run.status for run in list_runs(store)] == [outcome.status for outcome in outcomes]
     assert heard.epochs[runs[0].id] == [1, 2, 3, 4, 5, 6]
     assert heard.ended == {runs[0].id: "done", runs[1].id: "diverged", runs[3].id: "done"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_was_renamed_is_called_by_its_new_name(store: Store, jobs: int, tmp_path: Path) -> None:
+    specs = [small_spec(), small_spec(dataset="gone", sha256="0" * 64)]
+    runs = plan_sweep(store, specs=specs, data=[{}, {"path": str(tmp_path / "gone.npz")}])
+    for run in runs:
+        rename_run(store, run.name, f"new-{run.name}")
+    heard: set[str] = set()
+    outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=lambda run, event: heard.add(run.name))
+    assert heard == {"new-run-1"}
+    assert [(outcome.run.name, outcome.status) for outcome in outcomes] == [
+        ("new-run-1", RunStatus.DONE),
+        ("new-run-2", RunStatus.FAILED),
+    ]
 
 
 def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(

@@ -322,5 +322,5 @@ def test_imports_of_hostile_text_come_out_as_they_went_in(tmp_path: Path) -> Non
     strange = "'; DROP TABLE runs;-- \x1b[31m % _ 😀 \u202e"
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
         imported = ImportedRun(config={"note": strange}, epochs=(EpochRecord(epoch=1),), source=strange)
-        (run,) = import_runs(store, [imported])
+        (run,) = import_runs(store, [imported]).runs
         assert (run.source, run.config["note"]) == (strange, strange)

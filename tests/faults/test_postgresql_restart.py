@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from postgresql import Server, running_server
+from recorded import append
 from small import SMALL_OPTIONS, small_spec
 
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.leases import SILENCE
 from ncdiag.store.runs import add_run, claim_run, list_runs
@@ -63,13 +64,14 @@ ZOMBIE = """
 import os, sys, time
 from ncdiag.domain.records import EpochRecord
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch
-from ncdiag.store.runs import claim_run
+from ncdiag.store.recorder import Recorder
+from ncdiag.store.runs import claim_run, get_run_by_id
 with open_store(sys.argv[1], write=True) as store:
-    run = int(sys.argv[2])
-    assert claim_run(store, run, owner="zombie", device="cpu", environment={})
+    run = get_run_by_id(store, int(sys.argv[2]))
+    assert claim_run(store, run.id, owner="zombie", device="cpu", environment={})
+    recorder = Recorder(store, run, owner="zombie", tell=sys.exit)
     for epoch in range(1, 10_000):
-        append_epoch(store, run, EpochRecord(epoch=epoch, nc1=1.0), owner="zombie")
+        recorder.add(EpochRecord(epoch=epoch, nc1=1.0))
         print(epoch, flush=True)
 """
 
@@ -100,4 +102,4 @@ def test_a_zombie_that_wakes_up_cannot_write(server: Server, tmp_path: Path, mon
         assert process.returncode == 1
         assert TakenOverError.__name__ in said
         assert list_epochs(store, run.id) == before
-        append_epoch(store, run.id, EpochRecord(epoch=before[-1].epoch + 1, nc1=2.0), owner="heir")
+        append(store, run, EpochRecord(epoch=before[-1].epoch + 1, nc1=2.0), owner="heir")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ncdiag.analysis.claims import CLAIMS
-from ncdiag.plotting.claims import MEASURES, _bound_of_turn, claims_table, draw_claims
+from ncdiag.plotting.claims import MEASURES, claims_table, draw_claims
 from ncdiag.plotting.layout import Sheet
 
 
@@ -131,27 +131,6 @@ def test_a_bound_has_a_limit_on_one_side_only(censored):
         (arrow,) = (line for line in axes.lines if line.get_marker() in "<>")
         assert (arrow.get_marker(), arrow.get_xdata()[0]) == (">", axes.get_xlim()[1])
     assert "limit not known on this side" in [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def turn(shape: str, left: float, right: float, *bounds: str | None) -> dict[str, object]:
-    sides = {"left": {"ratio": left, "bound": bounds[0]}, "right": {"ratio": right, "bound": bounds[1]}}
-    return {"shape": shape, **sides}
-
-
-@pytest.mark.parametrize(
-    ("about", "bound"),
-    [
-        (turn("valley", 0.5, 1.2, "at most", None), ""),  # first / turn is at least 2, last / turn is 1.2
-        (turn("valley", 0.9, 1.5, "at most", None), "at least"),  # first / turn is at least 1.1
-        (turn("valley", 0.5, 1.2, "at most", "at least"), "at least"),
-        (turn("peak", 1.2, 0.5, "at least", "at most"), "at least"),
-        (turn("peak", 2.0, 0.9, "at least", "at most"), "at least"),
-        (turn("peak", 2.0, 0.9, None, "at least"), "at most"),
-        (turn("valley", 1.0, 1.0, "within the budget", None), "within the budget"),
-    ],
-)
-def test_of_a_turn_the_smaller_change_says_what_is_bounded(about, bound):
-    assert _bound_of_turn(about) == bound
 
 
 def test_where_nothing_is_drawn_nothing_is_explained(table):

@@ -8,14 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from ncdiag.domain.records import METRICS, EpochRecord, ImportedRun, RunStatus
+from ncdiag.domain.records import METRICS, EpochRecord, ImportedRun, InterventionRecord, RunStatus
 from ncdiag.domain.spec import DataSpec, Intervention, NetworkSpec, OptimizerSpec, PhaseSpec, RunSpec, StopRule
 from ncdiag.store import schema
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epochs
 from ncdiag.store.imports import import_runs
-from ncdiag.store.interventions import add_intervention
 from ncdiag.store.leases import hold_lease
+from ncdiag.store.recorder import Recorder
 from ncdiag.store.runs import claim_run, describe_data, finish_run
 from ncdiag.store.sweeps import plan_sweep
 
@@ -72,9 +71,11 @@ def make(path: Path) -> None:
                     store, run.id, owner="me", device="cpu", environment={"torch": "2"}, fingerprint={"threads": 1}
                 )
                 describe_data(store, run.id, owner="me", sha256="cd" * 32, sizes={"n_train": 100})
-                append_epochs(store, [(run.id, record(epoch)) for epoch in evaluated], owner="me")
+                recorder = Recorder(store, run, owner="me", tell=print)
+                for epoch in evaluated:
+                    recorder.add(record(epoch))
                 if run is second:
-                    add_intervention(store, run.id, owner="me", epoch=4, alpha=0.3, compensate_head=True)
+                    recorder.add(InterventionRecord(epoch=4, alpha=0.3, compensate_head=True))
                 finish_run(store, run.id, owner="me", status=status)
         epochs = tuple(EpochRecord(epoch=10 * n, nc1=1 / n) for n in (1, 2, 3))
         config = {"arch": "mlp", "depth": 5, "width": 512.0, "dataset": "mnist", "of": "somebody"}

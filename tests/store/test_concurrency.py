@@ -5,10 +5,11 @@ import sqlite3
 import time
 
 import pytest
+from recorded import append
 from sqlalchemy import text
 
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.runs import add_run, get_run
 
@@ -38,16 +39,18 @@ TRAINER = """
 import sys
 from ncdiag.domain.records import EpochRecord
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch
 from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.store.recorder import Recorder
 from ncdiag.store.runs import claim_run, list_runs
 owner = new_owner()
 with open_store(sys.argv[1], write=True) as store, hold_lease(store, 1, owner) as held:
     assert held and claim_run(store, 1, owner=owner, device="cpu", environment={})
-    epoch = list_runs(store)[0].epochs_done
+    (run,) = list_runs(store)
+    recorder = Recorder(store, run, owner=owner, tell=sys.exit)
+    epoch = run.epochs_done
     while True:
         epoch += 1
-        append_epoch(store, 1, EpochRecord(epoch=epoch, seconds=1.0, nc1=float(epoch)), owner=owner)
+        recorder.add(EpochRecord(epoch=epoch, seconds=1.0, nc1=float(epoch)))
         print(epoch, flush=True)
 """
 
@@ -88,12 +91,12 @@ with open_store(sys.argv[1]) as store:
 
 def test_a_paused_reader_does_not_keep_the_writer_waiting(store, url, running, owner, record, start_python):
     for epoch in (1, 2):
-        append_epoch(store, running.id, record(epoch), owner=owner)
+        append(store, running, record(epoch), owner=owner)
     reader = start_python(READER, url)
     assert reader.stdout.readline() == "1\n"
 
     with open_store(url, write=True, busy_seconds=0) as impatient:
-        append_epoch(impatient, running.id, record(3), owner=owner)
+        append(impatient, running, record(3), owner=owner)
 
     assert reader.communicate("\n\n") == ("2\n", "")
 
@@ -101,14 +104,14 @@ def test_a_paused_reader_does_not_keep_the_writer_waiting(store, url, running, o
 def test_a_forked_child_has_a_connection_of_its_own(store, url, running, owner, record):
     import os
 
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     child = os.fork()
     if child == 0:
         try:
-            append_epoch(store, running.id, record(2), owner=owner)
+            append(store, running, record(2), owner=owner)
         finally:
             os._exit(0)
-    append_epoch(store, running.id, record(3), owner=owner)
+    append(store, running, record(3), owner=owner)
     os.waitpid(child, 0)
     assert [row.epoch for row in list_epochs(store, running.id)] == [1, 2, 3]
     with store.read() as connection:

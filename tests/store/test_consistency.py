@@ -4,10 +4,10 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from recorded import append
 
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.spec import PhaseSpec
-from ncdiag.store.epochs import append_epochs
 from ncdiag.store.imports import import_runs
 from ncdiag.store.maintenance import check_store
 from ncdiag.store.runs import finish_run
@@ -16,7 +16,7 @@ from ncdiag.store.runs import finish_run
 @pytest.fixture
 def whole(store, url, running, owner, record):
     """A run of sixty epochs that is done, and an imported one whose epochs are ten apart."""
-    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 61)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in range(1, 61)), owner=owner)
     finish_run(store, running.id, owner=owner, status="done")
     epochs = tuple(EpochRecord(epoch=10 * n) for n in (1, 2, 3))
     import_runs(store, [ImportedRun(name="foreign", config={"arch": "mlp"}, epochs=epochs, source="a.csv")])
@@ -77,7 +77,7 @@ def test_a_broken_promise_is_found(whole, statement, expected):
 
 
 def test_a_run_that_is_done_too_early_is_found_unless_it_says_why(store, url, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 11)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in range(1, 11)), owner=owner)
     finish_run(store, running.id, owner=owner, status="done")
     assert check_store(url) == ["run-1 is done after 10 of 60 epochs, without a reason"]
     with closing(sqlite3.connect(url)) as connection:
@@ -96,7 +96,7 @@ def test_epochs_that_were_never_due_are_no_gap(store, url, make_spec, owner, rec
     run, _ = add_run(store, spec)
     with hold_lease(store, run.id, owner):
         claim_run(store, run.id, owner=owner, device="cpu", environment={})
-        append_epochs(store, [(run.id, record(epoch)) for epoch in (4, 6, 8, 12)], owner=owner)
+        append(store, run, *(record(epoch) for epoch in (4, 6, 8, 12)), owner=owner)
         assert check_store(url) == []
         finish_run(store, run.id, owner=owner, status="done")
     assert check_store(url) == []

@@ -5,12 +5,14 @@ import sqlite3
 import struct
 
 import pytest
+from recorded import append
 
-from ncdiag.domain.records import METRICS, EpochRecord, RunStatus
-from ncdiag.store.epochs import append_epoch, append_epochs, discard_epochs, list_epochs
+from ncdiag.domain.records import METRICS, EpochRecord, InterventionRecord, RunStatus
+from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.faults import TakenOverError
-from ncdiag.store.interventions import add_intervention, list_interventions
+from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
+from ncdiag.store.recorder import Recorder, store_together
 from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, remove_runs
 
 
@@ -20,8 +22,8 @@ def bits(value):
 
 def test_a_record_comes_back_as_it_was(store, running, owner, record):
     whole, empty = record(1, lr=0.1, nc1=5e-324, weight_norm=1.7976931348623157e308), EpochRecord(epoch=2)
-    append_epoch(store, running.id, whole, owner=owner)
-    append_epoch(store, running.id, empty, owner=owner)
+    append(store, running, whole, owner=owner)
+    append(store, running, empty, owner=owner)
 
     assert list_epochs(store, running.id) == [whole, empty]
 
@@ -31,7 +33,7 @@ def test_no_number_is_mangled(store, running, owner):
     values = [math.nan, math.inf, -math.inf, None, 0.0]
     given = [EpochRecord(epoch=1 + n, **{f: v}) for n, (f, v) in enumerate(itertools.product(fields, values))]
 
-    append_epochs(store, [(running.id, record) for record in given], owner=owner)
+    append(store, running, *(record for record in given), owner=owner)
 
     for before, after in zip(given, list_epochs(store, running.id), strict=True):
         for name, value in dataclasses.asdict(before).items():
@@ -39,7 +41,7 @@ def test_no_number_is_mangled(store, running, owner):
 
 
 def test_sqlite_readers_tell_missing_from_nan_and_infinite(store, url, running, owner):
-    append_epoch(store, running.id, EpochRecord(epoch=1, nc1=math.inf, nc4=math.nan, nc3=0.5), owner=owner)
+    append(store, running, EpochRecord(epoch=1, nc1=math.inf, nc4=math.nan, nc3=0.5), owner=owner)
     connection = sqlite3.connect(url)
     row = connection.execute("SELECT nc1, nc4, nc3, cdnv, nonfinite FROM epochs").fetchone()
     connection.close()
@@ -48,64 +50,64 @@ def test_sqlite_readers_tell_missing_from_nan_and_infinite(store, url, running, 
 
 def test_the_run_counts_its_epochs_and_seconds(store, running, owner, record):
     for epoch, seconds in [(1, 0.25), (3, 0.5), (5, None), (7, math.inf)]:
-        append_epoch(store, running.id, record(epoch, seconds=seconds), owner=owner)
+        append(store, running, record(epoch, seconds=seconds), owner=owner)
     run = get_run(store, running.name)
     assert (run.epochs_done, run.seconds) == (7, 0.75)
 
 
 def test_a_replayed_epoch_changes_nothing(store, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in (1, 2)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
     before = get_run(store, running.name)
 
-    append_epoch(store, running.id, record(2, nc1=99.0, seconds=7.0), owner=owner)
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(2, nc1=99.0, seconds=7.0), owner=owner)
+    append(store, running, record(1), owner=owner)
 
     assert list_epochs(store, running.id) == [record(1), record(2)]
     assert get_run(store, running.name) == before
 
 
 def test_a_process_that_lost_its_run_stores_nothing(store, running, owner, record):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     finish_run(store, running.id, owner=owner, status=RunStatus.INTERRUPTED)
     assert claim_run(store, running.id, owner="heir", device="cpu", environment={})
 
     with pytest.raises(TakenOverError, match="no longer trained by this process") as caught:
-        append_epoch(store, running.id, record(2), owner=owner)
+        append(store, running, record(2), owner=owner)
     with pytest.raises(TakenOverError):
-        add_intervention(store, running.id, owner=owner, epoch=1, alpha=0.5, compensate_head=False)
+        append(store, running, InterventionRecord(epoch=1, alpha=0.5, compensate_head=False), owner=owner)
 
     assert caught.value.exit_code == 3
     assert list_epochs(store, running.id) == [record(1)]
     assert list_interventions(store, running.id) == []
-    append_epoch(store, running.id, record(2), owner="heir")
+    append(store, running, record(2), owner="heir")
 
 
 def test_a_finished_or_removed_run_takes_no_more_epochs(store, running, owner, record):
     finish_run(store, running.id, owner=owner, status=RunStatus.DONE)
     with pytest.raises(TakenOverError):
-        append_epoch(store, running.id, record(1), owner=owner)
+        append(store, running, record(1), owner=owner)
     remove_runs(store, [running.name])
     with pytest.raises(TakenOverError):
-        append_epoch(store, running.id, record(1), owner=owner)
+        append(store, running, record(1), owner=owner)
 
 
 def test_several_runs_are_appended_together_or_not_at_all(store, make_spec, running, owner, record):
     other, _ = add_run(store, make_spec(seed=1))
-    rows = [(running.id, record(1)), (other.id, record(1))]
+    records = [(Recorder(store, run, owner=owner, tell=print), record(1)) for run in (running, other)]
     with pytest.raises(TakenOverError):
-        append_epochs(store, rows, owner=owner)
+        store_together(records)
     assert list_epochs(store, running.id) == []
 
     with hold_lease(store, other.id, owner):
         claim_run(store, other.id, owner=owner, device="cpu", environment={})
-        append_epochs(store, rows, owner=owner)
+        store_together(records)
     assert list_epochs(store, running.id) == list_epochs(store, other.id) == [record(1)]
 
 
 def test_discarding_keeps_what_came_before(store, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 6)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in range(1, 6)), owner=owner)
     for epoch in (2, 4):
-        add_intervention(store, running.id, owner=owner, epoch=epoch, alpha=0.5, compensate_head=False)
+        append(store, running, InterventionRecord(epoch=epoch, alpha=0.5, compensate_head=False), owner=owner)
 
     with store.write() as connection:
         discard_epochs(connection, running.id, 3)
@@ -123,16 +125,10 @@ def test_discarding_keeps_what_came_before(store, running, owner, record):
 
 def test_an_intervention_is_stored_once(store, running, owner):
     for before in (2.0, 3.0):
-        add_intervention(
-            store,
-            running.id,
-            owner=owner,
-            epoch=20,
-            alpha=0.3,
-            compensate_head=True,
-            feature_norm_before=before,
-            feature_norm_after=math.inf,
+        rescaled = InterventionRecord(
+            epoch=20, alpha=0.3, compensate_head=True, feature_norm_before=before, feature_norm_after=math.inf
         )
+        append(store, running, rescaled, owner=owner)
     (stored,) = list_interventions(store, running.id)
     assert dataclasses.asdict(stored) == {
         "epoch": 20,

@@ -3,14 +3,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from recorded import append
 from sqlalchemy import text
 
 from ncdiag.errors import StoreError
 from ncdiag.store import faults, handle
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch, append_epochs, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import StoreBusyError, retried, translated
-from ncdiag.store.runs import list_runs
+from ncdiag.store.runs import heartbeat, list_runs
 
 
 def test_a_lock_is_waited_for(url, running, owner, record):
@@ -19,7 +20,7 @@ def test_a_lock_is_waited_for(url, running, owner, record):
     released = threading.Timer(0.5, blocker.rollback)
     released.start()
     with open_store(url, write=True, busy_seconds=5) as patient:
-        append_epoch(patient, running.id, record(1), owner=owner)
+        append(patient, running, record(1), owner=owner)
         assert list_epochs(patient, running.id) == [record(1)]
     released.join()
     blocker.close()
@@ -32,11 +33,11 @@ def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record,
         blocker = sqlite3.connect(url, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):
-            append_epoch(impatient, running.id, record(1), owner=owner)
+            heartbeat(impatient, running.id, owner)
         blocker.rollback()
         blocker.close()
         assert len(waits) == faults.TRIES - 1
-        append_epoch(impatient, running.id, record(1), owner=owner)
+        heartbeat(impatient, running.id, owner)
 
 
 def test_a_busy_store_is_tried_again():
@@ -82,7 +83,7 @@ def test_waiting_does_not_touch_the_random_numbers_of_a_run(monkeypatch):
 
 
 def test_a_full_disk_is_named_and_loses_nothing(store, running, owner, record, monkeypatch):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     connect = handle.connect_sqlite
 
     def small(path, mode, busy_seconds):
@@ -93,18 +94,18 @@ def test_a_full_disk_is_named_and_loses_nothing(store, running, owner, record, m
 
     with monkeypatch.context() as patch:
         patch.setattr(handle, "connect_sqlite", small)
-        append_epoch(store, running.id, record(2), owner=owner)  # what fits on the last page
-        many = [(running.id, record(epoch)) for epoch in range(3, 100)]
+        append(store, running, record(2), owner=owner)  # what fits on the last page
+        many = [record(epoch) for epoch in range(3, 100)]
         with pytest.raises(StoreError, match=r"disk full while writing.*\nFree some space"):
-            append_epochs(store, many, owner=owner)
+            append(store, running, *many, owner=owner)
         assert list_epochs(store, running.id) == [record(1), record(2)]
-    append_epochs(store, many, owner=owner)
+    append(store, running, *many, owner=owner)
     assert len(list_epochs(store, running.id)) == 99
 
 
 def test_a_damaged_page_is_named(store, url, running, owner, record):
     for epoch in range(1, 60):
-        append_epoch(store, running.id, record(epoch), owner=owner)
+        append(store, running, record(epoch), owner=owner)
     with Path(url).open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (Path(url).stat().st_size - 4096))

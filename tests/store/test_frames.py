@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
+from recorded import append
 from sqlalchemy import event
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
-from ncdiag.store.epochs import append_epochs
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.imports import import_runs
 from ncdiag.store.leases import hold_lease
@@ -38,7 +38,7 @@ def test_the_columns_of_runs_begin_with_the_contract(store, make_spec):
 
 
 def test_the_columns_of_epochs_begin_with_the_contract(store, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in (1, 2)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
     frame = epochs_frame(store)
     assert list(frame.columns[:17]) == re.findall(r"\w+", EPOCHS)
     for number, row in enumerate(frame.to_dict("records"), start=1):
@@ -47,7 +47,7 @@ def test_the_columns_of_epochs_begin_with_the_contract(store, running, owner, re
 
 
 def test_types_do_not_depend_on_the_rows(store, running, owner, record):
-    append_epochs(store, [(running.id, record(1)), (running.id, EpochRecord(epoch=2))], owner=owner)
+    append(store, running, record(1), EpochRecord(epoch=2), owner=owner)
     for frame in (runs_frame(store), runs_frame(store, [])):
         types = frame.dtypes
         assert {types[name] for name in ("run", "status", "arch", "phases", "device", "reason")} == {TEXT}
@@ -64,9 +64,10 @@ def test_types_do_not_depend_on_the_rows(store, running, owner, record):
 
 def test_infinite_and_nan_are_restored_and_told_from_missing(store, running, owner):
     values = [None, math.nan, math.inf, -math.inf, 0.5]
-    append_epochs(
+    append(
         store,
-        [(running.id, EpochRecord(epoch=number, nc1=value)) for number, value in enumerate(values, start=1)],
+        running,
+        *(EpochRecord(epoch=number, nc1=value) for number, value in enumerate(values, start=1)),
         owner=owner,
     )
     frame = epochs_frame(store)
@@ -118,9 +119,10 @@ def test_the_status_is_the_one_that_is_true_now(store, make_spec):
 
 def test_columns_can_be_chosen_and_values_stay(store, running, owner):
     values = [0.5, math.nan, None, -math.inf]
-    append_epochs(
+    append(
         store,
-        [(running.id, EpochRecord(epoch=n, phase=1, loss="ce", nc1=v, nc3=v)) for n, v in enumerate(values, start=1)],
+        running,
+        *(EpochRecord(epoch=n, phase=1, loss="ce", nc1=v, nc3=v) for n, v in enumerate(values, start=1)),
         owner=owner,
     )
     whole = epochs_frame(store)
@@ -129,12 +131,8 @@ def test_columns_can_be_chosen_and_values_stay(store, running, owner):
 
 
 def test_reading_takes_a_statement_for_each_500_runs_and_no_more(store, counted):
-    ids = [
-        run.id
-        for run in import_runs(
-            store, [ImportedRun(config={"seed": n}, epochs=(EpochRecord(epoch=1),), source="x") for n in range(600)]
-        )
-    ]
+    runs = [ImportedRun(config={"seed": n}, epochs=(EpochRecord(epoch=1),), source="x") for n in range(600)]
+    ids = [run.id for run in import_runs(store, runs).runs]
     with counted(store) as statements:
         epochs_frame(store, ids)
     assert len(statements) == 4  # two for the epochs, two for the names

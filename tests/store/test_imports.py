@@ -6,7 +6,7 @@ from sqlalchemy import event
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import DataError, SpecError
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.imports import find_known_keys, import_runs
+from ncdiag.store.imports import import_runs
 from ncdiag.store.runs import add_run, claim_run, list_runs
 
 
@@ -22,7 +22,7 @@ def test_an_imported_run_is_done_and_holds_what_was_said(store):
         name="depth5_s1", weight_decay=1e-4, phases="ce:200,mse:400", note="x'; DROP TABLE runs;--", lr=None
     )
 
-    (run,) = import_runs(store, [said])
+    (run,) = import_runs(store, [said]).runs
 
     assert (run.name, run.origin, run.status, run.source) == ("depth5_s1", "imported", RunStatus.DONE, "a.csv")
     assert (run.arch, run.depth, run.width, run.weight_decay, run.lr) == ("mlp", 5, 512.0, 1e-4, None)
@@ -36,12 +36,13 @@ def test_an_imported_run_is_done_and_holds_what_was_said(store):
 
 def test_importing_again_finds_the_runs(store):
     first = import_runs(store, [trajectory(name="a"), trajectory(nc1=0.25)])
-    assert [run.name for run in first] == ["a", "run-2"]
+    assert [run.name for run in first.runs] == ["a", "run-2"]
 
     moved = trajectory(name="other", source="elsewhere.csv")
-    assert import_runs(store, [trajectory(nc1=0.25), moved]) == first[::-1]
-    assert len(list_runs(store)) == 2
-    assert find_known_keys(store, [moved.key, trajectory(nc1=7.0).key]) == {moved.key}
+    again = import_runs(store, [trajectory(nc1=0.25), moved, trajectory(nc1=7.0)])
+    assert again.runs[:2] == first.runs[::-1]
+    assert (first.new, again.new) == ({run.key for run in first.runs}, {trajectory(nc1=7.0).key})
+    assert len(list_runs(store)) == 3
 
 
 def test_the_content_is_the_identity():
@@ -57,13 +58,13 @@ def test_the_content_is_the_identity():
 
 
 def test_twice_the_same_in_one_import_is_one_run(store):
-    first, second = import_runs(store, [trajectory(), trajectory()])
+    first, second = import_runs(store, [trajectory(), trajectory()]).runs
     assert first == second
     assert len(list_epochs(store, first.id)) == 2
 
 
 def test_of_two_names_for_the_same_the_first_is_kept(store):
-    assert [run.name for run in import_runs(store, [trajectory(name="a"), trajectory(name="b")])] == ["a", "a"]
+    assert [run.name for run in import_runs(store, [trajectory(name="a"), trajectory(name="b")]).runs] == ["a", "a"]
 
 
 def test_no_statement_holds_the_epochs_of_several_runs(store):
@@ -93,7 +94,7 @@ def test_two_new_runs_cannot_share_a_name(store):
 
 
 def test_an_imported_run_is_never_trained(store):
-    (run,) = import_runs(store, [trajectory()])
+    (run,) = import_runs(store, [trajectory()]).runs
     assert not claim_run(store, run.id, owner="me", device="cpu", environment={})
 
 

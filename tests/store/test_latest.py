@@ -15,7 +15,7 @@ def test_each_run_has_its_newest_record_as_it_was_measured(tmp_path: Path):
     first, last = EpochRecord(epoch=10, nc1=0.5), EpochRecord(epoch=20, nc1=math.inf, nc3=math.nan)
     other = EpochRecord(epoch=300, feature_norm=1.5)
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
-        a, b = import_runs(store, [imported("a", first, last), imported("b", other)])
+        a, b = import_runs(store, [imported("a", first, last), imported("b", other)]).runs
         latest = list_latest(store, [a.id, b.id, 77])
         assert list_latest(store, [b.id]) == {b.id: other}
     assert latest.keys() == {a.id, b.id}

@@ -3,16 +3,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from recorded import append
 
 from ncdiag.errors import StoreError
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch, append_epochs, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.maintenance import backup_store, check_store, upgrade_store
 from ncdiag.store.runs import get_run
 
 
 def test_a_sound_store_has_no_problems(store, url, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in range(1, 30)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in range(1, 30)), owner=owner)
     before = Path(url).read_bytes()
     assert check_store(url) == []
     assert Path(url).read_bytes() == before
@@ -27,13 +28,13 @@ def change(url, *statements):
 
 
 def test_rows_that_belong_to_nothing_are_found(store, url, running, owner, record):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     change(url, "DELETE FROM runs")
     assert check_store(url) == ["rows of epochs belong to no row of runs"]
 
 
 def test_a_run_without_its_epochs_is_found(store, url, running, owner, record):
-    append_epochs(store, [(running.id, record(epoch)) for epoch in (1, 2)], owner=owner)
+    append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
     change(url, "DELETE FROM epochs WHERE epoch = 2")
     assert check_store(url) == ["run-1 says that it has 2 epochs, but its last row is epoch 1"]
 
@@ -71,11 +72,11 @@ def test_there_is_nothing_to_check_upgrade_or_copy_without_a_store(folder):
 
 
 def test_a_backup_of_a_live_store_is_the_store(store, url, folder, running, owner, record):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     with store.write() as connection:
         connection.exec_driver_sql("UPDATE runs SET reason = 'not committed yet'")
         copy = backup_store(url, folder / "copy.db")
-    append_epoch(store, running.id, record(2), owner=owner)
+    append(store, running, record(2), owner=owner)
 
     with open_store(str(copy)) as other:
         assert list_epochs(other, running.id) == [record(1)]
@@ -102,8 +103,8 @@ def test_a_backup_that_fails_leaves_nothing(store, url, folder, monkeypatch):
 
 
 def test_a_backup_can_be_put_back(store, url, folder, running, owner, record):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     copy = backup_store(url, folder / "copy.db")
-    append_epoch(store, running.id, record(2), owner=owner)
+    append(store, running, record(2), owner=owner)
     shutil.copy(copy, url)
     assert list_epochs(store, running.id) == [record(1)]

@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import pytest
+from recorded import append
 
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import InterventionRecord, RunStatus
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epochs, list_epochs
-from ncdiag.store.interventions import add_intervention, list_interventions
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.merging import merge_store
 from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs
@@ -22,7 +23,7 @@ def put(store, spec, record, epochs, *, status=RunStatus.DONE, name=None):
     owner = new_owner()
     with hold_lease(store, run.id, owner):
         assert claim_run(store, run.id, owner=owner, device="cpu", environment={"torch": "x"}, fingerprint={"isa": "y"})
-        append_epochs(store, [(run.id, record(epoch)) for epoch in range(1, epochs + 1)], owner=owner)
+        append(store, run, *(record(epoch) for epoch in range(1, epochs + 1)), owner=owner)
         if status is not RunStatus.RUNNING:
             finish_run(store, run.id, owner=owner, status=status)
     return run
@@ -36,8 +37,8 @@ def test_a_run_keeps_everything_but_its_number(store, other, make_spec, record):
     third = add_run(other, make_spec(seed=2), name="third")[0]
     with hold_lease(other, third.id, owner):
         claim_run(other, third.id, owner=owner, device="cuda:0", environment={})
-        append_epochs(other, [(third.id, strange)], owner=owner)
-        add_intervention(other, third.id, owner=owner, epoch=5, alpha=0.3, compensate_head=False)
+        append(other, third, strange, owner=owner)
+        append(other, third, InterventionRecord(epoch=5, alpha=0.3, compensate_head=False), owner=owner)
         finish_run(other, third.id, owner=owner, status=RunStatus.DIVERGED, reason="nan")
 
     merged = merge_store(store, other)
@@ -91,7 +92,7 @@ def test_a_run_of_a_dead_process_comes_in_as_interrupted_with_its_checkpoints(st
 
 
 def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):
-    append_epochs(store, [(running.id, record(1))], owner=owner)
+    append(store, running, record(1), owner=owner)
     put(other, make_spec(), record, 9)
     assert merge_store(store, other).busy == ("run-1",)
     assert len(list_epochs(store, running.id)) == 1

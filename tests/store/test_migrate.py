@@ -3,11 +3,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from recorded import append
 
 from ncdiag.errors import StoreError
 from ncdiag.store import migrate, schema
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epoch, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.maintenance import upgrade_store
 from ncdiag.store.migrate import get_migrations_folder
 from ncdiag.store.runs import add_run, remove_runs
@@ -90,7 +91,7 @@ def test_an_older_store_is_not_read_and_not_changed(store, url, later):
 
 
 def test_a_writer_upgrades_an_older_store_and_keeps_a_copy(store, url, running, owner, record, later):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     before = contents(url)
     later()
 
@@ -166,7 +167,7 @@ def test_a_newer_store_is_left_alone(store, url, write):
 
 
 def test_a_failing_migration_leaves_nothing_and_can_be_repeated(store, url, running, owner, record, later):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     before = contents(url)
     later(fault="raise RuntimeError('half-way')")
     with pytest.raises(RuntimeError, match="half-way"), open_store(url, write=True):
@@ -190,7 +191,7 @@ def test_a_failing_first_migration_leaves_no_tables(folder, later):
 
 
 def test_a_migration_that_makes_orphans_is_undone(store, url, running, owner, record, later):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     before = contents(url)
     later(fault="op.execute('DELETE FROM runs')")
     with pytest.raises(StoreError, match="1 rows, the first in epochs, would belong to nothing"):

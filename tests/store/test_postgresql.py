@@ -2,18 +2,19 @@
 
 import pytest
 from postgresql import database
+from recorded import append, sweeps_of
 from sqlalchemy import create_engine, text
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import StoreError
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epochs, discard_epochs, list_epochs
+from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.imports import import_runs
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.maintenance import check_store
 from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs, remove_runs
-from ncdiag.store.sweeps import find_sweep, plan_sweep
+from ncdiag.store.sweeps import plan_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -38,14 +39,14 @@ def url(server, monkeypatch, tmp_path):
 def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
     runs = plan_sweep(store, name="mine", specs=[make_spec(seed=seed) for seed in range(3)])
     assert [run.name for run in runs] == ["run-1", "run-2", "run-3"]
-    assert find_sweep(store, "mine").run_ids == (1, 2, 3)
+    assert sweeps_of(store) == {"mine": (1, 2, 3)}
     strange = record(3, nc1=float("inf"), seconds=None)
     with hold_lease(store, 1, owner) as held:
         assert held
         assert claim_run(store, 1, owner=owner, device="cpu", environment={"a": 1})
         assert not claim_run(store, 1, owner="other", device="cpu", environment={})
-        rows = [(1, record(1)), (1, record(2)), (1, strange), (1, record(4)), (1, record(2))]
-        append_epochs(store, rows, owner=owner)
+        records = record(1), record(2), strange, record(4), record(2)
+        append(store, runs[0], *records, owner=owner)
         with store.write() as connection:
             discard_epochs(connection, 1, 3)
         assert get_run(store, "run-1").status is RunStatus.RUNNING
@@ -66,7 +67,7 @@ def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
 
 def test_imports(store):
     said = ImportedRun(config={"depth": 5}, epochs=(EpochRecord(epoch=1, nc1=0.5),), source="a.csv")
-    assert import_runs(store, [said]) == import_runs(store, [said])
+    assert import_runs(store, [said]).runs == import_runs(store, [said]).runs
 
 
 def test_silence_makes_a_run_lost(store, url, make_spec, owner):

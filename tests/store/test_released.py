@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recorded import sweeps_of
 from sqlalchemy import text
 from store.make_released import FOLDER, make, record, specs
 
@@ -15,7 +16,6 @@ from ncdiag.store.interventions import list_interventions
 from ncdiag.store.maintenance import check_store, upgrade_store
 from ncdiag.store.migrate import get_migrations_folder
 from ncdiag.store.runs import add_run, list_runs
-from ncdiag.store.sweeps import find_sweep
 
 FILES = sorted(FOLDER.glob("*.db"))
 
@@ -50,7 +50,7 @@ def test_it_is_upgraded_to_the_layout_of_a_new_store_and_keeps_its_rows(old, fol
         assert list_epochs(store, foreign.id) == [EpochRecord(epoch=10 * n, nc1=1 / n) for n in (1, 2, 3)]
         (change,) = list_interventions(store, second.id)
         assert (change.epoch, change.alpha, change.compensate_head) == (4, 0.3, True)
-        assert find_sweep(store, "three").run_ids == (1, 2, 3)
+        assert sweeps_of(store) == {"three": (1, 2, 3)}
 
 
 def test_a_command_of_that_time_finds_its_runs(old):

@@ -3,11 +3,11 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from recorded import append
 
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import DataSpec, Intervention
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
-from ncdiag.store.epochs import append_epoch
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import (
     add_run,
@@ -215,7 +215,7 @@ def test_renaming(store, make_spec):
 
 
 def test_removing_takes_everything_of_the_run_and_nothing_else(store, url, make_spec, running, owner, record):
-    append_epoch(store, running.id, record(1), owner=owner)
+    append(store, running, record(1), owner=owner)
     other, _ = add_run(store, make_spec(seed=1))
     finish_run(store, running.id, owner=owner, status=RunStatus.DONE)
     (store.run_folder(running.id) / "epoch-1.pt").write_bytes(b"")

@@ -6,17 +6,18 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from recorded import append, sweeps_of
 
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.errors import StoreError
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import append_epochs, list_epochs
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.maintenance import check_store
 from ncdiag.store.runs import claim_run, finish_run, list_runs
 from ncdiag.store.salvage import salvage
-from ncdiag.store.sweeps import list_sweeps, plan_sweep
+from ncdiag.store.sweeps import plan_sweep
 
 PAGE = 4096
 TRAINED, EPOCHS, IMPORTED = 12, 60, 10
@@ -31,7 +32,7 @@ def damaged(folder, make_spec, record):
         for run in runs:
             with hold_lease(store, run.id, "me"):
                 claim_run(store, run.id, owner="me", device="cpu", environment={"note": "x" * 300})
-                append_epochs(store, [(run.id, record(epoch)) for epoch in range(1, EPOCHS + 1)], owner="me")
+                append(store, run, *(record(epoch) for epoch in range(1, EPOCHS + 1)), owner="me")
                 finish_run(store, run.id, owner="me", status="done")
         epochs = tuple(EpochRecord(epoch=10 * n, nc1=1 / n) for n in range(1, IMPORTED + 1))
         import_runs(store, [ImportedRun(name="foreign", config={"arch": "mlp"}, epochs=epochs, source="a.csv")])
@@ -145,8 +146,7 @@ def test_a_configuration_that_cannot_be_read_keeps_nothing_from_being_saved(dama
 def test_a_sweep_is_saved_with_its_points(damaged, folder):
     salvage(damaged, folder / "new.db")
     with open_store(str(folder / "new.db")) as store:
-        (sweep,) = list_sweeps(store)
-        assert sweep.run_ids == tuple(range(1, TRAINED + 1))
+        assert sweeps_of(store) == {"sweep-1": tuple(range(1, TRAINED + 1))}
         assert list_epochs(store, 13)[0] == EpochRecord(epoch=10, nc1=1.0)
 
 

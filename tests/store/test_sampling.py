@@ -2,10 +2,10 @@ import math
 from collections.abc import Callable
 
 import pytest
+from recorded import append
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, Run
 from ncdiag.store.engine import Store
-from ncdiag.store.epochs import append_epoch
 from ncdiag.store.imports import import_runs
 from ncdiag.store.runs import finish_run
 from ncdiag.store.sampling import list_running, sample_curves
@@ -53,7 +53,7 @@ def test_only_the_runs_that_are_named_are_read(store: Store) -> None:
 def test_running_is_who_is_trained_now(store: Store, running: Run, owner: str) -> None:
     import_runs(store, [imported("done", range(1, 3), nc1=float)])
     assert [run.name for run in list_running(store)] == [running.name]
-    append_epoch(store, running.id, EpochRecord(epoch=1, nc1=0.5), owner=owner)
+    append(store, running, EpochRecord(epoch=1, nc1=0.5), owner=owner)
     assert list_running(store)[0].epochs_done == 1
     finish_run(store, running.id, owner=owner, status="done")
     assert list_running(store) == []

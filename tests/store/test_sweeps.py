@@ -1,8 +1,12 @@
+import json
+
 import pytest
+from recorded import sweeps_of
+from sqlalchemy import text
 
 from ncdiag.errors import SpecError
 from ncdiag.store.runs import add_run, get_run, list_runs, remove_runs
-from ncdiag.store.sweeps import find_sweep, list_sweeps, plan_sweep
+from ncdiag.store.sweeps import plan_sweep
 
 
 def test_a_grid_is_stored_in_its_order(store, make_spec):
@@ -12,16 +16,16 @@ def test_a_grid_is_stored_in_its_order(store, make_spec):
 
     assert [run.key for run in runs] == [spec.key for spec in specs]
     assert [run.name for run in runs] == [f"run-{number}" for number in range(1, 7)]
-    sweep = find_sweep(store, "decay")
-    assert sweep.run_ids == tuple(run.id for run in runs)
-    assert sweep.config == {"seed": "0:3"}
+    assert sweeps_of(store) == {"decay": tuple(run.id for run in runs)}
+    with store.read() as connection:
+        assert json.loads(connection.scalar(text("SELECT config FROM sweeps"))) == {"seed": "0:3"}
 
 
 def test_the_same_grid_again_finds_its_runs(store, make_spec):
     specs = [make_spec(seed=seed) for seed in range(3)]
     first = plan_sweep(store, specs=specs)
     assert plan_sweep(store, specs=specs) == first
-    assert [sweep.name for sweep in list_sweeps(store)] == ["sweep-1"]
+    assert list(sweeps_of(store)) == ["sweep-1"]
     assert len(list_runs(store)) == 3
 
 
@@ -32,15 +36,15 @@ def test_runs_that_are_there_are_used_and_removed_ones_planned_anew(store, make_
     assert names == ["run-2", "alone", "run-3"]
 
     remove_runs(store, ["alone"])
-    assert find_sweep(store, "sweep-1").run_ids == (2, 3)
+    assert sweeps_of(store) == {"sweep-1": (2, 3)}
     assert [run.name for run in plan_sweep(store, specs=specs)] == ["run-2", "run-4", "run-3"]
-    assert find_sweep(store, "sweep-1").run_ids == (2, 4, 3)
+    assert sweeps_of(store) == {"sweep-1": (2, 4, 3)}
 
 
 def test_a_grid_that_grows_keeps_its_name_and_runs(store, make_spec):
     plan_sweep(store, name="mine", specs=[make_spec(seed=seed) for seed in range(2)])
     grown = plan_sweep(store, name="mine", specs=[make_spec(seed=seed) for seed in range(3)])
-    assert [sweep.run_ids for sweep in list_sweeps(store)] == [(1, 2, 3)]
+    assert sweeps_of(store) == {"mine": (1, 2, 3)}
     assert [run.id for run in grown] == [1, 2, 3]
 
 
@@ -59,7 +63,7 @@ def test_a_grid_is_stored_whole_or_not_at_all(store, make_spec, monkeypatch):
     with pytest.raises(OSError, match="the disk is gone"):
         plan_sweep(store, specs=[make_spec(seed=seed) for seed in range(3)])
     assert list_runs(store) == []
-    assert list_sweeps(store) == []
+    assert sweeps_of(store) == {}
 
 
 def test_a_grid_of_thousands_of_runs(store, make_spec):
@@ -74,4 +78,4 @@ def test_a_sweep_has_a_name_like_a_run(store, make_spec):
         plan_sweep(store, name="../x", specs=[make_spec()])
     with pytest.raises(SpecError, match="sweep-3 is kept"):
         plan_sweep(store, name="sweep-3", specs=[make_spec()])
-    assert find_sweep(store, "sweep-1") is None
+    assert sweeps_of(store) == {}

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded import append
 
-from ncdiag.domain.records import EPOCH_COLUMNS, RunStatus
-from ncdiag.store.epochs import append_epochs
+from ncdiag.domain.records import EPOCH_COLUMNS, InterventionRecord, RunStatus
 from ncdiag.store.frames import EPOCH_FRAME_COLUMNS, RUN_COLUMNS
-from ncdiag.store.interventions import add_intervention
 from ncdiag.store.runs import finish_run
 from ncdiag.store.sweeps import plan_sweep
 
@@ -22,9 +21,9 @@ EXAMPLES = re.findall(r"```(sql|python)\n(.*?)```", GUIDE, re.DOTALL)
 
 @pytest.fixture
 def filled(store, url, make_spec, running, owner, record):
-    rows = [(running.id, record(epoch, nc1=0.5 / epoch)) for epoch in range(1, 80)]
-    append_epochs(store, [*rows, (running.id, record(80, nc1=float("inf")))], owner=owner)
-    add_intervention(store, running.id, owner=owner, epoch=20, alpha=0.3, compensate_head=False)
+    records = [record(epoch, nc1=0.5 / epoch) for epoch in range(1, 80)]
+    append(store, running, *records, record(80, nc1=float("inf")), owner=owner)
+    append(store, running, InterventionRecord(epoch=20, alpha=0.3, compensate_head=False), owner=owner)
     finish_run(store, running.id, owner=owner, status=RunStatus.DONE)
     plan_sweep(store, specs=[make_spec(seed=seed) for seed in range(2)])
     return url

@@ -15,6 +15,7 @@ from ncdiag.errors import UnsafeError
 from ncdiag.training import stack, steps
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
+from ncdiag.training.member import DEAD_EVALUATIONS
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import learning_rate
 from ncdiag.training.optimizers import make_optimizer
@@ -103,14 +104,14 @@ def test_weights_equal_those_of_a_plain_loop(digits: Dataset, optimizer: str) ->
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("arch", ["mlp", "cnn"])
 def test_a_plain_loop_with_the_same_update_gives_the_same_bits(digits: Dataset, arch: str, optimizer: str) -> None:
-    spec = make_spec(arch=arch, optimizer=optimizer, lr=0.01, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
+    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
     _, states = run([spec], digits)
     network = build_network(
         spec.network, input_shape=digits.input_shape, num_classes=10, generator=generator(0, "weights")
     ).to(memory_format=torch.channels_last)
     parameters = [parameter.detach() for parameter in network.parameters()]
     update = make_optimizer(spec.optimizer, parameters)
-    update.rate.fill_(0.01)
+    update.rate.fill_(1e-3)
     for epoch in (1, 2):
         for index in batch_order(0, epoch, 200).split(64):
             network.zero_grad()
@@ -254,6 +255,19 @@ def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
     assert isinstance(end, Ended)
     assert (end.status, "died" in str(end.reason)) == (RunStatus.DEAD, True)
     assert len(records(events)) < 40
+
+
+def test_features_that_are_dead_at_the_end_are_a_status_however_late_they_died(digits: Dataset) -> None:
+    """A tenth of every weight goes at each step; five evaluations are for those whose training would go on."""
+    decaying = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 1.0, "schedule": "constant"}
+    dying = make_spec(**decaying, phases=(PhaseSpec.parse("mse:40"),))
+    events, _ = run([dying], digits)
+    first_dead = len(records(events)) - DEAD_EVALUATIONS + 1
+    assert first_dead > 1
+    for epochs, status in ((first_dead - 1, RunStatus.DONE), (first_dead, RunStatus.DEAD)):
+        events, _ = run([replace(dying, phases=(PhaseSpec.parse(f"mse:{epochs}"),))], digits)
+        assert isinstance(events[-1], Ended)
+        assert (len(records(events)), events[-1].status) == (epochs, status)
 
 
 def test_stop_at_onset_ends_after_patience_evaluations(digits: Dataset) -> None:

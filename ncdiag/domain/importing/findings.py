@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ncdiag.domain.importing.records import Columns
 from ncdiag.domain.importing.rows import Problem, bare, shown
+from ncdiag.domain.shares import counted
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 
@@ -74,10 +75,9 @@ def _fault_message(faults: Sequence[tuple[str, Problem]]) -> str:
         f"line {problem.line}: {problem.what}" if in_one else f"{bare(label)} line {problem.line}: {problem.what}"
         for label, problem in faults[:_LINES_NAMED]
     )
-    count = f"{len(faults)} line{'s' if len(faults) > 1 else ''}"
     more = f"; and {len(faults) - _LINES_NAMED} more" if len(faults) > _LINES_NAMED else ""
     return (
-        f"{count} of {_files(labels)} cannot be imported; nothing was stored\n"
+        f"{counted(len(faults), 'line')} of {_files(labels)} cannot be imported; nothing was stored\n"
         f"{'; '.join(lines)}{more}\n"
         "correct the file and import it again"
     )

@@ -1,0 +1,23 @@
+"""Runs in which one factor varies, and what the regularities say of them."""
+
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.regularities import regularity_results
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.result import Result
+
+
+def answers(frames, **options) -> dict[tuple[str, str], Result]:
+    rule = OnsetRule()
+    found = regularity_results(onset_table(*frames, rule), rule=rule, **options)
+    return {(result.question, result.quantity): result for result in found}
+
+
+def sweep(make_run, factor, rates, norms=None, **about):
+    """Runs whose NC1 falls at the rates given per level, [level] -> rates of its seeds (90 never collapses)."""
+    return {
+        f"{factor}-{level}-{seed}": make_run(
+            rate, **{factor: level, "norm": norms[level][seed] if norms else 1.0, **about}
+        )
+        for level, seeds in rates.items()
+        for seed, rate in enumerate(seeds)
+    }
