@@ -270,8 +270,8 @@ def _limits_past_one(low: Values) -> str:
     if _shown(low) != "shown" or low["lo"] is None or low["lo"] >= 1:
         return ""
     return (
-        " The limits reach past 1: they are Student's t, wide with so few runs; the test counts how often runs that are "
-        "dealt out anew look as clear."
+        " The limits reach past 1: they are Student's t, wide with so few runs; the test counts how often runs "
+        "that are dealt out anew look as clear."
     )
 
 
