@@ -57,14 +57,17 @@ def forecast_run(
     if others.empty:
         pair = ", ".join(str(this[column]) for column in by)
         return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
-    calibration = spread_runs(others[others["state"] == "collapsed"], own=int(this["condition"]))
+    ended = ended_without(others, rule)
+    known = others[(others["state"] == "collapsed") | ended]
+    judges = spread_runs(known, own=int(this["condition"]))
+    calibration = judges[judges["state"] == "collapsed"]
     courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
     found = forecast_onset(
         run,
         courses.get(run, Course(curves={})),
         int(this["condition"]),
         calibration_runs(calibration, courses),
-        _censored_runs(others[ended_without(others, rule)]),
+        _censored_runs(judges[judges["state"] != "collapsed"]),
         now=now,
         metric=rule.metric,
         eps=rule.eps,
@@ -73,6 +76,7 @@ def forecast_run(
     about = (
         *_about_this(this, rule, forecast=found.status == "forecast"),
         *_about_others(others, rule, now),
+        *_about_many(len(known)),
         *_about_rescaled(int(dropped.sum())),
     )
     return replace(found, warnings=(*about, *found.warnings))
@@ -109,15 +113,15 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     )
 
 
-def spread_runs(collapsed: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
+def spread_runs(runs: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
     """Keep as many runs as can be worked through: those of the `own` condition, then the latest of each other one.
 
     After the latest come the second latest, and so on: the runs of one sweep are not all of them left out.
     """
-    condition = collapsed["condition"]
+    condition = runs["condition"]
     latest_first = condition.groupby(condition).cumcount(ascending=False)
-    order = np.lexsort((-np.arange(len(collapsed)), latest_first, condition != own))
-    return collapsed.iloc[np.sort(order[:MOST_RUNS])]
+    order = np.lexsort((-np.arange(len(runs)), latest_first, condition != own))
+    return runs.iloc[np.sort(order[:MOST_RUNS])]
 
 
 def calibration_runs(collapsed: pd.DataFrame, courses: Mapping[str, Course]) -> list[CalibrationRun]:
@@ -152,6 +156,14 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
         says = ": the forecast says when it might have come had it gone on" if forecast else ""
         return [f"the run has ended without a collapse{says}"]
     return []
+
+
+def _about_many(known: int) -> list[str]:
+    if known <= MOST_RUNS:
+        return []
+    return [
+        f"of {known} other runs only {MOST_RUNS} take part, those of its condition and the latest of every other one"
+    ]
 
 
 def _about_rescaled(dropped: int) -> list[str]:

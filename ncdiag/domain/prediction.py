@@ -13,6 +13,7 @@ from ncdiag.domain.statistics import (
     Interval,
     conformal_minimum,
     jackknife_plus,
+    jackknife_plus_lower,
     prediction_half_width,
 )
 from ncdiag.domain.tournament import Contest
@@ -52,8 +53,14 @@ class Predictions:
         two_level = "two-level " * by_condition
         if len(np.unique(units)) >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
             nothing = np.zeros(len(censored))
-            found = [jackknife_plus(np.append(logs, nothing), sizes, level, units) for logs in self.fitted.T]
-            return [_epochs(lo, hi) for lo, hi in found], f"{two_level}jackknife+ interval"
+            late = np.append(self.errors, nothing + math.inf)
+            limits = []
+            for logs in self.fitted.T:
+                fitted = np.append(logs, nothing)
+                lo, hi = jackknife_plus(fitted, sizes, level, units)
+                # Runs that never collapsed are late, however far: an open interval has its level from below alone.
+                limits.append(_epochs(jackknife_plus_lower(fitted, late, level, units) if hi == math.inf else lo, hi))
+            return limits, f"{two_level}jackknife+ interval"
         known = units[: len(self.errors)]
         # Only the median is (about) a mean of the others. Errors of a winner stand as they are: corrected ones cover
         # too little, those of runs (tests/domain/test_forecast.py) and those of conditions (tests/simulation).
