@@ -272,27 +272,11 @@ def jackknife_plus(
     (Dunn, Wasserman and Ramdas 2023). The guarantee is 2 level - 1 for exchangeable values or groups, the usual
     coverage about `level`.
     """
-    weights = _weights(len(errors), groups)
-    return -_upper_limit(errors - predictions, weights, level), _upper_limit(predictions + errors, weights, level)
-
-
-def jackknife_plus_lower(
-    predictions: FloatArray, errors: FloatArray, level: float, groups: IntArray | None = None
-) -> float:
-    """Give the one-sided lower jackknife+ limit, of errors with their sign: value minus prediction.
-
-    An error of plus infinity, that of a value known only to be late, says nothing against a lower limit.
-    """
-    return -_upper_limit(-(predictions + errors), _weights(len(errors), groups), level)
-
-
-def _weights(count: int, groups: IntArray | None) -> FloatArray:
-    """Give each group the same weight, and one such weight to the group of the new value, of 1 in all."""
     _, member, sizes = np.unique(
-        np.arange(count) if groups is None else groups, return_inverse=True, return_counts=True
+        np.arange(len(errors)) if groups is None else groups, return_inverse=True, return_counts=True
     )
-    found: FloatArray = 1 / (sizes[member] * (len(sizes) + 1))
-    return found
+    weights = 1 / (sizes[member] * (len(sizes) + 1))
+    return -_upper_limit(errors - predictions, weights, level), _upper_limit(predictions + errors, weights, level)
 
 
 def _upper_limit(values: FloatArray, weights: FloatArray, level: float) -> float:

@@ -15,7 +15,6 @@ from ncdiag.domain.statistics import (
     grouped_t_interval,
     is_constant,
     jackknife_plus,
-    jackknife_plus_lower,
     log_cv,
     log_sd,
     prediction_half_width,
@@ -283,19 +282,3 @@ def test_groups_of_one_value_add_no_degrees_of_freedom():
     # and never more than all the values can give
     uneven = group_spread(np.array([0.0, 2.0, 5.0, 5.5, 1.0, 9.0]), np.array([0, 0, 1, 1, 2, 3]))
     assert uneven.of_contrast(np.array([1.0, -1.0, -1.0, 1.0]), np.array([2, 2, 1, 1]))[1] <= 2.0
-
-
-def test_a_one_sided_lower_limit_holds_though_some_values_are_only_known_to_be_late():
-    """A mean of the others forecasts the next of twelve values; a third of all are infinitely late."""
-    rng, trials, n = np.random.default_rng(5), 4000, 12
-    below = 0
-    for _ in range(trials):
-        values = np.where(rng.random(n + 1) < 1 / 3, math.inf, rng.normal(size=n + 1))
-        known = values[:n][np.isfinite(values[:n])]
-        if len(known) < 2:
-            continue
-        held = (known.sum() - known) / (len(known) - 1)
-        late = np.full(n - len(known), math.inf)
-        lower = jackknife_plus_lower(np.append(held, 0 * np.ones(len(late))), np.append(known - held, late), 0.8)
-        below += values[n] < lower
-    assert 0.1 < below / trials < 0.22
