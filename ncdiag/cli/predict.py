@@ -156,7 +156,8 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     compared = values["n_calibration"] + values["n_censored"]
     share = f"{values['n_censored']} of {compared}"
     if values["p_no_collapse_lo"] is not None:
-        share += f", so {100 * values['p_no_collapse_lo']:.0f}% to {100 * values['p_no_collapse_hi']:.0f}% of such runs"
+        lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
+        share += f", so {lo:.0f}% to {hi:.0f}% of the pair's runs"
     error = f"{values['mae']:.1f} epochs"
     if values["mae_selected"] < values["mae"]:
         error += f" (picked afterwards: {values['mae_selected']:.1f})"

@@ -106,6 +106,17 @@ def test_a_budget_used_up_without_a_collapse_counts(forecast, pair, make_run):
     assert found.p_no_collapse == pytest.approx(1 / 6)
 
 
+def test_of_more_runs_than_can_take_part_as_many_have_an_onset_as_of_all(forecast, make_run, monkeypatch):
+    """Ten of fifteen collapsed, five seeds of each of three depths; six take part, two of each depth."""
+    monkeypatch.setattr("ncdiag.analysis.forecasts.MOST_RUNS", 6)
+    rates = {2: 18.0, 3: 24.0, 4: 500.0}
+    runs = {f"{depth}-{i}": make_run(rate + i, depth=depth) for depth, rate in rates.items() for i in range(5)}
+    found = forecast({**runs, "mine": make_run(22.0, epochs=60, depth=9)})
+    assert (found.n_calibration, found.n_censored) == (4, 2)
+    assert found.p_no_collapse == pytest.approx(5 / 15)
+    assert any(text.startswith("of 15 other runs only 6 take part") for text in found.warnings)
+
+
 @pytest.mark.parametrize(
     "other",
     [
