@@ -1,4 +1,5 @@
 import random
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import pytest
 import torch
 from reference import reference_metrics
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, TensorDataset
 
 from ncdiag.errors import DataError, SpecError
 from ncdiag.training.hooked import Hooked, measure_model
@@ -282,6 +283,80 @@ def test_bfloat16_within_products_is_not_for_the_measurement() -> None:
     assert after == "bf16"
 
 
+def test_autocast_that_the_model_enters_itself_does_not_lower_the_measurement() -> None:
+    class Mixed(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = super().forward(x)
+            assert not torch.is_autocast_enabled("cpu")  # what it entered is left again
+            return logits
+
+    torch.manual_seed(1)
+    mixed = Mixed()
+    assert measure_model(mixed, "classifier", loader()) == measure_model(make_model(), "classifier", loader())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert mixed.classifier(torch.ones(1, 64)).dtype == torch.bfloat16  # it works as before
+
+
+class Reading(nn.Module):
+    """A model that is called with its inputs by name, as those of Hugging Face are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = make_model()
+
+    def forward(self, pixel_values: Tensor, mask: Tensor) -> Tensor:
+        return self.model(pixel_values * mask)
+
+
+@pytest.mark.parametrize("kind", [dict, UserDict])
+def test_a_batch_may_be_a_dict_of_what_the_model_takes_by_name(kind: type[Any]) -> None:
+    batches = [kind(labels=y, pixel_values=2 * x, mask=torch.full_like(x, 0.5)) for x, y in loader()]
+    expected = measure_model(make_model(), "classifier", loader(), test=loader())
+    assert measure_model(Reading(), "model.classifier", batches, test=batches) == expected
+    assert "labels" in batches[0]  # it is the owner's
+
+
+class Counting(RandomSampler):
+    """A sampler whose order follows from how often it was asked, as Accelerate's does."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.passes += 1
+        return iter(torch.randperm(90, generator=torch.Generator().manual_seed(self.passes)).tolist())
+
+
+def test_a_loader_that_counts_its_passes_goes_on_in_the_order_it_would_have_had() -> None:
+    orders = []
+    for measured in (False, True):
+        sampler = Counting(TensorDataset(X, Y))
+        sampler.passes = 3
+        batches = loader(sampler=sampler)
+        if measured:
+            measure_model(make_model(), "classifier", batches, test=batches)
+        orders.append(torch.cat([x for x, _ in batches]))
+        assert sampler.passes == 4
+    assert torch.equal(*orders)
+
+
+@pytest.mark.parametrize("where", ["batches", "test"])
+def test_a_loader_that_is_spread_over_processes_is_refused(where: str) -> None:
+    sampler = DistributedSampler(TensorDataset(X, Y), num_replicas=2, rank=0)
+    given = {"batches": loader(), where: loader(sampler=sampler)}
+    with pytest.raises(DataError, match=r"each of 2 processes a part of the set \(DistributedSampler\)"):
+        measure_model(make_model(), "classifier", **given)
+    alone = loader(sampler=DistributedSampler(TensorDataset(X, Y), num_replicas=1, rank=0))
+    assert measure_model(make_model(), "classifier", alone)["train_accuracy"] > 0
+
+
+def test_the_weights_of_the_head_are_left_as_they_were() -> None:
+    """An array of numpy that shares their memory would forbid what FSDP does with it after every step."""
+    model = make_model()
+    measure_model(model, "classifier", loader())
+    assert model.classifier.weight.untyped_storage().resizable()
+
+
 class Twice(Model):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
@@ -303,11 +378,19 @@ class Never(Model):
         return self.body(x)[:, :3]
 
 
+class Deep(Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Sequential(*(nn.Linear(4, 4) for _ in range(4))) for _ in range(2)))
+        self.classifier = nn.Linear(4, 3)
+
+
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
         (Model, "fc", "has no module 'fc'; its linear layers are classifier"),
-        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear"),
+        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*measure_features"),
+        (Deep, "fc", r"the last of its 9 linear layers are body\.1\.0, .*, classifier$"),
         (Model, nn.Linear(64, 3), "no part of the model"),
         (Twice, "classifier", "called its head 2 times"),
         (Never, "classifier", "called its head 0 times"),
@@ -328,8 +411,10 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
     ("batches", "said"),
     [
         (once(), "once only"),
-        ([X], "no pair"),
-        ([(X, Y, Y)], "no pair"),
+        ([X], "a batch is a Tensor; expected a pair"),
+        ([(X, Y, "a")], r"a batch is a tuple of Tensor, Tensor, str; expected a pair \(x, y\)"),
+        ([(X, Y.numpy())], "a tuple of Tensor, ndarray"),
+        ([{"x": X, "label": Y}], "a batch is a dict with x, label; expected .* a dict with y under 'labels'"),
         ([], "no sample"),
         (loader(batch_size=91, drop_last=True), "no sample"),
         ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
