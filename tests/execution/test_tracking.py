@@ -1,5 +1,6 @@
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -223,6 +224,38 @@ def test_a_kill_leaves_a_lost_run_with_every_epoch_that_was_logged(url: str) -> 
     assert (run.status, [row.epoch for row in rows]) == (RunStatus.LOST, [1, 2, 3, 4, 5])
     with ncdiag.track("mine", store=url, arch="net", resume=True) as resumed:
         assert resumed.log(nc1=0.1).epoch == 6
+    assert stored(url, "mine")[0].status is RunStatus.DONE
+
+
+def test_a_worker_that_outlives_a_killed_process_does_not_keep_its_run(url: str) -> None:
+    script = """
+    import multiprocessing, os, signal, sys, time, ncdiag
+    with ncdiag.track("mine", store=sys.argv[1]) as run:
+        run.log(nc1=1.0)
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker.start()
+        print(worker.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), url], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        worker = int(killed.stdout.readline())
+        try:
+            assert killed.wait() == -signal.SIGKILL
+            os.kill(worker, 0)  # it is there
+            assert stored(url, "mine")[0].status is RunStatus.LOST
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")  # from Python 3.12 on, as there are threads; DataLoaders do so all the same
+def test_a_worker_leaves_the_run_to_the_process_that_has_it(url: str) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        worker = multiprocessing.get_context("fork").Process(target=str)
+        worker.start()
+        worker.join()
+        assert stored(url, "mine")[0].status is RunStatus.RUNNING
+        run.log(nc1=1.0)
     assert stored(url, "mine")[0].status is RunStatus.DONE
 
 
