@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -144,14 +145,19 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
     same: dict[str, Any] = {"store": url, "arch": "net", "lr": 0.1}
     with pytest.raises(SpecError, match=r"mine was another run: lr 0.1 -> 0.2, seed None -> 1"):
         enter("mine", **{**same, "lr": 0.2}, seed=1, resume=True)
-    with pytest.raises(SpecError, match="belongs to another run"):
+    with pytest.raises(SpecError, match=r"a run mine, interrupted after epoch 4; go on with it by\s+resume=True"):
         enter("mine", **same)
     with pytest.raises(SpecError, match="needs its name"):
         enter(**same, resume=True)
-    with ncdiag.track("mine", **same, resume=True), pytest.raises(UnsafeError, match="held by another process"):
+    with ncdiag.track("mine", **same, resume=True):
+        with pytest.raises(UnsafeError, match="held by a process that trains it"):
+            enter("mine", **same, resume=True)
+        with pytest.raises(SpecError, match="belongs to another run"):
+            enter("mine", **same)
+    with pytest.raises(UnsafeError, match="mine is done, and such a run is not continued"):
         enter("mine", **same, resume=True)
-    with pytest.raises(UnsafeError, match="or is done"):
-        enter("mine", **same, resume=True)
+    with pytest.raises(SpecError, match="belongs to another run"):
+        enter("mine", **same)
     assert stored(url, "mine")[0].epochs_done == 4
 
 
@@ -178,6 +184,16 @@ def test_what_cannot_be_stored_is_refused_and_the_run_goes_on(
             run.log(epoch, **values)
         run.log(nc1=0.5)
     assert [row.epoch for row in stored(url, "mine")[1]] == [5, 6]
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_nothing_is_logged_after_the_end(url: str, error: type[Exception] | None) -> None:
+    with suppress(ValueError), ncdiag.track("mine", store=url) as run:
+        if error:
+            raise error
+    with pytest.raises(SpecError, match="mine has ended with the `with` block"):
+        run.log(nc1=1.0)
+    assert stored(url, "mine")[0].epochs_done == 0
 
 
 def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> None:
@@ -248,7 +264,7 @@ def test_a_worker_that_outlives_a_killed_process_does_not_keep_its_run(url: str)
             os.kill(worker, signal.SIGKILL)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork")  # from Python 3.12 on, as there are threads; DataLoaders do so all the same
+@pytest.mark.filterwarnings("ignore:.*fork")  # which Python 3.12 warns of where there are threads
 def test_a_worker_leaves_the_run_to_the_process_that_has_it(url: str) -> None:
     with ncdiag.track("mine", store=url) as run:
         worker = multiprocessing.get_context("fork").Process(target=str)
