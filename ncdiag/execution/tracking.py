@@ -19,9 +19,10 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import ncdiag
+from ncdiag.domain.importing.phases import loss_name
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord, Plain, Run, RunStatus, check_described
 from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
@@ -71,7 +72,7 @@ class TrackedRun:
         head: "nn.Linear | str",
         batches: "Pairs",
         *,
-        loss: Loss | None = None,
+        loss: str | None = None,
         test: "Pairs | None" = None,
         epoch: int | None = None,
         **values: float | None,
@@ -79,11 +80,13 @@ class TrackedRun:
         """Measure a torch model on its training set, log all metrics, and give them.
 
         Model, head, batches, loss and test set are those of `ncdiag.measure`; `epoch` and `values`, such as `lr`, those
-        of `log`. In training the model goes on as if it had not been measured.
+        of `log`. A loss of another name, such as `focal`, is not computed: give its value as `train_loss`. In training
+        the model goes on as if it had not been measured.
         """
         from ncdiag.training.hooked import measure_model
 
-        found = measure_model(model, head, batches, loss=loss, test=test)
+        known: Loss | None = next((name for name in get_args(Loss) if name == loss), None)
+        found = measure_model(model, head, batches, loss=known, test=test)
         return self.log(epoch, **({"loss": loss} | found | values))
 
     def log(self, epoch: int | None = None, **values: float | str | None) -> EpochRecord:
@@ -237,10 +240,16 @@ def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
 
 
 def _value(name: str, value: Any) -> float | int | str | None:
-    if value is None or (name == "loss" and isinstance(value, str)):
+    if value is None:
         return value
     if name == "loss":
-        raise SpecError(f"loss is the name of what is minimised, such as 'ce', not {value!r}; its value is train_loss")
+        with suppress(ValueError):
+            if isinstance(value, str):
+                return loss_name(value)
+        raise SpecError(
+            f"loss is the name of what is minimised, such as 'ce', without spaces, commas and colons, not {value!r}; "
+            "its value is train_loss"
+        )
     if name == "phase":
         return _whole(name, value)
     try:

@@ -168,7 +168,9 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
         (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
         (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
-        (None, {"loss": 0.3}, "loss is the name of what is minimised, such as 'ce', not 0.3; its value is train_loss"),
+        (None, {"loss": 0.3}, r"loss is the name of what is minimised, .*, not 0\.3; its value is train_loss"),
+        (None, {"loss": "ce, smoothed"}, "without spaces, commas and colons, not 'ce, smoothed'"),
+        (None, {"loss": ""}, "not ''"),
         (None, {"phase": 1.5}, "phase must be a whole number from 1"),
         (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
         (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
@@ -224,6 +226,18 @@ def test_a_model_is_measured_and_stored(url: str) -> None:
     assert {name: value for name, value in asdict(record).items() if name in expected} == expected
     assert (record.epoch, record.phase, record.loss, record.lr) == (1, 1, "ce", 0.1)
     assert stored(url, "mine")[1] == [record]
+
+
+def test_a_loss_of_another_name_is_stored_and_its_value_is_said(url: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(torch.randn(30, 5), torch.arange(30) % 3)]
+    with ncdiag.track("mine", store=url) as run:
+        for loss, value in (("ce", None), ("focal", 0.25), ("focal", None)):
+            run.measure(model, "2", batches, loss=loss, **({} if value is None else {"train_loss": value}))
+    rows = stored(url, "mine")[1]
+    assert [(row.phase, row.loss, row.train_loss) for row in rows[1:]] == [(2, "focal", 0.25), (2, "focal", None)]
+    assert rows[0].train_loss == pytest.approx(nn.functional.cross_entropy(model(batches[0][0]), batches[0][1]).item())
 
 
 def test_a_kill_leaves_a_lost_run_with_every_epoch_that_was_logged(url: str) -> None:
