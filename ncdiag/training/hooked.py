@@ -261,7 +261,10 @@ def _exact(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _undisturbed(device: torch.device, *loaders: Pairs | None) -> Iterator[None]:
-    """Give the random generators back as they were, and those of the loaders, and what counts their passes."""
+    """Give the random generators back as they were, and those of the loaders, what counts passes, and a pass underway.
+
+    Workers that persist go over a set for one pass at a time: another one would end that of the training loop.
+    """
     ours, theirs = random.getstate(), np.random.get_state()
     places = [place for loader in loaders for place in _order_of(loader)]
     generators = [place.generator for place in places if isinstance(getattr(place, "generator", None), torch.Generator)]
@@ -272,6 +275,13 @@ def _undisturbed(device: torch.device, *loaders: Pairs | None) -> Iterator[None]
         for name, count in getattr(place, "__dict__", {}).items()
         if type(count) is int  # and not bool
     ]
+    underway = [
+        (place, place._iterator)
+        for place in places
+        if getattr(getattr(place, "_iterator", None), "_tasks_outstanding", 0)
+    ]
+    for place, _ in underway:
+        place._iterator = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
@@ -282,6 +292,8 @@ def _undisturbed(device: torch.device, *loaders: Pairs | None) -> Iterator[None]
                 generator.set_state(state)
             for place, name, count in counted:
                 place.__dict__[name] = count
+            for place, iterator in underway:
+                place._iterator = iterator
 
 
 def _order_of(loader: Pairs | None) -> Iterator[Any]:

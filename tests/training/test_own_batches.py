@@ -108,6 +108,18 @@ def test_a_loader_that_counts_its_passes_goes_on_in_the_order_it_would_have_had(
     assert torch.equal(*orders)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_pass_of_the_training_loop_over_workers_that_persist_goes_on() -> None:
+    batches = loader(num_workers=1, persistent_workers=True)
+    seen = []
+    for x, _ in batches:
+        seen.append(x)
+        if len(seen) == 2:
+            found = measure_model(make_model(), "classifier", batches)
+    assert torch.equal(torch.cat(seen), X)
+    assert found == measure_model(make_model(), "classifier", loader())
+
+
 @pytest.mark.parametrize("where", ["batches", "test"])
 def test_a_loader_that_is_spread_over_processes_is_refused(where: str) -> None:
     sampler = DistributedSampler(TensorDataset(X, Y), num_replicas=2, rank=0)
