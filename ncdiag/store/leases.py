@@ -2,8 +2,9 @@
 
 The process that trains a run holds an operating-system lock on `lock` in the run's folder, and its owner token is
 written in that file. The kernel drops the lock when the process ends, however it ends, so on the same host a dead
-owner is seen at once and a slow or stopped one is never taken for dead, whatever the clocks say. On another host,
-or with a store that is not a file, the heartbeat decides, by the clock of the database.
+owner is seen at once and a slow or stopped one is never taken for dead, whatever the clocks say. A child that it forks,
+such as a worker of a DataLoader, lets go of the lock, which it would keep for as long as it outlives its parent. On
+another host, or with a store that is not a file, the heartbeat decides, by the clock of the database.
 
 A lock says who is alive; it does not keep a process that lost its run from writing. `fence` does, inside the
 transaction of the write.
@@ -30,6 +31,17 @@ from ncdiag.store.handle import Store
 # Four missed heartbeats of 30 s: a pause that long on a shared machine is rare, and costs a fenced-off process only.
 SILENCE = timedelta(seconds=120)
 
+_locked: set[TextIO] = set()  # the files whose locks this process has
+
+
+def _let_go() -> None:
+    for file in _locked:
+        file.close()
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 def this_host() -> str:
     """Give the name of this machine, as the store records it."""
@@ -54,6 +66,8 @@ def hold_lease(store: Store, run_id: int, owner: str) -> Iterator[bool]:
             file = stack.enter_context((folder / "lock").open("a+", encoding="utf-8"))
             held = _lock(file)
             if held:
+                _locked.add(file)
+                stack.callback(_locked.discard, file)
                 file.truncate(0)
                 file.write(owner)
                 file.flush()
