@@ -10,7 +10,6 @@ A lock says who is alive; it does not keep a process that lost its run from writ
 transaction of the write.
 """
 
-import fcntl
 import os
 import platform
 import time
@@ -23,10 +22,18 @@ from typing import TextIO
 
 from sqlalchemy import Connection, update
 
-from ncdiag.errors import StoreError
+from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.store import schema
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.handle import Store
+
+try:
+    import fcntl
+except ImportError as error:
+    raise UnavailableError(
+        f"ncdiag runs on Linux and macOS, whose file locks tell it which runs are being trained; this is "
+        f"{platform.system()}.\nOn Windows, use it inside WSL (wsl --install)"
+    ) from error
 
 # Four missed heartbeats of 30 s: a pause that long on a shared machine is rare, and costs a fenced-off process only.
 SILENCE = timedelta(seconds=120)
