@@ -41,7 +41,9 @@ def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule
     if len(groups) > _MAX_GROUPS:
         parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
     parts += [paragraph(text) for result in own if (text := _over_blocks(result))]
-    return "\n\n".join([*parts, paragraph(_family(own))])
+    if any(result["p"] is not None for result in own):
+        parts.append(paragraph(_family(own)))
+    return "\n\n".join(parts)
 
 
 def _over_blocks(result: Values) -> str:

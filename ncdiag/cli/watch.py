@@ -59,7 +59,9 @@ def watch(
     ] = None,
     store: StoreOption = "",
 ) -> None:
-    """Follow the runs that are being trained: epochs, feature norm, NC1, time left, and when they should collapse.
+    """Follow the runs in training, and when each should collapse.
+
+    Each has its epochs, feature norm, NC1, the time left, and a forecast.
 
     A terminal shows a table that stays in its place, with the course of fn and NC1 so far; anywhere else a line for
     each run is printed now and then. It ends when all that it followed has ended. The forecasts are those of predict; a

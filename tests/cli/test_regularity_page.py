@@ -118,6 +118,7 @@ def test_a_factor_that_does_not_vary_says_what_it_takes(cli: Cli, store: Path, q
     answer = cli("analyze", question)
     assert answer.code == 0
     assert "In short: not tested: " in answer.out
+    assert "p: how often" not in answer.out  # there is no p on this page
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
