@@ -67,8 +67,8 @@ def forecast_run(
     if others.empty:
         pair = ", ".join(str(this[column]) for column in by)
         message = f"no other run of {pair} has been evaluated"
-        about = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
-        return Forecast(status="no_calibration", message=message, warnings=about, **common)
+        alone = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
+        return Forecast(status="no_calibration", message=message, warnings=alone, **common)
     found = forecast_onset(
         run,
         course,

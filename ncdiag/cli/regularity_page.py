@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import counted
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
