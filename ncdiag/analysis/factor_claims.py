@@ -167,8 +167,11 @@ def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
     if said == "not_testable":
         return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
-    lacking = {"additive": "nothing speaks against a sum", "multiplicative": "fn* is no sum, but a product would fit"}
-    return Part(name=name, shown=said in _NEITHER, p=p, lacking=f"{lacking.get(said, '')} ({p_is(p)})")
+    lacking = {
+        "additive": f"that fn* is no sum is not shown ({p_is(verdict.extra['p_raw'])})",
+        "multiplicative": f"fn* is no sum; that it is no product is not shown ({p_is(verdict.extra['p_log'])})",
+    }
+    return Part(name=name, shown=said in _NEITHER, p=p, lacking=lacking.get(said, ""))
 
 
 def _one_loss(verdict: Result) -> str:

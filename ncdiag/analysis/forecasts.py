@@ -1,5 +1,6 @@
 """The forecast of one stored run, calibrated on the other runs of its pair."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
+from ncdiag.domain.own_course import OwnCourse, read_course
 from ncdiag.domain.records import UNFINISHED, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
@@ -54,23 +56,35 @@ def forecast_run(
     if this["state"] in ("diverged", "dead"):
         what = "diverged" if this["state"] == "diverged" else "has dead features"
         return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
+    ended = ended_without(others, rule)
+    known = others[(others["state"] == "collapsed") | ended]
+    judges = spread_runs(known, own=int(this["condition"]))
+    calibration = judges[judges["state"] == "collapsed"]
+    courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
+    course = courses.get(run, Course(curves={}))
+    own = read_course(course, rule.metric, now=now, log_level=math.log(rule.eps))
+    common |= {"steady": own.steady, "slowing": own.slowing}
     if others.empty:
         pair = ", ".join(str(this[column]) for column in by)
-        return Forecast(status="no_calibration", message=f"no other run of {pair} has been evaluated", **common)
-    calibration = spread_runs(others[others["state"] == "collapsed"], own=int(this["condition"]))
-    courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
+        message = f"no other run of {pair} has been evaluated"
+        alone = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
+        return Forecast(status="no_calibration", message=message, warnings=alone, **common)
     found = forecast_onset(
         run,
-        courses.get(run, Course(curves={})),
+        course,
         int(this["condition"]),
         calibration_runs(calibration, courses),
-        _censored_runs(others[ended_without(others, rule)]),
+        _censored_runs(judges[judges["state"] != "collapsed"]),
         now=now,
         metric=rule.metric,
         eps=rule.eps,
         level=level,
     )
-    about = [*_about_this(this, rule, forecast=found.status == "forecast"), *_about_others(others, rule, now)]
+    found = replace(found, steady=own.steady, slowing=own.slowing)
+    about = [*_about_this(this, rule, forecast=found.status == "forecast")]
+    if found.status != "forecast":
+        about += _about_own(this, now, own)
+    about += [*_about_others(others, rule, now), *_about_many(len(known))]
     if dropped.any():
         about.append(say_left_out(int(dropped.sum())))
     return replace(found, warnings=(*about, *found.warnings))
@@ -107,15 +121,15 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
     )
 
 
-def spread_runs(collapsed: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
+def spread_runs(runs: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
     """Keep as many runs as can be worked through: those of the `own` condition, then the latest of each other one.
 
     After the latest come the second latest, and so on: the runs of one sweep are not all of them left out.
     """
-    condition = collapsed["condition"]
+    condition = runs["condition"]
     latest_first = condition.groupby(condition).cumcount(ascending=False)
-    order = np.lexsort((-np.arange(len(collapsed)), latest_first, condition != own))
-    return collapsed.iloc[np.sort(order[:MOST_RUNS])]
+    order = np.lexsort((-np.arange(len(runs)), latest_first, condition != own))
+    return runs.iloc[np.sort(order[:MOST_RUNS])]
 
 
 def calibration_runs(collapsed: pd.DataFrame, courses: Mapping[str, Course]) -> list[CalibrationRun]:
@@ -150,6 +164,22 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
         says = ": the forecast says when it might have come had it gone on" if forecast else ""
         return [f"the run has ended without a collapse{says}"]
     return []
+
+
+def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
+    """Say that the run has a phase to come, where its own course is read beyond the present one."""
+    parts = str(this["phases"]).split(",")[:-1]
+    lengths = [float(part.partition(":")[2] or "nan") for part in parts]
+    coming = [end for end in np.cumsum(lengths).tolist() if now < end <= own.slowing]
+    return [f"the loss changes after epoch {coming[0]:g}, which its own course does not know"] if coming else []
+
+
+def _about_many(known: int) -> list[str]:
+    if known <= MOST_RUNS:
+        return []
+    return [
+        f"of {known} other runs only {MOST_RUNS} take part, those of its condition and the latest of every other one"
+    ]
 
 
 def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str]:

@@ -13,7 +13,15 @@ from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import percent
-from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson, group_means, t_interval
+from ncdiag.domain.statistics import (
+    FEW_GROUPS,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    group_means,
+    grouped_share,
+    grouped_t_interval,
+)
 
 QUESTION = "lead"
 _NOMINAL, _ACTUAL = 0.99, 0.93  # the t interval of absolute errors: what it says, and what it covers
@@ -70,11 +78,11 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
     if not len(leads):
         warnings = ("no run crossed", *judged.cautions)
         return judged.result("lead", margin=margin, status="not_testable", extra=extra, warnings=warnings)
-    positive = clopper_pearson(int((leads > 0).sum()), len(leads), judged.level)
+    positive = grouped_share(leads > 0, data.condition[heard], judged.level)
     means = group_means(leads, data.condition[heard])
     over, signs = ("conditions", means) if len(means) > 1 else ("runs", leads)
     signs = signs[signs != 0]
-    interval = t_interval(leads, judged.level)
+    interval = grouped_t_interval(leads, data.condition[heard], judged.level)
     extra |= {
         "median": float(np.median(leads)),
         "q25": float(np.quantile(leads, 0.25)),
@@ -92,7 +100,8 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
         lo=interval.lo,
         hi=interval.hi,
         p=sign_test(int((signs > 0).sum()), len(signs)),
-        method=f"onset minus first crossing; t interval of the mean (conservative); sign test over {over}",
+        method=f"onset minus first crossing; t interval of the mean over {_sample(judged, heard)}; "
+        f"sign test over {over}",
         warnings=(*_lead_cautions(extra, margin, judged.held_out), *judged.cautions),
         extra=extra,
     )
@@ -105,7 +114,7 @@ def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) 
     early = np.maximum(data.end - made.forecast, 0.0)[~data.known]
     asked = np.full(len(data.onset), np.nan) if made.asked is None else made.asked
     leads = (data.onset - asked)[data.known & np.isfinite(asked)]
-    interval = t_interval(errors, _NOMINAL)
+    interval = grouped_t_interval(errors, data.condition[data.known], _NOMINAL)
     return judged.result(
         "mae",
         margin=margin,
@@ -113,7 +122,8 @@ def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) 
         lo=max(interval.lo, 0.0) if np.isfinite(interval.lo) else np.nan,
         hi=interval.hi,
         level=_ACTUAL,
-        method="mean |forecast - onset|; t interval at nominal 99 %, which covers about 93 %",
+        method=f"mean |forecast - onset|; t interval over {_sample(judged, data.known)} at nominal 99 %, which covers "
+        "about 93 %",
         extra={
             "baseline": made.name,
             "median_error": float(np.median(errors)),
@@ -124,6 +134,11 @@ def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) 
             "n_overdue": int((early > 0).sum()),
         },
     )
+
+
+def _sample(judged: Judged, members: BoolArray) -> str:
+    """Name what an interval takes as its sample, as `grouped_t_interval` and `grouped_share` do."""
+    return "conditions" if len(np.unique(judged.data.condition[members])) >= FEW_GROUPS else "runs"
 
 
 def skill_over_guess(judged: Judged, alarm: Alarm, guess: Forecasts, margin: float) -> Result:
@@ -177,19 +192,18 @@ def specificity_results(judged: Judged, alarm: Alarm, margin: float) -> list[Res
     data = judged.data
     stopped = stopped_by_design(data.table, data.rule)  # of what they would have done they say nothing
     quiet = ((data.table["state"] == "censored") & ~stopped).to_numpy(dtype=bool)
-    n, n_quiet = int(data.known.sum()), int(quiet.sum())
-    caught = int((alarm.epoch <= data.onset)[data.known].sum())
-    false_alarms = int((~alarm.silent)[quiet].sum())
+    caught, silent = alarm.epoch <= data.onset, alarm.silent
     counts = {
-        "crossed_collapsed": caught,
-        "missed_collapsed": n - caught,
-        "crossed_censored": false_alarms,
-        "quiet_censored": n_quiet - false_alarms,
+        "crossed_collapsed": int((caught & data.known).sum()),
+        "missed_collapsed": int((~caught & data.known).sum()),
+        "crossed_censored": int((~silent & quiet).sum()),
+        "quiet_censored": int((silent & quiet).sum()),
         "overdue_censored": int((quiet & ~alarm.silent & (alarm.forecast < data.end)).sum()),
     }
     found = []
-    for name, count, of in (("sensitivity", caught, n), ("specificity", n_quiet - false_alarms, n_quiet)):
-        share = clopper_pearson(count, of, judged.level)
+    for name, hits, members in (("sensitivity", caught, data.known), ("specificity", silent, quiet)):
+        of = int(members.sum())
+        share = grouped_share(hits[members], data.condition[members], judged.level)
         nothing = "no run went on without a collapse, so false alarms cannot be counted"
         found.append(
             judged.result(
@@ -198,7 +212,7 @@ def specificity_results(judged: Judged, alarm: Alarm, margin: float) -> list[Res
                 estimate=share.estimate,
                 lo=share.lo if of else np.nan,
                 hi=share.hi if of else np.nan,
-                method="Clopper-Pearson",
+                method=f"Clopper-Pearson over {_sample(judged, members)}",
                 status="ok" if of else "not_testable",
                 warnings=() if of else (nothing,),
                 extra=counts,

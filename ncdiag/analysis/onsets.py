@@ -60,6 +60,9 @@ def onset_table(
     columns: dict[str, Any] = {
         _NAMES.get(f.name, f.name): [getattr(onset, f.name) for onset in onsets] for f in fields(Onset)
     }
+    # The same types whether or not a run has an onset, since the tables of pairs are put together.
+    columns |= {name: pd.array(columns[name], dtype="Int64") for name in ("onset_index", "onset_phase")}
+    columns["onset_loss"] = pd.Series(columns["onset_loss"], dtype=object)
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
     columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]

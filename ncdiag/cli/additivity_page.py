@@ -68,10 +68,10 @@ def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
         return printable(f"not tested: {verdict['warnings'][0]}.")
     rows, columns = verdict["group"]["rows"], verdict["group"]["columns"]
     judged = {
-        "additive": f"nothing here speaks against fn* being a part per {rows} plus a part per {columns}. "
-        f"{_what_remains(ratios)}",
-        "multiplicative": f"the parts of {rows} and {columns} do not add, but nothing speaks against their "
-        f"multiplying: a factor per {rows} times a factor per {columns}. {_what_remains(ratios)}",
+        "additive": f"that fn* is anything but a part per {rows} plus a part per {columns} is not shown "
+        f"({p_is(verdict['p_raw'])}). {_what_remains(ratios)}",
+        "multiplicative": f"the parts of {rows} and {columns} do not add; that fn* is anything but a factor per {rows} "
+        f"times a factor per {columns} is not shown ({p_is(verdict['p_log'])}). {_what_remains(ratios)}",
         "removable": f"the parts of {rows} and {columns} neither add nor multiply. On another scale, fn* to the power "
         f"{_number(verdict['power'])}, they would add: the order of the cells does not rule that out.",
         "crossover": f"the parts of {rows} and {columns} neither add nor multiply, and no other scale would help: "
@@ -88,8 +88,8 @@ def _what_remains(ratios: Sequence[Values]) -> str:
     """Say how large an interaction could still be: not finding one is not its absence."""
     limits = [max(ratio["hi"], 1 / ratio["lo"]) for ratio in ratios if ratio["lo"]]
     if not limits:
-        return "That is no proof."
-    return f"That is no proof: a departure by a factor of {max(limits):.3g} would still fit."
+        return "That is no proof that it is."
+    return f"That is no proof that it is: the ratio of ratios may differ from 1 by a factor of {max(limits):.3g}."
 
 
 def _crossings(verdict: Values) -> str:

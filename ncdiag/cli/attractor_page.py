@@ -35,7 +35,7 @@ _NOTHING = (
 )
 _READINGS = {
     "supported": "the feature norm comes back to that of the untouched run from both sides, within 8%, and stays.",
-    "refuted": "this is no attractor",
+    "refuted": "that the feature norm comes back, and stays, does not hold within this training",
     "inconclusive": "whether it comes back cannot be said yet",
     "not testable": "too few pairs for a test; two seeds with every arm are the least, five are recommended.",
 }

@@ -48,7 +48,8 @@ _ENDINGS = {
 
 def export(
     content: Annotated[
-        Content, typer.Argument(metavar="epochs|runs", show_default=False, help="Rows of epochs, or of runs.")
+        Content,
+        typer.Argument(metavar="epochs|runs", show_default=False, help="Rows of epochs, or of runs. [default: epochs]"),
     ] = Content.EPOCHS,
     output: Annotated[
         str,

@@ -70,7 +70,7 @@ def import_(
     ] = False,
     store: StoreOption = "",
 ) -> None:
-    """Import trajectories from CSV, JSON or JSON lines, all of them or none.
+    """Import trajectories from CSV, JSON or JSON lines, all or none.
 
     Columns are those of `ncdiag export`; `epoch` and one metric are needed.
     An empty cell is missing; nan and inf were measured. A file with a column

@@ -50,10 +50,10 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
     errors = f"{epochs(own)} epochs by fn, {epochs(other)} by {metric}"
     if against["estimate"] <= 0:
         beside = "as much" if epochs(own) == epochs(other) else "less"
-        said = f"an alarm on {metric} itself errs {beside}, so fn shows nothing that it does not"
+        said = f"an alarm on {metric} itself errs {beside}, so as an alarm fn is no better"
     elif is_shown(against):
         said, errors = (
-            f"an alarm on {metric} itself errs more: fn adds something",
+            f"an alarm on {metric} itself errs more: as an alarm fn is better",
             f"{errors}, {p_is(against['p'])}",
         )
     else:

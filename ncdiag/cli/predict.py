@@ -29,6 +29,7 @@ from ncdiag.cli.selection import asks_for_rescaled
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from ncdiag.domain.onset import OnsetRule
     from ncdiag.store.engine import Store
 
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
@@ -57,8 +58,8 @@ def predict(
     """Forecast the epoch at which a run collapses, with an interval.
 
     The other runs of its pair calibrate the forecast; --where narrows them. Of all rules, the one that forecasts them
-    best is used, and named. A run that is still training may be asked about, and where the other runs do not suffice
-    the answer says so.
+    best is used, and named. A run that is still training may be asked about. Where the other runs do not suffice, the
+    answer says so, and what the run's own course tells.
     """
     from ncdiag.analysis.forecasts import forecast_run
     from ncdiag.store.engine import open_store
@@ -71,7 +72,7 @@ def predict(
     found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level, rescaled=rescaled).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
-        emit_text(_page(values, tournament=tournament))
+        emit_text(_page(values, wanted, tournament=tournament))
     elif form is Format.JSON:
         emit_json(values)
     elif tournament:
@@ -95,7 +96,7 @@ def read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) ->
     return chosen, epochs_frame(store, chosen["run_id"].tolist())
 
 
-def _page(values: Mapping[str, Any], *, tournament: bool) -> str:
+def _page(values: Mapping[str, Any], rule: "OnsetRule", *, tournament: bool) -> str:
     """Give the forecast as a sentence, the figures behind it, all rules if wanted, and what to keep in mind."""
     parts = [paragraph(printable(_sentence(values)))]
     if values["status"] == "forecast":
@@ -103,6 +104,8 @@ def _page(values: Mapping[str, Any], *, tournament: bool) -> str:
         parts.append("\n".join(layout(facts, right=[False, False])))
         if tournament:
             parts.append(_tournament(values["rules"]))
+    elif values["steady"] is not None:
+        parts.append(paragraph(_own_course(values, rule)))
     if values["warnings"]:
         cautions = [paragraph(f"{printable(caution)}.", indent="  - ") for caution in values["warnings"]]
         parts.append("\n".join(["Keep in mind:", *cautions]))
@@ -127,6 +130,23 @@ def _sentence(values: Mapping[str, Any]) -> str:
     return f"{run}, now at epoch {now:g}, is expected to collapse at epoch {onset:.0f}, {limits}."
 
 
+def _own_course(values: Mapping[str, Any], rule: "OnsetRule") -> str:
+    """Say what a run's own course says, and how that came out in the study (docs/statistics.md)."""
+    from ncdiag.domain.own_course import BEFORE_SLOWING, BEFORE_STEADY, HORIZON, READINGS
+
+    now, steady, slowing = values["epoch_now"], values["steady"], values["slowing"]
+
+    def when(epoch: float) -> str:
+        return f"at epoch {epoch:.0f}" if math.isfinite(epoch) else f"not before epoch {HORIZON * now:.0f}"
+
+    return (
+        f"By its own course alone {rule.metric} reaches {rule.eps:g} {when(steady)} if it goes on falling as it does "
+        f"now, {when(slowing)} if it slows down as it has. No run here checks that; of {READINGS:,} such readings in "
+        f"the study, of small networks, {BEFORE_STEADY:.0%} were followed by a collapse before the first of the two, "
+        f"{BEFORE_SLOWING:.0%} before the second."
+    )
+
+
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give the figures behind a forecast, each with what it is."""
     from ncdiag.domain.contenders import describe
@@ -136,7 +156,8 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     compared = values["n_calibration"] + values["n_censored"]
     share = f"{values['n_censored']} of {compared}"
     if values["p_no_collapse_lo"] is not None:
-        share += f", so {100 * values['p_no_collapse_lo']:.0f}% to {100 * values['p_no_collapse_hi']:.0f}% of such runs"
+        lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
+        share += f", so {lo:.0f}% to {hi:.0f}% of the pair's runs"
     error = f"{values['mae']:.1f} epochs"
     if values["mae_selected"] < values["mae"]:
         error += f" (picked afterwards: {values['mae_selected']:.1f})"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import counted
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_PAIRS = 10
+_LEAST = 0.0001  # a smallest p below this limits nothing
 _TITLES = {
     "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
     "width": "Do wider networks collapse earlier, and how far does width move fn*?",
@@ -40,7 +40,9 @@ def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule
     if len(groups) > _MAX_GROUPS:
         parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
     parts += [paragraph(text) for result in own if (text := _over_blocks(result))]
-    return "\n\n".join([*parts, paragraph(_family(own))])
+    if any(result["p"] is not None for result in own):
+        parts.append(paragraph(_family(own)))
+    return "\n\n".join(parts)
 
 
 def _over_blocks(result: Values) -> str:
@@ -208,13 +210,14 @@ def _activation_says(named: Mapping[str, Values]) -> list[str]:
         if part is None or part["p"] is None:
             continue
         lines.append(
-            f"{what}: the largest over the smallest is {_largest(part, joint.get('budget'))}; {p_is(part['p'])} "
-            f"(at least {p_text(part['p_min'])} with so few runs)."
+            f"{what}: the largest over the smallest is {_largest(part, joint.get('budget'))}; "
+            f"{p_is(part['p'])}{_at_best(part)}."
         )
         tested = [pair for pair in part["pairs"] if pair["p"] is not None]
+        corrected = f", corrected for {len(tested)} pairs" if len(tested) > 1 else ""
         lines += [
-            f"  {pair['of'][0]} / {pair['of'][1]}: {_ratio(pair, joint.get('budget'))}, {p_is(pair['p_holm'])} for "
-            f"{counted(len(tested), 'pair')}"
+            f"  {pair['of'][0]} / {pair['of'][1]}: {_ratio(pair, joint.get('budget'))}, "
+            f"{p_is(pair['p_holm'])}{corrected}"
             for pair in tested[:_MAX_PAIRS]
         ]
     return lines
@@ -235,7 +238,7 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
             f"(a) too little slows: {_shown(low)}. From {table_cell(low['fastest'])} down to {table_cell(low['low'])} "
             "the onset is multiplied by "
             f"{bounded(low['estimate'], (low['lo'], low['hi']), low.get('bound'), low.get('budget'))}; {_p_text(low)}. "
-            f"{_picked(low)}; the test and the limits allow for having picked it."
+            f"{_picked(low)}; the test and the limits allow for having picked it.{_limits_past_one(low)}"
         )
     if high["p"] is None:
         lines.append(f"(b) too much prevents: {_not_tested(high)}")
@@ -262,6 +265,16 @@ def _picked(low: Values) -> str:
     if low["estimate"] is None or low["estimate"] > 1:
         return f"{picked} the one most clearly faster"
     return f"{picked} the one least clearly slower, none is faster"
+
+
+def _limits_past_one(low: Values) -> str:
+    """Say why limits that reach past 1 are no contradiction: t limits of a few runs are wider than their order is."""
+    if _shown(low) != "shown" or low["lo"] is None or low["lo"] >= 1:
+        return ""
+    return (
+        " The limits reach past 1: they are Student's t, wide with so few runs; the test counts how often runs "
+        "that are dealt out anew look as clear."
+    )
 
 
 def _ratio(of: Values, budget: float | None) -> str:
@@ -321,9 +334,13 @@ def _is_tested(result: Values) -> bool:
 
 def _p_text(result: Values) -> str:
     """Say the p, corrected, and how small it could have been."""
-    least = f", at best {p_text(result['p_min'])}" if result["p_min"] else ""
     corrected = f", corrected {p_text(result['p_holm'])}" if result["p_holm"] is not None else ""
-    return f"{p_is(result['p'])}{least}{corrected}"
+    return f"{p_is(result['p'])}{_at_best(result)}{corrected}"
+
+
+def _at_best(result: Values) -> str:
+    """Say how small p could have been with these runs, where that is not as good as 0."""
+    return f", at best {p_text(result['p_min'])}" if result["p_min"] and result["p_min"] >= _LEAST else ""
 
 
 def _family(results: Sequence[Values]) -> str:

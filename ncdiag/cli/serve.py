@@ -49,7 +49,7 @@ def serve(
     level: LevelOption = 0.95,
     store: StoreOption = "",
 ) -> None:
-    """Show the report in a browser, live, over a store that is being written to.
+    """Show the report in a browser, live, while runs are trained.
 
     The address is printed; Ctrl-C ends it. The server only reads the store. It can be reached from this machine alone,
     and asks for no password: from another machine, ssh -L 8787:localhost:8787 brings it there.

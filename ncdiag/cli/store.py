@@ -11,7 +11,7 @@ from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError, StoreError
 
-HELP = "Find, check, upgrade, back up, repair and merge the stores that hold the runs."
+HELP = "Find, check, upgrade, back up, repair and merge stores."
 
 app = typer.Typer(no_args_is_help=True, epilog=show_examples("ncdiag store path", "ncdiag store backup copy.db"))
 

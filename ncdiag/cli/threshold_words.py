@@ -44,11 +44,12 @@ def invariance_words(result: Values | None) -> list[str]:
     confident = f"with {100 * result['level']:.3g}% confidence"
     alone = ", with a single run," if result["furthest_runs"] == 1 else ","
     far = f"the furthest condition, {printable(result['furthest'])}{alone} is {furthest} from their mean"
-    judged = {
-        "supported": f"all lie within {margin} of it, {confident} within {sure}",
-        "refuted": f"{_beyond(result)} more than {margin}, {confident}",
-        "inconclusive": f"that all lie within {margin} is not shown: {confident} only within {sure}",
-    }[result["verdict"]]
+    if result["verdict"] == "refuted":
+        judged = f"{_beyond(result)} more than {margin}, {confident}"
+    elif result["verdict"] == "supported":
+        judged = f"all lie within {margin} of it, {confident} within {sure}"
+    else:
+        judged = f"that all lie within {margin} is not shown: {confident} only within {sure}"
     rate = result["p_rate"]
     shown = "" if is_shown(result, "p_rate") else "not "
     when = "" if rate is None else f"; that they differ in their onset is {shown}shown"

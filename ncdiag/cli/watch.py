@@ -59,10 +59,13 @@ def watch(
     ] = None,
     store: StoreOption = "",
 ) -> None:
-    """Follow the runs that are being trained: epochs, feature norm, NC1, time left, and when they should collapse.
+    """Follow the runs in training, and when each should collapse.
+
+    Each has its epochs, feature norm, NC1, the time left, and a forecast.
 
     A terminal shows a table that stays in its place, with the course of fn and NC1 so far; anywhere else a line for
-    each run is printed now and then. It ends when all that it followed has ended. The forecasts are those of predict.
+    each run is printed now and then. It ends when all that it followed has ended. The forecasts are those of predict; a
+    question mark is behind what a run's own course says where no other run checks it.
     """
     from ncdiag.store.engine import open_store
     from ncdiag.store.runs import get_run
@@ -148,19 +151,17 @@ def _points() -> int:
 
 
 def _forecast(store: "Store", name: str) -> str:
-    """Say when a run collapses or collapsed, in a few words; nothing where no forecast can be made."""
+    """Say when a run collapses or collapsed, in a few words; nothing where nothing tells."""
     from ncdiag.analysis.forecasts import forecast_run
     from ncdiag.cli.predict import read_pair
     from ncdiag.domain.onset import OnsetRule
 
     by = ("arch", "dataset")
     found = forecast_run(*read_pair(store, name, None, by), name, rule=OnsetRule(), by=by, level=0.8)
-    if not math.isfinite(found.onset):
-        return ""
     if found.status == "collapsed":
-        return f"collapsed at {found.onset:.0f}"
-    if found.status != "forecast":
-        return ""
+        return f"collapsed at {found.onset:.0f}" if math.isfinite(found.onset) else ""
+    if found.status != "forecast":  # its own course, which no other run checks
+        return f"after epoch {found.steady:.0f}?" if math.isfinite(found.steady) else ""
     limits = f" ({found.lo:.0f} to {found.hi:.0f})" if math.isfinite(found.lo) and math.isfinite(found.hi) else ""
     return f"epoch {found.onset:.0f}{limits}"
 

@@ -13,7 +13,7 @@ from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, make_f
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import Interval, clopper_pearson
+from ncdiag.domain.statistics import Interval, grouped_share
 from ncdiag.domain.tournament import Contest, hold_contest
 
 ForecastStatus = Literal["forecast", "collapsed", "insufficient", "no_calibration"]
@@ -40,7 +40,9 @@ class Forecast:
     `rule` won the contest over the `n_calibration` other runs. `mae` is the error of winners that were chosen without
     the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
     their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
-    comparable runs that ended without a collapse. A run that has collapsed has its onset and evaluation interval.
+    comparable runs that ended without a collapse, with the limits of as many runs as they have conditions. A run that
+    has collapsed has its onset and evaluation interval. `steady` and `slowing` are when it would by its own course
+    alone: see `OwnCourse`.
     """
 
     run: str
@@ -62,6 +64,8 @@ class Forecast:
     p_no_collapse_lo: float = math.nan
     p_no_collapse_hi: float = math.nan
     rules: tuple[RuleScore, ...] = ()
+    steady: float = math.nan
+    slowing: float = math.nan
     message: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -91,7 +95,8 @@ def forecast_onset(
     at_risk = [other for other in calibration if other.onset > now]
     open_ended = [other.condition for other in censored if other.end > now]
     n_censored = len(open_ended)
-    share = clopper_pearson(n_censored, len(at_risk) + n_censored, level)
+    never = np.repeat([False, True], [len(at_risk), n_censored])
+    share = grouped_share(never, np.array([other.condition for other in at_risk] + open_ended), level)
     common: dict[str, Any] = {
         "run": run,
         "epoch_now": now,

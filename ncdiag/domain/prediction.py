@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,24 +43,45 @@ class Predictions:
         `censored` are the conditions of runs that never collapsed, whose error is infinite. With `by_condition` the
         onsets are those of a new condition, and conditions are the sample; else runs are. From nine of them on the
         limits are those of jackknife+, and below that of a t distribution, with a level for conditions and one for
-        runs. Limits are NaN where the runs are forecast without any error.
+        runs. Where too many never collapsed for an upper limit, the lower one is that of the runs that did. Limits are
+        NaN where the runs are forecast without any error.
         """
-        sizes = np.concatenate((np.abs(self.errors), np.full(len(censored), math.inf)))
         if float(np.abs(self.errors).max()) < _EQUAL:
             return [Interval() for _ in self.logs], "no interval"
-        units = np.append(self.condition, censored).astype(np.int64) if by_condition else np.arange(len(sizes))
-        two_level = "two-level " * by_condition
-        if len(np.unique(units)) >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level)):
-            nothing = np.zeros(len(censored))
+        units = np.append(self.condition, censored).astype(np.int64)
+        if not by_condition:
+            units = np.arange(len(units))
+        if len(censored) and _are_enough(units, level):
+            late, nothing = np.full(len(censored), math.inf), np.zeros(len(censored))
+            sizes = np.append(np.abs(self.errors), late)
             found = [jackknife_plus(np.append(logs, nothing), sizes, level, units) for logs in self.fitted.T]
-            return [_epochs(lo, hi) for lo, hi in found], f"{two_level}jackknife+ interval"
-        known = units[: len(self.errors)]
+            if all(hi < math.inf for _, hi in found):
+                return [_epochs(lo, hi) for lo, hi in found], _name("jackknife+ interval", by_condition)
+            unbounded = True
+        else:
+            unbounded = len(censored) / len(units) > (1 - level) / 2
+        limits, method = self._of_collapsed(level, units[: len(self.errors)], by_condition=by_condition)
+        return [replace(each, hi=math.inf) if unbounded else each for each in limits], method
+
+    def _of_collapsed(self, level: float, units: IntArray, *, by_condition: bool) -> tuple[list[Interval], str]:
+        """Give the limits of runs that do collapse, and the name of the way they were found."""
+        if _are_enough(units, level):
+            sizes = np.abs(self.errors)
+            found = [jackknife_plus(logs, sizes, level, units) for logs in self.fitted.T]
+            return [_epochs(lo, hi) for lo, hi in found], _name("jackknife+ interval", by_condition)
         # Only the median is (about) a mean of the others. Errors of a winner stand as they are: corrected ones cover
         # too little, those of runs (tests/domain/test_forecast.py) and those of conditions (tests/simulation).
-        half = prediction_half_width(self.errors, known, level, of_a_mean=self.of_median)
-        unbounded = len(censored) / len(sizes) > (1 - level) / 2
-        limits = [_epochs(log - half, math.inf if unbounded else log + half) for log in self.logs.tolist()]
-        return limits, f"{two_level}t interval (model-based)"
+        half = prediction_half_width(self.errors, units, level, of_a_mean=self.of_median)
+        limits = [_epochs(log - half, log + half) for log in self.logs.tolist()]
+        return limits, _name("t interval (model-based)", by_condition)
+
+
+def _are_enough(units: IntArray, level: float) -> bool:
+    return len(np.unique(units)) >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level))
+
+
+def _name(method: str, by_condition: bool) -> str:
+    return f"two-level {method}" if by_condition else method
 
 
 def predictions(contest: Contest, without: int, rule: str | None = None) -> Predictions:

@@ -19,6 +19,8 @@ BoolArray = NDArray[np.bool_]
 # A sum of squares this small beside the sum of the squared values is what rounding leaves of equal values.
 _ROUNDING = 1e-20
 
+FEW_GROUPS = 3  # with fewer, groups tell too little of how much groups vary, and values are the sample
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -84,6 +86,23 @@ def t_interval(values: FloatArray, level: float) -> Interval:
     if len(values) < 2 or is_constant(values):
         return Interval(estimate=mean)
     half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Interval(estimate=mean, lo=mean - half, hi=mean + half)
+
+
+def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> Interval:
+    """Give the mean of all values with Student's t interval over groups; over values where there are not three groups.
+
+    What the values of one group share counts once: the squares are those of the groups' sums, the degrees of freedom
+    those of the groups (Liang and Zeger 1986). With groups of one size that is the t interval of the group means.
+    """
+    totals = np.bincount(np.unique(groups, return_inverse=True)[1], weights=values - values.mean())
+    k, mean = len(totals), float(values.mean())
+    if k < FEW_GROUPS:
+        return t_interval(values, level)
+    squares = float(totals @ totals)
+    if squares <= _ROUNDING * float(values @ values):
+        return Interval(estimate=mean)
+    half = t_quantile(level, k - 1) * math.sqrt(k / (k - 1) * squares) / len(values)
     return Interval(estimate=mean, lo=mean - half, hi=mean + half)
 
 
@@ -284,3 +303,10 @@ def clopper_pearson(count: float, n: int, level: float) -> Interval:
     lo = float(special.betaincinv(count, n - count + 1, tail)) if count else 0.0
     hi = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return Interval(estimate=count / n, lo=lo, hi=hi)
+
+
+def grouped_share(hits: BoolArray, groups: IntArray, level: float) -> Interval:
+    """Give the share of hits with the exact interval of as many values as there are groups; below three, of all."""
+    k = len(np.unique(groups))
+    n = k if k >= FEW_GROUPS else len(hits)
+    return clopper_pearson(float(hits.mean()) * n if n else 0, n, level)

@@ -19,9 +19,10 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import ncdiag
+from ncdiag.domain.importing.phases import loss_name
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord, Plain, Run, RunStatus, check_described
 from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
@@ -53,6 +54,7 @@ class TrackedRun:
         self._last = stored[-1] if stored else None
         self._loss = next((record.loss for record in reversed(stored) if record.loss), None)  # the last that was said
         self._since = time.perf_counter()
+        self._over = False  # the block has ended
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ class TrackedRun:
         head: "nn.Linear | str",
         batches: "Pairs",
         *,
-        loss: Loss | None = None,
+        loss: str | None = None,
         test: "Pairs | None" = None,
         epoch: int | None = None,
         **values: float | None,
@@ -78,11 +80,13 @@ class TrackedRun:
         """Measure a torch model on its training set, log all metrics, and give them.
 
         Model, head, batches, loss and test set are those of `ncdiag.measure`; `epoch` and `values`, such as `lr`, those
-        of `log`. In training the model goes on as if it had not been measured.
+        of `log`. A loss of another name, such as `focal`, is not computed: give its value as `train_loss`. In training
+        the model goes on as if it had not been measured.
         """
         from ncdiag.training.hooked import measure_model
 
-        found = measure_model(model, head, batches, loss=loss, test=test)
+        known: Loss | None = next((name for name in get_args(Loss) if name == loss), None)
+        found = measure_model(model, head, batches, loss=known, test=test)
         return self.log(epoch, **({"loss": loss} | found | values))
 
     def log(self, epoch: int | None = None, **values: float | str | None) -> EpochRecord:
@@ -93,6 +97,8 @@ class TrackedRun:
 
         Raises `SpecError` for an unknown column or a value that it cannot have.
         """
+        if self._over:
+            raise SpecError(f"{self.name} has ended with the `with` block of its track; log to it within the block")
         record = self._phased(_record(self.epoch + 1 if epoch is None else epoch, values))
         if not self.epoch < record.epoch <= LARGEST:
             raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise, 1 to {LARGEST}")
@@ -148,8 +154,15 @@ def track(
             claimed = leased and runs.claim_run(
                 opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
             )
+            if not leased:
+                raise UnsafeError(
+                    f"{run.name} is held by a process that trains it, this or another; nothing was changed"
+                )
             if not claimed:
-                raise UnsafeError(f"{run.name} is held by another process, or is done; nothing was changed")
+                raise UnsafeError(
+                    f"{run.name} is {runs.get_run(opened, run.name).status}, and such a run is not continued; "
+                    "nothing was changed.\nTrack what follows under another name"
+                )
             recorder = Recorder(opened, run, owner=owner, tell=_log.warning)
             recorder.recover(until=after)
             tracked = TrackedRun(run, recorder, list_epochs(opened, run.id))
@@ -167,6 +180,7 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        tracked._over = True
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
         status = RunStatus.INTERRUPTED if stopped else RunStatus.FAILED
         reason = "stopped by a signal" if stopped else f"{type(error).__name__}: {error}"
@@ -174,6 +188,7 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
             if tracked._recorder.settle(hurry=True):
                 finish(status, reason, through=hurried(store))
         raise
+    tracked._over = True
     tracked._recorder.settle()
     finish(*tracked._status())
 
@@ -183,6 +198,15 @@ def _environment() -> dict[str, str]:
 
 
 def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
+    """Make a run; the name of one that could be continued is taken as an oversight."""
+    if name is not None:
+        with suppress(UnknownRunError):
+            known = runs.get_run(store, name)
+            if known.source == SOURCE and known.status in (RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED):
+                raise SpecError(
+                    f"there is a run {name}, {known.status} after epoch {known.epochs_done}; go on with it by "
+                    f"resume=True, choose another name,\nor remove it with `ncdiag runs rm {name}`"
+                )
     key = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
     return add_tracked_run(store, key=key, name=name, config=config)
 
@@ -216,10 +240,16 @@ def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
 
 
 def _value(name: str, value: Any) -> float | int | str | None:
-    if value is None or (name == "loss" and isinstance(value, str)):
+    if value is None:
         return value
     if name == "loss":
-        raise SpecError(f"loss is the name of what is minimised, such as 'ce', not {value!r}; its value is train_loss")
+        with suppress(ValueError):
+            if isinstance(value, str):
+                return loss_name(value)
+        raise SpecError(
+            f"loss is the name of what is minimised, such as 'ce', without spaces, commas and colons, not {value!r}; "
+            "its value is train_loss"
+        )
     if name == "phase":
         return _whole(name, value)
     try:

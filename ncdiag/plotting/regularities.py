@@ -44,22 +44,12 @@ def regularity_table(asked: Asked, factor: str) -> pd.DataFrame:
         option = factor.replace("_", "-")
         results = regularity_results(asked.onsets, rule=asked.rule, level=asked.level)
         untested = next(result for result in results if result.question == option)
-        raise AnalysisError(
-            f"{untested.warnings[0]}.\n`ncdiag sweep --{option} {_EXAMPLES[factor]} --seed 0:3` trains such runs"
-        )
+        raise AnalysisError(f"{untested.warnings[0]}.\n`ncdiag analyze claims` says what to train beside these runs")
     names = label_conditions(pd.DataFrame([dict(group.fixed) for group in groups]))
     rows = [
         row for group, name in zip(groups, names, strict=True) for row in _rows(group, name, asked.onsets, asked.level)
     ]
     return pd.DataFrame(rows).assign(level=asked.level)
-
-
-_EXAMPLES = {
-    "depth": "2,3,5,7",
-    "width": "128,256,512,1024",
-    "activation": "relu,gelu,tanh",
-    "weight_decay": "1e-5,1e-4,1e-3",
-}
 
 
 def _rows(group: FactorGroup, name: str, onsets: pd.DataFrame, level: float) -> list[dict[str, Any]]:
@@ -172,7 +162,7 @@ def _set_axis(axes: Axes, columns: pd.DataFrame, label: str, *, above: float = 0
 
 def _share_title(table: pd.DataFrame) -> str:
     budgets = table["budget"].unique()
-    return f"Collapsed by epoch {compact(float(budgets[0]))}" if len(budgets) == 1 else "Collapsed within the budget"
+    return f"Collapsed by epoch {budgets[0]:.0f}" if len(budgets) == 1 else "Collapsed within the budget"
 
 
 def _draw_group(

@@ -180,7 +180,8 @@ def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, letters: float
     points = sheet.page.points
     if not np.isfinite(row["cv"]):
         if at == AT_ONSET and np.isfinite(row["estimate"]):
-            axes.text(0.5, place, "one run", transform=axes.get_yaxis_transform(), ha="center", va="center")
+            # beside the line of the published bound, which is in the middle where no pair has a spread
+            axes.text(0.97, place, "one run", transform=axes.get_yaxis_transform(), ha="right", va="center")
             axes.texts[-1].set(color=FAINT)
         return
     y = place + side * _ASIDE / letters

@@ -90,9 +90,11 @@ def make_section(
     """Give a question with its answer: its results, and the page that says them, printed without wrapping.
 
     `rule` says what an onset is; a report says it once, not in every title. `no_image` says why there is no figure, and
-    in a second line what would help.
+    in a second line what would help; what the reading says already is not said again.
     """
     prose = read_page(page)
+    why = no_image.partition("\n")[0]
+    training = [command for command in find_commands([no_image]) if not command.startswith("ncdiag analyze")]
     methods: dict[str, dict[str, None]] = {}
     for result in results:
         if result.method:
@@ -103,11 +105,11 @@ def make_section(
         readings=prose.readings,
         blocks=prose.blocks,
         cautions=prose.cautions,
-        commands=list(dict.fromkeys([*prose.commands, *find_commands([no_image])])),
+        commands=list(dict.fromkeys([*prose.commands, *training])),
         results=[_with_more(result) for result in results],
         methods=[Method(text=text, quantities=list(quantities)) for text, quantities in methods.items()],
         images=images,
-        no_image=no_image.partition("\n")[0],
+        no_image="" if any(why.rstrip(".") in text for _, text in prose.readings) else why,
     )
 
 

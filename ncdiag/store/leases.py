@@ -2,14 +2,14 @@
 
 The process that trains a run holds an operating-system lock on `lock` in the run's folder, and its owner token is
 written in that file. The kernel drops the lock when the process ends, however it ends, so on the same host a dead
-owner is seen at once and a slow or stopped one is never taken for dead, whatever the clocks say. On another host,
-or with a store that is not a file, the heartbeat decides, by the clock of the database.
+owner is seen at once and a slow or stopped one is never taken for dead, whatever the clocks say. A child that it forks,
+such as a worker of a DataLoader, lets go of the lock, which it would keep for as long as it outlives its parent. On
+another host, or with a store that is not a file, the heartbeat decides, by the clock of the database.
 
 A lock says who is alive; it does not keep a process that lost its run from writing. `fence` does, inside the
 transaction of the write.
 """
 
-import fcntl
 import os
 import platform
 import time
@@ -22,13 +22,32 @@ from typing import TextIO
 
 from sqlalchemy import Connection, update
 
-from ncdiag.errors import StoreError
+from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.store import schema
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.handle import Store
 
+try:
+    import fcntl
+except ImportError as error:
+    raise UnavailableError(
+        f"ncdiag runs on Linux and macOS, whose file locks tell it which runs are being trained; this is "
+        f"{platform.system()}.\nOn Windows, use it inside WSL (wsl --install)"
+    ) from error
+
 # Four missed heartbeats of 30 s: a pause that long on a shared machine is rare, and costs a fenced-off process only.
 SILENCE = timedelta(seconds=120)
+
+_locked: set[TextIO] = set()  # the files whose locks this process has
+
+
+def _let_go() -> None:
+    for file in _locked:
+        file.close()
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def this_host() -> str:
@@ -54,6 +73,8 @@ def hold_lease(store: Store, run_id: int, owner: str) -> Iterator[bool]:
             file = stack.enter_context((folder / "lock").open("a+", encoding="utf-8"))
             held = _lock(file)
             if held:
+                _locked.add(file)
+                stack.callback(_locked.discard, file)
                 file.truncate(0)
                 file.write(owner)
                 file.flush()

@@ -1,7 +1,6 @@
 """Fetching a published data set, through torchvision, whole or not at all."""
 
 import contextlib
-import fcntl
 import http.client
 import importlib.metadata
 import io
@@ -44,6 +43,8 @@ def download(files: PublicFiles, data_dir: Path) -> None:
 @contextlib.contextmanager
 def _alone_in(data_dir: Path) -> Iterator[None]:
     """Wait for other processes that fetch into the folder, and remove what killed ones left there."""
+    import fcntl  # which Windows lacks, where a network of one's own can still be measured
+
     folder = os.open(data_dir, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a network file system may know no locks: everybody then fetches

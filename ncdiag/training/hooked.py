@@ -8,10 +8,10 @@ DataLoader draws a seed at every pass, shuffled or not: from a generator of its 
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
-from itertools import chain
+from itertools import chain, product
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -28,16 +28,19 @@ from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.products import using_products
 
-# Pairs of inputs, a tensor or tensors in tuples, lists and dicts, and labels, whole numbers [B] from 0.
-Pairs = Iterable[tuple[Any, Tensor]]
+# Pairs of inputs, a tensor or tensors in tuples, lists and dicts, and labels, whole numbers [B] from 0; or dicts of
+# inputs by the names that the model has for them, and `labels`, as Hugging Face's collators make them.
+Pairs = Iterable[tuple[Any, Tensor] | Mapping[str, Any]]
 
-# Where a DataLoader has the generator that it draws from, for its seeds or for its order.
-_GENERATORS = (
-    attrgetter("generator"),
-    attrgetter("sampler.generator"),
-    attrgetter("batch_sampler.generator"),
-    attrgetter("batch_sampler.sampler.generator"),
-)
+# Where a DataLoader decides on its order: what draws or counts there does so at every pass.
+_ORDERING = tuple(attrgetter(path) for path in ("sampler", "batch_sampler", "batch_sampler.sampler"))
+# How many processes share what a sampler gives, by DistributedSampler and by Accelerate.
+_SHARES = ("num_replicas", "num_processes")
+_NAMED = 5  # of a model's linear layers in a message
+
+
+class _Keywords(dict[str, Any]):
+    """Inputs by name: the model is called with each of them, not with the dict."""
 
 
 class Hooked(Network):
@@ -62,14 +65,15 @@ class Hooked(Network):
         handle = self.head.register_forward_pre_hook(see, with_kwargs=True)
         try:
             with _uncompiled():
-                self.model(x)
+                self.model(**x) if isinstance(x, _Keywords) else self.model(x)
         finally:
             handle.remove()
         if len(seen) != 1 or seen[0].dim() != 2:
             found = f"{len(seen)} times" if len(seen) != 1 else f"with features of shape {list(seen[0].shape)}"
             raise SpecError(
                 f"the model called its head {found}; expected once a batch, with features [B, d].\n"
-                "Name the linear layer that gives the logits of each sample"
+                "Name the linear layer that gives the logits of each sample, or give its inputs, [N, d], to "
+                "ncdiag.measure_features"
             )
         return seen[0]
 
@@ -85,8 +89,9 @@ def measure_model(
     """Measure a model on its training set: every metric of collapse and the accuracy, by the columns of an epoch.
 
     `head` is the linear layer that gives the logits, or its name in the model. `batches` goes over the training set
-    each time it is asked for an iterator, as a DataLoader does, in any order, without augmentation; `test` likewise
-    over a test set, whose accuracy is added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over the
+    each time it is asked for an iterator, as a DataLoader does, in any order, without augmentation: in pairs (x, y), or
+    in dicts with y under `labels`, whose other entries the model is given by name. `test` likewise goes over a test
+    set, whose accuracy is added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over the
     classes) the train loss is added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`.
 
     In training the model goes on as if it had not been measured. Raises `SpecError` for a head that is none, a model
@@ -98,6 +103,8 @@ def measure_model(
     device, num_classes = network.head.weight.device, network.head.out_features
     if isinstance(batches, Iterator):
         raise DataError("batches can be gone over once only; expected a DataLoader or a list, not an iterator")
+    for loader in (batches, test):
+        _check_is_whole(loader)
 
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
@@ -124,13 +131,17 @@ def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
             found = model.get_submodule(head)
         except AttributeError:
             names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+            last = f"the last of its {len(names)} linear layers" if len(names) > _NAMED else "its linear layers"
             raise SpecError(
-                f"the model has no module {head!r}; its linear layers are {', '.join(names) or 'none'}"
+                f"the model has no module {head!r}; {last} are {', '.join(names[-_NAMED:]) or 'none'}"
             ) from None
     else:
         found = head
     if not isinstance(found, nn.Linear):
-        raise SpecError(f"the head is a {type(found).__name__}; expected the torch.nn.Linear behind the features")
+        raise SpecError(
+            f"the head is a {type(found).__name__}; expected the torch.nn.Linear behind the features.\n"
+            "For a head of another kind give features, labels and weights to ncdiag.measure_features"
+        )
     if all(module is not found for module in model.modules()):
         raise SpecError("the head is no part of the model; expected the layer itself, such as model.fc, or its name")
     if found.out_features < 2:
@@ -154,10 +165,8 @@ def _uncompiled() -> AbstractContextManager[Any]:
 
 def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
     samples = 0
-    for pair in batches:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], Tensor):
-            raise DataError("a batch is no pair of inputs and labels; expected (x, y), y a tensor of whole numbers")
-        x, labels = pair
+    for batch in batches:
+        x, labels = _paired(batch)
         if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
             raise DataError(
                 f"labels are {labels.dtype} of shape {list(labels.shape)}; expected whole numbers of shape [B]"
@@ -171,6 +180,33 @@ def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
         yield x, labels
     if not samples:
         raise DataError("there is no sample in the batches; a loader may have been used up, or drop its last batch")
+
+
+def _paired(batch: Any) -> tuple[Any, Tensor]:
+    """Take the labels of a batch from its inputs."""
+    if isinstance(batch, Mapping) and isinstance(batch.get("labels"), Tensor):
+        return _Keywords({name: value for name, value in batch.items() if name != "labels"}), batch["labels"]
+    if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor):
+        return batch[0], batch[1]
+    found = f"a {type(batch).__name__}"
+    if isinstance(batch, Mapping):
+        found += f" with {', '.join(map(str, batch)) or 'nothing in it'}"
+    elif isinstance(batch, (tuple, list)):
+        found += f" of {', '.join(type(item).__name__ for item in batch) or 'nothing'}"
+    raise DataError(
+        f"a batch is {found}; expected a pair (x, y), y a tensor of whole numbers, or a dict with y under 'labels'.\n"
+        "Make pairs of what is in it, as in [(x, y) for x, y, _ in loader]"
+    )
+
+
+def _check_is_whole(loader: Pairs | None) -> None:
+    """Raise `DataError` for a loader that gives each of several processes a part of the set."""
+    for place, name in product(_order_of(loader), _SHARES):
+        if isinstance(shares := getattr(place, name, None), int) and shares > 1:
+            raise DataError(
+                f"the loader gives each of {shares} processes a part of the set ({type(place).__name__}); expected all "
+                "of it.\nMeasure with a loader that is not spread over processes"
+            )
 
 
 def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
@@ -203,29 +239,66 @@ def _count(batches: Pairs, num_classes: int) -> int:
 
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """Compute in the precision of the weights, whatever the script lets training do."""
+    """Compute in the precision of the weights, whatever the script lets training do.
+
+    Accelerate, and so Hugging Face's Trainer, have the forward pass itself enter autocast: what is entered meanwhile is
+    switched off again, and its own end brings back what was there before.
+    """
+    enter: Callable[[torch.autocast], Any] = torch.autocast.__enter__
+
+    def enter_without_effect(entered: torch.autocast) -> Any:
+        given = enter(entered)
+        torch.set_autocast_enabled(entered.device, False)
+        return given
+
     with torch.autocast(device.type, enabled=False), using_products("default"):
-        yield
+        setattr(torch.autocast, "__enter__", enter_without_effect)  # noqa: B010  # mypy knows no assigning of methods
+        try:
+            yield
+        finally:
+            setattr(torch.autocast, "__enter__", enter)  # noqa: B010
 
 
 @contextmanager
 def _undisturbed(device: torch.device, *loaders: Pairs | None) -> Iterator[None]:
-    """Give the random generators back as they were, and those of the loaders."""
+    """Give the random generators back as they were, and those of the loaders, what counts passes, and a pass underway.
+
+    Workers that persist go over a set for one pass at a time: another one would end that of the training loop.
+    """
     ours, theirs = random.getstate(), np.random.get_state()
-    own = [(generator, generator.get_state()) for generator in _generators_of(loaders)]
+    places = [place for loader in loaders for place in _order_of(loader)]
+    generators = [place.generator for place in places if isinstance(getattr(place, "generator", None), torch.Generator)]
+    drawn = [(generator, generator.get_state()) for generator in generators]
+    counted = [
+        (place, name, count)
+        for place in places
+        for name, count in getattr(place, "__dict__", {}).items()
+        if type(count) is int  # and not bool
+    ]
+    underway = [
+        (place, place._iterator)
+        for place in places
+        if getattr(getattr(place, "_iterator", None), "_tasks_outstanding", 0)
+    ]
+    for place, _ in underway:
+        place._iterator = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
         finally:
             random.setstate(ours)
             np.random.set_state(theirs)
-            for generator, state in own:
+            for generator, state in drawn:
                 generator.set_state(state)
+            for place, name, count in counted:
+                place.__dict__[name] = count
+            for place, iterator in underway:
+                place._iterator = iterator
 
 
-def _generators_of(loaders: Iterable[Pairs | None]) -> Iterator[torch.Generator]:
-    for loader in loaders:
-        for find in _GENERATORS:
-            with suppress(AttributeError):
-                if isinstance(found := find(loader), torch.Generator):
-                    yield found
+def _order_of(loader: Pairs | None) -> Iterator[Any]:
+    """Give a loader and its samplers, in which it keeps what decides on its order."""
+    yield loader
+    for find in _ORDERING:
+        with suppress(AttributeError):
+            yield find(loader)

@@ -84,7 +84,7 @@ def measure(
         directions = between_directions(moments)
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
         projections = _second_stage(blocks, moments, directions, _summing_device(network))
-        weight = network.head.weight.float().cpu().numpy()
+        weight = network.head.weight.float().cpu().clone().numpy()  # what numpy shares FSDP could not resize
     samples = int(moments.count.sum())
     return Measurement(
         train_loss=float(seen.loss) / samples,

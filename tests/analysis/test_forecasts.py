@@ -41,6 +41,24 @@ def test_other_pairs_do_not_count(forecast, pair, make_run):
     assert "mlp, mnist" in found.message
 
 
+def test_a_run_alone_is_read_by_its_own_course(forecast, make_run):
+    found = forecast({"mine": make_run(22.0, epochs=60, status="running")})
+    assert (found.status, found.warnings) == ("no_calibration", ())
+    assert found.steady == pytest.approx(22 * math.log(100))
+    assert found.slowing > found.steady
+    assert math.isnan(found.onset)
+
+
+def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_present_one(forecast, make_run):
+    def about(phases):
+        return forecast({"mine": make_run(22.0, epochs=60, status="running", phases=phases)}).warnings
+
+    said = ("the loss changes after epoch 80, which its own course does not know",)
+    assert about("ce:80,mse:400") == said
+    assert about("ce:20,ce:60,mse") == said
+    assert about("ce:60,mse:400") == about("ce:480") == about(None) == ()
+
+
 def test_runs_that_were_never_evaluated_are_no_calibration(forecast, make_run):
     found = forecast({"other": {"status": "pending"}, "mine": make_run(22.0, epochs=60)})
     assert found.status == "no_calibration"
@@ -86,6 +104,17 @@ def test_a_run_that_ended_badly_is_not_forecast(forecast, pair, make_run, status
 def test_a_budget_used_up_without_a_collapse_counts(forecast, pair, make_run):
     found = forecast({**pair, "never": make_run(500.0), "mine": make_run(22.0, epochs=60)})
     assert found.p_no_collapse == pytest.approx(1 / 6)
+
+
+def test_of_more_runs_than_can_take_part_as_many_have_an_onset_as_of_all(forecast, make_run, monkeypatch):
+    """Ten of fifteen collapsed, five seeds of each of three depths; six take part, two of each depth."""
+    monkeypatch.setattr("ncdiag.analysis.forecasts.MOST_RUNS", 6)
+    rates = {2: 18.0, 3: 24.0, 4: 500.0}
+    runs = {f"{depth}-{i}": make_run(rate + i, depth=depth) for depth, rate in rates.items() for i in range(5)}
+    found = forecast({**runs, "mine": make_run(22.0, epochs=60, depth=9)})
+    assert (found.n_calibration, found.n_censored) == (4, 2)
+    assert found.p_no_collapse == pytest.approx(5 / 15)
+    assert any(text.startswith("of 15 other runs only 6 take part") for text in found.warnings)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
+from statsmodels.api import OLS
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_data import MULTIPLES
@@ -105,6 +106,15 @@ def forecast(found, held, place, name, guess):
     return guess if math.isnan(value) else value
 
 
+def interval(values, conditions, level, least=-math.inf):
+    """The t interval of the mean of what is known, over conditions where there are three, else over runs."""
+    known = [(value, condition) for value, condition in zip(values, conditions, strict=True) if not math.isnan(value)]
+    values, conditions = map(np.array, zip(*known, strict=True))
+    about = {"cov_type": "cluster", "cov_kwds": {"groups": conditions}} if len(set(conditions)) > 2 else {}
+    lo, hi = OLS(values, np.ones_like(values)).fit(**about, use_t=True).conf_int(1 - level)[0]
+    return (max(lo, least), hi) if hi - lo > 1e-9 else (math.nan, math.nan)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("published", [False, True])
 def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, published):
@@ -131,6 +141,7 @@ def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, pub
                 rival = naive_errors(judged, onsets, column, units, np.log(MULTIPLES), not published)
             for place, margin in enumerate(MARGINS):
                 errors, early, leads = [], [], []
+                of_known = [runs[name]["depth"] for name in judged if name in onsets]
                 for name in judged:
                     held, level, found = units[name], place, own
                     if rival is not None:
@@ -153,7 +164,15 @@ def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, pub
                     == ("mae", held_out, margin, baseline)
                 ]
                 assert mae.estimate == pytest.approx(mean(errors), abs=1e-6)
+                assert (mae.lo, mae.hi) == pytest.approx(interval(errors, of_known, 0.99, 0.0), abs=1e-6, nan_ok=True)
                 assert mae.extra["mean_lead"] == pytest.approx(np.nanmean(leads), abs=1e-6)
                 assert mae.extra["n_fallback"] == sum(map(math.isnan, leads))
                 assert mae.extra["hinge"] == pytest.approx(mean(early), abs=1e-6)
                 assert (mae.extra["n_hinge"], mae.extra["n_overdue"]) == (len(early), sum(e > 0 for e in early))
+                if column == "feature_norm":
+                    (lead,) = [
+                        r
+                        for r in results
+                        if (r.quantity, r.extra.get("held_out"), r.extra["margin"]) == ("lead", held_out, margin)
+                    ]
+                    assert (lead.lo, lead.hi) == pytest.approx(interval(leads, of_known, 0.95), abs=1e-6, nan_ok=True)

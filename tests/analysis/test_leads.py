@@ -162,6 +162,14 @@ def test_false_alarms_are_counted_among_the_censored(make_frames, make_run):
     assert math.isnan(without.estimate)
 
 
+def test_false_alarms_of_three_conditions_are_no_surer_than_three_runs(make_frames, make_run):
+    loud = {f"d{depth}-{i}": make_run(90.0, norm=0.5, depth=depth) for depth in (2, 3, 4) for i in range(4)}
+    found = leads(make_frames({**world(make_run, RATES, [0.01] * 6), **loud}))
+    specificity = pick(found, "specificity", margin=0.0, held_out="run")
+    assert (specificity.estimate, specificity.lo, specificity.extra["crossed_censored"]) == (0, 0, 12)
+    assert specificity.hi == pytest.approx(1 - 0.025 ** (1 / 3))  # Clopper-Pearson of 0 in 3
+
+
 def test_a_run_that_may_have_been_stopped_is_no_false_alarm(make_frames, make_run):
     """The imports end at NC1 0.0123, where they may have been stopped; the trained run was not, as is known."""
     runs = world(make_run, RATES, [0.01] * 6)

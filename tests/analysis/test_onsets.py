@@ -46,6 +46,13 @@ def test_the_stop_rule_stands_beside_the_onset(make_frames):
     assert math.isnan(table["stop_eps"][1])
 
 
+def test_columns_have_one_type_with_and_without_an_onset(make_frames, make_run):
+    with_onset, without = (onset_table(*make_frames({"a": make_run(time)}), OnsetRule()) for time in (20.0, 90.0))
+    assert with_onset["onset_index"].isna().sum() == 0
+    assert without["onset_index"].isna().all()
+    pd.testing.assert_series_equal(with_onset.dtypes, without.dtypes)
+
+
 def test_no_runs_give_an_empty_table(make_frames):
     table = onset_table(*make_frames({}), OnsetRule())
     assert len(table) == 0

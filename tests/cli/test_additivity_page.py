@@ -42,8 +42,11 @@ def page(verdict: str, test: dict[str, Any] | None = None, **extra: Any) -> str:
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        ("additive", "nothing here speaks against fn* being a part per arch plus a part per dataset. That is no proof"),
-        ("multiplicative", "a departure by a factor of 4.2 would still fit"),
+        ("additive", "anything but a part per arch plus a part per dataset is not shown (p = .03). That is no proof"),
+        (
+            "multiplicative",
+            "the ratio of ratios may differ from 1 by a factor of 4.2",
+        ),
         ("removable", "fn* to the power -1.5, they would add"),
         ("neither", "nor do they add on any power"),
         ("not_testable", "Two runs in every cell"),

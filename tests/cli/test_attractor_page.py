@@ -54,7 +54,11 @@ def results(verdict: str, **said: Any) -> list[Result]:
     ("verdict", "said", "expected"),
     [
         ("supported", {}, "comes back to that of the untouched run from both sides"),
-        ("refuted", {"different": ["up_control", "drift"]}, "8% apart, beyond chance: up / control, fn after onset"),
+        (
+            "refuted",
+            {"different": ["up_control", "drift"]},
+            "does not hold within this training: more than 8% apart, beyond chance: up / control, fn after onset",
+        ),
         ("inconclusive", {"not_shown": ["settled"]}, "not shown within 8%: fn at the end against fn at onset."),
         ("inconclusive", {"returned": False}, "the return itself was not seen in most pairs."),
         ("not testable", {}, "too few pairs for a test"),

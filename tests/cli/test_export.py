@@ -230,7 +230,7 @@ def test_a_reader_that_leaves_early_ends_it_in_silence(store: Path):
 never_below_0 = st.floats(min_value=0) | st.none() | st.just(math.nan)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.builds(

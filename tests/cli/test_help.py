@@ -46,6 +46,11 @@ def test_help_fits_80_columns_and_says_what_the_command_does(words: tuple[str, .
     assert lines[2].strip().endswith((".", ",")) or len(lines[2]) > 60
 
 
+@pytest.mark.parametrize("words", [(), ("runs",), ("store",)], ids=" ".join)
+def test_no_command_is_described_by_half_a_sentence(words: tuple[str, ...]):
+    assert [line for line in help_of(words)[1:] if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize(("command", "names"), [("analyze", QUESTIONS), ("plot", KINDS)])
 def test_what_may_be_asked_for_is_explained_before_the_options(command: str, names: tuple[str, ...]):
     lines = help_of((command,))

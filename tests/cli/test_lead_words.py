@@ -54,10 +54,10 @@ def test_the_p_that_decides_is_the_corrected_one():
         (
             -0.2,
             0.9,
-            "an alarm on nc1 itself errs less, so fn shows nothing that it does not (12 epochs by fn, 10 by nc1)",
+            "an alarm on nc1 itself errs less, so as an alarm fn is no better (12 epochs by fn, 10 by nc1)",
         ),
         (0.2, 0.3, "that fn errs less than an alarm on nc1 itself is not shown (12 epochs by fn, 10 by nc1, p = .3)"),
-        (0.2, 0.01, "an alarm on nc1 itself errs more: fn adds something (12 epochs by fn, 10 by nc1, p = .01)"),
+        (0.2, 0.01, "an alarm on nc1 itself errs more: as an alarm fn is better (12 epochs by fn, 10 by nc1, p = .01)"),
         (0.2, None, "is not shown (12 epochs by fn, 10 by nc1);"),
         (None, None, "At the same mean lead, 1 of 2 other observables did better than fn."),
     ],

@@ -47,6 +47,16 @@ def test_without_other_runs_there_is_no_forecast_but_a_reason(cli: Cli, store: P
     assert (forecast["status"], forecast["onset"], forecast["n_calibration"]) == ("no_calibration", None, 0)
 
 
+def test_without_other_runs_its_own_course_is_told_and_called_unchecked(cli: Cli, store: Path):
+    page = " ".join(cli("predict", "short", "--where", "run=short").out.split())
+    forecast = json.loads(cli("predict", "short", "--where", "run=short", "--format", "json").out)
+    assert forecast["steady"] == pytest.approx(TRUE_ONSET, rel=0.05)
+    assert forecast["slowing"] >= forecast["steady"]
+    assert f"nc1 reaches 0.01 at epoch {forecast['steady']:.0f} if it goes on falling as it does now" in page
+    assert f"at epoch {forecast['slowing']:.0f} if it slows down as it has. No run here checks that" in page
+    assert "By its own course" not in cli("predict", "short").out  # where others check one, the forecast is the answer
+
+
 def test_where_narrows_the_other_runs_and_never_the_run_itself(cli: Cli, store: Path):
     forecast = json.loads(cli("predict", "short", "--where", "depth=5", "--format", "json").out)
     assert (forecast["run"], forecast["n_calibration"]) == ("short", 2)

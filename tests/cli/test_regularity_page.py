@@ -118,6 +118,7 @@ def test_a_factor_that_does_not_vary_says_what_it_takes(cli: Cli, store: Path, q
     answer = cli("analyze", question)
     assert answer.code == 0
     assert "In short: not tested: " in answer.out
+    assert "p: how often" not in answer.out  # there is no p on this page
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
@@ -181,12 +182,29 @@ def test_the_mean_of_values_with_runs_that_never_collapsed_is_a_lower_bound():
     assert "tanh 4/5 >=80 >=60 1.500 1.2 to 1.8" in rows
 
 
+def test_limits_past_one_beside_a_claim_that_is_shown_are_explained():
+    def page(lo: float, verdict: str) -> str:
+        low = replace(claim("slow_when_low", verdict, **DECAY), lo=lo, hi=1.9)
+        others = [claim(name, "not testable") for name in ("fails_when_high", "valley")]
+        return " ".join(regularity_page([low, *others], "weight-decay", OnsetRule(), 0.95).split())
+
+    assert "The limits reach past 1" in page(0.9, "supported")
+    assert "The limits reach past 1" not in page(1.1, "supported")
+    assert "The limits reach past 1" not in page(0.9, "inconclusive")
+
+
+def test_a_least_p_that_limits_nothing_is_not_said():
+    speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 1e-9, "pairs": []})
+    page = regularity_page([claim("joint", "inconclusive"), speed], "activation", OnsetRule(), 0.95)
+    assert "p = .01." in page
+
+
 def test_pairs_without_a_test_are_not_counted():
     pair = {"of": ["relu", "gelu"], "ratio": 0.5, "lo": 0.4, "hi": 0.6, "p": 0.01, "p_holm": 0.02}
     pairs = [pair, {**pair, "of": ["tanh", "relu"]}, {**pair, "of": ["tanh", "gelu"], "p": None, "p_holm": None}]
     speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": pairs})
     page = regularity_page([claim("joint", "inconclusive"), speed], "activation", OnsetRule(), 0.95)
-    assert "relu / gelu: 0.5 (0.4 to 0.6), p = .02 for 2 pairs" in page
+    assert "relu / gelu: 0.5 (0.4 to 0.6), p = .02, corrected for 2 pairs" in page
     assert "tanh / gelu" not in page
 
 
@@ -204,7 +222,7 @@ def test_a_ratio_with_runs_that_never_collapsed_has_one_limit(bound: str, said: 
     results = [claim("joint", "inconclusive", budget=100.0), speed]
     page = " ".join(regularity_page(results, "activation", OnsetRule(), 0.95).split())
     assert said in page
-    assert "for 1 pair " in f"{page} "
+    assert "corrected for" not in page
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,21 @@
 """The study's table comes out of the study's data, by the commands that its page gives."""
 
 import json
+import math
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clihelp import ROOT, Cli
+
+from ncdiag.analysis.branches import is_rescaled
+from ncdiag.analysis.courses import run_courses
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.own_course import BEFORE_SLOWING, BEFORE_STEADY, READINGS, read_course
+from ncdiag.store.engine import open_store
+from ncdiag.store.frames import epochs_frame, runs_frame
 
 STUDY = ROOT / "docs/study"
 
@@ -45,3 +56,38 @@ def analyzed(cli: Cli, store: Path, *question: str) -> str:
 
 def test_the_data_stays_small():
     assert sum(file.stat().st_size for file in STUDY.rglob("*.gz")) < 20e6
+
+
+@pytest.mark.slow
+def test_what_a_run_alone_says_came_out_as_the_page_says(cli: Cli, tmp_path: Path):
+    """Ask every run of the study, when NC1 first was as near, what its own course says, and count what happened."""
+    asked: dict[tuple[str, float], list[tuple[bool, bool]]] = {}
+    for part in ("digits", "subset", "grid", "cell"):
+        store = tmp_path / f"{part}.db"
+        analyzed(cli, store, "threshold")
+        with open_store(str(store)) as opened:
+            runs = runs_frame(opened)
+            epochs = epochs_frame(opened, runs["run_id"].tolist())
+        table = onset_table(runs, epochs, OnsetRule())
+        table = table[~is_rescaled(table) & table["state"].isin(["collapsed", "censored"])]
+        courses = run_courses(epochs)
+        table["onset"] = table["onset"].fillna(math.inf)
+        for run, arch, onset in table[["run", "arch", "onset"]].itertuples(index=False):
+            curve = courses[run].curves["nc1"]
+            for times in (10, 5, 3, 2):
+                near = np.flatnonzero(curve.log <= math.log(times * 0.01))
+                if not len(near) or (now := float(curve.epoch[near[0]])) >= onset:
+                    continue
+                own = read_course(courses[run], "nc1", now=now, log_level=math.log(0.01))
+                if not math.isnan(own.steady):
+                    for key in ((arch, 0), ("all", times), ("all", 0)):
+                        asked.setdefault(key, []).append((onset < own.steady * (1 - 1e-9), onset < own.slowing))
+    page = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
+    for (arch, times), outcomes in asked.items():
+        steady, slowing = np.mean(outcomes, axis=0)
+        who = arch if arch != "all" else f"{times} eps" if times else "all"
+        assert re.search(rf"\| {who} +\| {len(outcomes)} +\| {steady:.0%} +\| {slowing:.0%} +\|", page), (
+            f"| {who} | {len(outcomes)} | {steady:.0%} | {slowing:.0%} |"
+        )
+    outcomes = asked["all", 0]
+    assert (len(outcomes), *np.mean(outcomes, axis=0).round(2)) == (READINGS, BEFORE_STEADY, BEFORE_SLOWING)

@@ -131,6 +131,8 @@ def invariance(**said: Any) -> dict[str, Any]:
         ({"furthest": "depth=2", "furthest_runs": 1}, "depth=2, with a single run, is 30% from their mean"),
         ({"furthest": "depth=2", "furthest_runs": 1}, "depth=3 is, by its 4 runs, off the mean of those with several"),
         ({"verdict": "inconclusive", "level": 0.99}, "is not shown: with 99% confidence only within 40%"),
+        ({"verdict": "supported", "beyond": None, "beyond_runs": 0}, "all lie within 8% of it"),
+        ({"verdict": "inconclusive", "beyond": None, "beyond_runs": 0}, "only within 40%"),
         ({}, "that they differ in their onset is shown (p = .03)"),
         ({"level": 0.99}, "that they differ in their onset is not shown (p = .03)"),
     ],

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clihelp import PYTHON, ROOT, Cli
 from falling import make_falling_store
@@ -65,6 +66,17 @@ def test_once_prints_a_line_for_each_run_that_is_trained(training: Training, cli
     assert re.fullmatch(
         r"mine  running  epoch 50/200  fn 1  NC1 0\.02  5:00 left  onset: epoch \d+( \(\d+ to \d+\))?\n", answer.out
     )
+
+
+def test_a_first_run_is_shown_with_what_its_own_course_says(training: Training, cli: Cli) -> None:
+    for run in ("deep-0", "deep-1", "shallow-0", "shallow-1", "short"):
+        assert cli("runs", "rm", run, "--yes").code == 0
+    for number in range(1, 21):
+        training.epoch(number)
+    epochs = np.arange(16, 21)  # the last five, whose trend is extrapolated
+    slope, start = np.polyfit(epochs, np.log(1 / epochs), 1)
+    reached = (np.log(0.01) - start) / slope
+    assert cli("watch", "--once").out.endswith(f"  onset: after epoch {reached:.0f}?\n")
 
 
 def test_a_run_without_an_epoch_is_shown_as_far_as_it_is_known(training: Training, cli: Cli) -> None:

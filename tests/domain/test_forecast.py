@@ -125,6 +125,25 @@ def test_one_censored_run_of_many_leaves_jackknife_limits_finite():
     assert found.hi >= forecast([bare(onset) for onset in onsets]).hi
 
 
+def test_an_open_interval_begins_where_that_of_the_runs_that_collapsed_does():
+    """Were the eight of twenty an infinite error on both sides, nothing but now would be left below."""
+    onsets = np.exp(5 + 0.2 * np.random.default_rng(3).normal(size=12))
+    closed, opened = (forecast([bare(onset) for onset in onsets], never) for never in ([], [400.0] * 8))
+    assert (opened.lo, opened.hi) == (closed.lo, math.inf)
+    assert (opened.method, closed.hi < math.inf) == (closed.method, True)
+    few = forecast([bare(onset) for onset in onsets[:6]], [400.0] * 8)
+    assert few.lo == forecast([bare(onset) for onset in onsets[:6]]).lo > 10
+    assert "model-based" in few.method  # fourteen runs, but six that say when
+
+
+def test_the_share_that_never_collapsed_is_as_sure_as_its_conditions_are_many():
+    runs = [bare(100.0 + 10 * condition + seed, condition) for condition in range(3) for seed in range(5)]
+    found = forecast(runs, [400.0] * 5)  # of condition 7
+    expected = stats.binomtest(1, 4).proportion_ci(0.8, "exact")
+    assert (found.p_no_collapse, found.n_censored) == (0.25, 5)
+    assert (found.p_no_collapse_lo, found.p_no_collapse_hi) == pytest.approx((expected.low, expected.high))
+
+
 def test_runs_censored_before_now_say_nothing():
     found = forecast([bare(100.0), bare(120.0), bare(130.0)], [40.0, 60.0], now=60.0)
     assert (found.n_censored, found.p_no_collapse) == (0, 0)

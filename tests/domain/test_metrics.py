@@ -58,7 +58,7 @@ def test_the_examples_in_the_docstrings_are_right() -> None:
     assert results.failed == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     counts=st.lists(st.integers(1, 12), min_size=2, max_size=6),

@@ -61,7 +61,7 @@ def test_equal_features_have_no_scatter_at_all() -> None:
     assert (moments.mean == 0.1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     counts=st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any),

@@ -4,12 +4,15 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.api import OLS
 
 from ncdiag.domain.statistics import (
     clopper_pearson,
     conformal_minimum,
     group_means,
     group_spread,
+    grouped_share,
+    grouped_t_interval,
     is_constant,
     jackknife_plus,
     log_cv,
@@ -201,6 +204,44 @@ def test_conformal_minimum(level, smallest):
     assert conformal_minimum(level) == smallest
     for n, finite in ((smallest - 1, False), (smallest, True)):
         assert math.isfinite(jackknife_plus(np.zeros(n), np.ones(n), level)[1]) is finite
+
+
+GROUPS = np.array([0, 0, 4, 4, 4, 7, 7])
+OF_GROUPS = np.array([1.0, 1.4, 2.2, 2.9, 2.4, 0.3, 0.8])
+
+
+def test_the_interval_over_groups_agrees_with_statsmodels():
+    ols = OLS(OF_GROUPS, np.ones((7, 1)))
+    lo, hi = ols.fit(cov_type="cluster", cov_kwds={"groups": GROUPS}, use_t=True).conf_int(0.1)[0]
+    found = grouped_t_interval(OF_GROUPS, GROUPS, 0.9)
+    assert (found.estimate, found.lo, found.hi) == pytest.approx((OF_GROUPS.mean(), lo, hi))
+
+
+def test_the_interval_over_groups_of_one_size_is_that_of_their_means():
+    groups = np.repeat([3, 1, 2], 2)
+    expected = t_interval(group_means(OF_GROUPS[:6], groups), 0.95)
+    found = grouped_t_interval(OF_GROUPS[:6], groups, 0.95)
+    assert (found.lo, found.hi) == pytest.approx((expected.lo, expected.hi))
+
+
+def test_two_groups_leave_the_values_as_the_sample():
+    groups = np.array([0, 0, 0, 0, 1, 1, 1])
+    assert grouped_t_interval(OF_GROUPS, groups, 0.95) == t_interval(OF_GROUPS, 0.95)
+    share = grouped_share(OF_GROUPS > 1.2, groups, 0.95)
+    assert (share.lo, share.hi) == pytest.approx(stats.binomtest(4, 7).proportion_ci(0.95, "exact"))
+
+
+def test_groups_that_agree_have_no_interval():
+    found = grouped_t_interval(np.tile([1.0, 2.0], 3), np.repeat([0, 1, 2], 2), 0.95)
+    assert found.estimate == 1.5
+    assert math.isnan(found.lo)
+    assert math.isnan(found.hi)
+
+
+def test_a_share_over_groups_is_as_sure_as_so_many_values():
+    share = grouped_share(np.repeat([True, False, True, True], 5), np.repeat(np.arange(4), 5), 0.95)
+    assert (share.lo, share.hi) == pytest.approx(stats.binomtest(3, 4).proportion_ci(0.95, "exact"))
+    assert share.estimate == 0.75
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 3), (3, 3), (2, 7)])

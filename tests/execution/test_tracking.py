@@ -1,11 +1,13 @@
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -143,14 +145,19 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
     same: dict[str, Any] = {"store": url, "arch": "net", "lr": 0.1}
     with pytest.raises(SpecError, match=r"mine was another run: lr 0.1 -> 0.2, seed None -> 1"):
         enter("mine", **{**same, "lr": 0.2}, seed=1, resume=True)
-    with pytest.raises(SpecError, match="belongs to another run"):
+    with pytest.raises(SpecError, match=r"a run mine, interrupted after epoch 4; go on with it by\s+resume=True"):
         enter("mine", **same)
     with pytest.raises(SpecError, match="needs its name"):
         enter(**same, resume=True)
-    with ncdiag.track("mine", **same, resume=True), pytest.raises(UnsafeError, match="held by another process"):
+    with ncdiag.track("mine", **same, resume=True):
+        with pytest.raises(UnsafeError, match="held by a process that trains it"):
+            enter("mine", **same, resume=True)
+        with pytest.raises(SpecError, match="belongs to another run"):
+            enter("mine", **same)
+    with pytest.raises(UnsafeError, match="mine is done, and such a run is not continued"):
         enter("mine", **same, resume=True)
-    with pytest.raises(UnsafeError, match="or is done"):
-        enter("mine", **same, resume=True)
+    with pytest.raises(SpecError, match="belongs to another run"):
+        enter("mine", **same)
     assert stored(url, "mine")[0].epochs_done == 4
 
 
@@ -161,7 +168,9 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
         (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
         (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
-        (None, {"loss": 0.3}, "loss is the name of what is minimised, such as 'ce', not 0.3; its value is train_loss"),
+        (None, {"loss": 0.3}, r"loss is the name of what is minimised, .*, not 0\.3; its value is train_loss"),
+        (None, {"loss": "ce, smoothed"}, "without spaces, commas and colons, not 'ce, smoothed'"),
+        (None, {"loss": ""}, "not ''"),
         (None, {"phase": 1.5}, "phase must be a whole number from 1"),
         (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
         (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
@@ -177,6 +186,16 @@ def test_what_cannot_be_stored_is_refused_and_the_run_goes_on(
             run.log(epoch, **values)
         run.log(nc1=0.5)
     assert [row.epoch for row in stored(url, "mine")[1]] == [5, 6]
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_nothing_is_logged_after_the_end(url: str, error: type[Exception] | None) -> None:
+    with suppress(ValueError), ncdiag.track("mine", store=url) as run:
+        if error:
+            raise error
+    with pytest.raises(SpecError, match="mine has ended with the `with` block"):
+        run.log(nc1=1.0)
+    assert stored(url, "mine")[0].epochs_done == 0
 
 
 def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> None:
@@ -209,6 +228,18 @@ def test_a_model_is_measured_and_stored(url: str) -> None:
     assert stored(url, "mine")[1] == [record]
 
 
+def test_a_loss_of_another_name_is_stored_and_its_value_is_said(url: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(torch.randn(30, 5), torch.arange(30) % 3)]
+    with ncdiag.track("mine", store=url) as run:
+        for loss, value in (("ce", None), ("focal", 0.25), ("focal", None)):
+            run.measure(model, "2", batches, loss=loss, **({} if value is None else {"train_loss": value}))
+    rows = stored(url, "mine")[1]
+    assert [(row.phase, row.loss, row.train_loss) for row in rows[1:]] == [(2, "focal", 0.25), (2, "focal", None)]
+    assert rows[0].train_loss == pytest.approx(nn.functional.cross_entropy(model(batches[0][0]), batches[0][1]).item())
+
+
 def test_a_kill_leaves_a_lost_run_with_every_epoch_that_was_logged(url: str) -> None:
     script = """
     import os, signal, sys, ncdiag
@@ -223,6 +254,38 @@ def test_a_kill_leaves_a_lost_run_with_every_epoch_that_was_logged(url: str) -> 
     assert (run.status, [row.epoch for row in rows]) == (RunStatus.LOST, [1, 2, 3, 4, 5])
     with ncdiag.track("mine", store=url, arch="net", resume=True) as resumed:
         assert resumed.log(nc1=0.1).epoch == 6
+    assert stored(url, "mine")[0].status is RunStatus.DONE
+
+
+def test_a_worker_that_outlives_a_killed_process_does_not_keep_its_run(url: str) -> None:
+    script = """
+    import multiprocessing, os, signal, sys, time, ncdiag
+    with ncdiag.track("mine", store=sys.argv[1]) as run:
+        run.log(nc1=1.0)
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker.start()
+        print(worker.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), url], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        worker = int(killed.stdout.readline())
+        try:
+            assert killed.wait() == -signal.SIGKILL
+            os.kill(worker, 0)  # it is there
+            assert stored(url, "mine")[0].status is RunStatus.LOST
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")  # which Python 3.12 warns of where there are threads
+def test_a_worker_leaves_the_run_to_the_process_that_has_it(url: str) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        worker = multiprocessing.get_context("fork").Process(target=str)
+        worker.start()
+        worker.join()
+        assert stored(url, "mine")[0].status is RunStatus.RUNNING
+        run.log(nc1=1.0)
     assert stored(url, "mine")[0].status is RunStatus.DONE
 
 

@@ -186,7 +186,7 @@ rows = st.lists(st.lists(cells, min_size=1, max_size=5).map(",".join), max_size=
 headers = st.sampled_from(["run,epoch,nc1", "epoch,nc1", "epoch,epoch", "run,epoch,phase,loss,feature_norm", "x", ""])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(header=headers, lines=rows, end=st.sampled_from(["\n", "\r\n", "\r"]))
 def test_whatever_is_imported_all_of_it_is_stored_or_nothing(
     imported: Path, capsys: pytest.CaptureFixture[str], header: str, lines: list[str], end: str

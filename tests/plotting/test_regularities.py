@@ -173,5 +173,15 @@ def test_runs_that_differ_in_more_are_groups_of_their_own(make_asked, make_run):
 
 
 def test_without_a_value_to_compare_with_it_is_said(make_asked, make_run):
-    with pytest.raises(AnalysisError, match=r"all runs have one depth \(5\)(.|\n)*ncdiag sweep --depth 2,3,5,7"):
+    with pytest.raises(
+        AnalysisError, match=r"all runs have one depth \(5\)(.|\n)*`ncdiag analyze claims` says what to train"
+    ):
         regularity_table(make_asked({"a": make_run(), "b": make_run()}), "depth")
+
+
+def test_where_all_runs_collapsed_the_budget_is_a_whole_epoch(make_asked, make_run):
+    last = 12.3 * ONSET  # 56.64..
+    runs = {"a": make_run(10.0, weight_decay=1e-4), "b": make_run(12.3, weight_decay=1e-3)}
+    table = regularity_table(make_asked(runs), "weight_decay")
+    assert table["budget"].tolist() == pytest.approx([last, last])
+    assert draw_regularity(table, Sheet()).axes[1].get_title(loc="left") == "Collapsed by epoch 57"

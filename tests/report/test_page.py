@@ -162,5 +162,13 @@ def test_why_there_is_no_figure_comes_with_what_would_help() -> None:
     assert section.commands == ["ncdiag sweep --seed 0:5", "ncdiag sweep --depth 2,3,5 --seed 0:3"]
 
 
+def test_what_the_reading_says_is_not_said_again_for_the_figure() -> None:
+    why = "all runs have one depth (5).\n`ncdiag analyze claims` says what to train beside these runs"
+    section = make_section(
+        "depth", [], "Depth?\n\n  In short: not tested: all runs have one depth (5).\n", rule="", no_image=why
+    )
+    assert (section.no_image, section.commands) == ("", [])  # the claims are on the same page
+
+
 def test_the_same_report_gives_the_same_page() -> None:
     assert render_report(REPORT) == render_report(REPORT)

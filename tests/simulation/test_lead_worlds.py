@@ -17,6 +17,7 @@ from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.leads import lead_results
 from ncdiag.domain.comparison import less_variable
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.statistics import grouped_t_interval
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +124,34 @@ def test_the_mean_lead_at_fn_star_is_small_with_a_link_and_long_where_fn_is_flat
     """A mean lead tells the worlds apart the wrong way round: it is longest where fn has nothing to do with onset."""
     late, causal = (np.median([r.estimate for r in trials(world, 10)[1]]) for world in ("late", "causal"))
     assert late > 20 > abs(causal)
+
+
+def held_out(values, condition, learn):
+    """Give what `learn` makes, for each value, of the values of the other conditions."""
+    return np.array([learn(values[condition != own]) for own in condition])
+
+
+@pytest.mark.parametrize("conditions", [3, 4, 8, 20])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_intervals_of_lead_and_error_hold_where_conditions_differ(conditions, share):
+    """Three seeds to a condition, and a share of the variance between conditions: an interval over runs holds less."""
+    rng, trials = np.random.default_rng([conditions, round(10 * share)]), 1500
+    condition = np.repeat(np.arange(conditions), 3)
+    found = []
+    for _ in range(trials):
+        spread, norm, onset = (
+            np.sqrt(share) * rng.normal(size=conditions)[condition]
+            + np.sqrt(1 - share) * rng.normal(size=3 * conditions)
+            for _ in range(3)
+        )
+        lead = 60 + 20 * spread + 10 * (held_out(norm, condition, np.mean) - norm)
+        onset = 300 * np.exp(0.15 * onset)
+        error = np.abs(onset - held_out(onset, condition, np.median))
+        found.append([grouped_t_interval(lead, condition, 0.95), grouped_t_interval(error, condition, 0.99)])
+    truth = 60, np.mean([of_error.estimate for _, of_error in found])
+    held = [np.mean([each[i].lo <= truth[i] <= each[i].hi for each in found]) for i in (0, 1)]
+    print(
+        f"\n{conditions} conditions, {share:.0%} of the variance: lead {held[0]:.3f} of .95, error {held[1]:.3f} of .93"
+    )
+    assert 0.94 < held[0] < 0.99
+    assert 0.88 < held[1] < 0.995

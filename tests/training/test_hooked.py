@@ -1,42 +1,15 @@
 import random
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from own_model import Model, X, Y, loader, make_model
 from reference import reference_metrics
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
-from ncdiag.errors import DataError, SpecError
+from ncdiag.errors import SpecError
 from ncdiag.training.hooked import Hooked, measure_model
-
-DRAWN = torch.Generator().manual_seed(0)
-X, Y = torch.randn(90, 1, 6, 6, generator=DRAWN), torch.arange(90) % 3
-
-
-class Model(nn.Module):
-    """A model of somebody's own: convolution, BatchNorm, dropout, and a head that is not its last attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Dropout(0.5), nn.Flatten())
-        self.classifier = nn.Linear(64, 3)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.body(x) * self.scale)
-
-
-def make_model() -> Model:
-    torch.manual_seed(1)
-    return Model()
-
-
-def loader(batch_size: int = 16, **given: Any) -> DataLoader[tuple[Tensor, ...]]:
-    return DataLoader(TensorDataset(X, Y), batch_size=batch_size, **given)
 
 
 @pytest.mark.parametrize("head", ["classifier", None])
@@ -123,59 +96,6 @@ def test_layers_that_change_with_their_mode_are_told_that_it_comes_back(training
     measure_model(model, "classifier", loader())
     assert [model.training, model.classifier.training, model.classifier.merged] == [training, training, not training]
     assert not model.body[1].training
-
-
-@pytest.mark.parametrize("way", ["shuffle", "sampler", "batch_sampler"])
-def test_a_loader_with_a_generator_of_its_own_goes_on_in_the_order_it_would_have_had(way: str) -> None:
-    own = torch.Generator().manual_seed(3)
-    data = TensorDataset(X, Y)
-    order = RandomSampler(data, generator=own)
-    batches = {
-        "shuffle": lambda: DataLoader(data, batch_size=16, shuffle=True, generator=own),
-        "sampler": lambda: DataLoader(data, batch_size=16, sampler=order),
-        "batch_sampler": lambda: DataLoader(data, batch_sampler=BatchSampler(order, 16, drop_last=False)),
-    }[way]()
-    before = own.get_state()
-    measure_model(make_model(), "classifier", batches, test=batches)
-    assert torch.equal(own.get_state(), before)
-    list(batches)
-    assert not torch.equal(own.get_state(), before)  # so the comparison can fail
-
-
-class Batch(NamedTuple):
-    images: Tensor
-    name: str
-
-
-class Fields(dict[str, Any]):
-    """A dictionary of its own kind, as many libraries have one."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-
-@pytest.mark.parametrize(
-    ("make", "images"),
-    [
-        (lambda x: {"images": [x], "name": "a"}, lambda batch: batch["images"][0]),
-        (lambda x: (x, "a"), lambda batch: batch[0]),
-        (lambda x: Batch(x, "a"), lambda batch: batch.images),
-        (lambda x: Fields(images=x), lambda batch: batch.images),
-        (lambda x: SimpleNamespace(to=lambda device: SimpleNamespace(moved=x)), lambda batch: batch.moved),
-    ],
-    ids=["dict", "tuple", "named tuple", "own dict", "moves itself"],
-)
-def test_inputs_may_be_in_many_forms(make: Callable[[Tensor], Any], images: Callable[[Any], Tensor]) -> None:
-    class Asks(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = make_model()
-
-        def forward(self, batch: Any) -> Tensor:
-            return self.model(images(batch))
-
-    expected = measure_model(make_model(), "classifier", loader())
-    assert measure_model(Asks(), "model.classifier", [(make(x), y) for x, y in loader()]) == expected
 
 
 def test_the_head_may_be_called_by_the_name_of_its_input() -> None:
@@ -282,6 +202,28 @@ def test_bfloat16_within_products_is_not_for_the_measurement() -> None:
     assert after == "bf16"
 
 
+def test_autocast_that_the_model_enters_itself_does_not_lower_the_measurement() -> None:
+    class Mixed(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = super().forward(x)
+            assert not torch.is_autocast_enabled("cpu")  # what it entered is left again
+            return logits
+
+    torch.manual_seed(1)
+    mixed = Mixed()
+    assert measure_model(mixed, "classifier", loader()) == measure_model(make_model(), "classifier", loader())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert mixed.classifier(torch.ones(1, 64)).dtype == torch.bfloat16  # it works as before
+
+
+def test_the_weights_of_the_head_are_left_as_they_were() -> None:
+    """An array of numpy that shares their memory would forbid what FSDP does with it after every step."""
+    model = make_model()
+    measure_model(model, "classifier", loader())
+    assert model.classifier.weight.untyped_storage().resizable()
+
+
 class Twice(Model):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
@@ -303,11 +245,19 @@ class Never(Model):
         return self.body(x)[:, :3]
 
 
+class Deep(Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Sequential(*(nn.Linear(4, 4) for _ in range(4))) for _ in range(2)))
+        self.classifier = nn.Linear(4, 3)
+
+
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
         (Model, "fc", "has no module 'fc'; its linear layers are classifier"),
-        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear"),
+        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*measure_features"),
+        (Deep, "fc", r"the last of its 9 linear layers are body\.1\.0, .*, classifier$"),
         (Model, nn.Linear(64, 3), "no part of the model"),
         (Twice, "classifier", "called its head 2 times"),
         (Never, "classifier", "called its head 0 times"),
@@ -318,33 +268,3 @@ class Never(Model):
 def test_a_head_that_is_none_is_refused(model: type[Model], head: Any, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         measure_model(model(), head, loader())
-
-
-def once() -> Iterator[tuple[Tensor, Tensor]]:
-    yield X, Y
-
-
-@pytest.mark.parametrize(
-    ("batches", "said"),
-    [
-        (once(), "once only"),
-        ([X], "no pair"),
-        ([(X, Y, Y)], "no pair"),
-        ([], "no sample"),
-        (loader(batch_size=91, drop_last=True), "no sample"),
-        ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
-        ([(X, Y.float())], "torch.float32"),
-        ([(X, Y + 1)], "labels from 1 to 3; expected 0 to 2, as the head has 3 outputs"),
-        ([(X, Y - 1)], "labels from -1 to 1"),
-    ],
-)
-def test_batches_that_cannot_be_used_are_refused(batches: Any, said: str) -> None:
-    model = make_model()
-    with pytest.raises(DataError, match=said):
-        measure_model(model, "classifier", batches)
-    assert model.training
-
-
-def test_a_test_set_that_was_used_up_is_refused() -> None:
-    with pytest.raises(DataError, match="no sample"):
-        measure_model(make_model(), "classifier", loader(), test=iter([]))

@@ -198,7 +198,7 @@ def dangling_link(folder):
         (other_size, r"train/cat/2.png has 7 x 5 pixels, .*train/ant/1.png has 6 x 5"),
         (transparent, r"test/cat/1.png is an image of mode RGBA; expected 8-bit grey or RGB without transparency"),
         (transparent_palette, r"test/cat/1.png is an image of mode P with transparency"),
-        (sixteen_bits, r"test/cat/1.png is an image of mode I;16"),
+        (sixteen_bits, r"test/cat/1.png is an image of mode I"),
         (dangling_link, r"train/cat/3.png cannot be read"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -73,6 +73,6 @@ def parse_phases(text: str) -> tuple[tuple[str, int | None], ...]:
 
 def loss_name(text: str) -> str:
     """Check the name of a loss: what phases are written with (`ce:200,mse`) cannot be part of it."""
-    if len(text) > 64 or not text.isprintable() or any(mark in text for mark in ":,;@ "):
+    if not 0 < len(text) <= 64 or not text.isprintable() or any(mark in text for mark in ":,;@ "):
         raise ValueError(f"{shown(text)} is not the name of a loss, such as ce or mse")
     return text

@@ -79,7 +79,8 @@ def match_columns(header: tuple[str, ...], mapped: Mapping[str, str]) -> Columns
 def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[EpochRecord]], list[Problem]]:
     """Give the records of each run (None for rows that name none), and the rows that cannot be read.
 
-    The epochs of a run must rise from row to row; the rows of several runs may be mixed.
+    The epochs of a run must rise from row to row; the rows of several runs may be mixed. Rows of one epoch that follow
+    each other are one where no two fill the same cell: loggers write what is logged at two places into two rows.
     """
     problems = list(table.problems)
     if "epoch" not in columns.sources:
@@ -107,10 +108,12 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
             problems.append(Problem(line=row.line, what=f"run: {shown(name or '')} {NAME_RULE}"))
             continue
         before = runs.setdefault(name, [])
-        if before and record.epoch <= before[-1].epoch:
-            problems.append(_order_problem(row, record.epoch, before, name))
-            continue
-        before.append(record)
+        if before and record.epoch == before[-1].epoch and not _both_measured(before[-1], record):
+            before[-1] = replace(before[-1], **_filled(record))
+        elif before and record.epoch <= before[-1].epoch:
+            problems.append(_order_problem(row, record, before, name))
+        else:
+            before.append(record)
     if not table.rows and not problems:
         problems.append(Problem(line=1, what="a header and no rows"))
     return runs, sorted(problems, key=lambda problem: problem.line)
@@ -169,11 +172,25 @@ def _value(field: str, text: str) -> int | float | str:
     return value
 
 
-def _order_problem(row: Row, epoch: int, before: list[EpochRecord], name: str | None) -> Problem:
-    of_run = f" of run {shown(name)}" if name else ""
-    if any(record.epoch == epoch for record in before):
-        return Problem(line=row.line, what=f"epoch {epoch}{of_run} twice")
-    return Problem(line=row.line, what=f"epoch {epoch}{of_run} after epoch {before[-1].epoch}; epochs must rise")
+def _filled(record: EpochRecord) -> dict[str, Any]:
+    return {field: value for field, value in record.values().items() if value is not None}
+
+
+def _both_measured(one: EpochRecord, other: EpochRecord) -> list[str]:
+    """Give the fields that both rows of an epoch fill, but for a phase and a loss that are the same in both."""
+    said, again = _filled(one), _filled(other)
+    return [field for field in said if field in again and (field in _MEASURED or said[field] != again[field])]
+
+
+def _order_problem(row: Row, record: EpochRecord, before: list[EpochRecord], name: str | None) -> Problem:
+    what = f"epoch {record.epoch}" + (f" of run {shown(name)}" if name else "")
+    if record.epoch == before[-1].epoch:
+        what += f" twice, with {_both_measured(before[-1], record)[0]} in both rows"
+    elif any(earlier.epoch == record.epoch for earlier in before):
+        what += " twice"
+    else:
+        what += f" after epoch {before[-1].epoch}; epochs must rise"
+    return Problem(line=row.line, what=what)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -22,7 +22,7 @@ _SPACE = (" ", "\t", "\n", "\r")
 # Finds where an element ends; what is in it is read afterwards, by the rules of a line.
 _ELEMENT = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 _TOO_DEEP = "JSON nested too deeply"
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = (";", "\t", "|")  # of cells, where a header has no comma
 _SHOWN = 40
 
 
@@ -59,19 +59,22 @@ def read_table(text: str) -> Table:
 
 
 def read_csv(text: str) -> Table:
-    """Read RFC 4180 CSV: a header, then rows with as many cells; blank lines are passed over."""
+    """Read RFC 4180 CSV: a header, then rows with as many cells; blank lines are passed over.
+
+    Where the header has no comma but semicolons, tabs or bars, they separate the cells.
+    """
     lines = _csv_lines(text)
     first = next(lines, None)
+    if isinstance(first, tuple) and len(first[1]) == 1:
+        separator = next((mark for mark in _SEPARATORS if mark in first[1][0]), ",")
+        lines = _csv_lines(text, separator)
+        first = next(lines, None)
     if first is None:
         return Table(columns=(), rows=[], problems=[Problem(line=1, what="the file is empty")])
     if isinstance(first, Problem):
         return Table(columns=(), rows=[], problems=[first])
     at, names = first
     header = tuple(name.strip() or f"Unnamed: {place}" for place, name in enumerate(names))  # as pandas calls them
-    if len(header) == 1 and (separator := next((mark for mark in _SEPARATORS if mark in header[0]), None)):
-        # Every row would be wrong in the same way, and no column could be found.
-        what = f"cells are separated by {_SEPARATORS[separator]}; expected commas, and a point in numbers"
-        return Table(columns=(), rows=[], problems=[Problem(line=at, what=what)])
     problems = [Problem(line=at, what=what) for what in _header_faults(header)]
     rows: list[Row] = []
     for item in lines:
@@ -113,7 +116,8 @@ def number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         special = _NONFINITE.get(text.lower().replace("infinity", "inf"))
         if special is None:
-            raise ValueError(f"{shown(text)} is not a number")
+            hint = "; write its comma as a point" if _NUMBER.fullmatch(text.replace(",", ".")) else ""
+            raise ValueError(f"{shown(text)} is not a number{hint}")
         return float(special)
     value = float(text)
     if value in (float("inf"), float("-inf")):
@@ -140,9 +144,9 @@ def bare(value: str) -> str:
     return text if len(value) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, list[str]] | Problem]:
+def _csv_lines(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]] | Problem]:
     """Give each record with the line it begins on; a record can hold line ends between quotes."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     while True:
         line = reader.line_num + 1
         try:

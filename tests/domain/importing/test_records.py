@@ -105,9 +105,12 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
             "epoch,seconds,nc1\n1,-1,0.5\n",
             (2, "seconds: '-1' is below 0, which seconds never is; --map seconds= leaves the column out"),
         ),
-        ("epoch,nc1\n1,0.5\n1,0.4\n", (3, "epoch 1 twice")),
+        ("epoch,nc1\n1,0.5\n1,0.4\n", (3, "epoch 1 twice, with nc1 in both rows")),
+        ("epoch,nc1\n1,0.5\n1,0.5\n", (3, "epoch 1 twice, with nc1 in both rows")),
+        ("epoch,nc1,phase\n1,0.5,1\n1,,2\n", (3, "epoch 1 twice, with phase in both rows")),
+        ("epoch,nc1\n1,0.5\n2,0.4\n1,\n", (4, "epoch 1 twice")),
         ("epoch,nc1\n5,0.5\n4,0.4\n", (3, "epoch 4 after epoch 5; epochs must rise")),
-        ("run,epoch,nc1\na,1,0.5\na,1,0.4\n", (3, "epoch 1 of run 'a' twice")),
+        ("run,epoch,nc1\na,1,0.5\na,1,0.4\n", (3, "epoch 1 of run 'a' twice, with nc1 in both rows")),
         (
             "run,epoch,nc1\n../x,1,0.5\n",
             (
@@ -120,6 +123,26 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
 )
 def test_what_is_wrong_with_a_row_is_named_with_its_line(text: str, problem: tuple[int, str]):
     assert read(text)[1] == [problem]
+
+
+def test_rows_of_one_epoch_that_say_different_things_of_it_are_one():
+    """As Lightning's CSVLogger writes them, which logs some columns at steps and others at the end of an epoch."""
+    rows = ["epoch,step,step_loss,test_accuracy,train_loss,loss", "0,4,2.2,,,", "0,9,1.9,,,", "0,9,,0.5,,ce"]
+    rows += ["0,9,,,2.1,ce", "1,14,1.6,,,", "1,19,,0.75,,", "1,19,,,1.5,mse"]
+    runs, problems = read("\n".join(rows) + "\n")
+    assert not problems
+    assert runs == {
+        None: [
+            EpochRecord(epoch=0, test_accuracy=0.5, train_loss=2.1, loss="ce"),
+            EpochRecord(epoch=1, test_accuracy=0.75, train_loss=1.5, loss="mse"),
+        ]
+    }
+
+
+def test_rows_of_one_epoch_may_stand_between_those_of_other_runs():
+    runs, problems = read("run,epoch,nc1,nc3\na,1,0.5,\nb,1,0.6,\na,1,,0.3\nb,1,0.7,\n")
+    assert runs["a"] == [EpochRecord(epoch=1, nc1=0.5, nc3=0.3)]
+    assert problems == [(5, "epoch 1 of run 'b' twice, with nc1 in both rows")]
 
 
 def test_problems_come_in_the_order_of_the_lines():

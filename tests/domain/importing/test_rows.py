@@ -55,12 +55,25 @@ def test_what_is_wrong_with_csv_is_named_with_its_line(text: str, line: int, wha
     assert (line, what) in problems_of(text)
 
 
-@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
-def test_a_wrong_separator_is_the_only_thing_that_is_wrong(mark: str, name: str):
-    table = read_csv(f"epoch{mark}nc1\n1{mark}0,3\n2{mark}0,2\n")
-    what = f"cells are separated by {name}; expected commas, and a point in numbers"
-    assert table.problems == [Problem(line=1, what=what)]
-    assert read_records(table, match_columns(table.columns, {}))[1] == table.problems
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_other_separators_are_read_where_the_header_has_no_comma(mark: str):
+    table = read_csv("epoch,nc1,note\n1,0.3,a\n2,,".replace(",", mark) + '"b,c;d"\n')
+    assert table.columns == ("epoch", "nc1", "note")
+    assert [tuple(row.cells.values()) for row in table.rows] == [("1", "0.3", "a"), ("2", None, "b,c;d")]
+    assert not table.problems
+
+
+@pytest.mark.parametrize("header", ['"epoch;nc1"', "epoch"])
+def test_a_header_of_one_cell_stays_one(header: str):
+    assert read_csv(f"{header}\n1\n").columns == (header.strip('"'),)
+
+
+def test_a_comma_within_a_number_is_pointed_out():
+    table = read_csv("epoch;nc1\n1;0,3\n2;a,b\n")
+    assert [problem.what for problem in read_records(table, match_columns(table.columns, {}))[1]] == [
+        "nc1: '0,3' is not a number; write its comma as a point",
+        "nc1: 'a,b' is not a number",
+    ]
 
 
 def test_reading_goes_on_after_a_line_that_cannot_be_read():

@@ -1,0 +1,63 @@
+"""When a run collapses by its own course alone, where no other run says how its kind goes on: two readings, unchecked.
+
+On the way to collapse the metric slows down: its logarithm, drawn over the epochs, bends, and a straight line through
+the end of it nearly always comes out too early. Drawn over the logarithm of the time since the phase began it bends far
+less. The first line reads before when an onset is not to be expected, the second when it is about as likely past as
+ahead; docs/statistics.md counts how both came out in the study.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ncdiag.domain.course import Course
+from ncdiag.domain.crossing import Curve
+from ncdiag.domain.descent import MIN_ROWS, WINDOW_ROWS
+
+FARTHEST = 10.0  # times eps; from farther away even the second reading came out up to five times too early
+HORIZON = 10.0  # times the epochs so far; what lies beyond is out of sight
+READINGS, BEFORE_STEADY, BEFORE_SLOWING = 1542, 0.06, 0.36  # of the study, and the shares that collapsed earlier
+_WINDOW = 0.5  # of the time since the phase began; a fifth or four fifths of it erred more
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCourse:
+    """Epochs at which a metric is at its level if it falls on `steady`, as it does now, or `slowing`, as it has.
+
+    Infinite where that lies out of sight; NaN where the course is too short, too far from the level, or does not fall.
+    """
+
+    steady: float
+    slowing: float
+
+
+UNKNOWN = OwnCourse(steady=math.nan, slowing=math.nan)
+
+
+def read_course(course: Course, metric: str, *, now: float, log_level: float) -> OwnCourse:
+    """Read when a run that is not yet at the level, by the logarithm, comes to it."""
+    descent = course.descent(metric, now)
+    if descent is None or not len(descent.log) or descent.log[-1] > log_level + math.log(FARTHEST):
+        return UNKNOWN
+    steady, slowing = descent.reach(log_level), _reach_slowing(course.curves[metric], now, log_level)
+    seen = [epoch if epoch <= HORIZON * now else math.inf for epoch in (steady, max(slowing, steady))]
+    return UNKNOWN if math.isnan(steady + slowing) else OwnCourse(steady=seen[0], slowing=seen[1])
+
+
+def _reach_slowing(curve: Curve, now: float, log_level: float) -> float:
+    """Give the epoch at which a power of the time since the present phase began reaches a level."""
+    seen = int(np.searchsorted(curve.epoch, now, side="right"))
+    first = int(np.flatnonzero(curve.switched[:seen]).max(initial=0))
+    begun = float(curve.epoch[first - 1]) if first else 0.0
+    time, log = curve.epoch[first:seen] - begun, curve.log[first:seen]
+    late = min(int(np.searchsorted(time, (1 - _WINDOW) * time[-1])), max(len(time) - WINDOW_ROWS, 0))
+    late = max(late, int(np.searchsorted(time, 0.0, side="right")))  # an evaluation before the first step
+    if len(time) - late < MIN_ROWS:
+        return math.nan
+    x, y = np.log(time[late:]), log[late:]
+    power = float((x - x.mean()) @ y) / float((x - x.mean()) @ (x - x.mean()))
+    if power >= 0:
+        return math.nan
+    log_time = float(x.mean()) + (log_level - float(y.mean())) / power
+    return begun + math.exp(min(log_time, math.log(1e9)))

@@ -1,0 +1,6 @@
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, not whether the code is right. On CI the parent is hypothesis'
+# own profile for it, whose examples are the same in every run.
+settings.register_profile("ncdiag", parent=settings(), deadline=None)
+settings.load_profile("ncdiag")
