@@ -44,6 +44,13 @@ def test_paired_agrees_with_statsmodels_and_scipy():
         assert (found.difference_lo, found.difference_hi) == pytest.approx((limits.low, limits.high))
 
 
+@pytest.mark.parametrize("values", [[0.1, 0.16, 0.13], [-0.1, -0.16, -0.13], [0.01, -0.02, 0.02], [0.08, 0.07, 0.078]])
+def test_beyond_the_margin_is_two_one_sided_tests_of_which_the_smaller_p_is_doubled(values):
+    above = stats.ttest_1samp(values, MARGIN, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, -MARGIN, alternative="less").pvalue
+    assert paired_equivalence(np.array(values)).p_beyond == pytest.approx(min(1, 2 * min(above, below)))
+
+
 @pytest.mark.parametrize(
     ("values", "outcome"),
     [

@@ -8,6 +8,7 @@ from scipy import stats
 from ncdiag.domain.forecast import forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.prediction import Predictions
+from ncdiag.domain.statistics import Interval
 
 
 def bare(onset, condition=0):
@@ -116,6 +117,28 @@ def test_runs_that_never_collapsed_leave_the_upper_limit_open():
     expected = stats.binomtest(1, 5).proportion_ci(0.8, "exact")
     assert (opened.p_no_collapse, opened.n_censored) == (0.2, 1)
     assert (opened.p_no_collapse_lo, opened.p_no_collapse_hi) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_t_interval_stays_closed_as_long_as_its_upper_tail_holds_those_that_never_collapsed():
+    """One of eight is more than the tenth above an interval of 80 %, and less than the 15 % above one of 70 %."""
+    runs = [bare(onset) for onset in (100.0, 110.0, 130.0, 125.0, 105.0, 115.0, 120.0)]
+    assert forecast(runs, [400.0], level=0.8).hi == math.inf
+    assert math.isfinite(forecast(runs, [400.0], level=0.7).hi)
+
+
+def test_an_onset_at_this_very_epoch_is_none_that_lies_ahead():
+    """The published rule has onsets at logged epochs, where a run that is asked about has just been evaluated, too."""
+    found = forecast([bare(10.0), bare(100.0), bare(120.0)], now=10.0)
+    assert (found.n_calibration, found.onset) == (2, pytest.approx(110.0))
+
+
+def test_limits_that_miss_the_forecast_are_moved_to_it(monkeypatch):
+    """Limits are made of forecasts without a run each, by rules that may all say earlier, or later, than the winner."""
+    runs = [bare(onset) for onset in (100.0, 110.0, 130.0)]
+    for limits in (Interval(lo=20.0, hi=90.0), Interval(lo=140.0, hi=150.0)):
+        monkeypatch.setattr(Predictions, "limits", lambda *_, limits=limits, **__: ([limits], "made up"))
+        found = forecast(runs)
+        assert (found.lo, found.hi) == (min(limits.lo, found.onset), max(limits.hi, found.onset))
 
 
 def test_one_censored_run_of_many_leaves_jackknife_limits_finite():

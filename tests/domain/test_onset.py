@@ -148,6 +148,14 @@ def test_a_small_norm_with_high_accuracy_is_alive():
     assert onset.state == "collapsed"
 
 
+def test_features_that_are_yet_to_grow_are_not_dead():
+    """Small is what was larger once: features that begin at a thousandth of what they grow to have not died."""
+    norm, accuracy = np.geomspace(1.0, 1000.0, 40), np.linspace(0.1, 0.9, 40)
+    assert not run(np.ones(40), feature_norm=norm, train_accuracy=accuracy).dead.any()
+    falling = run(np.ones(40), feature_norm=norm[::-1], train_accuracy=accuracy[::-1]).dead
+    assert falling.sum() == np.count_nonzero((norm <= 10) & (accuracy < MIN_ACCURACY)) > 0
+
+
 def test_zero_features_are_dead_without_an_accuracy():
     norm = np.where(np.arange(40) < 20, 5.0, 0.0)
     assert find_onset(run(high_then_low(40, 20), feature_norm=norm), RULE).state == "dead"

@@ -1,5 +1,7 @@
 """The same store on a PostgreSQL server, which these tests start for themselves (see `postgresql.database`)."""
 
+import threading
+
 import pytest
 from postgresql import database
 from recorded import append, sweeps_of
@@ -7,6 +9,7 @@ from sqlalchemy import create_engine, text
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import StoreError
+from ncdiag.store import runs
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.frames import epochs_frame, runs_frame
@@ -37,8 +40,8 @@ def url(server, monkeypatch, tmp_path):
 
 
 def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
-    runs = plan_sweep(store, name="mine", specs=[make_spec(seed=seed) for seed in range(3)])
-    assert [run.name for run in runs] == ["run-1", "run-2", "run-3"]
+    planned = plan_sweep(store, name="mine", specs=[make_spec(seed=seed) for seed in range(3)])
+    assert [run.name for run in planned] == ["run-1", "run-2", "run-3"]
     assert sweeps_of(store) == {"mine": (1, 2, 3)}
     strange = record(3, nc1=float("inf"), seconds=None)
     with hold_lease(store, 1, owner) as held:
@@ -46,7 +49,7 @@ def test_a_run_from_its_plan_to_its_end(store, url, make_spec, record, owner):
         assert claim_run(store, 1, owner=owner, device="cpu", environment={"a": 1})
         assert not claim_run(store, 1, owner="other", device="cpu", environment={})
         records = record(1), record(2), strange, record(4), record(2)
-        append(store, runs[0], *records, owner=owner)
+        append(store, planned[0], *records, owner=owner)
         with store.write() as connection:
             discard_epochs(connection, 1, 3)
         assert get_run(store, "run-1").status is RunStatus.RUNNING
@@ -78,6 +81,40 @@ def test_silence_makes_a_run_lost(store, url, make_spec, owner):
         connection.execute(text("UPDATE runs SET heartbeat_at = now() - interval '121 seconds'"))
     assert get_run(store, "run-1").status is RunStatus.LOST
     assert claim_run(store, 1, owner="heir", device="cpu", environment={})
+
+
+def test_of_two_who_take_a_lost_run_over_one_wins_and_the_other_deletes_nothing(
+    store, url, make_spec, record, owner, monkeypatch
+):
+    """Both see that it is lost before either claims it; on a file, the second one would not have seen that."""
+    run, _ = add_run(store, make_spec())
+    claim_run(store, run.id, owner=owner, device="cpu", environment={})
+    append(store, run, record(1), owner=owner)
+    with store.write() as connection:
+        connection.execute(text("UPDATE runs SET heartbeat_at = now() - interval '121 seconds'"))
+    seen, claimed = threading.Event(), threading.Event()
+    status_of = runs.status_of
+
+    def wait_after_reading(store, row):
+        status = status_of(store, row)
+        if threading.current_thread() is not threading.main_thread():
+            seen.set()
+            assert claimed.wait(20)
+        return status
+
+    monkeypatch.setattr(runs, "status_of", wait_after_reading)
+    won = []
+    second = threading.Thread(
+        target=lambda: won.append(claim_run(store, run.id, owner="late", device="cpu", environment={}, discard_after=0))
+    )
+    second.start()
+    assert seen.wait(20)
+    assert claim_run(store, run.id, owner="heir", device="cpu", environment={})
+    claimed.set()
+    second.join(20)
+    assert won == [False]
+    assert list_epochs(store, run.id) == [record(1)]
+    append(store, run, record(2), owner="heir")
 
 
 def test_eight_processes_may_make_a_store_at_once(url, at_once):

@@ -57,6 +57,18 @@ def test_records_wait_while_the_store_is_locked_and_are_stored_in_their_order(st
     assert not pending_path(store, running.id).exists()
 
 
+def test_a_record_that_waits_is_on_the_disk_before_training_goes_on(
+    store, url, running, record, impatient, monkeypatch
+):
+    synced: list[bytes] = []
+    monkeypatch.setattr(recorder.os, "fsync", lambda _: synced.append(impatient.path.read_bytes()))
+    with locked(url):
+        for epoch in (1, 2):
+            impatient.add(record(epoch))
+            assert synced[-1] == impatient.path.read_bytes()
+            assert len(list_pending(store, running)) == len(synced) == epoch
+
+
 def test_it_says_once_that_records_wait_and_once_that_they_are_stored(url, record, impatient, said):
     with locked(url):
         for epoch in (1, 2, 3):
