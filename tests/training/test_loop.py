@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.domain.records import RunStatus
+from ncdiag.domain.records import EpochRecord, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import UnsafeError
 from ncdiag.training import stack, steps
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
-from ncdiag.training.member import DEAD_EVALUATIONS
+from ncdiag.training.member import DEAD_EVALUATIONS, Member
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import learning_rate
 from ncdiag.training.optimizers import make_optimizer
@@ -246,7 +246,7 @@ def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
 
 
 def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
-    # lr x decay = 0.5 halves every weight at each step, until nothing is left of the features
+    # lr x decay = 0.5 halves every weight at each step: after the first epoch hardly anything is left of the features
     spec = make_spec(
         optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=5.0, phases=(PhaseSpec.parse("mse:40"),), stop_at_onset=True
     )
@@ -254,16 +254,18 @@ def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
     end = events[-1]
     assert isinstance(end, Ended)
     assert (end.status, "died" in str(end.reason)) == (RunStatus.DEAD, True)
-    assert len(records(events)) < 40
+    assert len(records(events)) == DEAD_EVALUATIONS
 
 
 def test_features_that_are_dead_at_the_end_are_a_status_however_late_they_died(digits: Dataset) -> None:
     """A tenth of every weight goes at each step; five evaluations are for those whose training would go on."""
     decaying = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 1.0, "schedule": "constant"}
     dying = make_spec(**decaying, phases=(PhaseSpec.parse("mse:40"),))
-    events, _ = run([dying], digits)
+    events, states = run([dying], digits)
     first_dead = len(records(events)) - DEAD_EVALUATIONS + 1
     assert first_dead > 1
+    again, _ = run([dying], digits, states={0: states[0, first_dead + 1]})
+    assert records(again) == records(events)[first_dead + 1 :]  # continued, it knows how often they looked dead
     for epochs, status in ((first_dead - 1, RunStatus.DONE), (first_dead, RunStatus.DEAD)):
         events, _ = run([replace(dying, phases=(PhaseSpec.parse(f"mse:{epochs}"),))], digits)
         assert isinstance(events[-1], Ended)
@@ -289,6 +291,37 @@ def test_stop_at_onset_ends_after_patience_evaluations(digits: Dataset) -> None:
     assert below[-4:] == [True] * 4
     assert all(not all(below[i : i + 4]) for i in range(len(below) - 4))
     assert (0, len(below)) in states  # the final state is offered
+
+
+@pytest.mark.parametrize(
+    ("nc1", "accuracy", "ends"),
+    [
+        ({}, {}, 6),  # three evaluations of the last phase, the first of which is epoch 4
+        ({5: 0.5}, {}, 8),  # a streak begins anew
+        ({}, {4: 0.4, 5: 0.4}, 8),  # where nothing is learned a small NC1 is no collapse
+        ({6: math.nan}, {}, 9),
+        (dict.fromkeys((4, 6, 8), 0.5), {}, 10),  # the budget is used up before the third in a row
+    ],
+)
+def test_a_run_stops_after_as_many_evaluations_in_a_row_of_its_last_phase_as_are_a_collapse(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, nc1: dict[int, float], accuracy: dict[int, float], ends: int
+) -> None:
+    def told(member: Member) -> EpochRecord:
+        epoch, phase = member.epoch, member.phase_number
+        values = {"nc1": nc1.get(epoch, 0.001), "train_accuracy": accuracy.get(epoch, 0.9), "feature_norm": 1.0}
+        return EpochRecord(epoch=epoch, phase=phase, **values)
+
+    monkeypatch.setattr(Member, "_evaluate", told)
+    phases = (PhaseSpec.parse("ce:3"), PhaseSpec.parse("mse:7"))
+    events, states = run([make_spec(phases=phases, stop_at_onset=True, eps=0.01, patience=3)], digits)
+    assert len(records(events)) == ends
+    assert isinstance(events[-1], Ended)
+    assert events[-1].reason == ("stopped at onset" if ends < 10 else None)
+    for epoch in (4, 5):  # continued from a checkpoint, it knows how far the streak had come
+        again, _ = run(
+            [make_spec(phases=phases, stop_at_onset=True, eps=0.01, patience=3)], digits, states={0: states[0, epoch]}
+        )
+        assert [record.epoch for record in records(again)] == list(range(epoch + 1, ends + 1))
 
 
 def test_intervention_scales_relu_features_exactly(digits: Dataset) -> None:
