@@ -160,61 +160,18 @@ def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int) -
         raise
 
 
-# Settings of a point that are listed where they vary over the grid, and said once where they do not.
-_SETTINGS = (
-    "arch",
-    "depth",
-    "width",
-    "activation",
-    "dataset",
-    "train_size",
-    "optimizer",
-    "lr",
-    "weight_decay",
-    "schedule",
-    "batch_size",
-    "phases",
-    "intervention",
-    "eval_every",
-    "metric_samples",
-    "test_samples",
-    "precision",
-    "seed",
-)
-
-
 def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[RunSpec]":
     """List the points of a grid, and give those that are not trained yet."""
     known = _find_statuses(location, [spec.key for spec in specs])
     rows = [
-        {
-            "point": number,
-            "status": known.get(spec.key, "new"),
-            "arch": spec.network.arch,
-            "depth": spec.network.depth,
-            "width": spec.network.width,
-            "activation": spec.network.activation,
-            "dataset": spec.data.dataset,
-            "train_size": spec.data.train_size,
-            "optimizer": spec.optimizer.name,
-            "lr": spec.optimizer.lr,
-            "weight_decay": spec.optimizer.weight_decay,
-            "schedule": spec.optimizer.schedule,
-            "batch_size": spec.batch_size,
-            "phases": ",".join(map(str, spec.phases)),
-            "intervention": spec.intervention and str(spec.intervention),
-            "eval_every": spec.eval_every,
-            "metric_samples": spec.metric_samples,
-            "test_samples": spec.test_samples,
-            "precision": spec.precision,
-            "seed": spec.seed,
-        }
+        {"point": number, "status": known.get(spec.key, "new"), **spec.settings()}
         for number, spec in enumerate(specs, start=1)
     ]
-    varying = [name for name in _SETTINGS if len({row[name] for row in rows}) > 1]
+    settings = list(specs[0].settings())
+    varying = [name for name in settings if len({row[name] for row in rows}) > 1]
     columns = [Column(key=name, heading=name.replace("_", " ")) for name in ("point", "status", *varying)]
     emit(rows, form, name="points", columns=columns)
-    shared = {name.replace("_", " "): rows[0][name] for name in _SETTINGS if name not in varying}
+    shared = {name.replace("_", " "): rows[0][name] for name in settings if name not in varying}
     said = ", ".join(f"{name} {table_cell(value)}" for name, value in shared.items() if value is not None)
     note(f"the same in all points: {said}.")
     shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if s.network.arch == "mlp")
@@ -254,6 +211,7 @@ _SUMMARY_COLUMNS = (
 
 def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: Format) -> None:
     """Print a row for each point: what tells it apart, how it ended, and when and at what feature norm it collapsed."""
+    from ncdiag.analysis.conditions import CONDITION_COLUMNS
     from ncdiag.analysis.onsets import onset_table
     from ncdiag.store.frames import epochs_frame, runs_frame
 
@@ -262,8 +220,7 @@ def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: For
     onsets = onset_table(runs_frame(store, ids), epochs, rule)
     last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
     always = [column.key for column in _SUMMARY_COLUMNS]
-    varying = [name for name in _SETTINGS if name in onsets and name not in always]
-    varying = [name for name in varying if onsets[name].nunique(dropna=False) > 1]
+    varying = [name for name in CONDITION_COLUMNS if name not in always and onsets[name].nunique(dropna=False) > 1]
     rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *varying]])
     told_apart = [Column(key=name, heading=name.replace("_", " ")) for name in varying]
     emit(rows, form, name="runs", columns=[*_SUMMARY_COLUMNS[:2], *told_apart, *_SUMMARY_COLUMNS[2:]])

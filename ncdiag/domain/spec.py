@@ -276,6 +276,35 @@ class RunSpec:
             epoch -= phase.epochs
         raise IndexError("epoch beyond the last phase")
 
+    def settings(self) -> dict[str, Any]:
+        """Give every setting by the name of its option; phases and intervention as they are written.
+
+        None is all of a set, no seed of a subset where there is none, and no intervention.
+        """
+        network, data, optimizer = self.network, self.data, self.optimizer
+        return {
+            "arch": network.arch,
+            "depth": network.depth,
+            "width": network.width,
+            "activation": network.activation,
+            "dataset": data.dataset,
+            "train_size": data.train_size,
+            "subset_seed": None if data.train_size is None else data.subset_seed,
+            "optimizer": optimizer.name,
+            "lr": optimizer.lr,
+            "momentum": optimizer.momentum,
+            "weight_decay": optimizer.weight_decay,
+            "schedule": optimizer.schedule,
+            "batch_size": self.batch_size,
+            "phases": ",".join(map(str, self.phases)),
+            "intervention": self.intervention and str(self.intervention),
+            "eval_every": self.eval_every,
+            "metric_samples": self.metric_samples,
+            "test_samples": self.test_samples,
+            "precision": self.precision,
+            "seed": self.seed,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Give the specification as JSON-ready values; `from_dict` is its inverse."""
         values = asdict(self)

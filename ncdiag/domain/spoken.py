@@ -49,21 +49,4 @@ def sweep_command(said: Mapping[str, Any], axes: Mapping[str, str], *, path: str
 
 
 def _options(spec: RunSpec) -> dict[str, Any]:
-    network, optimizer = spec.network, spec.optimizer
-    return {
-        "arch": network.arch,
-        "depth": network.depth,
-        "width": network.width,
-        "activation": network.activation,
-        "dataset": spec.data.dataset,
-        "train_size": spec.data.train_size,
-        "subset_seed": spec.data.subset_seed,
-        "phases": spec.phases,
-        "optimizer": optimizer.name,
-        "lr": optimizer.lr,
-        "momentum": optimizer.momentum,
-        "weight_decay": optimizer.weight_decay,
-        "schedule": optimizer.schedule,
-        "batch_size": spec.batch_size,
-        "eval_every": spec.eval_every,
-    }
+    return {**spec.settings(), "subset_seed": spec.data.subset_seed, "phases": spec.phases}

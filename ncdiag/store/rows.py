@@ -57,49 +57,34 @@ def to_epoch(row: RowMapping) -> EpochRecord:
 def spec_columns(spec: RunSpec, *, name: str | None, data: Mapping[str, Any] | None) -> dict[str, Any]:
     """Give the columns of a new run that is to be trained; without a name its key stands in until it has an id."""
     return {
-        "name": name or spec.key,
-        "key": spec.key,
+        **_new_columns(spec.key, name),
         "origin": "trained",
-        "status": RunStatus.PENDING,
-        "arch": spec.network.arch,
-        "depth": spec.network.depth,
-        "width": spec.network.width,
-        "activation": spec.network.activation,
-        "dataset": spec.data.dataset,
-        "train_size": spec.data.train_size,
-        "optimizer": spec.optimizer.name,
-        "lr": spec.optimizer.lr,
-        "momentum": spec.optimizer.momentum,
-        "weight_decay": spec.optimizer.weight_decay,
-        "schedule": spec.optimizer.schedule,
-        "batch_size": spec.batch_size,
-        "seed": spec.seed,
-        "phases": ",".join(str(phase) for phase in spec.phases),
-        "intervention": spec.intervention and str(spec.intervention),
+        **{column: value for column, value in spec.settings().items() if column in IMPORT_FIELDS},
         "epochs_planned": spec.epochs,
-        "epochs_done": 0,
-        "seconds": 0.0,
         "data_sha256": spec.data.sha256,
         "config": spec.to_dict(),
         "data": dict(data or {}),
-        "environment": {},
-        "fingerprint": {},
-        "inexact": False,
     }
 
 
 def described_columns(key: str, *, name: str | None, source: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the columns of a new run that ncdiag does not train, from what was said of it; it is not at its end yet."""
     return {
-        "name": name or key,
-        "key": key,
+        **_new_columns(key, name),
         "origin": "imported",
-        "status": RunStatus.PENDING,
         "source": printable(source),
         **{field: config.get(field) for field in IMPORT_FIELDS},
+        "config": dict(config),
+    }
+
+
+def _new_columns(key: str, name: str | None) -> dict[str, Any]:
+    return {
+        "name": name or key,
+        "key": key,
+        "status": RunStatus.PENDING,
         "epochs_done": 0,
         "seconds": 0.0,
-        "config": dict(config),
         "data": {},
         "environment": {},
         "fingerprint": {},

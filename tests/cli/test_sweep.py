@@ -55,6 +55,16 @@ def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) ->
         assert len(list_runs(mine)) == 6
 
 
+def test_the_list_of_points_shows_whatever_tells_them_apart(cli: Cli) -> None:
+    varied = {"--momentum": "0,0.9", "--subset-seed": "0,1", "--precision": "float32,bf16"}
+    options = [word for option in varied.items() for word in option]
+    command = ["sweep", "--dataset", "digits", "--train-size", "200", "--optimizer", "sgd", *options, "--dry-run"]
+    points = json.loads(cli(*command, "--format", "json").out)["points"]
+    names = [option.strip("-").replace("-", "_") for option in varied]
+    assert len({tuple(point[name] for name in names) for point in points}) == len(points) == 8
+    assert {"momentum", "precision"} <= set(cli(*command).out.splitlines()[0].split())
+
+
 def test_the_summary_tells_the_points_apart(cli: Cli) -> None:
     command = ["sweep", *SMALL_OPTIONS[2:], "--depth", "1,2", "--jobs", "1", "--scale-features", "none,0.5@1"]
     table = cli(*command)
