@@ -56,13 +56,10 @@ def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) ->
 
 
 def test_the_list_of_points_shows_whatever_tells_them_apart(cli: Cli) -> None:
-    varied = {"--momentum": "0,0.9", "--subset-seed": "0,1", "--precision": "float32,bf16"}
-    options = [word for option in varied.items() for word in option]
-    command = ["sweep", "--dataset", "digits", "--train-size", "200", "--optimizer", "sgd", *options, "--dry-run"]
-    points = json.loads(cli(*command, "--format", "json").out)["points"]
-    names = [option.strip("-").replace("-", "_") for option in varied]
-    assert len({tuple(point[name] for name in names) for point in points}) == len(points) == 8
-    assert {"momentum", "precision"} <= set(cli(*command).out.splitlines()[0].split())
+    varied = ["--momentum", "0,0.9", "--train-size", "200", "--subset-seed", "0,1"]
+    heading, *points = cli("sweep", "--dataset", "digits", "--optimizer", "sgd", *varied, "--dry-run").out.splitlines()
+    assert heading.split() == ["point", "status", "subset", "seed", "momentum"]
+    assert {tuple(point.split()[2:]) for point in points} == {(s, m) for s in ("0", "1") for m in ("0", "0.9")}
 
 
 def test_the_summary_tells_the_points_apart(cli: Cli) -> None:
