@@ -226,7 +226,7 @@ def test_a_relapse_is_told_beside_the_verdict():
     some = epochs["run"].isin(runs["run"].iloc[:2]) & (epochs["epoch"] > 350)
     epochs.loc[some, "nc1"] = 0.05
     (first,) = claim(claims_of(runs, epochs), "1")
-    assert first.extra["notes"] == ["2 of 20 collapsed runs were above eps again at the end"]
+    assert first.extra["notes"] == ["2 of 20 collapsed runs were no longer below eps at the end"]
 
 
 def test_dependence_on_eps_is_called_so_only_where_it_is_shown():
