@@ -165,8 +165,8 @@ def _why_not(values: Mapping[str, Any]) -> str | None:
     if errors.get(values["runner_up"], math.inf) >= errors[values["rule"]]:
         return None
     return (
-        f"Now {values['runner_up']} errs less on the other runs. It was not chosen: rules are compared at later epochs, "
-        "too, and a single one has to err a third less than the mean of the rules."
+        f"Now {values['runner_up']} errs less on the other runs. It was not chosen: rules are compared at later "
+        "epochs, too, and a single one has to err a third less than the mean of the rules."
     )
 
 
