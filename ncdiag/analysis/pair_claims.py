@@ -51,7 +51,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             against=against,
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
-            notes=_relapses(fn_star),
+            notes=[*_relapses(fn_star), *_pooled(placebo, "the comparison with a fixed epoch")],
         )
 
 
@@ -78,6 +78,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
             f"with {100 * (1 - alpha):.3g}% confidence)",
             blocked=fn_star.extra["blocked"],
+            notes=_pooled(named["placebo_cv"], "the comparison with a fixed epoch"),
         )
 
 
@@ -107,9 +108,10 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
             contrary=_reversed(skill),
-            opposite="the alarm of fn forecasts worse than guessing the median onset",
+            opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
+            notes=_pooled(skill, "the comparison with guessing"),
         )
 
 
@@ -220,6 +222,13 @@ def _change(eps: Result) -> str:
 def _relapses(fn_star: Result) -> list[str]:
     back, collapsed = fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"]
     return [f"{back} of {collapsed} collapsed runs were no longer below eps at the end"] if back else []
+
+
+def _pooled(test: Result | None, what: str) -> list[str]:
+    """Say of a test whether it counts runs though they are of several conditions."""
+    if test is None or math.isnan(test.p) or test.extra.get("over") != "runs" or test.n_conditions < 2:
+        return []
+    return [f"{what} takes the runs of {test.n_conditions} conditions as independent"]
 
 
 def _no_false_alarm(fn_star: Result) -> Part:
