@@ -18,9 +18,15 @@ def measure_features(
     bias [K] those of that layer (none is 0): arrays of any framework that numpy reads. Computed in float64 throughout;
     for a torch model `ncdiag.measure` needs less memory. Raises `DataError` for shapes that do not fit.
     """
-    H, W = (np.asarray(array, dtype=np.float64) for array in (features, weight))
-    y = np.asarray(labels)
-    b = np.zeros(len(W)) if bias is None else np.asarray(bias, dtype=np.float64)
+    try:
+        H, W = (np.asarray(array, dtype=np.float64) for array in (features, weight))
+        y = np.asarray(labels)
+        b = np.zeros(len(W)) if bias is None else np.asarray(bias, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as torch's, for a tensor elsewhere or in bfloat16
+        raise DataError(
+            f"numpy cannot read an array: {error}.\n"
+            "Expected numbers in the memory of this machine, of a torch tensor tensor.detach().float().cpu()"
+        ) from None
     if H.ndim != 2 or W.ndim != 2 or H.shape[1] != W.shape[1] or y.shape != (len(H),) or b.shape != (len(W),):
         raise DataError(
             f"shapes do not fit: features {H.shape}, labels {y.shape}, weight {W.shape}, bias {b.shape};\n"

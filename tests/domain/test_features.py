@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from reference import reference_metrics
 
 import ncdiag
@@ -49,6 +50,21 @@ def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value:
 def test_what_does_not_fit_is_refused(given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(DataError, match=said):
         measure_features(*given)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.tensor(W).bfloat16(),
+        torch.tensor(W, requires_grad=True),
+        torch.empty(3, 7, device="meta"),
+        [[1, 2], [3]],
+        "a",
+    ],
+)
+def test_what_numpy_cannot_read_is_refused(weight: Any) -> None:
+    with pytest.raises(DataError, match=r"numpy cannot read an array: .*\n.* tensor\.detach\(\)\.float\(\)\.cpu\(\)"):
+        measure_features(H, Y, weight)
 
 
 def test_it_is_public() -> None:
