@@ -52,6 +52,11 @@ class Hooked(Network):
             raise SpecError("the model has layers whose weights its first batch will make; measure it after that")
         self.head = _find_head(model, head)
         self.model = _bare(model)
+        if any(isinstance(module, DistributedDataParallel) for module in self.model.modules()):
+            raise SpecError(
+                "within the model is a DistributedDataParallel, which would wait for the other processes;\n"
+                "make the model, such as an average of weights, from the module in it"
+            )
         self.training = model.training  # so that no layer is told of a mode that the model is not in
 
     def features(self, x: Any) -> Tensor:

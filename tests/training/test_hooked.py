@@ -7,6 +7,7 @@ import torch
 from own_model import Model, X, Y, loader, make_model
 from reference import reference_metrics
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ncdiag.errors import SpecError
 from ncdiag.training.hooked import Hooked, measure_model
@@ -152,6 +153,19 @@ def test_a_model_in_a_wrapper_for_several_devices_is_measured_without_it(compile
     model: Any = Wrapper(make_model())
     name = "_orig_mod.module.classifier" if compiled else "module.classifier"
     assert measure_model(torch.compile(model, backend="eager") if compiled else model, name, loader()) == expected
+
+
+def test_a_model_that_would_wait_for_other_processes_is_refused() -> None:
+    class Wrapper(DistributedDataParallel):
+        def __init__(self, module: nn.Module) -> None:  # without the processes that the real one asks for
+            nn.Module.__init__(self)
+            self.module = module
+
+    wrapped = Wrapper(make_model())
+    expected = measure_model(make_model(), "classifier", loader())
+    assert measure_model(wrapped, "module.classifier", loader()) == expected
+    with pytest.raises(SpecError, match="within the model is a DistributedDataParallel"):
+        measure_model(nn.Sequential(wrapped), "0.module.classifier", loader())
 
 
 def test_a_model_whose_first_batch_makes_its_weights_is_refused_as_long_as_it_has_none() -> None:
