@@ -269,9 +269,12 @@ class Deep(Model):
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
-        (Model, "fc", "has no module 'fc'; its linear layers are classifier"),
-        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*measure_features"),
-        (Deep, "fc", r"the last of its 9 linear layers are body\.1\.0, .*, classifier$"),
+        (Model, "fc", "has no module 'fc'; the linear layers are classifier$"),
+        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*layers are none(.|\n)*measure_features"),
+        (Deep, "fc", r"the last of 9 linear layers are body\.1\.0, .*, classifier$"),
+        (Deep, "body", r"the last of 8 linear layers are 0\.3, 1\.0, .*, 1\.3\."),
+        (Model, "", r"the head is a own_model\.Model; expected"),
+        (Model, loader(), r"the head is a torch\.utils\.data\.dataloader\.DataLoader; expected"),
         (Model, nn.Linear(64, 3), "no part of the model"),
         (Twice, "classifier", "called its head 2 times"),
         (Never, "classifier", "called its head 0 times"),
