@@ -24,7 +24,7 @@ def measure_features(
         b = np.zeros(len(W)) if bias is None else np.asarray(bias, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # such as torch's, for a tensor elsewhere or in bfloat16
         raise DataError(
-            f"numpy cannot read an array: {error}.\n"
+            f"numpy cannot read an array: {str(error).rstrip('.')}.\n"
             "Expected numbers in the memory of this machine, of a torch tensor tensor.detach().float().cpu()"
         ) from None
     if H.ndim != 2 or W.ndim != 2 or H.shape[1] != W.shape[1] or y.shape != (len(H),) or b.shape != (len(W),):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ncdiag.training.hooked import Pairs
 
 _log = logging.getLogger("ncdiag")
+_ONE_OF_SEVERAL = "\nOf several processes that train one model, only one tracks it"
 _SHARES = ("train_accuracy", "test_accuracy", "nc4")
 
 
@@ -159,9 +160,7 @@ def track(
                 opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
             )
             if not leased:
-                raise UnsafeError(
-                    f"{run.name} is held by a process that trains it, this or another; nothing was changed"
-                )
+                raise UnsafeError(f"{run.name} is held by a process that trains it, this or another.{_ONE_OF_SEVERAL}")
             if not claimed:
                 raise UnsafeError(
                     f"{run.name} is {runs.get_run(opened, run.name).status}, and such a run is not continued; "
@@ -202,17 +201,26 @@ def _environment() -> dict[str, str]:
 
 
 def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
-    """Make a run; the name of one that could be continued is taken as an oversight."""
-    if name is not None:
-        with suppress(UnknownRunError):
-            known = runs.get_run(store, name)
-            if known.source == SOURCE and known.status in (RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED):
-                raise SpecError(
-                    f"there is a run {name}, {known.status} after epoch {known.epochs_done}; go on with it by "
-                    f"resume=True, choose another name,\nor remove it with `ncdiag runs rm {name}`"
-                )
     key = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
-    return add_tracked_run(store, key=key, name=name, config=config)
+    try:
+        return add_tracked_run(store, key=key, name=name, config=config)
+    except SpecError:
+        with suppress(UnknownRunError):
+            if name and (oversight := _oversight(runs.get_run(store, name))):
+                raise SpecError(oversight) from None
+        raise
+
+
+def _oversight(known: Run) -> str | None:
+    """Say what was meant by the name of a run that is not over, if it was tracked."""
+    if known.source != SOURCE or known.status in (RunStatus.DONE, RunStatus.DIVERGED):
+        return None
+    if known.status in (RunStatus.PENDING, RunStatus.RUNNING):
+        return f"{known.name} is being tracked already; choose another name.{_ONE_OF_SEVERAL}"
+    return (
+        f"there is a run {known.name}, {known.status} after epoch {known.epochs_done}; go on with it by resume=True, "
+        f"choose another name,\nor remove it with `ncdiag runs rm {known.name}`"
+    )
 
 
 def _find(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:

@@ -170,7 +170,7 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
     with ncdiag.track("mine", **same, resume=True):
         with pytest.raises(UnsafeError, match="held by a process that trains it"):
             enter("mine", **same, resume=True)
-        with pytest.raises(SpecError, match="belongs to another run"):
+        with pytest.raises(SpecError, match=r"mine is being tracked already(.|\n)*only one tracks it"):
             enter("mine", **same)
     with pytest.raises(UnsafeError, match="mine is done, and such a run is not continued"):
         enter("mine", **same, resume=True)
