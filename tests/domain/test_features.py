@@ -24,6 +24,15 @@ def test_metrics_are_those_of_the_definitions(bias: Any) -> None:
     assert set(found) == {"train_accuracy", *expected}
 
 
+def test_what_float32_makes_of_class_means_in_fewer_dimensions_is_left_out():
+    centres = 5 * np.repeat(RNG.normal(size=(6, 3)) + 1, 100, axis=0)
+    features, labels = (centres + RNG.normal(size=(600, 3))) @ RNG.normal(size=(3, 32)), np.repeat(np.arange(6), 100)
+    weight = RNG.normal(size=(6, 32))
+    exact = measure_features(features, labels, weight)
+    assert exact["nc1_rank"] == 3
+    assert measure_features(features.astype(np.float32), labels, weight) == pytest.approx(exact, rel=1e-5)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
 @pytest.mark.parametrize("place", [0, 7])  # of the sample by which its class is shifted, and of another
 def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value: float, place: int) -> None:
