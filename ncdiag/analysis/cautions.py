@@ -146,16 +146,13 @@ def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
 
 
 def _stopped_early(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
-    stops = pair["stop_eps"].dropna()
-    other = stops[stops != rule.eps]
-    if other.empty:
+    stops = pair.loc[stopped_by_design(pair, rule) & ~pair["maybe_stopped"], "stop_eps"]
+    if stops.empty:
         return []
-    counts = Counter(f"eps {value:g}" for value in other)
-    censored = pair.loc[other.index, "state"].isin(OPEN).sum()
-    are = "is" if censored == 1 else "are"
+    counts = Counter(f"eps {value:g}" for value in stops)
     return [
-        f"{counted(len(other), 'run')} stopped by another rule ({_listed(counts)}); "
-        f"{censored} of them {are} censored by design"
+        f"{counted(len(stops), 'run')} stopped by another rule ({_listed(counts)}) before an onset at this eps: "
+        "of a collapse they say nothing"
     ]
 
 

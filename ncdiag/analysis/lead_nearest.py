@@ -14,12 +14,14 @@ def nearest_forecast(places: FloatArray, onset: FloatArray, folds: IntArray) -> 
     """Give each run the median onset of the runs, outside its fold, of the condition nearest to its own.
 
     `places` are their `condition_places`. Of several conditions at the same distance, the runs of all count. A run
-    without an onset (NaN) teaches nothing.
+    without an onset (NaN) teaches nothing; where no other teaches, there is no forecast (NaN).
     """
     kinds, kind = np.unique(np.column_stack([places, folds]), axis=0, return_inverse=True)
-    found = np.empty(len(kinds))
+    found = np.full(len(kinds), np.nan)
     for number, (*place, fold) in enumerate(kinds):
         others = np.flatnonzero((folds != fold) & np.isfinite(onset))
+        if not len(others):
+            continue
         distance = np.minimum(np.abs(places[others] - place), 1.0).sum(axis=1)
         found[number] = np.median(onset[others[distance <= distance.min() + _SAME]])
     return found[kind.ravel()]

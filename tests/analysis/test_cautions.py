@@ -23,7 +23,6 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
         ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
         ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
         ({"data_sha256": "b" * 64}, "contents differ"),
-        ({"config": {"stop": {"eps": 0.05}}}, "1 run stopped by another rule (eps 0.05: 1)"),
         ({"config": {"metric_samples": 600}}, "a part of the training set (all samples: 1, 600 samples: 1)"),
         ({"config": {"precision": "bf16"}}, "in lower precision (float32: 1, bf16: 1)"),
         ({"status": "running"}, "1 of 2 runs are not finished"),
@@ -52,8 +51,17 @@ def test_what_is_left_out_is_named(make_frames, make_run, other, says):
     assert says in found[0]
 
 
-def test_the_eps_of_the_stop_rule_is_no_caution_where_it_is_the_same(make_frames, make_run):
-    assert cautions(make_frames({"a": make_run(config={"stop": {"eps": 0.01}}), "b": make_run(21.0)})) == ()
+@pytest.mark.parametrize("eps", [0.01, 0.005])
+def test_the_eps_of_the_stop_rule_is_no_caution_where_it_is_the_same_or_the_onset_came(make_frames, make_run, eps):
+    assert cautions(make_frames({"a": make_run(config={"stop": {"eps": eps}}), "b": make_run(21.0)})) == ()
+
+
+def test_a_run_that_was_told_to_stop_before_this_onset_is_named(make_frames, make_run):
+    stopped = make_run(90.0, epochs=100, config={"stop": {"eps": 0.05}}, epochs_planned=200)
+    found = cautions(make_frames({"a": make_run(20.0), "b": stopped}))
+    assert found[0].startswith("1 run stopped by another rule (eps 0.05: 1) before an onset at this eps")
+    ended = {**stopped, "epochs_planned": 100}  # its budget was used up, and the other eps never reached
+    assert not any("another rule" in said for said in cautions(make_frames({"a": make_run(20.0), "b": ended})))
 
 
 def test_small_nc1_without_learning_is_named(make_frames, make_run):

@@ -29,3 +29,9 @@ def test_equally_near_conditions_count_together_and_open_runs_teach_nothing(make
     onset = np.array([10.0, 50, 30, np.nan])
     folds = np.array([0, 1, 2, 2])
     assert nearest_forecast(condition_places(runs), onset, folds).tolist() == [50, 20, 50, 50]
+
+
+def test_a_run_beside_none_that_teaches_has_no_forecast(make_frames, make_run):
+    runs, _ = make_frames({str(i): make_run(depth=depth) for i, depth in enumerate((2, 4, 4))})
+    found = nearest_forecast(condition_places(runs), np.array([np.nan, 50, 40]), np.array([0, 1, 1]))
+    assert found.tolist() == pytest.approx([45, np.nan, np.nan], nan_ok=True)

@@ -186,6 +186,16 @@ def test_equal_onsets_leave_nothing_to_forecast(make_frames, make_run):
     assert math.isnan(skill.estimate)
 
 
+def test_a_late_condition_alone_at_risk_has_no_landmark(make_frames, make_run):
+    """At three quarters of the median onset only the runs of depth 8 have not collapsed, and none can teach them."""
+    depths = [2, 2, 3, 3, 8, 8, 8, 8, 8, 8]
+    rates = [1.0, 1.1, 1.2, 1.3, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
+    found = leads(make_frames(world(make_run, rates, [0.01] * 10, depth=depths)))
+    late = pick(found, "landmark_mae", held_out="condition", landmark=0.75)
+    assert (late.status, late.extra["n_at_risk"]) == ("too_few", 6)
+    assert pick(found, "landmark_mae", held_out="run", landmark=0.75, baseline="nearest").status == "ok"
+
+
 def test_two_runs_are_too_few(make_frames, make_run):
     found = leads(make_frames({"a": make_run(), "b": make_run(25.0)}))
     assert [(r.quantity, r.status) for r in found] == [("lead", "too_few"), ("mae", "too_few"), ("skill", "too_few")]

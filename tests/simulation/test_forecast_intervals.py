@@ -4,11 +4,12 @@ In each trial runs of some conditions are drawn, and one more run, of a known or
 """
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from clihelp import ROOT
-from forecast_worlds import landmark, world
+from forecast_worlds import EMPTY, landmark, world
 from scipy import stats
 from typer.main import get_command
 
@@ -16,6 +17,8 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import condition_numbers
 from ncdiag.analysis.tournament import LEVELS, calibration_table
 from ncdiag.cli.app import app
+from ncdiag.domain.forecast import forecast_onset
+from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.tournament import hold_contest
@@ -99,3 +102,26 @@ def test_intervals_cover_new_conditions_of_the_digits_study(study, conditions, s
         covers = f"a nominal {level:.0%} covers {np.mean(shares):.3f}, {width:.0f} epochs wide"
         print(f"\n{conditions} conditions of the digits study, {seeds} seeds: {covers}")
         assert np.mean(shares) > level - 0.05 - 2 * np.std(shares) / np.sqrt(len(shares))
+
+
+@pytest.mark.parametrize("runs", [8, 12, 20, 40])
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.4])
+def test_intervals_hold_where_runs_never_collapse(runs, share):
+    """A share of all runs never collapses, the one that is forecast too; all that can be used is the median."""
+    rng, trials = np.random.default_rng([runs, round(100 * share)]), 400
+    inside, below = [], []
+    for _ in range(trials):
+        onset = np.where(rng.random(runs + 1) < share, math.inf, np.exp(5 + 0.2 * rng.normal(size=runs + 1)))
+        collapsed = [
+            CalibrationRun(course=EMPTY, condition=0, onset=float(each), feature_norm=math.nan)
+            for each in onset[1:][np.isfinite(onset[1:])]
+        ]
+        never = [CensoredRun(end=1e4, condition=0)] * (runs - len(collapsed))
+        asked = {"now": 10.0, "metric": "nc1", "eps": 0.01, "level": 0.8}
+        found = forecast_onset("mine", EMPTY, 0, collapsed, never, **asked)
+        if found.status == "forecast":
+            inside.append(found.lo <= onset[0] <= found.hi)
+            below.append(onset[0] < found.lo)
+    print(f"\n{runs} runs, {share:.0%} never: a nominal 80 % covers {np.mean(inside):.3f}, below {np.mean(below):.3f}")
+    assert np.mean(inside) > 0.75
+    assert np.mean(below) < 0.13
