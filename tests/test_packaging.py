@@ -50,3 +50,8 @@ def test_wheel_holds_the_completions_where_shells_look(wheel: list[str], place: 
 def test_wheel_holds_nothing_else(wheel: list[str]) -> None:
     strange = [name for name in wheel if not name.startswith(("ncdiag/", "ncdiag-")) or "__pycache__" in name]
     assert strange == []
+
+
+def test_wheel_holds_the_licenses_of_all_that_is_in_it(wheel: list[str]) -> None:
+    licenses = {name.partition(".dist-info/licenses/")[2] for name in wheel if ".dist-info/licenses/" in name}
+    assert licenses == {"LICENSE", "ncdiag/report/static/uPlot.LICENSE"}

@@ -12,7 +12,7 @@ from ncdiag import __version__
 from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import prepare_streams, without_controls
-from ncdiag.errors import NCDiagError, OutOfMemoryError, StoreError
+from ncdiag.errors import NCDiagError, OutOfMemoryError, SpecError, StoreError
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -51,6 +51,10 @@ def ncdiag(
     ] = False,
 ) -> None:
     """Train networks, measure neural collapse every epoch, and see what the runs do and do not show."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # in which no path leads anywhere, and torch does not load
+        raise SpecError("the folder that this shell is in was removed; go to one that exists, with cd") from None
 
 
 for _command, _name, _examples in (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from clihelp import PYTHON, ROOT, run_ncdiag
+from clihelp import PYTHON, ROOT, Cli, run_ncdiag
 
 from ncdiag import __version__, errors
 from ncdiag.cli import app as app_module
@@ -218,3 +218,16 @@ def test_a_closed_stdin_is_an_empty_one():
     )
     assert done.returncode == 2
     assert "line 1: the file is empty" in done.stderr
+
+
+def test_a_folder_that_was_removed_is_said_to_be(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        answer = cli("runs", "ls")
+    finally:
+        os.chdir(tmp_path)
+    assert (answer.code, answer.out) == (2, "")
+    assert "the folder that this shell is in was removed" in answer.err

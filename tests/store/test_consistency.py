@@ -48,7 +48,10 @@ BROKEN = [
         "UPDATE epochs SET nc1 = 'x' WHERE run_id = 1 AND epoch = 3",
         ["run-1 has something at epoch 3 that is no number"],
     ),
-    ("UPDATE runs SET config = '" + "[" * 5000 + "]" * 5000 + "' WHERE id = 1", ["run-1 has a config that is no JSON"]),
+    (
+        "UPDATE runs SET config = '" + "[" * 50_000 + "]" * 50_000 + "' WHERE id = 1",
+        ["run-1 has a config that is no JSON"],
+    ),
     ("UPDATE runs SET depth = 'deep' WHERE id = 1", ["run-1 has a depth that is no number"]),
     ("UPDATE runs SET lr = x'00ff' WHERE id = 2", ["foreign has a lr that is no number"]),
     ("UPDATE runs SET created_at = 'never' WHERE id = 2", ["foreign has a created_at that is no time"]),
