@@ -24,6 +24,7 @@ from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
@@ -101,7 +102,7 @@ class _Pair:
     def results(self) -> list[Result]:
         if not self.views:
             n = len(self.table)
-            why = f"{n} run{'s' * (n != 1)} with an onset; a tournament needs {MIN_UNITS_HELD}"
+            why = f"{counted(n, 'run')} with an onset; a contest of rules needs {MIN_UNITS_HELD}"
             if n >= MIN_UNITS_HELD:
                 why = f"no evaluation lies before the onsets of {MIN_UNITS_HELD} runs, so none can be asked about them"
             return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.level, **self.base)]
