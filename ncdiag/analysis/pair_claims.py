@@ -10,6 +10,7 @@ from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.shares import percent as _percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
@@ -185,8 +186,8 @@ def _one_sided(cv: Result) -> Result:
 def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
     name = "CV below 8%"
     if cv.extra.get("verdict", "not testable") == "not testable":
-        n = fn_star.extra["n_collapsed"]
-        why = "all runs have one fn*, to the last digit" if cv.status == "zero_variance" else f"{n} runs with an onset"
+        runs = counted(fn_star.extra["n_collapsed"], "run")
+        why = "all runs have one fn*, to the last digit" if cv.status == "zero_variance" else f"{runs} with an onset"
         return Part(name=name, shown=None, lacking=f"{why}: the spread needs {MIN_RUNS_FOR_CLAIM} that differ")
     upper = _percent(cv.extra["cv_upper"])
     return Part(name=name, shown=cv.p <= alpha, p=cv.p, lacking=f"the CV may be as large as {upper}")

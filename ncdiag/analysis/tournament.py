@@ -103,7 +103,7 @@ class _Pair:
     def results(self) -> list[Result]:
         if not self.views:
             n = len(self.table)
-            why = f"{counted(n, 'run')} with an onset; a tournament needs {MIN_UNITS_HELD}"
+            why = f"{counted(n, 'run')} with an onset; a contest of rules needs {MIN_UNITS_HELD}"
             if n >= MIN_UNITS_HELD:
                 why = f"no evaluation lies before the onsets of {MIN_UNITS_HELD} runs, so none can be asked about them"
             return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.level, **self.base)]

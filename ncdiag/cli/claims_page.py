@@ -21,6 +21,11 @@ _LEGEND = (
     "runs cannot answer it fairly. not testable: no stored runs could show it. Not shown is not the same as not so."
 )
 
+_NO_ONSET = (
+    "No run here has an onset under this rule, and more runs like them may have none either: give the last --phase "
+    "more epochs, or choose another --eps or --rule."
+)
+
 
 def claims_page(results: Sequence[Values], rule: "OnsetRule", level: float) -> str:
     """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
@@ -34,7 +39,8 @@ def claims_page(results: Sequence[Values], rule: "OnsetRule", level: float) -> s
     commands = _commands(claims)
     if commands:
         heading = paragraph("What to train to make a claim testable, or firmer (runs that are there are not repeated)")
-        parts.append("\n".join([heading, *commands]))
+        collapsed = any(pair["n_conditions"] for pair in claims.get("1", []))  # the conditions with an onset
+        parts.append("\n".join([heading, *([] if collapsed else [paragraph(_NO_ONSET, indent="  ")]), *commands]))
     return "\n\n".join(parts)
 
 

@@ -40,9 +40,8 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
     if table.empty:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
-            f"too few runs of one pair have an onset to forecast one of them from the others ({asked.rule});\n"
-            f"{collapsed} of {counted(len(asked.onsets), 'run')} with one. "
-            "`ncdiag sweep --preset quickstart` trains nine such"
+            f"too few runs of one pair have an onset to forecast one of them from the others ({asked.rule}): "
+            f"{collapsed} of {counted(len(asked.onsets), 'run')}.\n`ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")

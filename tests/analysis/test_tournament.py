@@ -152,7 +152,7 @@ def test_runs_that_never_collapsed_are_counted(make_frames, noisy, make_run):
 
 def test_two_runs_are_too_few(make_frames, make_run):
     (result,) = forecast_results(ask(make_frames({"a": make_run(20.0), "b": make_run(22.0)})))
-    assert (result.status, result.warnings) == ("too_few", ("2 runs with an onset; a tournament needs 3",))
+    assert (result.status, result.warnings) == ("too_few", ("2 runs with an onset; a contest of rules needs 3",))
     assert math.isnan(result.estimate)
     assert calibration_table(ask(make_frames({"a": make_run(20.0), "b": make_run(22.0)}))).empty
 

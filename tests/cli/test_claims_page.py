@@ -54,6 +54,12 @@ def test_commands_on_the_page_are_those_of_the_results(cli: Cli, store: Path):
     assert shown == {tuple(shlex.split(result["command"])) for result in results(cli) if result["command"]}
 
 
+def test_more_runs_like_those_that_never_collapsed_are_not_offered_without_a_word(cli: Cli, store: Path):
+    warning = "more runs like them may have none either: give the last --phase more epochs"
+    assert warning not in " ".join(cli("analyze", "claims").out.split())
+    assert warning in " ".join(cli("analyze", "claims", "--eps", "1e-9").out.split())
+
+
 def test_a_store_that_was_named_is_named_in_the_commands(cli: Cli, store: Path, tmp_path: Path):
     named = Path(store).rename(tmp_path / "my runs.db")
     for result in results(cli, "--store", str(named)):

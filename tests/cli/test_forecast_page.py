@@ -112,8 +112,10 @@ def test_the_report_sets_what_fn_adds_as_text_and_the_cautions_apart():
 
 
 def test_two_onsets_are_too_few():
-    few = Result(quantity="mae", status="too_few", warnings=("2 runs with an onset; a tournament needs 3",), **PAIR)
-    assert "2 runs with an onset; a tournament needs 3." in forecast_page([few], OnsetRule())
+    few = Result(
+        quantity="mae", status="too_few", warnings=("2 runs with an onset; a contest of rules needs 3",), **PAIR
+    )
+    assert "2 runs with an onset; a contest of rules needs 3." in forecast_page([few], OnsetRule())
 
 
 def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):
