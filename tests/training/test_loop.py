@@ -234,6 +234,14 @@ def test_a_member_that_is_given_up_is_not_trained_on(digits: Dataset) -> None:
     assert records(seen, 0) == records(run([make_spec(seed=0)], digits)[0])
 
 
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_ends(digits: Dataset) -> None:
+    events, states = run([make_spec(seed=seed) for seed in range(2)], digits)
+    again, _ = run([make_spec(seed=seed) for seed in range(2)], digits, states={0: states[0, 6], 1: states[1, 5]})
+    assert again[0] == Ended(member=0, status=RunStatus.DONE)
+    assert records(again) == []
+    assert records(again, 1) == records(events, 1)[5:]
+
+
 def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
     events, states = run([make_spec(optimizer="sgd", lr=1e20)], digits)
     *_, last, end = events
