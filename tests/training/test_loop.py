@@ -369,6 +369,7 @@ def test_evaluations_come_every_n_epochs_and_at_the_end_of_a_phase(digits: Datas
 
 def test_checkpoint_comes_after_the_record_of_its_epoch(digits: Dataset) -> None:
     events, _ = run([make_spec(eval_every=2)], digits)
+    assert [e.epoch for e in events if isinstance(e, Checkpoint) and e.milestone] == [3, 6]  # the ends of the phases
     order = [(type(e).__name__, e.record.epoch if isinstance(e, EpochDone) else e.epoch) for e in events[:-1]]  # type: ignore[union-attr]
     assert order == [
         ("Checkpoint", 1),
