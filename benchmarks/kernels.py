@@ -1,11 +1,13 @@
-"""Choices of the training loop, each against its alternative in the same run: `python benchmarks/kernels.py`.
+"""Choices of training and measuring, each against its alternative in the same run: `python benchmarks/kernels.py`.
 
 Denormals: the published MLP (5 x 512, batch 256) in the state that weight decay leaves behind, with the weights into a
 third of the hidden units (dead ones) below 1e-38; training steps with denormal numbers kept, and flushed to zero.
 Channels last: ResNet-20 on 32 x 32 images, batch 128; training steps with both memory layouts.
+Measuring: ResNet-20 on 4,096 such images, in the batch of an MLP and in that of convolutional networks.
 Update: Adam on the weights of that MLP, in tensor operations, by torch.optim, and by the kernel behind its `fused`.
 
-Prints CPU seconds of a step, the median of the rounds with their range, and the ratio of the medians. One thread.
+Prints CPU seconds of a step or a pass, the median of the rounds with their range, and the ratio of the medians. One
+thread.
 """
 
 import copy
@@ -18,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ncdiag.domain.defaults import complete_spec
+from ncdiag.training.measure import accuracy
+from ncdiag.training.member import EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
 from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer
@@ -31,6 +35,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, {ROUNDS} rounds\n")
     compare_denormals()
     compare_layouts()
+    compare_batches_of_measuring()
     compare_updates()
 
 
@@ -67,6 +72,17 @@ def compare_layouts() -> None:
         "channels last",
         make_step("resnet20", last, images),
     )
+
+
+def compare_batches_of_measuring() -> None:
+    network = build("resnet20", (3, 32, 32)).to(memory_format=torch.channels_last)
+    images, labels = torch.randn(EVAL_BATCH, 3, 32, 32), torch.arange(EVAL_BATCH) % 10
+
+    def in_batches(size: int) -> Callable[[], object]:
+        return lambda: accuracy(network, zip(images.split(size), labels.split(size), strict=True))
+
+    large, small = EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
+    report(f"ResNet-20 measured in batches of {large}", in_batches(large), f"in batches of {small}", in_batches(small))
 
 
 def compare_updates() -> None:
@@ -116,8 +132,8 @@ def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]
     return step
 
 
-def report(name: str, slow: Callable[[], None], other: str, fast: Callable[[], None]) -> None:
-    times: dict[Callable[[], None], list[float]] = {slow: [], fast: []}
+def report(name: str, slow: Callable[[], object], other: str, fast: Callable[[], object]) -> None:
+    times: dict[Callable[[], object], list[float]] = {slow: [], fast: []}
     for _ in range(ROUNDS + 1):  # interleaved, and the first round only warms up
         for way, taken in times.items():
             start = time.process_time()

@@ -22,7 +22,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def commands(text: str) -> list[list[str]]:
     """Give the words of every `ncdiag` command in the shell blocks of a page; a prompt before it is no part of it."""
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    whole = [re.sub(r" \\\n *", " ", block) for block in blocks]  # a line that ends in a backslash goes on
+    lines = [line.strip().removeprefix("$ ") for block in whole for line in block.splitlines()]
     parts = [part for line in lines for part in re.split(r"&+|\||>|;|\$\(", line)]
     words = [
         shlex.split(part.split(" #")[0].rstrip(") ")) for part in parts if re.match(r"\s*(\.venv/bin/)?ncdiag ", part)

@@ -132,7 +132,7 @@ def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
 
 def _relapsed(collapsed: pd.DataFrame) -> list[str]:
     count = int(collapsed["relapsed"].sum())
-    return [f"{count} of {len(collapsed)} collapsed runs were above eps again at the end"] if count else []
+    return [f"{count} of {len(collapsed)} collapsed runs were no longer below eps at the end"] if count else []
 
 
 def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:

@@ -109,7 +109,7 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
         f"the train accuracy was {accuracy:.1%} at onset: that is before the terminal phase of training, for which "
         "neural collapse is defined"
     )
-    back = (f"the run was above eps again when last evaluated, at epoch {this['last_epoch']:g}",)
+    back = (f"the run was no longer below eps when last evaluated, at epoch {this['last_epoch']:g}",)
     return Forecast(
         status="collapsed",
         onset=float(this["onset"]),

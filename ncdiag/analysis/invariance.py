@@ -61,7 +61,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         hi=found.hi,
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
-        f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling",
+        f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling up to 200 runs",
         status=_STATUS[found.status],
         warnings=_cautions(found, n_conditions),
         extra=extra,

@@ -46,7 +46,7 @@ def onset_table(
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
     with `onset` its epoch and `fn_star` the feature norm there; `evaluations` and `last_epoch` count what was looked
     at, `stop_eps` is the eps at which the run was told to stop, `maybe_stopped` marks a run without an onset that may
-    have been stopped at another one, `relapsed` one that collapsed and is above eps again at its end, and `after_drop`
+    have been stopped at another one, `relapsed` one that collapsed and is not below eps at its end, and `after_drop`
     is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run whose training
     ended as diverged or dead before an onset has that state. `found` are the `trajectories` of the epochs, if they are
     known already.

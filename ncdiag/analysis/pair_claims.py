@@ -51,7 +51,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             against=against,
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
-            notes=_relapses(fn_star),
+            notes=[*_relapses(fn_star), *_pooled(placebo, "the comparison with a fixed epoch")],
         )
 
 
@@ -78,6 +78,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
             f"with {100 * (1 - alpha):.3g}% confidence)",
             blocked=fn_star.extra["blocked"],
+            notes=_pooled(named["placebo_cv"], "the comparison with a fixed epoch"),
         )
 
 
@@ -107,9 +108,10 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
             contrary=_reversed(skill),
-            opposite="the alarm of fn forecasts worse than guessing the median onset",
+            opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
+            notes=_pooled(skill, "the comparison with guessing"),
         )
 
 
@@ -197,7 +199,7 @@ def _placebo(placebo: Result, alpha: float) -> Part:
     if math.isnan(placebo.p):
         return Part(name=name, shown=None, lacking="too few runs to compare with fn at a fixed epoch (4 are needed)")
     epoch = f"{placebo.extra['epoch']:.0f}"
-    lacking = f"fn at the fixed epoch {epoch} varies as little ({p_is(placebo.p)})"
+    lacking = f"that fn varies less at onset than at epoch {epoch} is not shown ({p_is(placebo.p)})"
     return Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking)
 
 
@@ -219,7 +221,14 @@ def _change(eps: Result) -> str:
 
 def _relapses(fn_star: Result) -> list[str]:
     back, collapsed = fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"]
-    return [f"{back} of {collapsed} collapsed runs were above eps again at the end"] if back else []
+    return [f"{back} of {collapsed} collapsed runs were no longer below eps at the end"] if back else []
+
+
+def _pooled(test: Result | None, what: str) -> list[str]:
+    """Say of a test whether it counts runs though they are of several conditions."""
+    if test is None or math.isnan(test.p) or test.extra.get("over") != "runs" or test.n_conditions < 2:
+        return []
+    return [f"{what} takes the runs of {test.n_conditions} conditions as independent"]
 
 
 def _no_false_alarm(fn_star: Result) -> Part:
@@ -241,7 +250,7 @@ def _clock(found: Found, pair: Result, alpha: float) -> Part:
     if not ps:
         return Part(name=name, shown=None, lacking="too few rescaled runs collapsed to tell fn* from a common clock")
     p = min(1.0, len(ps) * min(ps))
-    lacking = "rescaling fn does not move the onset to where fn is fn* again: a common clock would do"
+    lacking = f"that rescaling fn moves the onset to where fn is fn* again is not shown ({p_is(p)}): a clock would do"
     return Part(name=name, shown=p <= alpha, p=p, lacking=lacking)
 
 
@@ -305,7 +314,8 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
     p = skill.extra["p_holm"]
     figures = f": error {_epochs(mae.estimate)}, guess {_epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
-    return Part(name=name, shown=shown, p=skill.p, lacking=f"no better forecast than the median onset{figures}")
+    lacking = f"that it forecasts better than the median onset is not shown ({p_is(p)}){figures}"
+    return Part(name=name, shown=shown, p=skill.p, lacking=lacking)
 
 
 def _beats(rivals: Sequence[Result], alpha: float) -> Part:
@@ -317,13 +327,14 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         return Part(name=name, shown=None, lacking=few if rivals else none)
     worst = max(tested, key=lambda rival: rival.p)
     best = min(tested, key=lambda rival: rival.estimate)
-    does = "does better" if best.estimate < 0 else "may do as well"
+    does = "errs less" if best.estimate < 0 else "may err as little"
     named = best if best.estimate < 0 else worst
     return Part(
         name=name,
         shown=worst.p <= alpha,
         p=worst.p,
-        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} ({p_is(worst.p)})",
+        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} "
+        f"(that fn errs less than all: {p_is(worst.p)})",
     )
 
 

@@ -26,7 +26,7 @@ from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import clopper_pearson, group_means, t_interval
+from ncdiag.domain.statistics import FEW_GROUPS, clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
 LEVELS = (0.8, 0.9)
@@ -228,16 +228,18 @@ def _mae(view: View, rule: str) -> float:
 
 
 def _coverage(views: list[View], nominal: float, level: float, base: dict[str, Any]) -> Result:
-    """Count the onsets inside their intervals, at all epochs asked, each condition (or run) with the same weight.
+    """Count the onsets inside their intervals, at all epochs asked, each condition with the same weight.
 
-    The limits are those of as many conditions or runs, of which the mean share held. A forecast without an interval,
+    The limits are those of as many conditions, of which the mean share held; below three conditions runs take their
+    place. A forecast without an interval,
     such as one from runs that do not differ, is not counted. `width` is the median width of the intervals, in epochs,
     and `guess_width` that of intervals about the median onset of the other runs, made in the same way.
     """
     unit, inside, widths, guess_widths = [], [], [], []
+    over = "conditions" if len({own for view in views for own in view.conditions.tolist()}) >= FEW_GROUPS else "runs"
     for view in views:
         at_risk = np.flatnonzero(view.contest.landmark.at_risk)
-        units = view.conditions if view.held_out == "condition" else at_risk
+        units = view.conditions if over == "conditions" else at_risk
         limits, guesses = view.limits(nominal), view.limits(nominal, BASELINE)
         for own, onset, each, guess in zip(units.tolist(), view.onset.tolist(), limits, guesses, strict=True):
             if not math.isnan(each.lo):
@@ -252,7 +254,7 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
     shares = group_means(np.array(inside, dtype=np.float64), np.array(unit, dtype=np.int64))
     share, n = float(shares.mean()), len(shares)
     limits_of_share = clopper_pearson(round(float(shares.sum()), 9), n, level)  # 3 x 1/3 must be 1
-    what = f"{n} {views[0].held_out}s"
+    what = f"{n} {over}"
     return Result(
         quantity="coverage",
         estimate=share,
@@ -261,7 +263,7 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
         level=level,
         method=f"mean over {what}; Clopper-Pearson for {what}, of which that share (also of one) held: "
         f"the {len(inside)} forecasts are no sample of their own",
-        extra={**extra, "n_units": n, "width": median(widths), "guess_width": median(guess_widths)},
+        extra={**extra, "n_units": n, "over": over, "width": median(widths), "guess_width": median(guess_widths)},
         **base,
     )
 

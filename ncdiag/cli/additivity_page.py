@@ -29,7 +29,8 @@ def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float
     if "p_raw" in verdict:
         lines += _tests(named)
         lines += _ratio_lines(ratios, level)
-        lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
+        if verdict["p_raw"] is not None:
+            lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
     if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:
         lines.append("  Keep in mind:")
         cautions = dict.fromkeys([*verdict["warnings"], *named["interaction_raw"]["warnings"]])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
+from ncdiag.cli.location import say_location
 from ncdiag.cli.options import (
     ByOption,
     EpsOption,
@@ -29,7 +30,6 @@ from ncdiag.cli.options import (
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import asks_for_rescaled, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.spec import check_choice
-from ncdiag.store.location import default_location
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -117,12 +117,13 @@ def analyze(
         if set(_OF_UNTOUCHED) & set(questions):
             note_rescaled(int(survey.left_out.sum()))
         results = [result for name in questions for result in survey.results[name]]
+        named = say_location(opened)
     if form is Format.JSON:
-        emit_json({"results": [_to_dict(result, store) for result in results], "rule": asdict(wanted)})
+        emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(wanted)})
     elif form is Format.CSV:
-        _emit_csv([_to_dict(result, store) for result in results])
+        _emit_csv([_to_dict(result, named) for result in results])
     else:
-        emit_text(PAGES[question](survey, store) if question else _summary(survey, store))
+        emit_text(PAGES[question](survey, named) if question else _summary(survey, named))
 
 
 def _summary(survey: "Survey", store: str) -> str:
@@ -191,7 +192,7 @@ def _regularity_page(question: str, survey: "Survey", store: str) -> str:
     return regularity_page(survey.results[question], question, survey.rule, survey.level)
 
 
-# What a question prints, given the survey and the text of --store.
+# What a question prints, given the survey and what --store has to name in its commands, if anything.
 PAGES: "dict[str, Callable[[Survey, str], str]]" = {
     "claims": _claims_page,
     "threshold": _threshold_page,
@@ -204,9 +205,9 @@ PAGES: "dict[str, Callable[[Survey, str], str]]" = {
 
 
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:
-    """Give a result as plain values; a command that it suggests names the store that was named here."""
+    """Give a result as plain values; a command that it suggests has the --store that it needs."""
     values = result.to_dict()
-    if store != default_location() and values.get("command"):
+    if store and values.get("command"):
         values["command"] += f" --store {shlex.quote(store)}"
     return values
 

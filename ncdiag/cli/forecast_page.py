@@ -148,7 +148,7 @@ def _coverage(values: Sequence[Values]) -> str:
     )
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
     known = all(value["lo"] <= value["nominal"] <= value["hi"] for value in values)
-    units = f"{values[0]['n_units']} {values[0]['held_out']}s"
+    units = f"{values[0]['n_units']} {values[0]['over']}"
     few = f", which {units} cannot tell from chance" if known else ""
     verdict = f"{'within' if close else 'more than'} 5 points {'of' if close else 'from'} what they say{few}"
     width = ", ".join(f"{_epochs(v['width'])} epochs (about a guess: {_epochs(v['guess_width'])})" for v in values)

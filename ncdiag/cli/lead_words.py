@@ -91,10 +91,10 @@ def published_words(values: Sequence[Values]) -> str:
     lead, mae = (_find(values, quantity, held_out="none") for quantity in ("lead", "mae"))
     if lead is None or mae is None or lead["estimate"] is None:
         return ""
+    dropped = f", without the {lead['n_never']} that never crossed" if lead["n_never"] else ""
     return (
         f"As published (fn* and mean lead from the very runs that are judged): mean lead {epochs(lead['estimate'])}, "
-        f"error {epochs(mae['estimate'])} epochs, over {counted(lead['n_crossed'], 'run')}; {lead['n_never']} that "
-        "never crossed are dropped."
+        f"error {epochs(mae['estimate'])} epochs, over {counted(lead['n_crossed'], 'run')}{dropped}."
     )
 
 

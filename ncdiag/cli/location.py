@@ -1,8 +1,13 @@
 """Which store a command uses."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ncdiag.store.location import default_location
+
+if TYPE_CHECKING:
+    from ncdiag.store.handle import Store
 
 
 def find_location(context: typer.Context, given: str | None) -> str:
@@ -11,3 +16,8 @@ def find_location(context: typer.Context, given: str | None) -> str:
     while not given and above is not None:
         given, above = above.params.get("store"), above.parent
     return given or default_location()
+
+
+def say_location(store: "Store") -> str:
+    """Give what `--store` has to name in a command that is suggested, never a password; empty for the default store."""
+    return "" if store.url == default_location() else store.label

@@ -108,11 +108,14 @@ def warn(message: str) -> None:
 def prepare_streams() -> None:
     """Let stdout and stderr take every character, whatever the locale, and never translate line ends.
 
-    A terminal keeps its own encoding; files and pipes get UTF-8. What still cannot be encoded is escaped.
+    A terminal keeps its own encoding; files and pipes get UTF-8. What still cannot be encoded is escaped. A stream that
+    the caller closed leads nowhere, and stdin is then empty.
     """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # lives as long as the process
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # the caller closed it
+        if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # lives as long as the process
         elif isinstance(stream, io.TextIOWrapper):
             encoding = None if stream.isatty() else "utf-8"

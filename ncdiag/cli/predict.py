@@ -102,6 +102,8 @@ def _page(values: Mapping[str, Any], rule: "OnsetRule", *, tournament: bool) -> 
     if values["status"] == "forecast":
         facts = [[f"  {name}", text] for name, text in _facts(values)]
         parts.append("\n".join(layout(facts, right=[False, False])))
+        if (why := _why_not(values)) is not None:
+            parts.append(paragraph(why))
         if tournament:
             parts.append(_tournament(values["rules"]))
     elif values["steady"] is not None:
@@ -158,9 +160,9 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if values["p_no_collapse_lo"] is not None:
         lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
         share += f", so {lo:.0f}% to {hi:.0f}% of the pair's runs"
-    error = f"{values['mae']:.1f} epochs"
-    if values["mae_selected"] < values["mae"]:
-        error += f" (picked afterwards: {values['mae_selected']:.1f})"
+    error, selected = f"{values['mae']:.1f} epochs", f"{values['mae_selected']:.1f}"
+    if float(selected) < round(values["mae"], 1):
+        error += f" (picked afterwards: {selected})"
     rules = {score["rule"]: score for score in values["rules"]}
     others = [name for name in dict.fromkeys((values["runner_up"], "fn")) if name in rules and name != values["rule"]]
     return [
@@ -175,6 +177,17 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("runs that never collapsed", share),
         ("interval", interval),
     ]
+
+
+def _why_not(values: Mapping[str, Any]) -> str | None:
+    """Say why the winner is not the runner-up, where that one has the smaller error."""
+    errors = {score["rule"]: round(score["mae"], 1) for score in values["rules"]}
+    if errors.get(values["runner_up"], math.inf) >= errors[values["rule"]]:
+        return None
+    return (
+        f"Now {values['runner_up']} errs less on the other runs. It was not chosen: rules are compared at later "
+        "epochs, too, and a single one has to err a third less than the mean of the rules."
+    )
 
 
 def _short(score: Mapping[str, Any]) -> str:

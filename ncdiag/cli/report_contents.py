@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
+from ncdiag.cli.location import say_location
 from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
@@ -138,24 +139,24 @@ def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, sai
         eps=request.rule.eps if request.rule.metric == "nc1" else None,
         command="",
         notes=[said] if said else _notes(gathered) if gathered else [],
-        sections=_sections(gathered, store.label, request.options()) if gathered else [],
+        sections=_sections(gathered, store, request.options()) if gathered else [],
         runs=[],
         live=True,
     )
 
 
-def _sections(gathered: Gathered, store: str, options: Sequence[str]) -> "list[Section]":
+def _sections(gathered: Gathered, store: "Store", options: Sequence[str]) -> "list[Section]":
     """Give every question with its answer, in the order of `analyze`."""
     from ncdiag.report.contents import make_section
 
     survey = gathered.survey
     untouched = gathered.counted.without(survey.left_out)
     with unwrapped():
-        pages = {name: PAGES[name](survey, store) for name in QUESTIONS}
+        pages = {name: PAGES[name](survey, say_location(store)) for name in QUESTIONS}
     sections = []
     for name, page in pages.items():
         images, no_image = images_of(
-            name, gathered.everything, gathered.counted, untouched, store=store, options=options
+            name, gathered.everything, gathered.counted, untouched, store=store.label, options=options
         )
         section = make_section(
             name, survey.results[name], page, rule=str(survey.rule), images=images, no_image=no_image

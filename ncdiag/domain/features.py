@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ncdiag.domain.metrics import collapse_metrics
-from ncdiag.domain.moments import between_directions, class_moments, project
+from ncdiag.domain.moments import DOUBLE, SINGLE, between_directions, class_moments, project
 from ncdiag.errors import DataError
 
 
@@ -15,12 +15,19 @@ def measure_features(
     """Measure a training set from its features, by the columns of an epoch: the metrics of collapse and the accuracy.
 
     features [N, d] are what the last linear layer is given, labels [N] whole numbers from 0 to K - 1, weight [K, d] and
-    bias [K] those of that layer (none is 0): arrays of any framework that numpy reads. Computed in float64 throughout;
-    for a torch model `ncdiag.measure` needs less memory. Raises `DataError` for shapes that do not fit.
+    bias [K] those of that layer (none is 0): arrays of any framework that numpy reads. Computed in float64 throughout,
+    with directions of the class means below the rounding of float32 features left out of NC1's pseudo-inverse; for a
+    torch model `ncdiag.measure` needs less memory. Raises `DataError` for shapes that do not fit.
     """
-    H, W = (np.asarray(array, dtype=np.float64) for array in (features, weight))
-    y = np.asarray(labels)
-    b = np.zeros(len(W)) if bias is None else np.asarray(bias, dtype=np.float64)
+    try:
+        given, y = np.asarray(features), np.asarray(labels)
+        H, W = (np.asarray(array, dtype=np.float64) for array in (given, weight))
+        b = np.zeros(len(W)) if bias is None else np.asarray(bias, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as torch's, for a tensor elsewhere or in bfloat16
+        raise DataError(
+            f"numpy cannot read an array: {str(error).rstrip('.')}.\n"
+            "Expected numbers in the memory of this machine, of a torch tensor tensor.detach().float().cpu()"
+        ) from None
     if H.ndim != 2 or W.ndim != 2 or H.shape[1] != W.shape[1] or y.shape != (len(H),) or b.shape != (len(W),):
         raise DataError(
             f"shapes do not fit: features {H.shape}, labels {y.shape}, weight {W.shape}, bias {b.shape};\n"
@@ -31,7 +38,7 @@ def measure_features(
             f"labels must be whole numbers from 0 to {len(W) - 1}, as the weight has {len(W)} rows, 2 or more"
         )
     moments = class_moments(H, y, len(W))
-    directions = between_directions(moments)
+    directions = between_directions(moments, SINGLE if given.dtype in (np.float16, np.float32) else DOUBLE)
     predicted = (H @ W.T + b).argmax(axis=1)
     found = collapse_metrics(moments, directions, project(H, y, predicted, moments, directions), W)
     return {"train_accuracy": float((predicted == y).mean()), **found}

@@ -92,7 +92,7 @@ def nc1_pinv(moments: ClassMoments, directions: Directions, projections: Project
 
 
 def nc1_rank(directions: Directions) -> float:
-    """Give the number of directions in which the class means differ, the rank of Sb above float64 noise.
+    """Give the number of directions in which the class means differ, the rank of Sb above the rounding of the features.
 
     `between_directions` states the cut. A whole number in [0, min(K - 1, d)]; below that, `nc1_pinv` leaves
     directions out.

@@ -25,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 Array: TypeAlias = Any
 Floats: TypeAlias = NDArray[np.float64]
 
+DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)  # 2.2e-16, 1.2e-7
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMoments:
@@ -96,13 +98,15 @@ class Directions:
     coordinates: Floats  # [K, r], m_c . q_j
 
 
-def between_directions(moments: ClassMoments) -> Directions:
+def between_directions(moments: ClassMoments, resolution: float = DOUBLE) -> Directions:
     """Find the directions of the class means, at most min(K - 1, d); NaN if a class is empty or a mean not finite.
 
     They come from the singular values of the K x d matrix of the rows m_c in float64: the eigenvectors of its
     K x K Gram matrix are the same, but squaring would lose every direction below 5e-8 of the largest.
     A direction is dropped when its singular value is at most max(K, d) * 2.2e-16 * norm(class means, uncentred):
-    the means were rounded at that size before they were centred, so below it there is nothing but rounding.
+    the means were rounded at that size before they were centred, so below it there is nothing but rounding. So it is
+    at most `resolution` * the same norm, where the features themselves were rounded: in one that is kept by mistake the
+    spread within classes is divided by a number that means nothing, and `nc1_pinv` is of any size.
     """
     means = centred_means(moments)
     num_classes, dim = means.shape
@@ -113,7 +117,7 @@ def between_directions(moments: ClassMoments) -> Directions:
             coordinates=np.full((num_classes, 1), np.nan),
         )
     left, singular, right = np.linalg.svd(means, full_matrices=False)
-    noise = max(means.shape) * np.finfo(np.float64).eps * np.linalg.norm(moments.mean)
+    noise = max(max(means.shape) * DOUBLE, resolution) * np.linalg.norm(moments.mean)
     rank = min(int((singular > noise).sum()), num_classes - 1)
     singular = singular[:rank]
     return Directions(

@@ -185,10 +185,10 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
 
 
 def has_relapsed(trajectory: Trajectory, rule: OnsetRule) -> bool:
-    """Tell whether a run is above eps again at its end: for as many evaluations as it takes to be below."""
+    """Tell whether a run is above eps, or not finite, at its end: for as many evaluations as it takes to be below."""
     start, stop = _scope(trajectory, rule.phase)
     last = trajectory.metric[start:stop][-_patience(rule) :]
-    return bool(len(last)) and bool(np.all(last >= rule.eps))
+    return bool(len(last)) and not bool(np.any(last < rule.eps))
 
 
 def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:

@@ -42,16 +42,18 @@ if TYPE_CHECKING:
     from ncdiag.training.hooked import Pairs
 
 _log = logging.getLogger("ncdiag")
+_ONE_OF_SEVERAL = "\nOf several processes that train one model, only one tracks it"
 _SHARES = ("train_accuracy", "test_accuracy", "nc4")
 
 
 class TrackedRun:
     """A run that is being told of: `measure` or `log` it after every epoch, or every few."""
 
-    def __init__(self, run: Run, recorder: Recorder, stored: Sequence[EpochRecord]) -> None:
+    def __init__(self, run: Run, recorder: Recorder, stored: Sequence[EpochRecord], after: int | None = None) -> None:
         self._run = run
         self._recorder = recorder
         self._last = stored[-1] if stored else None
+        self._epoch = after or (self._last.epoch if self._last else 0)
         self._loss = next((record.loss for record in reversed(stored) if record.loss), None)  # the last that was said
         self._since = time.perf_counter()
         self._over = False  # the block has ended
@@ -63,8 +65,8 @@ class TrackedRun:
 
     @property
     def epoch(self) -> int:
-        """The last epoch that was logged; 0 before the first."""
-        return self._last.epoch if self._last else 0
+        """The last epoch that was logged, or that after which the run was resumed; 0 before the first."""
+        return self._epoch
 
     def measure(
         self,
@@ -105,6 +107,7 @@ class TrackedRun:
         if record.seconds is None:
             record = replace(record, seconds=time.perf_counter() - self._since)
         self._recorder.add(record)
+        self._epoch = record.epoch
         self._last, self._loss, self._since = record, record.loss or self._loss, time.perf_counter()
         return record
 
@@ -145,19 +148,19 @@ def track(
     process holds.
     """
     config = check_described(said)
+    if not isinstance(resume, bool) and (not hasattr(resume, "__index__") or resume.__index__() < 0):
+        raise SpecError(f"resume is True, or the epoch to go on after, from 0, not {resume!r}")
     url = os.fspath(store) if store is not None else default_location()
     owner = new_owner()
     with open_store(url, write=True) as opened:
         run = _make(opened, name, config) if resume is False else _find(opened, name, config)
         with hold_lease(opened, run.id, owner) as leased:
-            after = None if isinstance(resume, bool) else resume
+            after = None if isinstance(resume, bool) else resume.__index__()
             claimed = leased and runs.claim_run(
                 opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
             )
             if not leased:
-                raise UnsafeError(
-                    f"{run.name} is held by a process that trains it, this or another; nothing was changed"
-                )
+                raise UnsafeError(f"{run.name} is held by a process that trains it, this or another.{_ONE_OF_SEVERAL}")
             if not claimed:
                 raise UnsafeError(
                     f"{run.name} is {runs.get_run(opened, run.name).status}, and such a run is not continued; "
@@ -165,7 +168,7 @@ def track(
                 )
             recorder = Recorder(opened, run, owner=owner, tell=_log.warning)
             recorder.recover(until=after)
-            tracked = TrackedRun(run, recorder, list_epochs(opened, run.id))
+            tracked = TrackedRun(run, recorder, list_epochs(opened, run.id), after)
             with beating(opened, owner, lambda: [run.id]), _finished(opened, tracked, owner):
                 yield tracked
 
@@ -198,17 +201,26 @@ def _environment() -> dict[str, str]:
 
 
 def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
-    """Make a run; the name of one that could be continued is taken as an oversight."""
-    if name is not None:
-        with suppress(UnknownRunError):
-            known = runs.get_run(store, name)
-            if known.source == SOURCE and known.status in (RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED):
-                raise SpecError(
-                    f"there is a run {name}, {known.status} after epoch {known.epochs_done}; go on with it by "
-                    f"resume=True, choose another name,\nor remove it with `ncdiag runs rm {name}`"
-                )
     key = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
-    return add_tracked_run(store, key=key, name=name, config=config)
+    try:
+        return add_tracked_run(store, key=key, name=name, config=config)
+    except SpecError:
+        with suppress(UnknownRunError):
+            if name and (oversight := _oversight(runs.get_run(store, name))):
+                raise SpecError(oversight) from None
+        raise
+
+
+def _oversight(known: Run) -> str | None:
+    """Say what was meant by the name of a run that is not over, if it was tracked."""
+    if known.source != SOURCE or known.status in (RunStatus.DONE, RunStatus.DIVERGED):
+        return None
+    if known.status in (RunStatus.PENDING, RunStatus.RUNNING):
+        return f"{known.name} is being tracked already; choose another name.{_ONE_OF_SEVERAL}"
+    return (
+        f"there is a run {known.name}, {known.status} after epoch {known.epochs_done}; go on with it by resume=True, "
+        f"choose another name,\nor remove it with `ncdiag runs rm {known.name}`"
+    )
 
 
 def _find(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
@@ -256,7 +268,7 @@ def _value(name: str, value: Any) -> float | int | str | None:
         number = float(value)  # of numpy, or a tensor of one element
     except (TypeError, ValueError):
         raise SpecError(f"{name} must be a number, not {value!r}") from None
-    if number < 0 and name != "train_loss":
+    if number < 0 and name not in ("train_loss", "nc3"):  # nc3 is a difference, whose 0 may be rounded to less
         raise SpecError(f"{name} cannot be below 0; it is {number:g}")
     if name in _SHARES and number > 1:
         raise SpecError(f"{name} is a share, from 0 to 1; it is {number:g}")

@@ -64,7 +64,8 @@ class Store:
 def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> Store:
     """Give the handle of the store at a path or SQLAlchemy URL, without touching the file or the server.
 
-    Raises `SpecError` for text that is no URL, `UnavailableError` when the driver of a database is not installed.
+    Raises `SpecError` for text that is no URL, or that of another database, and `UnavailableError` when the driver of
+    the database is not installed.
     """
     if "://" not in url:
         return _sqlite_store(url, url, write=write, busy_seconds=busy_seconds)
@@ -102,12 +103,17 @@ def _server_store(url: str, parsed: URL) -> Store:
         parsed = parsed.set(drivername="postgresql+psycopg")
     # The query part goes too, since some drivers take the password there.
     label = parsed.set(query={}).render_as_string(hide_password=True)
+    if parsed.get_backend_name() != "postgresql":
+        raise SpecError(
+            f"{label} cannot be a store: ncdiag keeps runs in SQLite and PostgreSQL only.\n"
+            "Give the path of a file, such as ncdiag.db, or a URL such as postgresql://user@host/name"
+        )
     try:
         engine = create_engine(parsed, poolclass=NullPool)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise UnavailableError(
             f"the store {label} needs a database driver that is not installed ({error}).\n"
-            "Install it into this environment: for PostgreSQL, pip install 'psycopg[binary]'"
+            "Install one into this environment: pip install 'psycopg[binary]'"
         ) from None
     return Store(url=url, label=label, path=None, engine=engine)
 

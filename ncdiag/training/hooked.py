@@ -52,6 +52,11 @@ class Hooked(Network):
             raise SpecError("the model has layers whose weights its first batch will make; measure it after that")
         self.head = _find_head(model, head)
         self.model = _bare(model)
+        if any(isinstance(module, DistributedDataParallel) for module in self.model.modules()):
+            raise SpecError(
+                "within the model is a DistributedDataParallel, which would wait for the other processes;\n"
+                "make the model, such as an average of weights, from the module in it"
+            )
         self.training = model.training  # so that no layer is told of a mode that the model is not in
 
     def features(self, x: Any) -> Tensor:
@@ -130,23 +135,29 @@ def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
         try:
             found = model.get_submodule(head)
         except AttributeError:
-            names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-            last = f"the last of its {len(names)} linear layers" if len(names) > _NAMED else "its linear layers"
-            raise SpecError(
-                f"the model has no module {head!r}; {last} are {', '.join(names[-_NAMED:]) or 'none'}"
-            ) from None
+            raise SpecError(f"the model has no module {head!r}; {_linear_layers(model)}") from None
     else:
         found = head
     if not isinstance(found, nn.Linear):
+        kind = type(found)
+        own = "" if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}."
+        within = f"In it {_linear_layers(found)}.\n" if isinstance(found, nn.Module) else ""
         raise SpecError(
-            f"the head is a {type(found).__name__}; expected the torch.nn.Linear behind the features.\n"
-            "For a head of another kind give features, labels and weights to ncdiag.measure_features"
+            f"the head is a {own}{kind.__name__}; expected the torch.nn.Linear behind the features.\n"
+            f"{within}For a head of another kind give features, labels and weights to ncdiag.measure_features"
         )
     if all(module is not found for module in model.modules()):
         raise SpecError("the head is no part of the model; expected the layer itself, such as model.fc, or its name")
     if found.out_features < 2:
         raise SpecError("the head has 1 output; expected one for each class, of which there are two at the least")
     return found
+
+
+def _linear_layers(module: nn.Module) -> str:
+    """Say how the linear layers of a module are called, the last ones where they are many."""
+    names = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    last = f"the last of {len(names)} linear layers" if len(names) > _NAMED else "the linear layers"
+    return f"{last} are {', '.join(names[-_NAMED:]) or 'none'}"
 
 
 def _bare(model: nn.Module) -> nn.Module:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ncdiag.domain.metrics import collapse_metrics
-from ncdiag.domain.moments import ClassMoments, Directions, Projections, between_directions, tally
+from ncdiag.domain.moments import SINGLE, ClassMoments, Directions, Projections, between_directions, tally
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LossFunction
 from ncdiag.training.reproducibility import full_precision
@@ -81,7 +81,7 @@ def measure(
     with _evaluating(network):
         seen = _first_stage(network, batches(), num_classes, loss_of, keep)
         moments = ClassMoments(**{name: array.cpu().numpy() for name, array in vars(seen.moments).items()})
-        directions = between_directions(moments)
+        directions = between_directions(moments, SINGLE)
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
         projections = _second_stage(blocks, moments, directions, _summing_device(network))
         weight = network.head.weight.float().cpu().clone().numpy()  # what numpy shares FSDP could not resize

@@ -25,7 +25,7 @@ from ncdiag.training.optimizers import Optimizer, make_optimizer
 from ncdiag.training.reproducibility import generator
 
 EVAL_BATCH = 4096  # large enough that the products, not the calls, take the time
-EVAL_BATCH_OF_CONVOLUTIONS = 128  # on a CPU: at 4096 the maps leave its caches, which takes ResNet-20 2.3 times as long
+EVAL_BATCH_OF_CONVOLUTIONS = 128  # on a CPU: at 4096 the maps leave its caches, which takes ResNet-20 twice as long
 EVAL_BATCH_ON_GPU = 16_384  # of an MLP: on a GPU calls take longer than the products of a smaller batch
 DEAD_EVALUATIONS = 5  # in a row that look dead end a run before its time: features without a gradient stay at zero
 

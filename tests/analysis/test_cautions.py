@@ -89,5 +89,5 @@ def test_a_relapse_and_a_possible_stop_are_named(make_frames, make_run):
     back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
     stopped = make_run(25.0, epochs=110, origin="imported")  # exp(-110 / 25) = 0.0123
     found = cautions(make_frames({"a": back, "b": make_run(21.0), "c": stopped}))
-    assert "1 of 2 collapsed runs were above eps again at the end" in found
+    assert "1 of 2 collapsed runs were no longer below eps at the end" in found
     assert any(said.startswith("1 of 3 runs end at their smallest nc1, less than 1.25 eps") for said in found)

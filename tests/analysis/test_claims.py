@@ -226,7 +226,16 @@ def test_a_relapse_is_told_beside_the_verdict():
     some = epochs["run"].isin(runs["run"].iloc[:2]) & (epochs["epoch"] > 350)
     epochs.loc[some, "nc1"] = 0.05
     (first,) = claim(claims_of(runs, epochs), "1")
-    assert first.extra["notes"] == ["2 of 20 collapsed runs were above eps again at the end"]
+    assert first.extra["notes"] == ["2 of 20 collapsed runs were no longer below eps at the end"]
+
+
+@pytest.mark.parametrize(("conditions", "told"), [(1, False), (3, True), (4, False)])
+def test_runs_of_few_conditions_that_count_as_independent_are_said_to(conditions: int, told: bool):
+    found = claims_of(*make_world("shared", 1, conditions=conditions))
+    for number, what in (("1", "a fixed epoch"), ("2", "a fixed epoch"), ("3", "guessing")):
+        (one,) = claim(found, number)
+        note = f"the comparison with {what} takes the runs of {conditions} conditions as independent"
+        assert (note in one.extra["notes"]) == told
 
 
 def test_dependence_on_eps_is_called_so_only_where_it_is_shown():

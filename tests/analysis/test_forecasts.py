@@ -203,7 +203,7 @@ def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):
     frames = make_frames({"back": back, "there": make_run(21.0)})
     told = {run: forecast_run(*frames, run, rule=OnsetRule()) for run in ("back", "there")}
     assert {found.status for found in told.values()} == {"collapsed"}
-    assert told["back"].warnings == ("the run was above eps again when last evaluated, at epoch 200",)
+    assert told["back"].warnings == ("the run was no longer below eps when last evaluated, at epoch 200",)
     assert told["there"].warnings == ()
 
 

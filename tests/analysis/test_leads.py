@@ -105,7 +105,7 @@ def test_runs_that_never_cross_are_counted_and_forecast_by_guessing(make_frames,
     assert pick(found, "mae", margin=0.0, held_out="run", baseline="fn").extra["n_fallback"] == 1
     published = pick(found, "lead", held_out="none")
     assert (published.extra["n_never"], published.extra["n_crossed"]) == (1, 5)
-    assert any("1 that never crossed are dropped" in warning for warning in published.warnings)
+    assert any("without the 1 that never crossed" in warning for warning in published.warnings)
 
 
 def test_the_published_reading_is_in_sample(make_frames, make_run):

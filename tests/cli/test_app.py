@@ -210,3 +210,11 @@ def test_a_closed_stdout_is_no_bug():
         ["bash", "-c", f'"{PYTHON}" -m ncdiag --version >&-'], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_stdin_is_an_empty_one():
+    done = subprocess.run(
+        ["bash", "-c", f'"{PYTHON}" -m ncdiag import - <&-'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "line 1: the file is empty" in done.stderr

@@ -60,6 +60,15 @@ def test_a_store_that_was_named_is_named_in_the_commands(cli: Cli, store: Path, 
         assert result["command"].endswith(f" --store '{named}'")
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_password_of_the_store_is_not_printed(cli: Cli, store: Path, tmp_path: Path, form: str):
+    named = Path(store).rename(tmp_path / "my.db")
+    answer = cli("analyze", "claims", "--format", form, "--store", f"sqlite://me:secret@host/{named}")
+    assert answer.code == 0
+    assert f"--store {named}" in answer.out
+    assert "secret" not in answer.out + answer.err
+
+
 def test_groups_are_named_by_as_little_as_tells_them_apart():
     pair = {"arch": "mlp", "dataset": "digits"}
     groups = [

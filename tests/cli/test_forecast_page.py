@@ -45,6 +45,7 @@ def results(*, winner: float, chosen: str, p: float, gain: tuple[float, float, f
                 "nominal": 0.8,
                 "n_asked": 8,
                 "n_units": 4,
+                "over": "conditions",
                 "width": 40.0,
                 "guess_width": 60.0,
             },

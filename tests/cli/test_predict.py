@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from clihelp import Cli
 
+from ncdiag.domain.forecast import Forecast, RuleScore
+
 CONTRACT = ["run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse"]
 TRUE_ONSET = 34 * math.log(100) ** (2 / 3)  # of the run `short`, had it gone on: tests/cli/conftest.py
 
@@ -102,3 +104,17 @@ def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
     rows = list(csv.DictReader(io.StringIO(cli("predict", "short", "--tournament", "--format", "csv").out)))
     assert [row["rule"] for row in rows] == [score["rule"] for score in forecast["rules"]]
     assert float(rows[0]["onset"]) == forecast["onset"]
+
+
+@pytest.mark.parametrize(("error", "said"), [(7.9, True), (10.16, False), (12.0, False)])
+def test_a_runner_up_that_errs_less_is_explained(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, error: float, said: bool
+):
+    rules = (RuleScore(rule="mean", onset=90.0, mae=10.2), RuleScore(rule="regression", onset=91.0, mae=error))
+    figures = {"mae": 10.21, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 19, "level": 0.95}
+    told = {"rule": "mean", "runner_up": "regression", "rules": rules, "method": "mean, t interval"}
+    found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, lo=85.0, hi=99.0, **figures, **told)
+    monkeypatch.setattr("ncdiag.analysis.forecasts.forecast_run", lambda *_, **__: found)
+    page = " ".join(cli("predict", "short").out.split())
+    assert ("Now regression errs less on the other runs. It was not chosen" in page) == said
+    assert "picked afterwards" not in page  # 10.2 beside 10.2 says nothing

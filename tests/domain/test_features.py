@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from reference import reference_metrics
 
 import ncdiag
@@ -21,6 +22,15 @@ def test_metrics_are_those_of_the_definitions(bias: Any) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
     assert found["train_accuracy"] == np.mean(np.argmax(H @ W.T + used, axis=1) == Y)
     assert set(found) == {"train_accuracy", *expected}
+
+
+def test_what_float32_makes_of_class_means_in_fewer_dimensions_is_left_out():
+    centres = 5 * np.repeat(RNG.normal(size=(6, 3)) + 1, 100, axis=0)
+    features, labels = (centres + RNG.normal(size=(600, 3))) @ RNG.normal(size=(3, 32)), np.repeat(np.arange(6), 100)
+    weight = RNG.normal(size=(6, 32))
+    exact = measure_features(features, labels, weight)
+    assert exact["nc1_rank"] == 3
+    assert measure_features(features.astype(np.float32), labels, weight) == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
@@ -49,6 +59,21 @@ def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value:
 def test_what_does_not_fit_is_refused(given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(DataError, match=said):
         measure_features(*given)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.tensor(W).bfloat16(),
+        torch.tensor(W, requires_grad=True),
+        torch.empty(3, 7, device="meta"),
+        [[1, 2], [3]],
+        "a",
+    ],
+)
+def test_what_numpy_cannot_read_is_refused(weight: Any) -> None:
+    with pytest.raises(DataError, match=r"numpy cannot read an array: .*\n.* tensor\.detach\(\)\.float\(\)\.cpu\(\)"):
+        measure_features(H, Y, weight)
 
 
 def test_it_is_public() -> None:

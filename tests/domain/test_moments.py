@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from reference import clustered, simplex_etf
 
 from ncdiag.domain.moments import (
+    SINGLE,
     ClassMoments,
     Floats,
     between_directions,
@@ -172,6 +173,20 @@ def test_a_direction_within_rounding_of_the_class_means_is_dropped(rng: np.rando
     directions = between_directions(class_moments(1e3 + means @ rotation, np.arange(4), 4))
 
     assert directions.eigenvalues == pytest.approx([2.5], rel=1e-10)
+
+
+def test_a_direction_within_rounding_of_the_features_is_dropped(rng: np.random.Generator) -> None:
+    flat = rng.normal(size=(600, 3)) + 5 * np.repeat(np.eye(6)[:, :3] + 1, 100, axis=0)
+    features = flat @ rng.normal(
+        size=(3, 32)
+    )  # class means in a plane of three dimensions, whatever they are rounded to
+    labels = np.repeat(np.arange(6), 100)
+    exact = between_directions(class_moments(features, labels, 6))
+    rounded = class_moments(features.astype(np.float32), labels, 6)
+
+    assert exact.eigenvalues.size == 3
+    assert between_directions(rounded).eigenvalues.size > 3
+    assert between_directions(rounded, SINGLE).eigenvalues == pytest.approx(exact.eigenvalues, rel=1e-6)
 
 
 def test_without_all_class_means_there_are_no_directions(rng: np.random.Generator) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset
+from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed
 from ncdiag.errors import NCDiagError
 
 RULE = OnsetRule(eps=0.1, patience=5)
@@ -53,6 +53,13 @@ def test_below_from_the_start_is_left_censored():
     onset = find_onset(run(np.full(20, 0.01), first_epoch=10), RULE)
     assert (onset.state, onset.lo, onset.hi) == ("left_censored", 0, 10)
     assert math.isnan(onset.epoch)
+
+
+@pytest.mark.parametrize(("tail", "relapsed"), [([math.nan] * 5, True), ([math.nan] * 4 + [0.01], False)])
+def test_a_collapse_that_ends_in_values_that_are_not_finite_has_relapsed(tail, relapsed):
+    trajectory = run([*high_then_low(30, 10), *tail])
+    assert find_onset(trajectory, RULE).state == "collapsed"
+    assert has_relapsed(trajectory, RULE) == relapsed
 
 
 @pytest.mark.parametrize("metric", [[], [math.nan] * 5, [math.inf] * 5])

@@ -44,7 +44,7 @@ def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
         during, rows = stored(url, "mine")
         assert during.status is RunStatus.RUNNING
         assert [(r.epoch, r.nc1, r.feature_norm, r.train_accuracy, r.lr) for r in rows] == [(1, 0.5, 2.5, 0.75, None)]
-        run.log(3, nc1=math.inf, loss="mse", seconds=1.5)
+        run.log(3, nc1=math.inf, loss="mse", seconds=1.5, nc3=-1e-16)
         assert run.epoch == 3
     after, rows = stored(url, "mine")
     assert (after.status, after.reason, after.origin, after.source) == ("done", None, "imported", "ncdiag.track")
@@ -130,6 +130,24 @@ def test_a_run_is_resumed_after_its_last_epoch_or_another(url: str, resume: bool
     assert (after.status, after.epochs_done) == ("done", begins + 1)
 
 
+def test_a_run_goes_on_after_a_checkpoint_that_is_ahead_of_what_was_logged(url: str) -> None:
+    interrupted(url)
+    with ncdiag.track("mine", store=url, resume=np.int64(6)) as run:
+        assert run.epoch == 6
+        with pytest.raises(SpecError, match="epoch 5 follows epoch 6"):
+            run.log(5, nc1=9.0)
+        assert run.log(nc1=9.0).epoch == 7
+    assert [row.epoch for row in stored(url, "mine")[1]] == [1, 2, 3, 4, 7]
+
+
+@pytest.mark.parametrize("resume", [-1, 1.5, "2", None])
+def test_an_epoch_that_is_none_is_not_resumed_after(url: str, resume: Any) -> None:
+    interrupted(url)
+    with pytest.raises(SpecError, match="resume is True, or the epoch to go on after, from 0, not "):
+        enter("mine", store=url, resume=resume)
+    assert stored(url, "mine")[0].epochs_done == 4
+
+
 def test_a_script_may_always_say_resume(url: str) -> None:
     with ncdiag.track("mine", store=url, resume=True) as run:
         assert run.epoch == 0
@@ -152,7 +170,7 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
     with ncdiag.track("mine", **same, resume=True):
         with pytest.raises(UnsafeError, match="held by a process that trains it"):
             enter("mine", **same, resume=True)
-        with pytest.raises(SpecError, match="belongs to another run"):
+        with pytest.raises(SpecError, match=r"mine is being tracked already(.|\n)*only one tracks it"):
             enter("mine", **same)
     with pytest.raises(UnsafeError, match="mine is done, and such a run is not continued"):
         enter("mine", **same, resume=True)

@@ -133,15 +133,25 @@ def test_a_read_sees_one_moment(url, store, make_spec):
 
 
 def test_passwords_are_never_shown():
+    with pytest.raises(SpecError) as other:
+        make_store("mysql://me:secret1@host/db?password=secret2", write=False)
     with pytest.raises(UnavailableError) as missing:
-        make_store("nosuchdatabase://me:secret1@host/db?password=secret2", write=False)
+        make_store("postgresql+nosuchdriver://me:secret1@host/db?password=secret2", write=False)
     with pytest.raises(SpecError) as malformed:
         make_store("me:secret1://host:port/db", write=False)
     with pytest.raises(SpecError) as bad_port:
         make_store("postgresql://me:secret1@host:port/db", write=False)
-    for caught in (missing, malformed, bad_port):
+    for caught in (other, missing, malformed, bad_port):
         assert "secret" not in str(caught.value)
-    assert "nosuchdatabase://me:***@host/db" in str(missing.value)
+    assert "postgresql+nosuchdriver://me:***@host/db" in str(missing.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host/runs.db", "s3://bucket/runs.db", "file:///tmp/runs.db", "mysql://host/db"]
+)
+def test_a_url_of_something_else_is_no_store(url):
+    with pytest.raises(SpecError, match=r"cannot be a store: .* SQLite and PostgreSQL only"):
+        make_store(url, write=True)
 
 
 def test_both_names_of_postgresql_are_known():

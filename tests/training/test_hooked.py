@@ -7,6 +7,7 @@ import torch
 from own_model import Model, X, Y, loader, make_model
 from reference import reference_metrics
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ncdiag.errors import SpecError
 from ncdiag.training.hooked import Hooked, measure_model
@@ -154,6 +155,19 @@ def test_a_model_in_a_wrapper_for_several_devices_is_measured_without_it(compile
     assert measure_model(torch.compile(model, backend="eager") if compiled else model, name, loader()) == expected
 
 
+def test_a_model_that_would_wait_for_other_processes_is_refused() -> None:
+    class Wrapper(DistributedDataParallel):
+        def __init__(self, module: nn.Module) -> None:  # without the processes that the real one asks for
+            nn.Module.__init__(self)
+            self.module = module
+
+    wrapped = Wrapper(make_model())
+    expected = measure_model(make_model(), "classifier", loader())
+    assert measure_model(wrapped, "module.classifier", loader()) == expected
+    with pytest.raises(SpecError, match="within the model is a DistributedDataParallel"):
+        measure_model(nn.Sequential(wrapped), "0.module.classifier", loader())
+
+
 def test_a_model_whose_first_batch_makes_its_weights_is_refused_as_long_as_it_has_none() -> None:
     model = make_model()
     model.classifier = nn.LazyLinear(3)
@@ -255,9 +269,12 @@ class Deep(Model):
 @pytest.mark.parametrize(
     ("model", "head", "said"),
     [
-        (Model, "fc", "has no module 'fc'; its linear layers are classifier"),
-        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*measure_features"),
-        (Deep, "fc", r"the last of its 9 linear layers are body\.1\.0, .*, classifier$"),
+        (Model, "fc", "has no module 'fc'; the linear layers are classifier$"),
+        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*layers are none(.|\n)*measure_features"),
+        (Deep, "fc", r"the last of 9 linear layers are body\.1\.0, .*, classifier$"),
+        (Deep, "body", r"the last of 8 linear layers are 0\.3, 1\.0, .*, 1\.3\."),
+        (Model, "", r"the head is a own_model\.Model; expected"),
+        (Model, loader(), r"the head is a torch\.utils\.data\.dataloader\.DataLoader; expected"),
         (Model, nn.Linear(64, 3), "no part of the model"),
         (Twice, "classifier", "called its head 2 times"),
         (Never, "classifier", "called its head 0 times"),

@@ -105,6 +105,19 @@ def test_features_fewer_than_classes() -> None:
     assert_metrics(found.metrics, network, data, rel=1e-7)
 
 
+def test_directions_that_only_rounding_makes_are_left_out() -> None:
+    features, labels = clustered(np.random.default_rng(0), counts=[40] * 6, dim=3, ratio=0.1, offset=3.0)
+    features = features @ np.random.default_rng(1).normal(size=(3, 32))
+    network = Plain(32, 6)
+    weight, bias = (p.detach().numpy() for p in (network.head.weight, network.head.bias))
+
+    found = measured(network, (torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels)), 100)
+
+    assert found.metrics["nc1_rank"] == 3
+    expected = reference_metrics(features, labels, 6, weight, bias)["nc1_pinv"]
+    assert found.metrics["nc1_pinv"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_batch_may_be_summed_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     data, network = clusters(counts=[40, 25, 9], dim=8, ratio=0.1), Plain(8, 3)
     monkeypatch.setattr(module, "_CHUNK", 8 * 7)

@@ -94,7 +94,10 @@ def read_csv(text: str) -> Table:
 
 def read_json_lines(text: str) -> Table:
     """Read one JSON object a line; `{"nc1": null, "nonfinite": {"nc1": "nan"}}` says what the null was."""
-    return _object_table((line, raw) for line, raw in enumerate(text.split("\n"), start=1) if raw.strip())
+    table = _object_table((line, raw) for line, raw in enumerate(text.split("\n"), start=1) if raw.strip())
+    if not table.rows and (what := _other_document(text)):
+        return Table(columns=(), rows=[], problems=[Problem(line=1, what=what)])
+    return table
 
 
 def read_json(text: str) -> Table:
@@ -163,6 +166,17 @@ def _csv_lines(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]
 def _header_faults(header: tuple[str, ...]) -> Iterator[str]:
     for name in sorted({name for name in header if header.count(name) > 1}):
         yield f"column {shown(name)} twice in the header"
+
+
+def _other_document(text: str) -> str | None:
+    """Say what is wrong with a document that is one object over several lines, if it is one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    lists = [name for name, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
+    take = f"; take the list out of it that is called {' or '.join(map(shown, lists[:5]))}" if lists else ""
+    return f"one JSON object over several lines; expected a list of objects, or an object a line{take}"
 
 
 def _listed_objects(text: str) -> Iterator[tuple[int, str]]:

@@ -82,6 +82,16 @@ def test_reading_goes_on_after_a_line_that_cannot_be_read():
     assert [row.cells["epoch"] for row in table.rows] == ["2"]
 
 
+def test_a_document_that_is_no_list_is_the_only_thing_that_is_wrong():
+    """Such as the trainer_state.json of Hugging Face's Trainer."""
+    state = {"best_metric": None, "log_history": [{"epoch": 1.0, "loss": 0.5}], "args": {"a": [1]}}
+    expected = "one JSON object over several lines; expected a list of objects, or an object a line"
+    hint = "; take the list out of it that is called 'log_history'"
+    assert problems_of(json.dumps(state, indent=2)) == [(1, expected + hint)]
+    assert problems_of('{"epoch":\n1}') == [(1, expected)]
+    assert len(problems_of('{"epoch":\n1')) == 2  # no document at all
+
+
 def test_json_lines_hold_the_same_cells_as_csv():
     table = read_table('{"epoch": 1, "nc1": 0.5, "loss": "ce"}\n\n{"epoch": 2, "nc1": null}\n')
     assert table.columns == ("epoch", "nc1", "loss")
