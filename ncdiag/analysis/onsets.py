@@ -31,7 +31,7 @@ _NAMES = {
     "loss": "onset_loss",
     "index": "onset_index",
 }
-ONSET_COLUMNS = tuple(_NAMES.get(f.name, f.name) for f in fields(Onset))
+ONSET_COLUMNS = {_NAMES.get(f.name, f.name): f.name for f in fields(Onset)}
 _NO_DATA = Onset(state="no_data")
 
 
@@ -58,7 +58,7 @@ def onset_table(
         for name, status in zip(names, runs["status"], strict=True)
     ]
     columns: dict[str, Any] = {
-        _NAMES.get(f.name, f.name): [getattr(onset, f.name) for onset in onsets] for f in fields(Onset)
+        column: [getattr(onset, field) for onset in onsets] for column, field in ONSET_COLUMNS.items()
     }
     # The same types whether or not a run has an onset, since the tables of pairs are put together.
     columns |= {name: pd.array(columns[name], dtype="Int64") for name in ("onset_index", "onset_phase")}

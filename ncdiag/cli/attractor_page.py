@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import pair_label
+from ncdiag.cli.page_words import pair_label
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import corrected_p, is_shown, pair_label
+from ncdiag.cli.page_words import corrected_p, is_shown, pair_label
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:

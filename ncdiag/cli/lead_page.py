@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.lead_words import alarm_words, epochs, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.threshold_words import pair_label
+from ncdiag.cli.page_words import pair_label
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.threshold_words import corrected_p, is_shown
+from ncdiag.cli.page_words import corrected_p, is_shown
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, percent
 

@@ -21,6 +21,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from ncdiag.domain.shares import four_digits
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -165,7 +167,7 @@ def table_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+        return four_digits(value)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M %Z").rstrip()
     return printable(str(value))

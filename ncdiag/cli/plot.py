@@ -5,7 +5,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+    from ncdiag.analysis.asked import Asked
     from ncdiag.domain.onset import OnsetRule
+    from ncdiag.plotting.figures import Kind
+    from ncdiag.store.engine import Store
 
 EXAMPLES = (
     "ncdiag plot trajectory -o figure.pdf --width column",
@@ -127,46 +130,52 @@ def plot(
     image = _image_format(output, form)
     _check_stdout(output, data)
     quiet_matplotlib()
-    from ncdiag.analysis.asked import Asked
-    from ncdiag.analysis.branches import rescaled_beside_others
-    from ncdiag.analysis.conditions import check_grouping
-    from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
     from ncdiag.plotting.style import PAGES, figure_bytes
     from ncdiag.store.engine import open_store
-    from ncdiag.store.frames import epochs_frame
 
     chosen, wanted = FIGURES[kind], onset_rule(metric, eps, patience, rule, phase)
+    options = {"rule": wanted, "by": tuple(split_columns(by)), "level": level, "mix_phases": mix_phases}
     with open_store(store) as opened:
-        runs = selected_runs(opened, run, where)
-        if not chosen.repeats:
-            selected, runs = runs, drop_repeats(runs)
-            note_repeats(len(selected) - len(runs))
-        epochs = epochs_frame(opened, runs["run_id"].tolist())
-    if epochs.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
-    asked = Asked(
-        runs=runs, epochs=epochs, rule=wanted, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases
-    )
-    check_grouping(asked.by)
-    if chosen.untouched and not asks_for_rescaled(where):
-        left_out = rescaled_beside_others(runs, asked.by)
-        asked, runs = asked.without(left_out), runs[~left_out]
-        note_rescaled(int(left_out.sum()))
+        asked = _read(opened, chosen, run, where, **options)
     table = chosen.table(asked)
-    shown = _shown(runs, table, asked.by)
+    shown = _shown(asked.runs, table, asked.by)
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)
     sheet = Sheet(width=width.value, title=described if title is None else title, rule=wanted, level=level)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":
         note(f"figure of {counted(len(shown), 'run')} written to {output}")
-    _note_missing(runs, table, asked.by)
+    _note_missing(asked.runs, table, asked.by)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
         write_output(csv_text(frame_rows(table), header=header).encode(), data)
+
+
+def _read(store: "Store", kind: "Kind", names: list[str] | None, where: str | None, **options: Any) -> "Asked":
+    """Read the runs that a kind of figure is of, and say which of those that were asked for it leaves out."""
+    from ncdiag.analysis.asked import Asked
+    from ncdiag.analysis.branches import rescaled_beside_others
+    from ncdiag.analysis.conditions import check_grouping
+    from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.store.frames import epochs_frame
+
+    check_grouping(options["by"])
+    runs = selected_runs(store, names, where)
+    if not kind.repeats:
+        selected, runs = runs, drop_repeats(runs)
+        note_repeats(len(selected) - len(runs))
+    epochs = epochs_frame(store, runs["run_id"].tolist())
+    if epochs.empty:
+        raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
+    asked = Asked(runs=runs, epochs=epochs, **options)
+    if not kind.untouched or asks_for_rescaled(where):
+        return asked
+    left_out = rescaled_beside_others(runs, asked.by)
+    note_rescaled(int(left_out.sum()))
+    return asked.without(left_out)
 
 
 def _shown(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> "DataFrame":

@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ncdiag.domain.records import EpochRecord, Run
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from ncdiag.execution.held import Listener, Note
     from ncdiag.training.loop import Event
 
@@ -29,7 +31,7 @@ def show_progress(points: int) -> "Iterator[Listener]":
     from ncdiag.execution.held import Note
     from ncdiag.training.loop import Ended, EpochDone
 
-    with _terminal(points) if sys.stderr.isatty() else _plain(points) as display:
+    with _terminal(points) if sys.stderr.isatty() else nullcontext(_Lines(points)) as display:
 
         def listen(run: Run, event: "Event | Note") -> None:
             # whoever read stderr may have left; that is no reason to stop training
@@ -58,7 +60,7 @@ def describe_record(record: EpochRecord) -> str:
 @contextmanager
 def _terminal(points: int) -> "Iterator[_Display]":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
     columns = (
@@ -69,33 +71,31 @@ def _terminal(points: int) -> "Iterator[_Display]":
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
-        everything = progress.add_task("runs", total=points, figures="") if points > 1 else None
-
-        class Bars:
-            def __init__(self) -> None:
-                self.tasks: dict[int, TaskID] = {}
-
-            def show(self, run: Run, record: EpochRecord) -> None:
-                if run.id not in self.tasks:
-                    self.tasks[run.id] = progress.add_task(run.name, total=run.epochs_planned, figures="")
-                progress.update(self.tasks[run.id], completed=record.epoch, figures=describe_record(record))
-
-            def end(self, run: Run, text: str) -> None:
-                if run.id in self.tasks:
-                    progress.update(self.tasks.pop(run.id), visible=False)
-                progress.console.print(f"{run.name} {text}", markup=False, highlight=False)
-                if everything is not None:
-                    progress.advance(everything)
-
-            def say(self, line: str) -> None:
-                progress.console.print(line, markup=False, highlight=False)
-
-        yield Bars()
+        yield _Bars(progress, progress.add_task("runs", total=points, figures="") if points > 1 else None)
 
 
-@contextmanager
-def _plain(points: int) -> "Iterator[_Display]":
-    yield _Lines(points)
+class _Bars:
+    """A bar for each run in training, and one for all of them."""
+
+    def __init__(self, progress: "Progress", everything: "TaskID | None") -> None:
+        self.progress = progress
+        self.everything = everything
+        self.tasks: dict[int, TaskID] = {}
+
+    def show(self, run: Run, record: EpochRecord) -> None:
+        if run.id not in self.tasks:
+            self.tasks[run.id] = self.progress.add_task(run.name, total=run.epochs_planned, figures="")
+        self.progress.update(self.tasks[run.id], completed=record.epoch, figures=describe_record(record))
+
+    def end(self, run: Run, text: str) -> None:
+        if run.id in self.tasks:
+            self.progress.update(self.tasks.pop(run.id), visible=False)
+        self.say(f"{run.name} {text}")
+        if self.everything is not None:
+            self.progress.advance(self.everything)
+
+    def say(self, line: str) -> None:
+        self.progress.console.print(line, markup=False, highlight=False)
 
 
 class _Lines:

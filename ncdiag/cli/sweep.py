@@ -93,18 +93,23 @@ def sweep(
         outcomes = _train(store, todo, options, jobs)
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed:
-        listed = "\n".join(f"  {o.run.name}: {o.error.splitlines()[0]}" for o in failed[:5] if o.error)
-        raise SweepFailedError(
-            f"{len(failed)} of {len(runs)} points failed:\n{listed}\n"
-            "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
-        )
+    _check_ends(outcomes, len(runs))
     held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
     if held:
         note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
     note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+
+
+def _check_ends(outcomes: "list[Outcome]", points: int) -> None:
+    """Raise `SweepFailedError` if training failed at some of the points."""
+    failed = {outcome.run.name: outcome.error for outcome in outcomes if outcome.error}
+    if failed:
+        listed = "\n".join(f"  {name}: {error.splitlines()[0]}" for name, error in list(failed.items())[:5])
+        raise SweepFailedError(
+            f"{len(failed)} of {points} points failed:\n{listed}\n"
+            "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
+        )
 
 
 def _bounded(jobs: int | None, device: str) -> int:

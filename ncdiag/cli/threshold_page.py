@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.page_words import pair_label
 from ncdiag.cli.threshold_words import (
     check_lines,
     condition_effect,
     invariance_words,
     norm_text,
-    pair_label,
 )
 from ncdiag.domain.shares import counted, percent
 

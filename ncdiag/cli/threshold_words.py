@@ -1,22 +1,15 @@
-"""How pages name a pair and write its figures, and what the checks of fn* say in words."""
+"""What the page of fn* says in words of its spread, of the conditions and of the checks."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncdiag.cli.output import layout, paragraph, printable, table_cell
-from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.page_words import is_shown, least_p
+from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, percent
 
 Values = Mapping[str, Any]
-
-_FEW = 0.01  # where the smallest possible p is not below this, it is the number of runs that keeps p large
-
-
-def pair_label(group: Values) -> str:
-    """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
-    parts = [value if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
-    return printable(" ".join(parts))
 
 
 def norm_text(value: float) -> str:
@@ -64,12 +57,6 @@ def _beyond(result: Values) -> str:
     return f"{printable(result['beyond'])} is, {runs}, off the mean of those with several runs by"
 
 
-def is_shown(test: Values, name: str = "p") -> bool:
-    """Tell whether a test shows what it tests, at the level that was asked for."""
-    level = test.get("level")
-    return test[name] is not None and test[name] <= 1 - (0.95 if level is None else level)
-
-
 def check_lines(checks: Sequence[Values]) -> list[str]:
     """Give the lines on the spread at one fixed epoch and on how fn* moves with eps."""
     lines = []
@@ -98,7 +85,7 @@ def _placebo(check: Values) -> list[str]:
         return [f"{start}. Too few runs to say which is less."]
     if is_shown(check):
         return [f"{start}: it varies less at onset than at that epoch ({p_is(check['p'])})."]
-    p = f"{p_is(check['p'])}{_least_p(check['p_min'])}"
+    p = f"{p_is(check['p'])}{least_p(check['p_min'])}"
     flat = ": a low CV partly says that fn is flat by then" if at_onset < check["claim"] else ""
     return [f"{start}. That it varies less at onset is not shown ({p}){flat}."]
 
@@ -159,20 +146,3 @@ def _eps_table(curve: Sequence[Values]) -> list[str]:
         if row["n_runs"]
     ]
     return layout(rows, right=[False, True, True, True, True]) if len(rows) > 2 else []
-
-
-def corrected_p(test: Values) -> str:
-    """Write Holm's p of a test that was fixed for each pair, in brackets; nothing where there was no test."""
-    if test["p"] is None:
-        return ""
-    over = f" after Holm's correction over {test['family']} pairs" if test["family"] > 1 else ""
-    return f" ({p_is(test['p_holm'])}{over}{_least_p(test['p_min'])})"
-
-
-def _least_p(p_min: float) -> str:
-    """Say how small p can be with these runs, where they are so few that it matters."""
-    return f", with so few runs at least {p_text(p_min)}" if p_min >= _FEW else ""
-
-
-def _known(value: Any) -> str:
-    return "?" if value is None else table_cell(value)

@@ -85,8 +85,8 @@ def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
 
 
 def equality_level(level: float) -> float:
-    """Give the confidence of the interval that goes with tests of equality at 1 - `level`: 90 % at 95 %."""
-    return max(2 * level - 1, 0.0)
+    """Give the confidence of the interval that goes with tests of equality: 90 % at 95 %, none at 50 %."""
+    return 2 * level - 1
 
 
 @lru_cache(maxsize=256)

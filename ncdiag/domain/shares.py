@@ -1,6 +1,11 @@
-"""How a share and a number of things are written in a sentence."""
+"""How figures, shares and numbers of things are written for people."""
 
 _NOTHING = 1e-9  # a share that only rounding tells from 0
+
+
+def four_digits(value: float) -> str:
+    """Write a figure with four significant digits, one of thousands and more without an exponent."""
+    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def percent(share: float | None) -> str:

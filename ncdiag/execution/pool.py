@@ -49,6 +49,8 @@ class Pool:
         self.threads = threads
         self.devices = devices
         self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
+        self.workers: dict[Connection, BaseProcess] = {}
+        self.current: dict[Connection, list[Run]] = {}  # the group that a worker trains
 
     def train(self, groups: Sequence[list[Run]]) -> list[Outcome]:
         """Train every group in the next idle worker, and give how its runs ended, in no particular order.
@@ -56,42 +58,52 @@ class Pool:
         Where fewer workers can be started than were asked for, these train all; `UnavailableError` if none can be.
         """
         waiting = list(reversed(groups))
-        most = self.jobs
         outcomes: list[Outcome] = []
-        workers: dict[Connection, BaseProcess] = {}
-        current: dict[Connection, list[Run]] = {}
         try:
-            while waiting or current:
-                while waiting and len(current) < most:
-                    idle = next((pipe for pipe in workers if pipe not in current), None)
-                    if idle is None:
-                        try:
-                            idle, process = self._start_worker(device=self._least_used(workers.values()))
-                        except UnavailableError as error:
-                            if not workers:
-                                raise
-                            most = len(workers)  # that this machine can bear: it is not asked again
-                            text = f"{str(error).splitlines()[0]}; {most} of {self.jobs} train the rest"
-                            self.listen(waiting[-1][0], Note(text=text))
-                            break
-                        workers[idle] = process
-                    current[idle] = waiting.pop()
-                    with suppress(OSError):  # it died while idle; its end of the pipe says so below
-                        idle.send(current[idle])
-                for pipe in wait(list(current)):
+            while waiting or self.current:
+                self._hand_out(waiting)
+                for pipe in wait(list(self.current)):
                     assert isinstance(pipe, Connection)
-                    message = _receive(pipe)
-                    if message is None:
-                        outcomes += _lost(current.pop(pipe), workers.pop(pipe))
-                        pipe.close()
-                    elif isinstance(message, list):
-                        outcomes += message
-                        del current[pipe]
-                    else:
-                        self.listen(*message)
+                    outcomes += self._hear(pipe)
         finally:
-            _stop(workers)
+            _stop(self.workers)
         return outcomes
+
+    def _hand_out(self, waiting: list[list[Run]]) -> None:
+        """Give a group to every worker that is idle, and to new ones as long as there may be more."""
+        while waiting and len(self.current) < self.jobs:
+            idle = next((pipe for pipe in self.workers if pipe not in self.current), None) or self._hire(waiting[-1][0])
+            if idle is None:
+                return
+            self.current[idle] = waiting.pop()
+            with suppress(OSError):  # it died while idle; its end of the pipe says so when it is heard
+                idle.send(self.current[idle])
+
+    def _hire(self, run: Run) -> Connection | None:
+        """Take on a worker, if this machine can bear another one; if not, it is not asked again."""
+        try:
+            pipe, process = self._start_worker(device=self._least_used(self.workers.values()))
+        except UnavailableError as error:
+            if not self.workers:
+                raise
+            text = f"{str(error).splitlines()[0]}; {len(self.workers)} of {self.jobs} train the rest"
+            self.listen(run, Note(text=text))
+            self.jobs = len(self.workers)
+            return None
+        self.workers[pipe] = process
+        return pipe
+
+    def _hear(self, pipe: Connection) -> list[Outcome]:
+        """Pass on what a worker says, and give how its runs ended if that is what it says, or if it has died."""
+        message = _receive(pipe)
+        if message is None:
+            pipe.close()
+            return _lost(self.current.pop(pipe), self.workers.pop(pipe))
+        if isinstance(message, list):
+            del self.current[pipe]
+            return message
+        self.listen(*message)
+        return []
 
     def _least_used(self, workers: Iterable[BaseProcess]) -> str:
         """Give the device with the fewest workers; a worker is named after its device."""

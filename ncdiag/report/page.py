@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ncdiag import __version__
+from ncdiag.domain.shares import four_digits
 from ncdiag.report.contents import Picture, Report
 from ncdiag.report.runs import CURVES
 
@@ -125,7 +126,7 @@ def _number(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+        return four_digits(value)
     return str(value)
 
 

@@ -183,7 +183,7 @@ def store_together(records: Sequence[tuple[Recorder, Measured]]) -> None:
     if not records:
         return
     with records[0][0].store.write() as connection:
-        for recorder, _ in records:
+        for recorder in dict.fromkeys(recorder for recorder, _ in records):
             fence(connection, recorder.run.id, recorder.owner)
         for recorder, record in records:
             recorder._insert(connection, record)

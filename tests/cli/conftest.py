@@ -24,6 +24,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     return call
 
 
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every step to last a millisecond, where it is not the matter: to try a ResNet takes seconds."""
+    monkeypatch.setattr("ncdiag.execution.estimate.step_seconds", lambda *_: 1e-3)
+    monkeypatch.setattr("ncdiag.execution.estimate.speedup", lambda *_: 1.0)
+
+
 def collapsing(name: str, *, depth: int, seed: int, norm: float, time: float, epochs: int = 150) -> ImportedRun:
     """Give a run with a constant norm and NC1 = exp(-(epoch / time)^1.5), which passes 0.01 at 2.7676 times `time`."""
     return ImportedRun(

@@ -106,6 +106,7 @@ def fill(path: Path) -> None:
         import_runs(opened, imported)
 
 
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize(
     "where",
     ["arch=mlp and dataset=digits", "arch=cnn", "arch=resnet20", "epochs_done > 0", "epochs_done = 0", ""],

@@ -55,6 +55,7 @@ def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) ->
         assert len(list_runs(mine)) == 6
 
 
+@pytest.mark.usefixtures("untried")
 def test_the_list_of_points_shows_whatever_tells_them_apart(cli: Cli) -> None:
     varied = ["--momentum", "0,0.9", "--train-size", "200", "--subset-seed", "0,1"]
     heading, *points = cli("sweep", "--dataset", "digits", "--optimizer", "sgd", *varied, "--dry-run").out.splitlines()
@@ -195,6 +196,7 @@ PAPER = {  # the protocol and the published values of arXiv 2604.00230
 }
 
 
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize("preset", PAPER)
 def test_paper_presets_are_the_published_protocol(cli: Cli, preset: str) -> None:
     varied, values, points = PAPER[preset]
@@ -212,6 +214,7 @@ def test_paper_presets_are_the_published_protocol(cli: Cli, preset: str) -> None
 STUDIES = [name for name in PRESETS if name.startswith(("study-", "digits-"))]
 
 
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize("preset", STUDIES)
 def test_studies_have_five_seeds_of_each_condition_and_one_budget(cli: Cli, preset: str) -> None:
     rows = json.loads(cli("sweep", "--preset", preset, "--dry-run", "--format", "json").out)["points"]

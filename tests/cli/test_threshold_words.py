@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from ncdiag.cli.threshold_words import check_lines, condition_effect, invariance_words, norm_text, p_text, pair_label
+from ncdiag.cli.page_words import pair_label
+from ncdiag.cli.threshold_words import check_lines, condition_effect, invariance_words, norm_text
+from ncdiag.domain.p_values import p_text
 
 
 def flat(lines: list[str]) -> str:

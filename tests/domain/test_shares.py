@@ -1,4 +1,4 @@
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, four_digits, percent
 
 
 def test_shares_have_three_digits_and_an_end():
@@ -7,6 +7,11 @@ def test_shares_have_three_digits_and_an_end():
 
 def test_what_rounding_leaves_is_nothing():
     assert [percent(share) for share in (1.35e-16, 0.0, -1e-12, 1e-6)] == ["0%", "0%", "0%", "0.0001%"]
+
+
+def test_figures_have_four_digits_and_large_ones_all_of_theirs():
+    figures = [1.23456, 12345.6, 9999.6, 123456789.0, -0.000123456, 0.0]
+    assert list(map(four_digits, figures)) == ["1.235", "12346", "10000", "1.235e+08", "-0.0001235", "0"]
 
 
 def test_one_is_not_many():

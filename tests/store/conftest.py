@@ -17,7 +17,7 @@ from ncdiag.store.runs import add_run, claim_run
 MakeSpec = Callable[..., RunSpec]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_spec() -> MakeSpec:
     def make(*, seed: int = 0, weight_decay: float = 1e-4, width: int = 32) -> RunSpec:
         return RunSpec(
@@ -89,7 +89,7 @@ def start_python() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         process.communicate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Callable[..., EpochRecord]:
     """Make the record of an epoch that has every value, each of its own."""
 

@@ -4,6 +4,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from recorded import append, sweeps_of
@@ -23,10 +24,10 @@ PAGE = 4096
 TRAINED, EPOCHS, IMPORTED = 12, 60, 10
 
 
-@pytest.fixture
-def damaged(folder, make_spec, record):
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory, make_spec, record):
     """A store on several pages: a sweep, trained as planned, and a run that was imported."""
-    path = folder / "damaged.db"
+    path = tmp_path_factory.mktemp("sound") / "sound.db"
     with open_store(str(path), write=True) as store:
         runs = plan_sweep(store, specs=[make_spec(seed=seed) for seed in range(TRAINED)])
         for run in runs:
@@ -37,6 +38,12 @@ def damaged(folder, make_spec, record):
         epochs = tuple(EpochRecord(epoch=10 * n, nc1=1 / n) for n in range(1, IMPORTED + 1))
         import_runs(store, [ImportedRun(name="foreign", config={"arch": "mlp"}, epochs=epochs, source="a.csv")])
     return path
+
+
+@pytest.fixture
+def damaged(sound, folder):
+    """A copy of that store, to be damaged."""
+    return Path(shutil.copy(sound, folder / "damaged.db"))
 
 
 def table(path, name):
@@ -67,8 +74,7 @@ def test_all_of_a_sound_store_is_saved(damaged, folder):
 
 
 @pytest.mark.parametrize("header", [b"\xff" * 100, bytes(100), bytes(range(256)) * 16], ids=["ff", "zeros", "page"])
-def test_nothing_is_lost_with_the_header_or_the_first_page(damaged, folder, header):
-    sound = shutil.copy(damaged, folder / "sound.db")
+def test_nothing_is_lost_with_the_header_or_the_first_page(damaged, sound, folder, header):
     ruin(damaged, 0, header)
     before = damaged.read_bytes()
     salvage(damaged, folder / "new.db")

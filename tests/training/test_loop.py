@@ -234,6 +234,14 @@ def test_a_member_that_is_given_up_is_not_trained_on(digits: Dataset) -> None:
     assert records(seen, 0) == records(run([make_spec(seed=0)], digits)[0])
 
 
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_ends(digits: Dataset) -> None:
+    events, states = run([make_spec(seed=seed) for seed in range(2)], digits)
+    again, _ = run([make_spec(seed=seed) for seed in range(2)], digits, states={0: states[0, 6], 1: states[1, 5]})
+    assert again[0] == Ended(member=0, status=RunStatus.DONE)
+    assert records(again) == []
+    assert records(again, 1) == records(events, 1)[5:]
+
+
 def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
     events, states = run([make_spec(optimizer="sgd", lr=1e20)], digits)
     *_, last, end = events
@@ -361,6 +369,7 @@ def test_evaluations_come_every_n_epochs_and_at_the_end_of_a_phase(digits: Datas
 
 def test_checkpoint_comes_after_the_record_of_its_epoch(digits: Dataset) -> None:
     events, _ = run([make_spec(eval_every=2)], digits)
+    assert [e.epoch for e in events if isinstance(e, Checkpoint) and e.milestone] == [3, 6]  # the ends of the phases
     order = [(type(e).__name__, e.record.epoch if isinstance(e, EpochDone) else e.epoch) for e in events[:-1]]  # type: ignore[union-attr]
     assert order == [
         ("Checkpoint", 1),
