@@ -1,6 +1,11 @@
+import signal
+
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is, not whether the code is right. On CI the parent is hypothesis'
 # own profile for it, whose examples are the same in every run.
 settings.register_profile("ncdiag", parent=settings(), deadline=None)
 settings.load_profile("ncdiag")
+
+# A shell starts what it runs in the background deaf to Ctrl-C, and so would be every command that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
