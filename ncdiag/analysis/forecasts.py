@@ -170,7 +170,7 @@ def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
     """Say that the run has a phase to come, where its own course is read beyond the present one."""
     parts = str(this["phases"]).split(",")[:-1]
     lengths = [float(part.partition(":")[2] or "nan") for part in parts]
-    coming = [end for end in np.cumsum(lengths).tolist() if now < end <= own.slowing]
+    coming = [end for end in np.cumsum(lengths).tolist() if now <= end <= own.slowing]
     return [f"the loss changes after epoch {coming[0]:g}, which its own course does not know"] if coming else []
 
 

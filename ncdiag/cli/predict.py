@@ -134,18 +134,21 @@ def _sentence(values: Mapping[str, Any]) -> str:
 
 def _own_course(values: Mapping[str, Any], rule: "OnsetRule") -> str:
     """Say what a run's own course says, and how that came out in the study (docs/statistics.md)."""
-    from ncdiag.domain.own_course import BEFORE_SLOWING, BEFORE_STEADY, HORIZON, READINGS
+    from ncdiag.domain.own_course import BEFORE_SLOWING, BEFORE_STEADY, HORIZON, READINGS, STUDIED
 
     now, steady, slowing = values["epoch_now"], values["steady"], values["slowing"]
 
     def when(epoch: float) -> str:
         return f"at epoch {epoch:.0f}" if math.isfinite(epoch) else f"not before epoch {HORIZON * now:.0f}"
 
+    study = (
+        f" No run here checks that; of {READINGS:,} such readings in the study, of small networks, {BEFORE_STEADY:.0%} "
+        f"were followed by a collapse before the first of the two, {BEFORE_SLOWING:.0%} before the second."
+    )
     return (
         f"By its own course alone {rule.metric} reaches {rule.eps:g} {when(steady)} if it goes on falling as it does "
-        f"now, {when(slowing)} if it slows down as it has. No run here checks that; of {READINGS:,} such readings in "
-        f"the study, of small networks, {BEFORE_STEADY:.0%} were followed by a collapse before the first of the two, "
-        f"{BEFORE_SLOWING:.0%} before the second."
+        f"now, {when(slowing)} if it slows down as it has."
+        f"{study if (rule.metric, rule.eps) == STUDIED else ' Nothing checks that.'}"
     )
 
 

@@ -56,7 +56,8 @@ def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_presen
     said = ("the loss changes after epoch 80, which its own course does not know",)
     assert about("ce:80,mse:400") == said
     assert about("ce:20,ce:60,mse") == said
-    assert about("ce:60,mse:400") == about("ce:480") == about(None) == ()
+    assert about("ce:60,mse:400") == ("the loss changes after epoch 60, which its own course does not know",)
+    assert about("ce:59,mse:400") == about("ce:480") == about(None) == ()
 
 
 def test_runs_that_were_never_evaluated_are_no_calibration(forecast, make_run):

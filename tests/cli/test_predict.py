@@ -56,6 +56,8 @@ def test_without_other_runs_its_own_course_is_told_and_called_unchecked(cli: Cli
     assert forecast["slowing"] >= forecast["steady"]
     assert f"nc1 reaches 0.01 at epoch {forecast['steady']:.0f} if it goes on falling as it does now" in page
     assert f"at epoch {forecast['slowing']:.0f} if it slows down as it has. No run here checks that" in page
+    page = " ".join(cli("predict", "short", "--where", "run=short", "--eps", "0.012").out.split())
+    assert "if it slows down as it has. Nothing checks that." in page  # the study asked at another level
     assert "By its own course" not in cli("predict", "short").out  # where others check one, the forecast is the answer
 
 
