@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
+from ncdiag.domain.importing.phases import parse_phases
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.own_course import OwnCourse, read_course
@@ -63,12 +65,12 @@ def forecast_run(
     courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
     course = courses.get(run, Course(curves={}))
     own = read_course(course, rule.metric, now=now, log_level=math.log(rule.eps))
-    common |= {"steady": own.steady, "slowing": own.slowing}
+    readings: dict[str, Any] = {"steady": own.steady, "slowing": own.slowing}
     if others.empty:
         pair = ", ".join(str(this[column]) for column in by)
         message = f"no other run of {pair} has been evaluated"
         alone = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
-        return Forecast(status="no_calibration", message=message, warnings=alone, **common)
+        return Forecast(status="no_calibration", message=message, warnings=alone, **readings, **common)
     found = forecast_onset(
         run,
         course,
@@ -80,14 +82,13 @@ def forecast_run(
         eps=rule.eps,
         level=level,
     )
-    found = replace(found, steady=own.steady, slowing=own.slowing)
     about = [*_about_this(this, rule, forecast=found.status == "forecast")]
     if found.status != "forecast":
         about += _about_own(this, now, own)
     about += [*_about_others(others, rule, now), *_about_many(len(known))]
     if dropped.any():
         about.append(say_left_out(int(dropped.sum())))
-    return replace(found, warnings=(*about, *found.warnings))
+    return replace(found, warnings=(*about, *found.warnings), **readings)
 
 
 def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetRule, by: Sequence[str]) -> pd.DataFrame:
@@ -168,10 +169,11 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
 
 def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
     """Say that the run has a phase to come, where its own course is read beyond the present one."""
-    parts = str(this["phases"]).split(",")[:-1]
-    lengths = [float(part.partition(":")[2] or "nan") for part in parts]
-    coming = [end for end in np.cumsum(lengths).tolist() if now <= end <= own.slowing]
-    return [f"the loss changes after epoch {coming[0]:g}, which its own course does not know"] if coming else []
+    if not isinstance(this["phases"], str):
+        return []
+    ends = accumulate(epochs or 0 for _, epochs in parse_phases(this["phases"])[:-1])
+    coming = next((end for end in ends if now <= end <= own.slowing), None)
+    return [] if coming is None else [f"the loss changes after epoch {coming}, which its own course does not know"]
 
 
 def _about_many(known: int) -> list[str]:

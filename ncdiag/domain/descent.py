@@ -92,6 +92,11 @@ def _trend(epoch: FloatArray, log: FloatArray, phases: FloatArray, share: float,
         one, other = np.triu_indices(len(t), 1)
         slope = float(np.median((y[other] - y[one]) / (t[other] - t[one])))
         return float(np.median(y - slope * t)), slope
-    centre = float(t.mean())
-    slope = float((t - centre) @ y) / float((t - centre) @ (t - centre))
+    return fit_line(t, y)
+
+
+def fit_line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Give the start, at x = 0, and the slope of the line through some points, by least squares."""
+    centre = float(x.mean())
+    slope = float((x - centre) @ y) / float((x - centre) @ (x - centre))
     return float(y.mean()) - slope * centre, slope

@@ -13,7 +13,7 @@ import numpy as np
 
 from ncdiag.domain.course import Course
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.descent import MIN_ROWS, WINDOW_ROWS
+from ncdiag.domain.descent import MIN_ROWS, WINDOW_ROWS, fit_line
 
 FARTHEST = 10.0  # times eps; from farther away even the second reading came out up to five times too early
 HORIZON = 10.0  # times the epochs so far; what lies beyond is out of sight
@@ -56,9 +56,5 @@ def _reach_slowing(curve: Curve, now: float, log_level: float) -> float:
     late = max(late, int(np.searchsorted(time, 0.0, side="right")))  # an evaluation before the first step
     if len(time) - late < MIN_ROWS:
         return math.nan
-    x, y = np.log(time[late:]), log[late:]
-    power = float((x - x.mean()) @ y) / float((x - x.mean()) @ (x - x.mean()))
-    if power >= 0:
-        return math.nan
-    log_time = float(x.mean()) + (log_level - float(y.mean())) / power
-    return begun + math.exp(min(log_time, math.log(1e9)))
+    start, power = fit_line(np.log(time[late:]), log[late:])
+    return begun + math.exp(min((log_level - start) / power, math.log(1e9))) if power < 0 else math.nan

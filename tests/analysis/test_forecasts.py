@@ -56,6 +56,7 @@ def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_presen
     said = ("the loss changes after epoch 80, which its own course does not know",)
     assert about("ce:80,mse:400") == said
     assert about("ce:20,ce:60,mse") == said
+    assert about("ce:80@40@70,mse:400@100") == said  # with the epochs at which the learning rate drops
     assert about("ce:60,mse:400") == ("the loss changes after epoch 60, which its own course does not know",)
     assert about("ce:59,mse:400") == about("ce:480") == about(None) == ()
 
