@@ -130,9 +130,18 @@ def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     return [f"{stopped} of {evaluated} runs {verb} by design before an onset at this eps"]
 
 
+def say_relapsed(count: int, collapsed: int) -> list[str]:
+    """Say how many of the runs that collapsed did not stay so; nothing where all did."""
+    return [f"{count} of {collapsed} collapsed runs were no longer below eps at the end"] if count else []
+
+
+def say_pooled(what: str, conditions: int) -> str:
+    """Say of a test that it counts runs though they are of several conditions."""
+    return f"{what} takes the runs of {conditions} conditions as independent"
+
+
 def _relapsed(collapsed: pd.DataFrame) -> list[str]:
-    count = int(collapsed["relapsed"].sum())
-    return [f"{count} of {len(collapsed)} collapsed runs were no longer below eps at the end"] if count else []
+    return say_relapsed(int(collapsed["relapsed"].sum()), len(collapsed))
 
 
 def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:

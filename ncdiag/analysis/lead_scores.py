@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ncdiag.analysis.cautions import stopped_by_design
+from ncdiag.analysis.cautions import say_pooled, stopped_by_design
 from ncdiag.analysis.lead_data import LeadData
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
 from ncdiag.domain.crossing import count_crossings, find_confirmed
@@ -170,7 +170,7 @@ def skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ..
     if test.status == "too_few":
         return (f"the test of skill needs {MIN_UNITS} runs that crossed, not {test.n}",)
     if over == "runs" and conditions > 1:
-        return (f"the test of skill takes the runs of {conditions} conditions as independent",)
+        return (say_pooled("the test of skill", conditions),)
     return ()
 
 

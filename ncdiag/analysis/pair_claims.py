@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
+from ncdiag.analysis.cautions import say_pooled, say_relapsed
 from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
@@ -221,15 +222,14 @@ def _change(eps: Result) -> str:
 
 
 def _relapses(fn_star: Result) -> list[str]:
-    back, collapsed = fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"]
-    return [f"{back} of {collapsed} collapsed runs were no longer below eps at the end"] if back else []
+    return say_relapsed(fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"])
 
 
 def _pooled(test: Result | None, what: str) -> list[str]:
-    """Say of a test whether it counts runs though they are of several conditions."""
+    """Say so of a test that counts runs though they are of several conditions."""
     if test is None or math.isnan(test.p) or test.extra.get("over") != "runs" or test.n_conditions < 2:
         return []
-    return [f"{what} takes the runs of {test.n_conditions} conditions as independent"]
+    return [say_pooled(what, test.n_conditions)]
 
 
 def _no_false_alarm(fn_star: Result) -> Part:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.cautions import say_pooled
 from ncdiag.analysis.conditions import condition_numbers
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
@@ -107,7 +108,7 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
             f"not {test.n} (smallest p: {smallest_p(max(test.n, 1)):.3g})"
         )
     elif over == "runs" and conditions > 1:
-        found.append(f"the comparison with a fixed epoch takes the runs of {conditions} conditions as independent")
+        found.append(say_pooled("the comparison with a fixed epoch", conditions))
     if extra["n_left_out"]:
         n, have = extra["n_left_out"], "has" if extra["n_left_out"] == 1 else "have"
         found.append(f"{counted(n, 'run')} {have} no feature norm around epoch {extra['epoch']:g}")
@@ -169,5 +170,5 @@ def _sensitivity_cautions(
     if not both.all():
         found.append(f"how fn* moves with eps is known of {both.sum()} of {len(both)} collapsed runs")
     if over == "runs" and conditions > 1 and test.status == "ok":
-        found.append(f"the test of eps takes the runs of {conditions} conditions as independent")
+        found.append(say_pooled("the test of eps", conditions))
     return tuple(found)

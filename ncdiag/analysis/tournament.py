@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.cautions import say_pooled
 from ncdiag.analysis.conditions import condition_labels, condition_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
@@ -196,9 +197,7 @@ class _Pair:
             said |= {"p": test.p, "status": test.status}
             extra |= {"p_min": test.p_min, "primary_test": True}
             if not by_condition and len(np.unique(condition)) > 1:
-                said["warnings"] = (
-                    f"the test takes the runs of {len(np.unique(condition))} conditions as independent",
-                )
+                said["warnings"] = (say_pooled("the test", len(np.unique(condition))),)
         test_words = "Pitman-Morgan test, one-sided" if primary else "exploratory, no test"
         return self._result(
             view,
