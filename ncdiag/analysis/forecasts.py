@@ -169,9 +169,11 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
 
 def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
     """Say that the run has a phase to come, where its own course is read beyond the present one."""
-    if not isinstance(this["phases"], str):
+    try:
+        phases = parse_phases(str(this["phases"]))
+    except ValueError:  # not phases: the run came without them, or the store was edited
         return []
-    ends = accumulate(epochs or 0 for _, epochs in parse_phases(this["phases"])[:-1])
+    ends = accumulate(epochs or 0 for _, epochs in phases[:-1])
     coming = next((end for end in ends if now <= end <= own.slowing), None)
     return [] if coming is None else [f"the loss changes after epoch {coming}, which its own course does not know"]
 

@@ -58,7 +58,7 @@ def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_presen
     assert about("ce:20,ce:60,mse") == said
     assert about("ce:80@40@70,mse:400@100") == said  # with the epochs at which the learning rate drops
     assert about("ce:60,mse:400") == ("the loss changes after epoch 60, which its own course does not know",)
-    assert about("ce:59,mse:400") == about("ce:480") == about(None) == ()
+    assert about("ce:59,mse:400") == about("ce:480") == about(None) == about("ce:,?") == about("\x1b]0;") == ()
 
 
 def test_runs_that_were_never_evaluated_are_no_calibration(forecast, make_run):
