@@ -22,6 +22,8 @@ from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.spec import RunSpec
     from ncdiag.execution.worker import Outcome, TrainingOptions
@@ -93,15 +95,17 @@ def sweep(
         outcomes = _train(store, todo, options, jobs)
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
-    _check_ends(outcomes, len(runs))
+    _check_failed(outcomes, len(runs))
     held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
     if held:
         note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
     note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+    ended = {run.name: run.status for run in runs} | {outcome.run.name: outcome.status for outcome in outcomes}
+    _check_diverged(ended)
 
 
-def _check_ends(outcomes: "list[Outcome]", points: int) -> None:
+def _check_failed(outcomes: "list[Outcome]", points: int) -> None:
     """Raise `SweepFailedError` if training failed at some of the points."""
     failed = {outcome.run.name: outcome.error for outcome in outcomes if outcome.error}
     if failed:
@@ -109,6 +113,17 @@ def _check_ends(outcomes: "list[Outcome]", points: int) -> None:
         raise SweepFailedError(
             f"{len(failed)} of {points} points failed:\n{listed}\n"
             "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
+        )
+
+
+def _check_diverged(ended: "Mapping[str, RunStatus]") -> None:
+    """Raise `SweepFailedError` if some of the points diverged, now or when the sweep was typed before."""
+    diverged = [name for name, status in ended.items() if status is RunStatus.DIVERGED]
+    if diverged:
+        raise SweepFailedError(
+            f"{len(diverged)} of {counted(len(ended), 'point')} diverged ({', '.join(diverged[:5])}"
+            f"{', ...' if len(diverged) > 5 else ''}): the loss or the weights became NaN or infinite.\n"
+            "Their epochs so far are stored, and analysis counts them apart. Try a smaller --lr"
         )
 
 

@@ -135,6 +135,15 @@ def test_dry_run_warns_of_a_network_that_is_too_large(cli: Cli, monkeypatch: pyt
     assert "would refuse" not in cli("sweep", *GRID, "--dry-run").err
 
 
+def test_a_point_that_diverges_is_named_each_time_and_the_others_are_trained(cli: Cli) -> None:
+    points = (*SMALL_OPTIONS, "--optimizer", "sgd", "--lr", "0.01,1e20", "--seed", "0:2", "--jobs", "1")
+    for answer in (cli("sweep", *points), cli("sweep", *points)):
+        assert answer.code == 5
+        assert [row.split()[1] for row in answer.out.splitlines()[1:]] == ["done", "done", "diverged", "diverged"]
+        assert "2 of 4 points diverged (run-3, run-4)" in answer.err
+        assert "analyze threshold" in answer.err
+
+
 def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "ncdiag.db.runs").mkdir()
     (tmp_path / "ncdiag.db.runs" / "1").touch()  # in the way of the folder of the first run
