@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from clihelp import ROOT
+from falling import make_falling_store
 from typer.main import get_command
 
 from ncdiag.cli.app import app
@@ -75,3 +76,15 @@ def test_the_script_of_a_network_of_ones_own_runs(tmp_path: Path) -> None:
     assert (run.name, run.status, run.arch, run.epochs_planned) == ("mine-0", "done", "mynet", 2)
     assert [(row.epoch, row.loss) for row in rows] == [(1, "mse"), (2, "mse")]
     assert all(None not in (row.nc1, row.feature_norm, row.nc4, row.test_accuracy) for row in rows)
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<!-- the notebook -->\n```python\n(.*?)```", page, flags=re.DOTALL)
+    make_falling_store(tmp_path / "ncdiag.db")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("NCDIAG_STORE", None)
+    run = [sys.executable, "-W", "error", "-c", script]
+    answer = subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert "fn* = 1.000" in answer.stdout  # the geometric mean of 1.1, 1 / 1.1, 1.2, 1 / 1.2
+    assert "1 of 5 censored" in answer.stdout

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ncdiag.domain.filters import COLUMNS, parse_where
+from ncdiag.domain.filters import COLUMNS, names_column, parse_where
 
 
 def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -15,3 +15,8 @@ def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     known = runs[list(COLUMNS)].astype(object)
     rows = known.where(known.notna(), None).to_dict("records")
     return runs[np.array([test(row) for row in rows], dtype=np.bool_)]  # type: ignore[arg-type]  # the keys are texts
+
+
+def asks_for_rescaled(where: str | None) -> bool:
+    """Tell whether a filter asks about the rescaling of features, so that rescaled runs are not left out."""
+    return names_column(where or "", "intervention")

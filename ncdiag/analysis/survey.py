@@ -34,6 +34,7 @@ ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
 
 Found = dict[str, list[Result]]
 
+OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
 QUESTIONS = ("claims", "threshold", "lead", "forecast", "additivity", "attractor", *REGULARITIES)
 _FOR_CLAIMS = frozenset(QUESTIONS) - {"forecast"}  # no claim of the abstract is about the other rules
 _BASIC = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
@@ -62,7 +63,7 @@ class Survey:
     `questions` are those that will be asked: their epochs are read once for all of them. `paths` says where the user's
     own data lies, by its SHA-256. Rescaled runs are an experiment on a pair, and no training condition of it: the
     questions about fn*, lead, forecast and grid leave them out, unless `rescaled` says that they were asked for or a
-    pair has no other runs.
+    pair has no other runs. `repeats` counts the runs that are not among `runs` because they repeat one of them.
     """
 
     runs: pd.DataFrame
@@ -74,6 +75,7 @@ class Survey:
     questions: tuple[str, ...] = QUESTIONS
     paths: Mapping[str, str] = field(default_factory=dict)
     rescaled: bool = False
+    repeats: int = 0
 
     @cached_property
     def left_out(self) -> BoolArray:

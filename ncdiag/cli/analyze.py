@@ -28,15 +28,12 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
-from ncdiag.cli.selection import asks_for_rescaled, note_repeats, note_rescaled, selected_runs
+from ncdiag.cli.selection import note_repeats, note_rescaled
 from ncdiag.domain.spec import check_choice
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ncdiag.analysis.survey import Survey
     from ncdiag.domain.result import Result
-    from ncdiag.store.handle import Store
 
 EXAMPLES = (
     "ncdiag analyze claims",
@@ -47,7 +44,6 @@ QUESTIONS = (
     *("claims", "threshold", "lead", "forecast", "additivity", "attractor"),
     *("depth", "width", "activation", "weight-decay"),
 )
-_OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
 
 
 def analyze(
@@ -92,29 +88,24 @@ def analyze(
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.survey import Survey
+    from ncdiag.analysis.stored import survey_store
+    from ncdiag.analysis.survey import OF_UNTOUCHED
     from ncdiag.store.engine import open_store
-    from ncdiag.store.frames import epochs_frame
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
     questions = (question,) if question else QUESTIONS
     with open_store(store) as opened:
-        selected = selected_runs(opened, None, where)
-        runs = drop_repeats(selected)
-        note_repeats(len(selected) - len(runs))
-        survey = Survey(
-            runs=runs,
-            read=partial(epochs_frame, opened),
+        survey = survey_store(
+            opened,
+            where=where,
             rule=wanted,
-            by=tuple(split_columns(by)),
+            by=split_columns(by),
             level=level,
             mix_phases=mix_phases,
             questions=questions,
-            paths=data_paths(opened, runs) if "claims" in questions else {},
-            rescaled=asks_for_rescaled(where),
         )
-        if set(_OF_UNTOUCHED) & set(questions):
+        note_repeats(survey.repeats)
+        if set(OF_UNTOUCHED) & set(questions):
             note_rescaled(int(survey.left_out.sum()))
         results = [result for name in questions for result in survey.results[name]]
         named = say_location(opened)
@@ -134,20 +125,6 @@ def _summary(survey: "Survey", store: str) -> str:
         pages = {name: PAGES[name](survey, store) for name in QUESTIONS if name != "claims"}
     table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.rule)
     return summary_page(table, pages)
-
-
-def data_paths(store: "Store", runs: "DataFrame") -> dict[str, str]:
-    """Give where the user's own data lay when it was last trained on, by its SHA-256."""
-    from ncdiag.store.runs import list_runs
-
-    own = [
-        (row_id, data["sha256"])
-        for row_id, config in zip(runs["run_id"], runs["config"], strict=True)
-        if isinstance(data := config.get("data"), dict) and data.get("sha256")
-    ]
-    latest = {sha256: int(row_id) for row_id, sha256 in own}
-    paths = {run.id: run.data.get("path") for run in list_runs(store, list(latest.values()))} if latest else {}
-    return {sha256: str(paths[row_id]) for sha256, row_id in latest.items() if paths.get(row_id)}
 
 
 def _threshold_page(survey: "Survey", store: str) -> str:
@@ -214,18 +191,8 @@ def _to_dict(result: "Result", store: str) -> dict[str, Any]:
 
 def _emit_csv(results: Sequence[Mapping[str, Any]]) -> None:
     """Print a row per result: the group as columns `group_...`, nested figures as JSON."""
-    from ncdiag.domain.result import Result
+    from ncdiag.domain.result import Result, flat_row
 
-    rows = [_flat_group(result) for result in results]
-    always = _flat_group(Result(question="", quantity="", group={}).to_dict())  # a table without rows has a header too
+    rows = [flat_row(result) for result in results]
+    always = flat_row(Result(question="", quantity="", group={}).to_dict())  # a table without rows has a header too
     emit_csv(rows, header=list(dict.fromkeys(key for row in rows or [always] for key in row)))
-
-
-def _flat_group(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "group":
-            flat |= {f"group_{column}": cell for column, cell in value.items()}
-        else:
-            flat[key] = value
-    return flat

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.files import csv_text, write_output
-from ncdiag.cli.options import StoreOption, WhereOption
+from ncdiag.cli.options import (
+    EpsOption,
+    MetricOption,
+    PatienceOption,
+    Phase,
+    PhaseOption,
+    Rule,
+    RuleOption,
+    StoreOption,
+    WhereOption,
+    onset_rule,
+)
 from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
-from ncdiag.cli.selection import RunOption, selected_runs
+from ncdiag.cli.selection import RunOption
 from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError
 
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _AT_ONCE = 10_000  # rows
-EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export runs --where 'dataset=mnist' --format json")
+EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export onsets --where 'dataset=mnist' --eps 0.02")
 
 
 class Content(StrEnum):
@@ -27,6 +38,7 @@ class Content(StrEnum):
 
     EPOCHS = "epochs"
     RUNS = "runs"
+    ONSETS = "onsets"
 
 
 class ExportFormat(StrEnum):
@@ -49,7 +61,7 @@ _ENDINGS = {
 def export(
     content: Annotated[
         Content,
-        typer.Argument(metavar="epochs|runs", show_default=False, help="Rows of epochs, or of runs. [default: epochs]"),
+        typer.Argument(metavar="epochs|runs|onsets", show_default=False, help="What has a row each. [default: epochs]"),
     ] = Content.EPOCHS,
     output: Annotated[
         str,
@@ -63,18 +75,28 @@ def export(
     ] = None,
     run: RunOption = None,
     where: WhereOption = None,
+    eps: EpsOption = 0.01,
+    metric: MetricOption = "nc1",
+    patience: PatienceOption = 3,
+    rule: RuleOption = Rule.SUSTAINED,
+    phase: PhaseOption = Phase.ANY,
     excel_safe: Annotated[
         bool,
         typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas."),
     ] = False,
     store: StoreOption = "",
 ) -> None:
-    """Export epochs or runs as CSV, JSON or JSON lines.
+    """Export epochs, runs or their onsets as CSV, JSON or JSON lines.
+
+    onsets: a row for each run, how it ended (state), the epoch of its onset, between lo and hi, and fn there, as --eps
+    and the other options of an onset say, beside its settings.
 
     The numbers read back exactly. In CSV an empty cell was not measured; nan
     and inf were. In JSON both are null, and `nonfinite` names what was not
-    finite. `ncdiag import` reads them all.
+    finite. `ncdiag import` reads epochs and runs.
     """
+    from ncdiag.analysis.stored import onsets_frame, selected_runs
+    from ncdiag.domain.onset import OnsetRule
     from ncdiag.store.compressed import ENDING, pack
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
@@ -82,10 +104,15 @@ def export(
     form = form or _format_of(output)
     if excel_safe and form is not ExportFormat.CSV:
         raise SpecError(f"--excel-safe is for CSV, not for {form}; leave it out, or add --format csv")
+    wanted = onset_rule(metric, eps, patience, rule, phase)
+    if content is not Content.ONSETS and wanted != OnsetRule():
+        raise SpecError(f"{content} have no onset; leave its options out, or `ncdiag export onsets`")
     with open_store(store) as opened:
-        frame = selected_runs(opened, run, where)
+        frame = selected_runs(opened, where, run)
         if content is Content.EPOCHS:
             frame = epochs_frame(opened, frame["run_id"].tolist())
+        elif content is Content.ONSETS:
+            frame = onsets_frame(opened, frame, wanted)
     header = [str(column) for column in frame.columns if column not in ("nonfinite", "run_id")]
     if frame.empty:
         note(f"no {content} to export")

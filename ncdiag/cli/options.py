@@ -11,6 +11,7 @@ import typer
 from ncdiag.cli.complete import complete_choices, complete_run
 from ncdiag.cli.location import find_location
 from ncdiag.cli.output import Format
+from ncdiag.domain.levels import check_level
 from ncdiag.domain.records import METRICS
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import SpecError
@@ -64,12 +65,6 @@ def _check_eps(eps: float) -> float:
     if not _LEAST_EPS <= eps <= _LARGEST_EPS:
         raise SpecError(f"--eps must be a number from {_LEAST_EPS:g} to {_LARGEST_EPS:g}, such as 0.01, not {eps}")
     return eps
-
-
-def _check_level(level: float) -> float:
-    if not 0.5 < level < 1:  # a test of equality has an interval of twice the level less 1
-        raise SpecError(f"--level is the confidence of the intervals, above 0.5 and below 1, such as 0.95, not {level}")
-    return level
 
 
 def _check_patience(patience: int) -> int:
@@ -134,7 +129,7 @@ ByOption = Annotated[
 ]
 LevelOption = Annotated[
     float,
-    typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
+    typer.Option("--level", metavar="NUMBER", callback=check_level, help="Confidence of the intervals."),
 ]
 MixPhasesOption = Annotated[
     bool,

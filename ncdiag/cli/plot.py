@@ -28,7 +28,7 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import frame_rows, note, printable
-from ncdiag.cli.selection import RunOption, asks_for_rescaled, note_repeats, note_rescaled, selected_runs
+from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError, SpecError
@@ -160,10 +160,12 @@ def _read(store: "Store", kind: "Kind", names: list[str] | None, where: str | No
     from ncdiag.analysis.branches import rescaled_beside_others
     from ncdiag.analysis.conditions import check_grouping
     from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.analysis.selection import asks_for_rescaled
+    from ncdiag.analysis.stored import selected_runs
     from ncdiag.store.frames import epochs_frame
 
     check_grouping(options["by"])
-    runs = selected_runs(store, names, where)
+    runs = selected_runs(store, where, names)
     if not kind.repeats:
         selected, runs = runs, drop_repeats(runs)
         note_repeats(len(selected) - len(runs))

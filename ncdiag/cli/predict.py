@@ -24,13 +24,9 @@ from ncdiag.cli.options import (
     split_columns,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
-from ncdiag.cli.selection import asks_for_rescaled
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ncdiag.domain.onset import OnsetRule
-    from ncdiag.store.engine import Store
 
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
 
@@ -61,15 +57,12 @@ def predict(
     best is used, and named. A run that is still training may be asked about. Where the other runs do not suffice, the
     answer says so, and what the run's own course tells.
     """
-    from ncdiag.analysis.forecasts import forecast_run
+    from ncdiag.analysis.stored import forecast_stored
     from ncdiag.store.engine import open_store
 
     wanted = onset_rule(metric, eps, patience, rule, phase)
-    columns = split_columns(by)
     with open_store(store) as opened:
-        runs, epochs = read_pair(opened, run, where, columns)
-    rescaled = asks_for_rescaled(where)
-    found = forecast_run(runs, epochs, run, rule=wanted, by=columns, level=level, rescaled=rescaled).to_dict()
+        found = forecast_stored(opened, run, where=where, rule=wanted, by=split_columns(by), level=level).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
         emit_text(_page(values, wanted, tournament=tournament))
@@ -79,21 +72,6 @@ def predict(
         emit_csv([{"run": run, **score} for score in values["rules"]], header=["run", "rule", "onset", "mae"])
     else:
         emit_csv([values], header=list(values))
-
-
-def read_pair(store: "Store", run: str, where: str | None, by: Sequence[str]) -> "tuple[DataFrame, DataFrame]":
-    """Give the frames of the run and of those runs of its pair that fit the filter."""
-    from ncdiag.analysis.conditions import check_grouping
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.selection import select_runs
-    from ncdiag.store.frames import epochs_frame, runs_frame
-    from ncdiag.store.runs import get_run, list_ids_like
-
-    check_grouping(by)
-    pair = runs_frame(store, list_ids_like(store, get_run(store, run), by))
-    chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
-    chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
-    return chosen, epochs_frame(store, chosen["run_id"].tolist())
 
 
 def _page(values: Mapping[str, Any], rule: "OnsetRule", *, tournament: bool) -> str:

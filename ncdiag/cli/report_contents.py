@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.analyze import PAGES, QUESTIONS, data_paths
+from ncdiag.cli.analyze import PAGES, QUESTIONS
 from ncdiag.cli.location import say_location
 from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
-from ncdiag.cli.selection import asks_for_rescaled, selected_runs
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 
@@ -99,10 +98,12 @@ def gather(store: "Store", request: Request) -> Gathered:
 
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.repeats import drop_repeats
+    from ncdiag.analysis.selection import asks_for_rescaled
+    from ncdiag.analysis.stored import data_paths, selected_runs
     from ncdiag.analysis.survey import Survey
     from ncdiag.store.frames import epochs_frame
 
-    runs = selected_runs(store, None, request.where)
+    runs = selected_runs(store, request.where)
     epochs = epochs_frame(store, runs["run_id"].tolist())
     kept_runs = drop_repeats(runs)
     kept = epochs[epochs["run_id"].isin(kept_runs["run_id"])].reset_index(drop=True)

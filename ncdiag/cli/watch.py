@@ -152,12 +152,10 @@ def _points() -> int:
 
 def _forecast(store: "Store", name: str) -> str:
     """Say when a run collapses or collapsed, in a few words; nothing where nothing tells."""
-    from ncdiag.analysis.forecasts import forecast_run
-    from ncdiag.cli.predict import read_pair
+    from ncdiag.analysis.stored import forecast_stored
     from ncdiag.domain.onset import OnsetRule
 
-    by = ("arch", "dataset")
-    found = forecast_run(*read_pair(store, name, None, by), name, rule=OnsetRule(), by=by, level=0.8)
+    found = forecast_stored(store, name, rule=OnsetRule(), level=0.8)
     if found.status == "collapsed":
         return f"collapsed at {found.onset:.0f}" if math.isfinite(found.onset) else ""
     if found.status != "forecast":  # its own course, which no other run checks

@@ -50,6 +50,14 @@ class Result:
         return plain({**named, **self.extra})
 
 
+def flat_row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a result's plain values as a row of a table: its group becomes columns `group_...`."""
+    row: dict[str, Any] = {}
+    for key, value in values.items():
+        row |= {f"group_{column}": cell for column, cell in value.items()} if key == "group" else {key: value}
+    return row
+
+
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Give a mapping with Python's own values only: no numpy scalars, no tuples, and None for what is not defined."""
     return {key: _plain(value) for key, value in values.items()}

@@ -50,7 +50,10 @@ def add(store: Path, **said: object) -> None:
         import_runs(opened, [run])
 
 
-@pytest.mark.parametrize(("content", "columns"), [("epochs", EPOCHS), ("runs", RUNS)])
+ONSETS = ["run", "state", "onset", "lo", "hi", "fn_star"]
+
+
+@pytest.mark.parametrize(("content", "columns"), [("epochs", EPOCHS), ("runs", RUNS), ("onsets", ONSETS)])
 @pytest.mark.usefixtures("store")
 def test_the_columns_of_the_contract_come_first(cli: Cli, content: str, columns: list[str]):
     header = cli("export", content).out.splitlines()[0].split(",")
@@ -303,3 +306,25 @@ def test_a_packed_export_holds_the_same_and_is_imported(store: Path, cli: Cli, t
     other = tmp_path / "other.db"
     assert cli("import", packed, "--manifest", runs, "--store", other).code == 0
     assert cli("export", "--store", other).out == cli("export").out
+
+
+@pytest.mark.usefixtures("store")
+def test_onsets_have_a_row_for_each_run_as_the_rule_says(cli: Cli) -> None:
+    rows = rows_of(cli("export", "onsets", "--eps", "0.05", "--where", "seed in (0,2)").out)
+    assert [(row["run"], row["state"], row["depth"]) for row in rows] == [
+        ("deep-0", "collapsed", "5"),
+        ("shallow-0", "collapsed", "3"),
+        ("short", "collapsed", "3"),
+    ]
+    assert [float(row["onset"]) for row in rows] == pytest.approx([20 * math.log(20)] * 3)  # of exp(-epoch / 20)
+    assert [(float(row["lo"]), float(row["hi"])) for row in rows] == [(50, 60)] * 3
+    assert [float(row["fn_star"]) for row in rows] == [1.1, 1.2, 1.5]
+    (first,) = json.loads(cli("export", "onsets", "--run", "short", "--format", "json").out)["onsets"]
+    assert (first["state"], first["onset"], first["censored_at"]) == ("censored", None, 80)
+
+
+@pytest.mark.usefixtures("store")
+def test_what_has_no_onset_takes_no_options_of_one(cli: Cli) -> None:
+    answer = cli("export", "epochs", "--eps", "0.1")
+    assert (answer.code, answer.out) == (2, "")
+    assert "`ncdiag export onsets`" in answer.err

@@ -1,0 +1,110 @@
+"""Questions put to a store: which of its runs they are about, and the reading of what they need."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, check_grouping
+from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.repeats import drop_repeats
+from ncdiag.analysis.selection import asks_for_rescaled, select_runs
+from ncdiag.analysis.survey import QUESTIONS, Survey
+from ncdiag.domain.forecast import Forecast
+from ncdiag.domain.onset import OnsetRule
+from ncdiag.errors import AnalysisError
+from ncdiag.store.frames import epochs_frame, runs_frame
+from ncdiag.store.handle import Store
+from ncdiag.store.runs import get_run, list_ids_like, list_runs
+
+# What the onset of a run is found from, besides the metric of the rule.
+_FOR_ONSETS = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
+# What is passed on of an onset table.
+_ONSET_COLUMNS = (
+    *("run", "state", "onset", "lo", "hi", "fn_star", "onset_accuracy", "onset_phase", "onset_loss", "confirmed_at"),
+    *("censored_at", "relapsed", "after_drop", "evaluations", "last_epoch", "stop_eps", "maybe_stopped", "status"),
+    *(*CONDITION_COLUMNS, "seed", "origin"),
+)
+
+
+def selected_runs(store: Store, where: str | None = None, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Give the runs frame of the runs that are named, or of all, as far as they fit the filter.
+
+    Raises `UnknownRunError` for a name without a run, `AnalysisError` when no run is left.
+    """
+    ids = [get_run(store, name).id for name in names] if names else None
+    runs = runs_frame(store, ids)
+    if runs.empty:
+        raise AnalysisError(
+            f"the store {store.label} holds no runs yet.\n"
+            "`ncdiag sweep --preset quickstart` trains some; `ncdiag import` takes in trajectories from files"
+        )
+    selected = select_runs(runs, where or "").reset_index(drop=True)
+    if selected.empty:
+        raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
+    return selected
+
+
+def onsets_frame(store: Store, runs: pd.DataFrame, rule: OnsetRule) -> pd.DataFrame:
+    """Give the onset of each row of the runs frame, beside its settings: columns of `onset_table`."""
+    columns = tuple(dict.fromkeys((*_FOR_ONSETS, rule.metric)))
+    table = onset_table(runs, epochs_frame(store, runs["run_id"].tolist(), columns), rule)
+    return table.astype({"after_drop": "boolean"})[list(_ONSET_COLUMNS)]
+
+
+def survey_store(
+    store: Store,
+    *,
+    where: str | None = None,
+    rule: OnsetRule,
+    by: Sequence[str] = PAIR,
+    level: float = 0.95,
+    mix_phases: bool = False,
+    questions: Sequence[str] = QUESTIONS,
+) -> Survey:
+    """Give the survey of the runs that fit a filter, each trajectory once; it reads epochs while the store is open."""
+    selected = selected_runs(store, where)
+    runs = drop_repeats(selected)
+    return Survey(
+        runs=runs,
+        read=partial(epochs_frame, store),
+        rule=rule,
+        by=tuple(by),
+        level=level,
+        mix_phases=mix_phases,
+        questions=tuple(questions),
+        paths=data_paths(store, runs) if "claims" in questions else {},
+        rescaled=asks_for_rescaled(where),
+        repeats=len(selected) - len(runs),
+    )
+
+
+def forecast_stored(
+    store: Store,
+    run: str,
+    *,
+    where: str | None = None,
+    rule: OnsetRule,
+    by: Sequence[str] = PAIR,
+    level: float = 0.95,
+) -> Forecast:
+    """Forecast the onset of a run from those runs of its pair that fit a filter; see `forecast_run`."""
+    check_grouping(by)
+    pair = runs_frame(store, list_ids_like(store, get_run(store, run), by))
+    chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
+    chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
+    epochs = epochs_frame(store, chosen["run_id"].tolist())
+    return forecast_run(chosen, epochs, run, rule=rule, by=by, level=level, rescaled=asks_for_rescaled(where))
+
+
+def data_paths(store: Store, runs: pd.DataFrame) -> dict[str, str]:
+    """Give where the user's own data lay when it was last trained on, by its SHA-256."""
+    own = [
+        (row_id, data["sha256"])
+        for row_id, config in zip(runs["run_id"], runs["config"], strict=True)
+        if isinstance(data := config.get("data"), dict) and data.get("sha256")
+    ]
+    latest = {sha256: int(row_id) for row_id, sha256 in own}
+    paths = {run.id: run.data.get("path") for run in list_runs(store, list(latest.values()))} if latest else {}
+    return {sha256: str(paths[row_id]) for sha256, row_id in latest.items() if paths.get(row_id)}
