@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
-from ncdiag.domain.importing.phases import parse_phases
+from ncdiag.domain.importing.phases import list_changes
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
 from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.own_course import OwnCourse, read_course
@@ -168,14 +168,13 @@ def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str
 
 
 def _about_own(this: pd.Series, now: float, own: OwnCourse) -> list[str]:
-    """Say that the run has a phase to come, where its own course is read beyond the present one."""
+    """Say what is to change at once, in the run's loss or its rate, where its own course is read beyond that."""
     try:
-        phases = parse_phases(str(this["phases"]))
+        changes = list_changes(str(this["phases"]))
     except ValueError:  # not phases: the run came without them, or the store was edited
         return []
-    ends = accumulate(epochs or 0 for _, epochs in phases[:-1])
-    coming = next((end for end in ends if now <= end <= own.slowing), None)
-    return [] if coming is None else [f"the loss changes after epoch {coming}, which its own course does not know"]
+    coming = ((epoch, what) for epoch, what in changes if now <= epoch <= own.slowing)
+    return [f"{what} after epoch {epoch}, which its own course does not know" for epoch, what in islice(coming, 1)]
 
 
 def _about_many(known: int) -> list[str]:

@@ -119,14 +119,16 @@ def _own_course(values: Mapping[str, Any], rule: "OnsetRule") -> str:
     def when(epoch: float) -> str:
         return f"at epoch {epoch:.0f}" if math.isfinite(epoch) else f"not before epoch {HORIZON * now:.0f}"
 
+    reaches = f"By its own course alone {rule.metric} reaches {rule.eps:g}"
+    if when(steady) == when(slowing):
+        return f"{reaches} {when(steady)}, as it falls now. No run here checks that."
     study = (
-        f" No run here checks that; of {READINGS:,} such readings in the study, of small networks, {BEFORE_STEADY:.0%} "
+        f"No run here checks that; of {READINGS:,} such readings in the study, of small networks, {BEFORE_STEADY:.0%} "
         f"were followed by a collapse before the first of the two, {BEFORE_SLOWING:.0%} before the second."
     )
     return (
-        f"By its own course alone {rule.metric} reaches {rule.eps:g} {when(steady)} if it goes on falling as it does "
-        f"now, {when(slowing)} if it slows down as it has."
-        f"{study if (rule.metric, rule.eps) == STUDIED else ' Nothing checks that.'}"
+        f"{reaches} {when(steady)} if it goes on falling as it does now, {when(slowing)} if it slows down as it has. "
+        f"{study if (rule.metric, rule.eps) == STUDIED else 'Nothing checks that.'}"
     )
 
 

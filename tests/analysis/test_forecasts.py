@@ -49,14 +49,17 @@ def test_a_run_alone_is_read_by_its_own_course(forecast, make_run):
     assert math.isnan(found.onset)
 
 
-def test_a_phase_to_come_is_named_where_its_own_course_is_read_beyond_the_present_one(forecast, make_run):
+def test_a_change_to_come_is_named_where_its_own_course_is_read_beyond_the_present_one(forecast, make_run):
     def about(phases):
         return forecast({"mine": make_run(22.0, epochs=60, status="running", phases=phases)}).warnings
 
     said = ("the loss changes after epoch 80, which its own course does not know",)
     assert about("ce:80,mse:400") == said
     assert about("ce:20,ce:60,mse") == said
-    assert about("ce:80@40@70,mse:400@100") == said  # with the epochs at which the learning rate drops
+    assert about("ce:80@40@59,mse:400@100") == said  # drops of the learning rate, gone by
+    drops = ("the learning rate drops after epoch 70, which its own course does not know",)
+    assert about("ce:80@40@70,mse:400@100") == drops
+    assert about("ce:20,ce:400@39@50") == drops
     assert about("ce:60,mse:400") == ("the loss changes after epoch 60, which its own course does not know",)
     assert about("ce:59,mse:400") == about("ce:480") == about(None) == about("ce:,?") == about("\x1b]0;") == ()
 

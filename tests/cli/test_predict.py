@@ -58,6 +58,8 @@ def test_without_other_runs_its_own_course_is_told_and_called_unchecked(cli: Cli
     assert f"at epoch {forecast['slowing']:.0f} if it slows down as it has. No run here checks that" in page
     page = " ".join(cli("predict", "short", "--where", "run=short", "--eps", "0.012").out.split())
     assert "if it slows down as it has. Nothing checks that." in page  # the study asked at another level
+    page = " ".join(cli("predict", "short", "--where", "run=short", "--eps", "1e-9").out.split())
+    assert "By its own course" not in page  # too far to be read
     assert "By its own course" not in cli("predict", "short").out  # where others check one, the forecast is the answer
 
 
@@ -116,7 +118,17 @@ def test_a_runner_up_that_errs_less_is_explained(
     figures = {"mae": 10.21, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 19, "level": 0.95}
     told = {"rule": "mean", "runner_up": "regression", "rules": rules, "method": "mean, t interval"}
     found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, lo=85.0, hi=99.0, **figures, **told)
-    monkeypatch.setattr("ncdiag.analysis.forecasts.forecast_run", lambda *_, **__: found)
+    monkeypatch.setattr("ncdiag.analysis.stored.forecast_run", lambda *_, **__: found)
     page = " ".join(cli("predict", "short").out.split())
     assert ("Now regression errs less on the other runs. It was not chosen" in page) == said
     assert "picked afterwards" not in page  # 10.2 beside 10.2 says nothing
+
+
+def test_two_readings_that_agree_are_said_once(cli: Cli, tmp_path: Path):
+    power = math.log(100) / math.log(85)  # of a metric that falls to 0.01 at epoch 85
+    rows = "".join(f"{epoch},{epoch**-power!r},1.0\n" for epoch in range(1, 85))
+    (tmp_path / "bends.csv").write_text(f"epoch,nc1,feature_norm\n{rows}")
+    described = ("--set", "arch=mlp", "--set", "dataset=own")
+    assert cli("import", tmp_path / "bends.csv", *described, "--store", tmp_path / "own.db").code == 0
+    page = " ".join(cli("predict", "bends", "--store", tmp_path / "own.db").out.split())
+    assert "By its own course alone nc1 reaches 0.01 at epoch 85, as it falls now. No run here checks that." in page

@@ -71,6 +71,17 @@ def parse_phases(text: str) -> tuple[tuple[str, int | None], ...]:
     return tuple(phases)
 
 
+def list_changes(text: str) -> list[tuple[int, str]]:
+    """Give after which epochs of a run something changes at once, and what: `ce:200@100,mse` has two."""
+    changes, begun = [], 0
+    phases = parse_phases(text)
+    for part, (_, epochs) in zip(text.split(","), phases, strict=True):
+        changes += [(begun + int(milestone), "the learning rate drops") for milestone in part.split("@")[1:]]
+        begun += epochs or 0
+        changes.append((begun, "the loss changes"))
+    return changes[:-1]  # after the last phase comes nothing
+
+
 def loss_name(text: str) -> str:
     """Check the name of a loss: what phases are written with (`ce:200,mse`) cannot be part of it."""
     if not 0 < len(text) <= 64 or not text.isprintable() or any(mark in text for mark in ":,;@ "):
