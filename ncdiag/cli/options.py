@@ -67,6 +67,10 @@ def _check_eps(eps: float) -> float:
     return eps
 
 
+def _check_level(level: float) -> float:
+    return check_level(level, "--level")
+
+
 def _check_patience(patience: int) -> int:
     if patience < 1:
         raise SpecError(f"--patience counts evaluations and is at least 1, not {patience}")
@@ -129,7 +133,7 @@ ByOption = Annotated[
 ]
 LevelOption = Annotated[
     float,
-    typer.Option("--level", metavar="NUMBER", callback=check_level, help="Confidence of the intervals."),
+    typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
 ]
 MixPhasesOption = Annotated[
     bool,

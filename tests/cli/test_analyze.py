@@ -137,7 +137,7 @@ def test_the_help_explains_every_question(cli: Cli):
         (["--level", "nan"], "--level"),
         (
             ["--level", "0.5"],
-            "level is the confidence of the intervals, above 0.5 and below 1, such as 0.95, not 0.5",
+            "--level is the confidence of the intervals, above 0.5 and below 1, such as 0.95, not 0.5",
         ),
         (["--metric", "nc5"], "--metric"),
         (["--rule", "last"], "--rule"),
