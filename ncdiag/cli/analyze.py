@@ -12,20 +12,13 @@ from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.location import say_location
 from ncdiag.cli.options import (
     ByOption,
-    EpsOption,
     FormatOption,
     LevelOption,
-    MetricOption,
     MixPhasesOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
     StoreOption,
     WhereOption,
-    onset_rule,
     split_columns,
+    takes_onset_rule,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import note_repeats, note_rescaled
@@ -33,6 +26,7 @@ from ncdiag.domain.spec import check_choice
 
 if TYPE_CHECKING:
     from ncdiag.analysis.survey import Survey
+    from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.result import Result
 
 EXAMPLES = (
@@ -46,6 +40,7 @@ QUESTIONS = (
 )
 
 
+@takes_onset_rule
 def analyze(
     question: Annotated[
         str | None,
@@ -56,11 +51,8 @@ def analyze(
             help="One of the questions above; a summary of all if left out.",
         ),
     ] = None,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
@@ -92,13 +84,12 @@ def analyze(
     from ncdiag.analysis.survey import OF_UNTOUCHED
     from ncdiag.store.engine import open_store
 
-    wanted = onset_rule(metric, eps, patience, rule, phase)
     questions = (question,) if question else QUESTIONS
     with open_store(store) as opened:
         survey = survey_store(
             opened,
             where=where,
-            rule=wanted,
+            rule=rule,
             by=split_columns(by),
             level=level,
             mix_phases=mix_phases,
@@ -110,7 +101,7 @@ def analyze(
         results = [result for name in questions for result in survey.results[name]]
         named = say_location(opened)
     if form is Format.JSON:
-        emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(wanted)})
+        emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(rule)})
     elif form is Format.CSV:
         _emit_csv([_to_dict(result, named) for result in results])
     else:

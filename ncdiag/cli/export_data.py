@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.files import csv_text, write_output
-from ncdiag.cli.options import (
-    EpsOption,
-    MetricOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
-    StoreOption,
-    WhereOption,
-    onset_rule,
-)
+from ncdiag.cli.options import StoreOption, WhereOption, takes_onset_rule
 from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption
 from ncdiag.domain.shares import counted
@@ -28,6 +17,8 @@ from ncdiag.errors import SpecError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from ncdiag.domain.onset import OnsetRule
 
 _AT_ONCE = 10_000  # rows
 EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export onsets --where 'dataset=mnist' --eps 0.02")
@@ -58,6 +49,7 @@ _ENDINGS = {
 }
 
 
+@takes_onset_rule
 def export(
     content: Annotated[
         Content,
@@ -75,11 +67,8 @@ def export(
     ] = None,
     run: RunOption = None,
     where: WhereOption = None,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     excel_safe: Annotated[
         bool,
         typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas."),
@@ -104,15 +93,14 @@ def export(
     form = form or _format_of(output)
     if excel_safe and form is not ExportFormat.CSV:
         raise SpecError(f"--excel-safe is for CSV, not for {form}; leave it out, or add --format csv")
-    wanted = onset_rule(metric, eps, patience, rule, phase)
-    if content is not Content.ONSETS and wanted != OnsetRule():
+    if content is not Content.ONSETS and rule != OnsetRule():
         raise SpecError(f"{content} have no onset; leave its options out, or `ncdiag export onsets`")
     with open_store(store) as opened:
         frame = selected_runs(opened, where, run)
         if content is Content.EPOCHS:
             frame = epochs_frame(opened, frame["run_id"].tolist())
         elif content is Content.ONSETS:
-            frame = onsets_frame(opened, frame, wanted)
+            frame = onsets_frame(opened, frame, rule)
     header = [str(column) for column in frame.columns if column not in ("nonfinite", "run_id")]
     if frame.empty:
         note(f"no {content} to export")

@@ -3,8 +3,11 @@
 A check that fails raises a `SpecError`, which `ncdiag.cli.app.main` prints and turns into exit code 2.
 """
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,14 +42,6 @@ class Phase(StrEnum):
 def show_examples(first: str, second: str) -> str:
     """Give the end of a command's help: two lines to paste into a shell."""
     return f"\b\nExamples:\n  {first}\n  {second}"
-
-
-def onset_rule(metric: str, eps: float, patience: int, rule: Rule, phase: Phase) -> "OnsetRule":
-    """Give the onset rule that the options describe."""
-    from ncdiag.domain.onset import OnsetRule
-
-    in_phase = None if phase is Phase.ANY else int(phase)
-    return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)
 
 
 def split_columns(text: str) -> list[str]:
@@ -93,11 +88,11 @@ StoreOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
-EpsOption = Annotated[
+_EpsOption = Annotated[
     float,
     typer.Option("--eps", metavar="NUMBER", callback=_check_eps, help="Onset is where the metric falls below this."),
 ]
-MetricOption = Annotated[
+_MetricOption = Annotated[
     str,
     typer.Option(
         "--metric",
@@ -107,7 +102,7 @@ MetricOption = Annotated[
         help="The metric that decides the onset.",
     ),
 ]
-PatienceOption = Annotated[
+_PatienceOption = Annotated[
     int,
     typer.Option(
         "--patience",
@@ -116,11 +111,11 @@ PatienceOption = Annotated[
         help="Evaluations in a row below eps that make an onset (rule sustained).",
     ),
 ]
-RuleOption = Annotated[
+_RuleOption = Annotated[
     Rule,
     typer.Option("--rule", help="sustained, or first: the published rule, the first logged epoch below eps."),
 ]
-PhaseOption = Annotated[Phase, typer.Option("--phase", help="Count an onset in this phase of the training only.")]
+_PhaseOption = Annotated[Phase, typer.Option("--phase", help="Count an onset in this phase of the training only.")]
 WhereOption = Annotated[
     str | None,
     typer.Option(
@@ -147,3 +142,37 @@ RunsArgument = Annotated[
     list[str],
     typer.Argument(metavar="RUN", show_default=False, autocompletion=complete_run, help="The names of runs."),
 ]
+
+_ONSET_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
+    ("eps", _EpsOption, 0.01),
+    ("metric", _MetricOption, "nc1"),
+    ("patience", _PatienceOption, 3),
+    ("rule", _RuleOption, Rule.SUSTAINED),
+    ("phase", _PhaseOption, Phase.ANY),
+)
+
+
+def takes_onset_rule(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose parameter `rule`, an `OnsetRule`, is spelled out as the options that describe one."""
+    spelled = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in _ONSET_OPTIONS
+    ]
+    own = inspect.signature(command).parameters.values()
+    parameters = [one for p in own for one in (spelled if p.name == "rule" else [p.replace(kind=p.KEYWORD_ONLY)])]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        said = {name: given.pop(name) for name, _, _ in _ONSET_OPTIONS}
+        command(rule=_onset_rule(**said), **given)
+
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_options
+
+
+def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: Phase) -> "OnsetRule":
+    from ncdiag.domain.onset import OnsetRule
+
+    in_phase = None if phase is Phase.ANY else int(phase)
+    return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)

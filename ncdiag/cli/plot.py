@@ -13,19 +13,12 @@ from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.files import csv_text, write_output
 from ncdiag.cli.options import (
     ByOption,
-    EpsOption,
     LevelOption,
-    MetricOption,
     MixPhasesOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
     StoreOption,
     WhereOption,
-    onset_rule,
     split_columns,
+    takes_onset_rule,
 )
 from ncdiag.cli.output import frame_rows, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
@@ -69,6 +62,7 @@ class ImageChoice(StrEnum):
     PDF = "pdf"
 
 
+@takes_onset_rule
 def plot(
     kind: Annotated[
         str,
@@ -103,11 +97,8 @@ def plot(
     ] = None,
     run: RunOption = None,
     where: WhereOption = None,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
     mix_phases: MixPhasesOption = False,
@@ -136,14 +127,14 @@ def plot(
     from ncdiag.plotting.style import PAGES, figure_bytes
     from ncdiag.store.engine import open_store
 
-    chosen, wanted = FIGURES[kind], onset_rule(metric, eps, patience, rule, phase)
-    options = {"rule": wanted, "by": tuple(split_columns(by)), "level": level, "mix_phases": mix_phases}
+    chosen = FIGURES[kind]
+    options = {"rule": rule, "by": tuple(split_columns(by)), "level": level, "mix_phases": mix_phases}
     with open_store(store) as opened:
         asked = _read(opened, chosen, run, where, **options)
     table = chosen.table(asked)
     shown = _shown(asked.runs, table, asked.by)
-    described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)
-    sheet = Sheet(width=width.value, title=described if title is None else title, rule=wanted, level=level)
+    described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), rule)
+    sheet = Sheet(width=width.value, title=described if title is None else title, rule=rule, level=level)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":

@@ -8,20 +8,13 @@ import typer
 
 from ncdiag.cli.options import (
     ByOption,
-    EpsOption,
     FormatOption,
     LevelOption,
-    MetricOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
     RunArgument,
     StoreOption,
     WhereOption,
-    onset_rule,
     split_columns,
+    takes_onset_rule,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
 
@@ -34,13 +27,11 @@ EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<
 _FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
 
+@takes_onset_rule
 def predict(
     run: RunArgument,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
@@ -60,12 +51,11 @@ def predict(
     from ncdiag.analysis.stored import forecast_stored
     from ncdiag.store.engine import open_store
 
-    wanted = onset_rule(metric, eps, patience, rule, phase)
     with open_store(store) as opened:
-        found = forecast_stored(opened, run, where=where, rule=wanted, by=split_columns(by), level=level).to_dict()
+        found = forecast_stored(opened, run, where=where, rule=rule, by=split_columns(by), level=level).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
-        emit_text(_page(values, wanted, tournament=tournament))
+        emit_text(_page(values, rule, tournament=tournament))
     elif form is Format.JSON:
         emit_json(values)
     elif tournament:

@@ -1,6 +1,6 @@
 """`ncdiag report`: all that the runs show, on one page that opens from disk."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,21 +8,17 @@ from ncdiag.cli.files import write_output
 from ncdiag.cli.options import (
     MAX_MB,
     ByOption,
-    EpsOption,
     LevelOption,
-    MetricOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
     StoreOption,
     WhereOption,
-    onset_rule,
     split_columns,
+    takes_onset_rule,
 )
 from ncdiag.cli.output import note
 from ncdiag.domain.shares import counted
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
 
 EXAMPLES = (
     "ncdiag report -o report.html",
@@ -30,6 +26,7 @@ EXAMPLES = (
 )
 
 
+@takes_onset_rule
 def report(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Write the page here; - is stdout.")
@@ -42,11 +39,8 @@ def report(
         float,
         typer.Option("--max-mb", metavar="NUMBER", min=0.001, help="What the curves may take; more are thinned out."),
     ] = MAX_MB,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
@@ -66,7 +60,7 @@ def report(
     quiet_matplotlib()
     request = Request(
         where=where,
-        rule=onset_rule(metric, eps, patience, rule, phase),
+        rule=rule,
         by=tuple(split_columns(by)),
         level=level,
         title=title,

@@ -1,26 +1,22 @@
 """`ncdiag serve`: the report as a page that follows the store."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ncdiag.cli.options import (
     ByOption,
-    EpsOption,
     LevelOption,
-    MetricOption,
-    PatienceOption,
-    Phase,
-    PhaseOption,
-    Rule,
-    RuleOption,
     StoreOption,
     WhereOption,
-    onset_rule,
     split_columns,
+    takes_onset_rule,
 )
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.errors import UnsafeError
+
+if TYPE_CHECKING:
+    from ncdiag.domain.onset import OnsetRule
 
 EXAMPLES = (
     "ncdiag serve",
@@ -28,6 +24,7 @@ EXAMPLES = (
 )
 
 
+@takes_onset_rule
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -39,11 +36,8 @@ def serve(
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=1, help="How often at most to answer the questions anew.")
     ] = 60,
-    eps: EpsOption = 0.01,
-    metric: MetricOption = "nc1",
-    patience: PatienceOption = 3,
-    rule: RuleOption = Rule.SUSTAINED,
-    phase: PhaseOption = Phase.ANY,
+    *,
+    rule: "OnsetRule",
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
@@ -68,8 +62,7 @@ def serve(
         )
     parse_where(where or "")
     quiet_matplotlib()
-    wanted = onset_rule(metric, eps, patience, rule, phase)
-    request = Request(where=where, rule=wanted, by=tuple(split_columns(by)), level=level)
+    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level)
     with open_store(store) as opened:
         source = LiveSource(opened, request, seconds=every)
         with ReportServer(source, host, port) as server:
