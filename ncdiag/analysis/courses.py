@@ -4,10 +4,9 @@ import pandas as pd
 
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.domain.course import Course
-from ncdiag.domain.records import METRICS
+from ncdiag.domain.records import OBSERVED
 
-# The rank behind nc1_pinv is a count of numbers that were not lost to rounding, and says nothing of the run.
-OBSERVABLES = (*(name for name in METRICS if name != "nc1_rank"), "train_loss", "train_accuracy")
+OBSERVABLES = (*OBSERVED, "train_loss", "train_accuracy")
 
 
 def run_courses(epochs: pd.DataFrame) -> dict[str, Course]:

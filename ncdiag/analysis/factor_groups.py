@@ -15,6 +15,7 @@ import pandas as pd
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
+from ncdiag.analysis.onsets import says_when
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OPEN, OnsetRule
 from ncdiag.domain.records import UNFINISHED
@@ -138,22 +139,23 @@ def list_factor_groups(onsets: pd.DataFrame, factor: str, rule: OnsetRule) -> li
     """Give the groups of runs that differ in `factor` alone, those with at least two of its values.
 
     `onsets` is the table of `onset_table`, made with `rule`. Runs that are not finished are left out, whatever they
-    have shown: those that happen to be finished first would be the fast ones.
+    have shown: those that happen to be finished first would be the fast ones. So are those that say nothing of when
+    (`says_when`): they would leave a common budget of 0 epochs, or an onset without a logarithm.
     """
     known = onsets[onsets[factor].notna() & (onsets["state"] != "no_data")]
     numbers = group_numbers(known, [column for column in CONDITION_COLUMNS if column != factor])
     values = pd.factorize(known[factor])[0]
     of_group = np.bincount(np.unique(np.stack([numbers, values]), axis=1)[0]) if len(known) else np.empty(0)
     groups = (known[numbers == number] for number in np.flatnonzero(of_group > 1))
-    return [_group(runs, factor, rule) for runs in groups if _finished(runs)[factor].nunique() > 1]
+    return [_group(runs, factor, rule) for runs in groups if _taken(runs)[factor].nunique() > 1]
 
 
-def _finished(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs[~runs["status"].isin(UNFINISHED)]
+def _taken(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[~runs["status"].isin(UNFINISHED) & says_when(runs)]
 
 
 def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
-    runs = _finished(every)
+    runs = _taken(every)
     levels = sorted(runs[factor].unique().tolist())
     level = np.array([levels.index(value) for value in runs[factor].tolist()], dtype=np.int64)
     onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
@@ -214,10 +216,16 @@ def _limited(
 def _left_out(every: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     states = Counter(runs["state"])
     found = []
-    if len(every) > len(runs):
-        n = len(every) - len(runs)
+    n = int(every["status"].isin(UNFINISHED).sum())
+    if n:
         found.append(
             f"{counted(n, 'run')} {'is not finished and is' if n == 1 else 'are not finished and are'} left out"
+        )
+    silent = len(every) - len(runs) - n
+    if silent:
+        found.append(
+            f"{counted(silent, 'run')} below eps at epoch 0, or from the first evaluation on without being confirmed, "
+            f"{'says' if silent == 1 else 'say'} nothing of when, and {'is' if silent == 1 else 'are'} left out"
         )
     never = states["diverged"] + states["dead"]
     if never:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
+from ncdiag.analysis.onsets import says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
@@ -75,7 +76,7 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
     Where all runs collapsed that is Welch's F of ln onset, else the logrank scores of all runs: one that ended without
     an onset is followed to its end, one that diverged or died never collapses.
     """
-    runs = pair[pair["state"] != "no_data"]
+    runs = pair[(pair["state"] != "no_data") & says_when(pair)]
     onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
     event, conditions = np.isfinite(onset), condition_numbers(runs)
     if event.all():

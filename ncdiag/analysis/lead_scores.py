@@ -24,6 +24,7 @@ from ncdiag.domain.statistics import (
 )
 
 QUESTION = "lead"
+_ROUNDING = 1e-9  # of an onset: a forecast that errs by less is exact
 _NOMINAL, _ACTUAL = 0.99, 0.93  # the t interval of absolute errors: what it says, and what it covers
 
 
@@ -289,9 +290,10 @@ def _skill_result(
 
 
 def share_of_error(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> float:
-    """Give 1 - MAE / MAE of another forecast; NaN where the other has no error at all."""
+    """Give 1 - MAE / MAE of another forecast; NaN where the other has no error but that of rounding."""
     errors = [float(np.abs(each - judged.data.onset)[members].mean()) for each in (own, other)]
-    return 1 - errors[0] / errors[1] if errors[1] > 0 else float("nan")
+    least = _ROUNDING * float(judged.data.onset[members].mean())
+    return 1 - errors[0] / errors[1] if errors[1] > least else float("nan")
 
 
 def _over_units(

@@ -79,6 +79,16 @@ def onset_table(
     return table.assign(after_drop=after_drop(table, epochs))
 
 
+def says_when(onsets: pd.DataFrame) -> pd.Series:
+    """Mark the runs that say of some epoch of the training whether they had collapsed by then.
+
+    One that is below eps at epoch 0 had, and one that is below from its first evaluation on, but not for long enough,
+    says nothing at all.
+    """
+    until = onsets["hi"].where(onsets["state"] == "left_censored", onsets["censored_at"])
+    return ~(onsets["state"].isin(["left_censored", *OPEN]) & (until <= 0))
+
+
 def norms_at_onset(
     found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule
 ) -> tuple[FloatArray, FloatArray]:

@@ -74,20 +74,20 @@ class Course:
 
 
 def smooth(epoch: FloatArray, values: FloatArray) -> FloatArray:
-    """Give, for each row, the end of the least-squares line through it and the (up to nine) rows before it."""
-    start = np.maximum(np.arange(len(epoch)) + 1 - _ROWS, 0)
-    count = np.arange(len(epoch)) + 1 - start
-    t, y = epoch - epoch.mean(), values - values.mean()
+    """Give, for each row, the end of the least-squares line through it and the (up to nine) rows before it.
 
-    def sums(of: FloatArray) -> FloatArray:
-        total = np.concatenate(([0.0], np.cumsum(of)))
-        window: FloatArray = total[1:] - total[start]
-        return window
-
-    mean_t, mean_y = sums(t) / count, sums(y) / count
-    spread = sums(t * t) - count * mean_t**2
-    slope = np.divide(sums(t * y) - count * mean_t * mean_y, spread, out=np.zeros(len(t)), where=count > 1)
-    ends: FloatArray = mean_y + slope * (t - mean_t) + values.mean()
+    Everything is measured from the row itself: what stands still is at one level to the last bit, and rounding does not
+    say which way it went.
+    """
+    count = np.minimum(np.arange(len(epoch)) + 1, _ROWS)
+    sums = np.zeros((4, len(epoch)))
+    for back in range(1, min(_ROWS, len(epoch))):
+        t, y = (of[:-back] - of[back:] for of in (epoch, values))
+        sums[:, back:] += t, y, t * t, t * y
+    mean_t, mean_y = sums[:2] / count
+    spread, product = sums[2] - count * mean_t**2, sums[3] - count * mean_t * mean_y
+    slope = np.divide(product, spread, out=np.zeros(len(epoch)), where=count > 1)
+    ends: FloatArray = values + (mean_y - slope * mean_t)
     return ends
 
 

@@ -186,8 +186,17 @@ def largest_gain(
 
     best = int(np.argmax(gains(member[None, :])[:, 0]))
     p, looked_at = permutation_p(lambda labels: gains(labels).max(axis=0), member.astype(np.int64), generator)
-    p_min = len(others) / count_labellings(sizes.tolist())
-    return p, int(levels[others[best]]), p_min, looked_at
+    return p, int(levels[others[best]]), _least_p_of_gain(int(sizes[at]), sizes[others].tolist()), looked_at
+
+
+def _least_p_of_gain(base: int, others: list[int]) -> float:
+    """Give the p that `largest_gain` cannot fall below, by the sizes of the groups; equal sizes can reach it.
+
+    Whichever group is the best, its runs may as well be those of another one of its size, and the runs of all the
+    rest may change places: the largest t is no smaller.
+    """
+    rest = sum(others)
+    return min(others.count(size) / count_labellings([base, size, rest - size]) for size in others)
 
 
 def geometric_mean(values: FloatArray, level: float) -> Interval:
@@ -204,15 +213,18 @@ def _of_groups(centred: FloatArray, sizes: IntArray, labels: Labels) -> tuple[Fl
 
     Where a group has one value, all have the variance of the whole sample.
     """
-    squares, floor = centred**2, _SMALLEST * float(centred @ centred) / len(centred)
+    squares = float(centred @ centred) / len(centred)
     means, errors = np.empty((2, len(sizes), len(labels)))
     for g, size in enumerate(sizes.tolist()):
-        own = (labels == g).astype(np.float64)
-        means[g] = own @ centred / size
+        own = labels == g
+        means[g] = own.astype(np.float64) @ centred / size
         if sizes.min() > 1:
-            errors[g] = np.maximum(own @ squares / size - means[g] ** 2, floor) / (size - 1)
+            # From the own mean: less the square of a mean, a small variance would be lost to rounding, and with it
+            # that a labelling is as extreme as itself.
+            away = np.where(own, centred - means[g][:, None], 0.0)
+            errors[g] = np.maximum(np.einsum("ij,ij->i", away, away) / size, _SMALLEST * squares) / (size - 1)
         else:
-            errors[g] = float(squares.mean()) / size
+            errors[g] = squares / size
     return means, errors
 
 

@@ -113,7 +113,7 @@ def eta_squared(statistic: float, df1: int, df2: int, n: int) -> Interval:
     tail = (1 - EFFECT_LEVEL) / 2
     lo, hi = (_noncentrality(statistic, df1, df2, share) for share in (1 - tail, tail))
     ratio = df1 * statistic
-    return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=hi / (hi + n))
+    return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=1.0 if math.isinf(hi) else hi / (hi + n))
 
 
 def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) -> tuple[Interval, float]:

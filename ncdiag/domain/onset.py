@@ -136,7 +136,7 @@ class Onset:
 
     - `collapsed`: onset at `epoch`, somewhere in (`lo`, `hi`]; nobody could know it before `confirmed_at`.
     - `censored`: not until `censored_at`. `unconfirmed`: below at the end, but too briefly; not until `censored_at`.
-    - `left_censored`: below from the first evaluation, `hi`, on.
+    - `left_censored`: below from the first evaluation, `hi`, on, or at epoch 0.
     - `diverged`, `dead`: the run ended otherwise; no onset until `censored_at`.
     - `no_data`: no evaluation of a finite metric.
 
@@ -175,7 +175,7 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
     first = _first_streak(below, start, stop, patience)
     if first is None:
         onset = _without_onset(trajectory, start, stop, below)
-    elif rule.rule == "sustained" and _was_below_before(below, first):
+    elif _came_before(trajectory, below, first, rule):
         hi, confirmed_at = trajectory.epoch[[first, first + patience - 1]].tolist()
         onset = Onset(state="left_censored", lo=0.0, hi=hi, confirmed_at=confirmed_at)
     else:
@@ -204,7 +204,7 @@ def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:
     start, stop = _scope(trajectory, rule.phase)
     below = _small(trajectory, rule) & ~trajectory.idle
     first = _first_streak(below, start, stop, _patience(rule))
-    if first is None or (rule.rule == "sustained" and _was_below_before(below, first)):
+    if first is None or _came_before(trajectory, below, first, rule):
         return math.nan, math.nan
     return _reading(trajectory, first, rule)[:2]
 
@@ -233,9 +233,14 @@ def _first_streak(below: NDArray[np.bool_], start: int, stop: int, length: int) 
     return start + int(full[0]) if len(full) else None
 
 
-def _was_below_before(below: NDArray[np.bool_], first: int) -> bool:
-    """Say whether the streak began before anybody looked: at the first evaluation, or before the phase."""
-    return first == 0 or bool(below[first - 1])
+def _came_before(trajectory: Trajectory, below: NDArray[np.bool_], first: int, rule: OnsetRule) -> bool:
+    """Say whether the streak began before anybody looked: at the first evaluation, or before the phase.
+
+    The published rule takes the first logged epoch as it comes, but what is there at epoch 0 no training has brought.
+    """
+    if trajectory.epoch[first] <= 0:
+        return True
+    return rule.rule == "sustained" and (first == 0 or bool(below[first - 1]))
 
 
 def _without_onset(trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_]) -> Onset:

@@ -27,6 +27,9 @@ METRICS = (
     "nc4",
     "weight_norm",
 )
+# What may announce an onset. The rank behind nc1_pinv is a count of numbers that were not lost to rounding, and says
+# nothing of the run.
+OBSERVED = tuple(name for name in METRICS if name != "nc1_rank")
 
 
 def nonfinite_fields(values: Mapping[str, object]) -> dict[str, str]:

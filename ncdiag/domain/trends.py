@@ -6,11 +6,13 @@ test takes it: a run that never collapsed is later than every one that did.
 
 import math
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
 from scipy import special, stats
 
+from ncdiag.domain.comparison import ranks
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, Spread, group_spread, is_constant, t_quantile
 
@@ -19,6 +21,8 @@ Direction = Literal["decreasing", "increasing"]
 
 _EXACT_RUNS = 60  # up to here the exact distribution of J is a matter of milliseconds
 _NULL_WORLDS = 9999
+_PAGE_COLUMNS = 8  # 8! orders of a block are 40,320
+_DIGITS = 9  # means of equal values differ by rounding, and are equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,12 +186,22 @@ def line_slope(x: FloatArray, y: FloatArray, level: float) -> Interval:
 def page_trend(blocks: FloatArray) -> tuple[float, float]:
     """Give Page's L and its p for a rise over the columns of blocks [b, k]; NaN for one block or two columns.
 
-    The p is exact up to 12 blocks of 8 columns, and that of the normal approximation beyond.
+    Up to 8 columns the p is exact, with ties as they are: every order of each block's own ranks is as likely as any
+    other. Beyond that it is that of the normal approximation.
     """
     if blocks.shape[0] < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any() or is_constant(blocks.reshape(-1)):
         return math.nan, math.nan
-    found = stats.page_trend_test(blocks, method="auto")
-    return float(found.statistic), float(found.pvalue)
+    columns = blocks.shape[1]
+    ranked = np.array([ranks(block) for block in np.round(blocks, _DIGITS)])
+    statistic = float(ranked.sum(axis=0) @ np.arange(1, columns + 1))
+    if columns > _PAGE_COLUMNS:
+        return statistic, float(stats.page_trend_test(ranked, ranked=True, method="asymptotic").pvalue)
+    orders = np.array(list(permutations(range(1, columns + 1))), dtype=np.float64)
+    chances = np.ones(1)  # of each L, in halves
+    for block in ranked:
+        sums = np.rint(2 * orders @ block).astype(np.int64)
+        chances = np.convolve(chances, np.bincount(sums) / len(sums))
+    return statistic, float(chances[round(2 * statistic) :].sum())
 
 
 def _order(values: FloatArray) -> FloatArray:

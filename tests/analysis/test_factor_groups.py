@@ -66,6 +66,23 @@ def test_a_run_that_broke_never_collapsed_and_sets_no_budget(make_frames, make_r
     assert any("count as never collapsed" in caution for caution in found.cautions)
 
 
+SILENT = {
+    "below at epoch 0": {"epoch": list(range(100)), "nc1": [1e-3] * 100},
+    "never confirmed": {"epoch": [40, 80], "nc1": [1e-3] * 2},
+}
+
+
+@pytest.mark.parametrize("said", SILENT)
+def test_runs_that_say_nothing_of_when_are_left_out_and_named(make_frames, make_run, said):
+    runs = {str(i): make_run(20.0 + i, depth=3 + 2 * (i % 2)) for i in range(6)}
+    (expected,) = groups(make_frames(runs))
+    rows = len(SILENT[said]["epoch"])
+    more = {"feature_norm": [1.0] * rows, "train_accuracy": [1.0] * rows, "depth": 3}
+    (found,) = groups(make_frames({**runs, "silent": {**SILENT[said], **more}}))
+    assert (found.run, found.budget, found.n_censored) == (expected.run, expected.budget, expected.n_censored)
+    assert any(caution.startswith("1 run below eps at epoch 0, or from") for caution in found.cautions)
+
+
 def test_unfinished_runs_are_left_out_whatever_they_show(make_frames, make_run):
     runs = {
         "a": make_run(depth=3),

@@ -84,3 +84,13 @@ def test_runs_without_an_onset_say_that_their_condition_is_slow(make_frames, mak
     (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
     assert found.extra["p_rate"] <= 0.001
     assert "logrank" in found.method
+
+
+def test_a_run_that_says_nothing_of_when_has_no_part_in_the_onsets(make_frames, make_run):
+    runs = {f"{c}-{s}": make_run(20.0 + 2 * c + 0.1 * s, depth=3 + c) for c in range(3) for s in range(3)}
+    early = {**make_run(depth=3), "epoch": list(range(200)), "nc1": [1e-3] * 200}
+    found, expected = (
+        invariance_results(onset_table(*make_frames(each), OnsetRule()))[0].extra["p_rate"]
+        for each in ({**runs, "early": early}, runs)
+    )
+    assert found == expected

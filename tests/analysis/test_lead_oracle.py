@@ -5,6 +5,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
+from naive_lead import OBSERVED, Naive, level_and_sign, messy_runs
 from statsmodels.api import OLS
 
 from ncdiag.analysis.asked import Asked
@@ -13,82 +14,16 @@ from ncdiag.analysis.leads import lead_results
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.onset import OnsetRule
 
-OBSERVED = ("feature_norm", "nc1", "weight_norm", "train_loss")
-
-
-def messy_runs(make_run, seed):
-    """Runs with grids of their own, gaps, ties, zeros and infinities, a phase switch, and some without an onset."""
-    rng = np.random.default_rng(seed)
-    runs = {}
-    for i in range(9):
-        step = int(rng.choice([1, 2, 5]))
-        rate = float(rng.uniform(12, 30)) if i < 7 else 200.0
-        run = make_run(rate, epochs=150, step=step, depth=3 + i % 3)
-        t = np.array(run["epoch"], dtype=float)
-        norm = np.exp(rng.uniform(-0.01, 0.03) * (rate * 4.6 - t)) * np.exp(rng.normal(0, 0.02, len(t)))
-        weight = np.round(5 + t / rng.uniform(20, 90), 1 if seed % 2 else 6)  # rises, with ties
-        loss = np.exp(-t / rate + rng.normal(0, 0.3, len(t)))
-        for values, bad in ((norm, np.nan), (weight, np.inf), (loss, 0.0)):
-            values[rng.random(len(t)) < 0.1] = bad
-        run["feature_norm"], run["weight_norm"], run["train_loss"] = norm.tolist(), weight.tolist(), loss.tolist()
-        run["phase"] = np.where(t <= 40, 1, 2).tolist()
-        runs[f"r{i}"] = run
-    runs["tiny"] = {**make_run(200.0, epochs=1, depth=3), "weight_norm": [5.0], "train_loss": [1.0], "phase": [1]}
-    return runs
-
-
-class Naive:
-    """One observable of one run: the evaluations at which it was finite and positive."""
-
-    def __init__(self, run, column):
-        rows = [
-            (t, math.log(v), p)
-            for t, v, p in zip(run["epoch"], run[column], run["phase"], strict=True)
-            if math.isfinite(v) and v > 0
-        ]
-        self.rows = [(t, log, i > 0 and p != rows[i - 1][2]) for i, (t, log, p) in enumerate(rows)]
-
-    def at(self, epoch):
-        for i, (t, log, switched) in enumerate(self.rows):
-            if t == epoch or (t > epoch and i > 0 and switched):
-                return log
-            if t > epoch:
-                if i == 0:
-                    return math.nan
-                before, start, _ = self.rows[i - 1]
-                share = (epoch - before) / (t - before)
-                return (1 - share) * start + share * log
-        return math.nan
-
-    def crossing(self, sign, level, between):
-        previous = None
-        for t, log, switched in self.rows:
-            if sign * log <= level:
-                if previous is None or switched or not between:
-                    return t
-                before, start = previous
-                return before + (sign * start - level) / (sign * start - sign * log) * (t - before)
-            previous = t, log
-        return math.nan
-
 
 def naive_errors(runs, onsets, column, units, offsets, between, logs_at_onset=None):
     """Give for each held-out unit and offset the alarms by run, the median lag and the mean lead of the others."""
     curves = {name: Naive(run, column) for name, run in runs.items()}
     known = [name for name in runs if name in onsets]
     logs = logs_at_onset or {name: curves[name].at(onsets[name]) for name in known}
-    depth = {name: runs[name]["depth"] for name in known}
     found = {}
     for held in sorted(set(units.values())):
         rest = [name for name in known if units[name] != held]
-        usable = [name for name in rest if math.isfinite(logs[name])]
-        conditions = sorted({depth[name] for name in usable})
-        level = mean(mean(logs[n] for n in usable if depth[n] == c) for c in conditions)
-        votes = 0
-        for name in usable:
-            before = [log > logs[name] for t, log, _ in curves[name].rows if t < onsets[name]]
-            votes += np.sign(2 * sum(before) - len(before))
-        sign = 1 if votes >= 0 else -1
+        level, sign = level_and_sign(curves, runs, {name: onsets[name] for name in rest}, logs)
         for place, offset in enumerate(offsets):
             alarm = {n: curves[n].crossing(sign, sign * level + offset + 1e-12, between) for n in runs}
             leads = [onsets[n] - alarm[n] for n in rest if not math.isnan(alarm[n])]

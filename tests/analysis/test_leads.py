@@ -139,6 +139,14 @@ def test_other_observables_compete_at_the_same_lead(make_frames, make_run):
     assert matched == pytest.approx(fn.extra["mean_lead"], abs=10)
 
 
+def test_a_rank_that_says_nothing_of_a_run_does_not_compete(make_frames, make_run):
+    runs, epochs = make_frames(world(make_run, RATES, [0.01] * 6))
+    found = leads((runs, epochs.assign(nc1_rank=9.0, nc3=epochs["nc1"])))
+    baselines = {result.extra.get("baseline") for result in found}
+    assert "nc3" in baselines
+    assert "nc1_rank" not in baselines
+
+
 def test_fixed_alarms_of_the_metric_and_of_accuracy(make_frames, make_run):
     runs = world(make_run, RATES, [0.01] * 6)
     for run in runs.values():

@@ -57,3 +57,11 @@ def test_an_observable_that_was_never_measured_has_no_level():
     assert math.isnan(found.place("nc3", 8)[2])
     assert math.isnan(found.place("nc1", 4)[2])
     assert found.descent("nc3", 8) is None
+
+
+def test_what_stands_still_is_at_one_level_whatever_rounding_says():
+    t = np.arange(1, 301.0)
+    shares = np.random.default_rng(0).integers(1, 2000, 12) / 1500
+    for share in shares.tolist():
+        values = np.where(t < 100, 0.9, share)
+        assert len(np.unique(smooth(t, np.log(values))[110:])) == 1

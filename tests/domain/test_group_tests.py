@@ -184,6 +184,25 @@ def test_the_best_of_several_levels_pays_for_the_choice():
     assert p < 0.05 < slow
 
 
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 2, 2), (2, 2, 2, 2), (2, 3, 2, 2), (3, 2, 2, 2), (2, 2, 2, 3)])
+def test_no_gain_has_a_smaller_p_than_runs_of_these_sizes_can_give(sizes):
+    """Each level in turn is far ahead of the smallest one, and both hardly vary: all the others may change places.
+
+    Of unequal sizes a part of the larger group does as well, so the least p is not reached.
+    """
+    level = np.repeat(np.arange(len(sizes)), sizes)
+    found = []
+    for best in range(1, len(sizes)):
+        centre = np.where(level == 0, 0.0, np.where(level == best, 100.0, 50.0))
+        spread = np.where((level == 0) | (level == best), 0.01, 10.0)
+        p, picked, p_min, _ = largest_gain(centre + spread * rng().uniform(-1, 1, len(level)), level, 0, rng())
+        assert picked == best
+        found.append(p)
+    assert min(found) >= p_min * (1 - 1e-9)
+    if len(set(sizes)) == 1:
+        assert min(found) == pytest.approx(p_min)
+
+
 def test_a_geometric_mean_has_a_t_interval_on_logs():
     logs = np.log([0.95, 1.0, 1.05])
     found = geometric_mean(logs, 0.95)

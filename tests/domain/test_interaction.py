@@ -199,6 +199,8 @@ def test_the_limits_of_eta_squared_are_those_of_the_noncentral_f():
     for limit, share in ((found.lo, 0.95), (found.hi, 0.05)):
         assert stats.ncf.cdf(6.0, 2, 20, limit / (1 - limit) * 26) == pytest.approx(share)
     assert eta_squared(0.1, 2, 20, 26).lo == 0
+    sharp = eta_squared(1e6, 1, 2, 5)  # as of cells that agree to three digits: no noncentrality in reach is too large
+    assert sharp.lo < sharp.estimate < sharp.hi == 1
 
 
 @pytest.mark.slow

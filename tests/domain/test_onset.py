@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed
+from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed, read_onset
 from ncdiag.errors import NCDiagError
 
 RULE = OnsetRule(eps=0.1, patience=5)
@@ -53,6 +53,14 @@ def test_below_from_the_start_is_left_censored():
     onset = find_onset(run(np.full(20, 0.01), first_epoch=10), RULE)
     assert (onset.state, onset.lo, onset.hi) == ("left_censored", 0, 10)
     assert math.isnan(onset.epoch)
+
+
+def test_what_is_below_at_epoch_0_no_training_has_brought_under_any_rule():
+    published = OnsetRule(eps=0.05, rule="first")
+    before, after = (find_onset(run(np.full(20, 0.01), first_epoch=at), published) for at in (0, 1))
+    assert (before.state, before.hi) == ("left_censored", 0)
+    assert (after.state, after.epoch) == ("collapsed", 1)
+    assert math.isnan(read_onset(run(np.full(20, 0.01), first_epoch=0), published)[0])
 
 
 @pytest.mark.parametrize(("tail", "relapsed"), [([math.nan] * 5, True), ([math.nan] * 4 + [0.01], False)])
