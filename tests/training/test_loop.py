@@ -1,4 +1,5 @@
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -102,20 +103,23 @@ def test_weights_equal_those_of_a_plain_loop(digits: Dataset, optimizer: str) ->
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("arch", ["mlp", "cnn"])
+@pytest.mark.parametrize("arch", ["mlp", "cnn", "resnet20"])
 def test_a_plain_loop_with_the_same_update_gives_the_same_bits(digits: Dataset, arch: str, optimizer: str) -> None:
-    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
-    _, states = run([spec], digits)
+    shape, data = ({"depth": 8, "width": 0.25}, replace(digits, channels=3)) if arch == "resnet20" else ({}, digits)
+    phases = (PhaseSpec.parse("ce:2"),)
+    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=phases, **shape)
+    _, states = run([spec], data)
     network = build_network(
-        spec.network, input_shape=digits.input_shape, num_classes=10, generator=generator(0, "weights")
+        spec.network, input_shape=data.input_shape, num_classes=10, generator=generator(0, "weights")
     ).to(memory_format=torch.channels_last)
+    network.train()
     parameters = [parameter.detach() for parameter in network.parameters()]
     update = make_optimizer(spec.optimizer, parameters)
     update.rate.fill_(1e-3)
     for epoch in (1, 2):
         for index in batch_order(0, epoch, 200).split(64):
             network.zero_grad()
-            functional.cross_entropy(network(digits.train_inputs(index)), digits.train_labels[index]).backward()
+            functional.cross_entropy(network(data.train_inputs(index)), data.train_labels[index]).backward()
             update.step(parameters, [p.grad for p in network.parameters() if p.grad is not None])
     assert same(states[0, 2]["weights"], network.state_dict())
 
@@ -166,7 +170,10 @@ def test_members_of_a_group_do_not_touch_each_other(digits: Dataset) -> None:
 
 
 def _batch_of_runs() -> list[RunSpec]:
-    """Give runs that differ in all that members may, one of which diverges, one stops early, and two are changed."""
+    """Give runs that differ in all that members may, one of which diverges, one stops early, and two are changed.
+
+    The last two take steps of another kind, and so cannot take them together with the others.
+    """
     change = Intervention.parse("0.5@2")
     return [
         make_spec(seed=1),
@@ -177,6 +184,8 @@ def _batch_of_runs() -> list[RunSpec]:
         make_spec(seed=5, stop_at_onset=True, eps=10.0, patience=1),
         make_spec(seed=6, phases=(PhaseSpec.parse("ce:2"), PhaseSpec.parse("mse:3"))),
         make_spec(seed=7, metric_samples=50, scale_features=change),
+        make_spec(seed=8, batch_size=50),
+        make_spec(seed=9, precision="bf16"),
     ]
 
 
@@ -196,7 +205,17 @@ def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset, together:
         for epoch, state in ours.items():
             assert same(state["weights"], alone_states[0, epoch]["weights"])
     ends = [event.status for event in events if isinstance(event, Ended)]
-    assert sorted(ends) == ["diverged"] + ["done"] * 7
+    assert sorted(ends) == ["diverged"] + ["done"] * 9
+
+
+def test_the_seconds_of_runs_that_train_together_are_parts_of_the_time_that_passed(digits: Dataset) -> None:
+    started = time.perf_counter()
+    events, _ = run([make_spec(seed=seed) for seed in range(8)], digits, together=8)
+    passed = time.perf_counter() - started
+    told = [event.record.seconds for event in events if isinstance(event, EpochDone)]
+    assert len(told) == 8 * 6
+    assert all(seconds > 0 for seconds in told)
+    assert sum(told) <= passed
 
 
 def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None:
@@ -251,6 +270,19 @@ def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
     assert f"epoch {last.record.epoch}" in str(end.reason)
     assert not math.isfinite(last.record.train_loss or 0.0)
     assert (0, last.record.epoch) not in states
+
+
+def test_a_loss_or_a_weight_that_is_not_finite_ends_a_run_each_by_itself(digits: Dataset) -> None:
+    member = Member(0, make_spec(), digits, None)
+    assert member.ending(1.0) is None
+    for loss in (math.nan, math.inf):
+        ended = member.ending(loss)
+        assert ended is not None
+        assert ended.status is RunStatus.DIVERGED
+    member.network.head.weight.data[0, 0] = math.nan  # by the last step of an epoch, whose loss came before it
+    ended = member.ending(1.0)
+    assert ended is not None
+    assert ended.status is RunStatus.DIVERGED
 
 
 def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:
