@@ -33,11 +33,11 @@ def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record,
         blocker = sqlite3.connect(url, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):
-            heartbeat(impatient, running.id, owner)
+            heartbeat(impatient, [running.id], owner)
         blocker.rollback()
         blocker.close()
         assert len(waits) == faults.TRIES - 1
-        heartbeat(impatient, running.id, owner)
+        heartbeat(impatient, [running.id], owner)
 
 
 def test_a_busy_store_is_tried_again():
