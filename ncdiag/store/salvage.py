@@ -205,7 +205,7 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
             if missing:
                 incomplete[name] = missing
             if missing or status == "running":
-                stays = origin == "imported" or (status in ("diverged", "dead") and not missing)
+                stays = origin == "imported" and status != "running"
                 reason = _REASON + (f", without {missing} of its epochs" if missing else "")
                 connection.execute(
                     "UPDATE runs SET status = ?, reason = ?, epochs_done = ?, owner = NULL, heartbeat_at = NULL"
