@@ -99,6 +99,13 @@ def test_fingerprint_tells_threads_apart() -> None:
         torch.set_num_threads(before)
 
 
+def test_fingerprint_tells_apart_what_instructions_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    free = numeric_fingerprint(torch.device("cpu"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert numeric_fingerprint(torch.device("cpu")) != free
+
+
 def test_denormals_are_flushed_in_every_thread() -> None:
     program = """
 import subprocess
