@@ -75,6 +75,15 @@ def test_a_state_goes_to_disk_when_minutes_have_passed(store: Store, run: Run) -
     assert list_checkpoints(folder) == [2]
 
 
+def test_what_a_killed_process_had_begun_to_write_is_removed(store: Store, run: Run) -> None:
+    folder = store.run_folder(run.id)
+    Keeper(folder, run, every=1).keep(state_of(5))
+    (folder / ".epoch-000006.pt.123.tmp").write_bytes(b"half")
+    found = find_state(folder, run, print)
+    assert found is not None
+    assert [path.name for path in folder.iterdir()] == ["epoch-000005.pt"]
+
+
 def test_the_states_of_another_run_are_never_continued(store: Store, run: Run) -> None:
     folder = store.run_folder(run.id)
     earlier = replace(run, created_at=run.created_at - timedelta(days=1))
