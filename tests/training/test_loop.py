@@ -1,7 +1,8 @@
+import itertools
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import EpochRecord, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import UnsafeError
-from ncdiag.training import stack, steps
+from ncdiag.training import loop, member, stack, steps
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
 from ncdiag.training.member import DEAD_EVALUATIONS, Member
@@ -208,14 +209,19 @@ def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset, together:
     assert sorted(ends) == ["diverged"] + ["done"] * 9
 
 
-def test_the_seconds_of_runs_that_train_together_are_parts_of_the_time_that_passed(digits: Dataset) -> None:
-    started = time.perf_counter()
-    events, _ = run([make_spec(seed=seed) for seed in range(8)], digits, together=8)
-    passed = time.perf_counter() - started
-    told = [event.record.seconds for event in events if isinstance(event, EpochDone)]
-    assert len(told) == 8 * 6
-    assert all(seconds > 0 for seconds in told)
-    assert sum(told) <= passed
+def test_the_seconds_of_a_record_are_those_since_the_last_one_with_a_share_of_the_steps(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by one whenever it is looked at: each part takes a second, as do the steps of all."""
+    ticks = itertools.count()
+    for module in (loop, member):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    events, _ = run([make_spec(seed=seed, eval_every=1 + 2 * (seed == 3)) for seed in range(4)], digits, together=4)
+    told = [
+        [event.record.seconds for event in events if isinstance(event, EpochDone) and event.member == i]
+        for i in range(4)
+    ]
+    assert told == [[1 + 1 / 4 + 1] * 6] * 3 + [[3 * (1 + 1 / 4) + 1] * 2]
 
 
 def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None:
