@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from small import small_spec
 
+from ncdiag.errors import StoreError
 from ncdiag.execution import heartbeat
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run, claim_run
@@ -47,3 +49,20 @@ def test_what_lives_beats_again_and_again_and_nothing_else_does(store: Store, mo
                 connection.execute("UPDATE runs SET heartbeat_at = ?", [LONG_AGO])
             wait_for(lambda alive=alive: all(beats(store.path)[run_id] != LONG_AGO for run_id in alive))
             assert [run_id for run_id, at in beats(store.path).items() if at != LONG_AGO] == alive
+
+
+def test_a_beat_that_is_missed_is_not_the_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+    third = threading.Event()
+
+    def miss(*_: object) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 3:
+            third.set()
+        raise StoreError("held by somebody")
+
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat.runs, "heartbeat", miss)
+    with heartbeat.beating(store, "me", lambda: [1]):
+        assert third.wait(30)
