@@ -171,6 +171,16 @@ def test_what_a_killed_writer_had_half_written_is_undone_in_what_is_saved(damage
     assert list(folder.glob("new.db.*")) == []
 
 
+def test_what_is_in_a_write_ahead_log_only_is_saved_too(damaged, folder):
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as writer:
+        assert writer.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+        writer.execute("UPDATE runs SET name = 'logged' WHERE id = 3")
+        assert b"logged" not in damaged.read_bytes()
+        salvage(damaged, folder / "new.db")
+    assert [row[1] for row in table(folder / "new.db", "runs") if row[0] == 3] == ["logged"]
+    assert list(folder.glob("new.db.*")) == []
+
+
 def test_what_a_killed_repair_left_is_in_nobodys_way(damaged, folder):
     for name in ("new.db.partial", "new.db.partial-journal", "new.db.damaged-copy", "new.db.damaged-copy-journal"):
         (folder / name).write_bytes(b"x" * 5000)
