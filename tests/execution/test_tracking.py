@@ -97,6 +97,7 @@ def ends_by(error: BaseException, url: str, epochs: int = 1, **said: Any) -> Non
         (RuntimeError("CUDA error"), "failed", "RuntimeError: CUDA error"),
         (KeyboardInterrupt(), "interrupted", "stopped by a signal"),
         (SystemExit(3), "interrupted", "stopped by a signal"),
+        (GeneratorExit(), "interrupted", "stopped by a signal"),
     ],
 )
 def test_an_exception_ends_the_run_and_goes_on(url: str, error: BaseException, status: str, reason: str) -> None:
