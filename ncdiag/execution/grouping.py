@@ -21,6 +21,7 @@ from ncdiag.training.networks import count_parameters
 PAYS = 1.1  # a group that is faster by less may be slower on the next try
 ORDER = 8  # bytes of the place of a sample
 GPU_SHARE = 0.8  # of the free memory: what torch and cuDNN take besides is not known beforehand
+MOST = 500  # members of a group: each holds a file open, its lock, and most systems let a process have 1,024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def cut(shape: Shape, size: int, *, parts: int) -> list[list[Run]]:
 
 
 def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
-    """Give how many MLPs fit into a GPU's memory together, at least one; `sizes` as in `Dataset`.
+    """Give how many MLPs fit into a GPU's memory together, at least one and at most `MOST`; `sizes` as in `Dataset`.
 
     Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
     state of the last epoch, and what a capture puts back), its batch, and the activations: before and after the
@@ -71,7 +72,7 @@ def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping
     member += 2 * ORDER // FLOAT * sizes["n_train"]
     member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs // FLOAT  # a byte a pixel
     room = GPU_SHARE * free_bytes / FLOAT - sizes["n_train"] * width
-    return max(1, int(room / member))
+    return min(MOST, max(1, int(room / member)))
 
 
 def list_devices(device: torch.device, count: int) -> list[str]:

@@ -17,10 +17,9 @@ def beating(store: Store, owner: str, living: Callable[[], Iterable[int]]) -> It
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            for run_id in living():
-                # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-                with suppress(Exception):
-                    runs.heartbeat(store, run_id, owner)
+            # a missed beat is no reason to stop training, and a lost run fails at its next epoch
+            with suppress(Exception):
+                runs.heartbeat(store, list(living()), owner)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -123,14 +123,19 @@ def _find_holder(folder: Path) -> str | None:
     return None
 
 
+def beat(connection: Connection, run_ids: Sequence[int], owner: str) -> int:
+    """Note, inside a write, that `owner` is alive, with those of the runs that are its own; gives how many they are."""
+    runs = schema.runs
+    owned = runs.c.id.in_(run_ids) & (runs.c.owner == owner) & (runs.c.status == "running")
+    return connection.execute(update(runs).where(owned).values(heartbeat_at=schema.UtcNow())).rowcount
+
+
 def fence(connection: Connection, run_id: int, owner: str) -> None:
     """Make sure, inside a write, that `owner` has the run, and keep it so until the commit; it counts as a heartbeat.
 
     Raises `TakenOverError` when another process has taken the run, or it was finished or removed.
     """
-    runs = schema.runs
-    owned = (runs.c.id == run_id) & (runs.c.owner == owner) & (runs.c.status == "running")
-    if connection.execute(update(runs).where(owned).values(heartbeat_at=schema.UtcNow())).rowcount != 1:
+    if beat(connection, [run_id], owner) != 1:
         raise TakenOverError(
             f"run {run_id} is no longer trained by this process: another one took it over, or it was removed.\n"
             "Nothing more of it is stored from here; `ncdiag runs ls` shows where it stands"

@@ -45,9 +45,9 @@ def merge_store(store: Store, source: Store) -> Merged:
     with source.read() as theirs, store.write() as ours:
         found = select_runs(source, theirs)
         known = runs_by_key(store, ours, [run.key for run in found])
-        better = [run for run in found if run.key not in known or _progress(run) > _progress(known[run.key])]
-        busy = [known[run.key] for run in better if run.key in known and known[run.key].status is RunStatus.RUNNING]
-        taken = [run for run in better if run.key not in {held.key for held in busy}]
+        better = {run.key for run in found if run.key not in known or _progress(run) > _progress(known[run.key])}
+        busy = {key for key in better if key in known and known[key].status is RunStatus.RUNNING}
+        taken = [run for run in found if run.key in better and run.key not in busy]
         for run in taken:
             _take_row(ours, theirs, run, known.get(run.key))
         here = runs_by_key(store, ours, [run.key for run in taken])
@@ -63,8 +63,8 @@ def merge_store(store: Store, source: Store) -> Merged:
     return Merged(
         new=tuple(names[run.key] for run in new),
         replaced=tuple(names[run.key] for run in taken if run.key in known),
-        kept=tuple(known[run.key].name for run in found if run not in better),
-        busy=tuple(run.name for run in busy),
+        kept=tuple(known[run.key].name for run in found if run.key not in better),
+        busy=tuple(known[run.key].name for run in found if run.key in busy),
         renamed={run.name: names[run.key] for run in new if names[run.key] != run.name and not _is_numbered(run)},
     )
 

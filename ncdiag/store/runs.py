@@ -20,9 +20,9 @@ from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
 from ncdiag.store import schema
 from ncdiag.store.epochs import discard_epochs
-from ncdiag.store.faults import TakenOverError, retried
+from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.leases import fence, this_host
+from ncdiag.store.leases import beat, fence, this_host
 from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -210,14 +210,10 @@ def claim_run(
 
 
 @retried
-def heartbeat(store: Store, run_id: int, owner: str) -> bool:
-    """Say that `owner` still trains the run; False when it is no longer its own. Every 30 s is often enough."""
+def heartbeat(store: Store, run_ids: Sequence[int], owner: str) -> int:
+    """Say that `owner` still trains these runs, and give how many are still its own. Every 30 s is often enough."""
     with store.write() as connection:
-        try:
-            fence(connection, run_id, owner)
-        except TakenOverError:
-            return False
-        return True
+        return sum(beat(connection, some, owner) for some in chunked(run_ids))
 
 
 @retried

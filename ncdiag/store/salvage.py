@@ -39,6 +39,9 @@ _TABLES = (
     ("sweep_points", ("sweep_id", "position"), _POINTS),
 )
 _REASON = "saved from a damaged store"
+# The file, and what SQLite keeps beside it: what a killed writer left to be put back, and, where another program has
+# switched the store to a write-ahead log, what is not in the file yet.
+_ENDS = ("", "-journal", "-wal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ def _scratch(target: Path) -> Iterator[tuple[Path, Path]]:
     names = target.with_name(f"{target.name}.damaged-copy"), target.with_name(f"{target.name}.partial")
     with ExitStack() as stack:
         for name in names:
-            for end in ("", "-journal"):
+            for end in (*_ENDS, "-shm"):
                 file = name.with_name(name.name + end)
                 file.unlink(missing_ok=True)  # of a repair that was killed
                 stack.callback(file.unlink, missing_ok=True)
@@ -100,7 +103,7 @@ def _scratch(target: Path) -> Iterator[tuple[Path, Path]]:
 
 def _copy(damaged: Path, copy: Path) -> None:
     try:
-        for end in ("", "-journal"):  # a journal that a killed writer left holds what has to be put back
+        for end in _ENDS:
             source = damaged.with_name(damaged.name + end)
             if source.exists():
                 shutil.copyfile(source, copy.with_name(copy.name + end))
@@ -205,7 +208,7 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
             if missing:
                 incomplete[name] = missing
             if missing or status == "running":
-                stays = origin == "imported" or (status in ("diverged", "dead") and not missing)
+                stays = origin == "imported" and status != "running"
                 reason = _REASON + (f", without {missing} of its epochs" if missing else "")
                 connection.execute(
                     "UPDATE runs SET status = ?, reason = ?, epochs_done = ?, owner = NULL, heartbeat_at = NULL"

@@ -114,10 +114,11 @@ def _labels(name: str, y: NDArray[Any], num_images: int) -> NDArray[np.int64]:
         raise DataError(
             f"{name}[0] is {y[0]} ({y.dtype}); expected whole numbers from 0 to K - 1. Save {name}.astype('int64')"
         )
-    if y.min() < 0:
-        place = int(y.argmin())
+    labels = y.astype(np.int64)
+    if labels.min() < 0:  # or beyond what int64 holds
+        place = int(labels.argmin())
         raise DataError(f"{name}[{place}] is {y[place]}; expected labels from 0 to K - 1")
-    return y.astype(np.int64)
+    return labels
 
 
 def _count_classes(y_train: NDArray[np.int64]) -> int:

@@ -24,13 +24,7 @@ def balanced_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[
             f"--train-size must be from {num_classes} (one of each class) to {largest} ({num_classes} classes times "
             f"{counts.min()}, the smallest), not {size}.\nLeave it out to train on all {len(labels)}"
         )
-    keys = np.random.PCG64(seed).random_raw(len(labels))
-    chosen = []
-    for label in range(num_classes):
-        places = np.flatnonzero(labels == label)
-        share = size // num_classes + (label < size % num_classes)
-        chosen.append(places[np.argsort(keys[places], kind="stable")[:share]])
-    return np.sort(np.concatenate(chosen))
+    return _draw(labels, size // num_classes + (np.arange(num_classes) < size % num_classes), seed)
 
 
 def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> NDArray[np.int64]:
@@ -53,7 +47,12 @@ def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> ND
             f"{option} must be from {least} (one of each class) to {len(labels)} (all), not {size}.\n"
             "Leave it out to measure on all"
         )
-    keys = np.random.PCG64(0).random_raw(len(labels))
+    return _draw(labels, shares, 0)
+
+
+def _draw(labels: NDArray[np.int64], shares: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Give the places, rising, of as many samples of each class as its share, those with the smallest keys."""
+    keys = np.random.PCG64(seed).random_raw(len(labels))
     chosen = []
     for label, share in enumerate(shares):
         places = np.flatnonzero(labels == label)

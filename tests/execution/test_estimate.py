@@ -50,6 +50,8 @@ def test_data_that_is_not_known_by_name_is_not_counted() -> None:
     own = small_spec(dataset="mine", sha256="0" * 64, phases=PHASES)
     found = estimate([own], 2)
     assert (found.seconds, found.unknown) == (0, 1)
+    known = small_spec(dataset="digits", batch_size=32, phases=PHASES)
+    assert estimate([own, known], 2).seconds == estimate([known], 1).seconds  # nothing is known to share with it
 
 
 def test_a_trial_takes_time() -> None:

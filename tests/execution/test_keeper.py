@@ -6,7 +6,7 @@ import torch
 from small import small_spec
 
 from ncdiag.domain.records import Run
-from ncdiag.execution.keeper import Keeper, find_state
+from ncdiag.execution.keeper import MINUTES_APART, Keeper, find_state
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run
 from ncdiag.training.checkpoint import list_checkpoints
@@ -46,6 +46,15 @@ def test_a_stop_saves_the_last_finished_epoch_as_it_was(store: Store, run: Run) 
     assert (found["epoch"], found["weights"]["w"].tolist()) == (2, [2.0, 2.0, 2.0])
 
 
+def test_a_stop_does_not_go_back_behind_what_was_saved(store: Store, run: Run) -> None:
+    folder = store.run_folder(run.id)
+    keeper = Keeper(folder, run, every=2)
+    for epoch in (1, 2):
+        keeper.keep(state_of(epoch))
+    keeper.save_latest()
+    assert list_checkpoints(folder) == [2]
+
+
 def test_a_file_holds_one_run_and_not_the_group_it_trains_in(store: Store, run: Run) -> None:
     group = torch.zeros(50, 1000)
     state = Checkpoint(member=0, epoch=3, milestone=True, state={"epoch": 3, "weights": {"w": group[7]}})
@@ -57,10 +66,22 @@ def test_a_file_holds_one_run_and_not_the_group_it_trains_in(store: Store, run: 
 def test_a_state_goes_to_disk_when_minutes_have_passed(store: Store, run: Run) -> None:
     folder = store.run_folder(run.id)
     keeper = Keeper(folder, run, every=100)
+    keeper.saved_at -= 60 * MINUTES_APART - 30
     keeper.keep(state_of(1))
-    keeper.saved_at -= 3600
+    assert list_checkpoints(folder) == []
+    keeper.saved_at -= 31
     keeper.keep(state_of(2))
+    keeper.keep(state_of(4))
     assert list_checkpoints(folder) == [2]
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(store: Store, run: Run) -> None:
+    folder = store.run_folder(run.id)
+    Keeper(folder, run, every=1).keep(state_of(5))
+    (folder / ".epoch-000006.pt.123.tmp").write_bytes(b"half")
+    found = find_state(folder, run, print)
+    assert found is not None
+    assert [path.name for path in folder.iterdir()] == ["epoch-000005.pt"]
 
 
 def test_the_states_of_another_run_are_never_continued(store: Store, run: Run) -> None:

@@ -70,15 +70,13 @@ def test_the_store_is_that_of_the_command_line(tmp_path: Path, monkeypatch: pyte
 
 def test_a_change_of_the_loss_begins_a_phase(url: str) -> None:
     with ncdiag.track("mine", store=url) as run:
-        for loss in ("ce", "ce", "mse", None, "mse", "ce"):
+        for loss in ("ce", "ce", "mse", None, "mse", None, "ce"):
             run.log(nc1=1.0, loss=loss)
         run.log(nc1=1.0, loss="ce", phase=7)
     rows = stored(url, "mine")[1]
     assert [(row.phase, row.loss) for row in rows] == [
         *[(1, "ce")] * 2,
-        (2, "mse"),
-        (2, None),
-        (2, "mse"),
+        *[(2, "mse"), (2, None)] * 2,
         (3, "ce"),
         (7, "ce"),
     ]
@@ -97,6 +95,7 @@ def ends_by(error: BaseException, url: str, epochs: int = 1, **said: Any) -> Non
         (RuntimeError("CUDA error"), "failed", "RuntimeError: CUDA error"),
         (KeyboardInterrupt(), "interrupted", "stopped by a signal"),
         (SystemExit(3), "interrupted", "stopped by a signal"),
+        (GeneratorExit(), "interrupted", "stopped by a signal"),
     ],
 )
 def test_an_exception_ends_the_run_and_goes_on(url: str, error: BaseException, status: str, reason: str) -> None:

@@ -150,11 +150,19 @@ def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monke
 
 def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _interrupt(store, small_spec(), 1)
+    (first,) = list_epochs(store, run.id)
+    # what the other environment measured, stored and waiting to be, is told by a value that no run has
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE epochs SET nc1 = 123.0")
+    recorder.Recorder(store, run, owner="gone", tell=print).postpone(replace(first, epoch=2, nc1=123.0))
     monkeypatch.setattr(
         "ncdiag.execution.held.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
     )
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert not get_run(store, run.name).inexact
+    assert [(record.epoch, record.nc1 == 123.0) for record in list_epochs(store, run.id)] == [
+        (epoch, False) for epoch in range(1, 7)
+    ]
 
 
 def test_run_continues_with_the_threads_it_began_with(store: Store) -> None:
@@ -267,10 +275,11 @@ def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkey
         notes.extend([event.text] if isinstance(event, Note) else [])
 
     monkeypatch.setattr("ncdiag.execution.group.store_together", busy)
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 3600)
     outcomes = train_runs(store, group, TrainingOptions(), listen)
     assert _statuses(outcomes) == [RunStatus.DONE] * 3
     assert sum("cannot be had" in text for text in notes) == 3
-    assert tries[:2] == [3, 3]
+    assert tries == [3, 3, 0, 0, 0, 0]  # no later epoch gets ahead of the one that waits
     for run in group:
         assert [record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ncdiag.domain.result import Result
+from ncdiag.report import page
 from ncdiag.report.contents import Image, Picture, Report, make_section
 from ncdiag.report.page import json_text, render_answers, render_report
 
@@ -172,3 +173,9 @@ def test_what_the_reading_says_is_not_said_again_for_the_figure() -> None:
 
 def test_the_same_report_gives_the_same_page() -> None:
     assert render_report(REPORT) == render_report(REPORT)
+
+
+def test_an_option_is_kept_in_one_line_and_the_rest_is_a_text() -> None:
+    assert page._unbroken("a < b with --weight-decay 1e-4 or --lr") == (
+        'a &lt; b with <span class="option">--weight-decay</span> 1e-4 or <span class="option">--lr</span>'
+    )

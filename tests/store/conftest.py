@@ -89,6 +89,30 @@ def start_python() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         process.communicate()
 
 
+HOT_JOURNAL = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE runs SET name = 'torn' || id")
+for number in range(1000, 1200):
+    connection.execute("INSERT INTO sweeps VALUES (?, ?, ?, hex(randomblob(3000)), '')", (number, number, number))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def kill_a_writer(start_python: Callable[..., "subprocess.Popen[str]"]) -> Callable[[object], None]:
+    """Kill a process in the middle of a write to a store: half of it is there, with the journal to undo it."""
+
+    def kill(url: object) -> None:
+        start_python(HOT_JOURNAL, url).wait()
+        assert Path(f"{url}-journal").stat().st_size > 0
+        assert Path(str(url)).stat().st_size > 100 * 4096  # it has written into the store, not only beside it
+
+    return kill
+
+
 @pytest.fixture(scope="session")
 def record() -> Callable[..., EpochRecord]:
     """Make the record of an epoch that has every value, each of its own."""

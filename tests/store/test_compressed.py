@@ -14,6 +14,14 @@ def test_only_a_file_that_is_called_so_is_unpacked(tmp_path: Path):
     assert read_whole(tmp_path / "a.csv.gz") == b"epoch"
 
 
+def test_the_same_content_gives_the_same_bytes_whenever(monkeypatch: pytest.MonkeyPatch):
+    packed = set()
+    for now in (1e9, 1.5e9):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        packed.add(pack(b"epoch"))
+    assert len(packed) == 1
+
+
 @pytest.mark.parametrize("content", [b"epoch,nc1\n", gzip.compress(b"epoch" * 100)[:-12], b"\x1f\x8b\x08garbage here"])
 def test_what_is_no_whole_gzip_file_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "a.csv.gz").write_bytes(content)

@@ -30,9 +30,10 @@ def test_what_ncdiag_has_written_is_sound(whole):
 BROKEN = [
     ("DELETE FROM epochs WHERE run_id = 1 AND epoch IN (7, 9)", ["run-1 lacks the epochs 7, 9"]),
     (
-        "DELETE FROM epochs WHERE run_id = 1 AND epoch BETWEEN 11 AND 20",
-        ["run-1 lacks the epochs 11, 12, 13, 14, 15 and 5 more"],
+        "DELETE FROM epochs WHERE run_id = 1 AND epoch BETWEEN 11 AND 16",
+        ["run-1 lacks the epochs 11, 12, 13, 14, 15 and 1 more"],
     ),
+    ("INSERT INTO epochs (run_id, epoch) VALUES (1, 0)", ["run-1 has epochs too many"]),
     ("DELETE FROM epochs WHERE run_id = 2 AND epoch = 30", ["foreign says that it has 30 epochs, but its last row is"]),
     (
         "UPDATE runs SET epochs_done = 59 WHERE id = 1",

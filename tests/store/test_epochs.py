@@ -55,6 +55,11 @@ def test_the_run_counts_its_epochs_and_seconds(store, running, owner, record):
     assert (run.epochs_done, run.seconds) == (7, 0.75)
 
 
+def test_an_epoch_that_was_missing_takes_none_of_the_later_ones_away(store, running, owner, record):
+    append(store, running, *(record(epoch) for epoch in (1, 4, 2)), owner=owner)  # a gap that a repair has left
+    assert get_run(store, running.name).epochs_done == 4
+
+
 def test_a_replayed_epoch_changes_nothing(store, running, owner, record):
     append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
     before = get_run(store, running.name)

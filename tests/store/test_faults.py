@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from recorded import append
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from ncdiag.errors import StoreError
 from ncdiag.store import faults, handle
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.faults import StoreBusyError, retried, translated
+from ncdiag.store.faults import StoreBusyError, explain, retried, translated
 from ncdiag.store.runs import heartbeat, list_runs
 
 
@@ -33,11 +34,11 @@ def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record,
         blocker = sqlite3.connect(url, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):
-            heartbeat(impatient, running.id, owner)
+            heartbeat(impatient, [running.id], owner)
         blocker.rollback()
         blocker.close()
         assert len(waits) == faults.TRIES - 1
-        heartbeat(impatient, running.id, owner)
+        heartbeat(impatient, [running.id], owner)
 
 
 def test_a_busy_store_is_tried_again():
@@ -124,3 +125,14 @@ def test_a_message_of_another_driver_is_cut_to_a_line():
     with pytest.raises(StoreError) as caught, translated("here"):
         raise sqlite3.Error("first\nsecond")
     assert str(caught.value) == "the store here cannot be used: first"
+
+
+@pytest.mark.parametrize(
+    ("state", "is_away"),
+    [("08006", True), ("57P01", True), ("57P03", True), (None, True), ("57014", False), ("42P01", False)],
+)
+def test_a_server_that_is_away_is_told_from_a_statement_that_failed(state, is_away):
+    """By the codes of PostgreSQL: 57014 is a statement that was cancelled, and comes to the same the next time."""
+    cause = Exception("as it says")
+    cause.sqlstate = state
+    assert isinstance(explain("the store", OperationalError("SELECT 1", {}, cause)), StoreBusyError) is is_away

@@ -34,6 +34,22 @@ def test_an_imported_run_is_done_and_holds_what_was_said(store):
     assert second.feature_norm == 1.05
 
 
+def test_seconds_that_are_no_number_count_for_nothing(store):
+    epochs = tuple(EpochRecord(epoch=n, seconds=s) for n, s in enumerate((1.5, math.nan, math.inf, None, 0.25)))
+    (run,) = import_runs(store, [ImportedRun(config={}, epochs=epochs, source="a.csv")]).runs
+    assert run.seconds == 1.75
+    assert list_epochs(store, run.id)[2].seconds == math.inf
+
+
+def test_a_run_that_is_yet_to_be_trained_here_does_not_take_in_what_was_trained_elsewhere(store, make_spec):
+    spec = make_spec()
+    add_run(store, spec, name="begun")
+    trained = ImportedRun(config={}, epochs=(EpochRecord(epoch=1),), source="runs.csv", spec=spec)
+    with pytest.raises(SpecError, match="begun is one of these runs, and is not at its end here; nothing was imported"):
+        import_runs(store, [trajectory(), trained])
+    assert [run.name for run in list_runs(store)] == ["begun"]
+
+
 def test_importing_again_finds_the_runs(store):
     first = import_runs(store, [trajectory(name="a"), trajectory(nc1=0.25)])
     assert [run.name for run in first.runs] == ["a", "run-2"]

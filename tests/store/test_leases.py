@@ -1,3 +1,4 @@
+import fcntl
 import signal
 import sqlite3
 from datetime import timedelta
@@ -28,6 +29,17 @@ def test_a_lock_is_held_by_one(store):
     with hold_lease(store, 1, "b") as again:
         assert again
         assert (store.run_folder(1) / "lock").read_text() == "b"
+
+
+def test_a_glance_at_the_lock_keeps_nobody_from_taking_it(store, monkeypatch):
+    """Whoever lists the runs shares the lock for a moment, and a trainer that comes then tries again."""
+    folder = store.run_folder(1)
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        monkeypatch.setattr(leases.time, "sleep", lambda seconds: fcntl.flock(file, fcntl.LOCK_UN))
+        with hold_lease(store, 1, new_owner()) as held:
+            assert held
 
 
 def test_owners_differ():
@@ -75,7 +87,7 @@ def test_a_copied_store_does_not_train(store, running, url, folder):
 def test_on_another_host_the_heartbeat_decides(store, url, running, owner, silence, status):
     execute(url, f"UPDATE runs SET host = 'far', heartbeat_at = datetime('now', '-{silence} seconds')")
     assert get_run(store, running.name).status is status
-    assert heartbeat(store, running.id, owner)
+    assert heartbeat(store, [running.id], owner) == 1
     assert get_run(store, running.name).status is RunStatus.RUNNING
 
 

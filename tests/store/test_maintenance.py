@@ -102,6 +102,12 @@ def test_a_backup_that_fails_leaves_nothing(store, url, folder, monkeypatch):
     assert [path.name for path in folder.iterdir()] == ["ncdiag.db"]
 
 
+def test_what_a_killed_backup_left_is_in_nobodys_way(store, url, folder):
+    (folder / "copy.db.partial").write_bytes(b"x" * 5000)
+    assert check_store(str(backup_store(url, folder / "copy.db"))) == []
+    assert not (folder / "copy.db.partial").exists()
+
+
 def test_a_backup_can_be_put_back(store, url, folder, running, owner, record):
     append(store, running, record(1), owner=owner)
     copy = backup_store(url, folder / "copy.db")

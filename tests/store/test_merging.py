@@ -9,7 +9,7 @@ from ncdiag.store.epochs import list_epochs
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.merging import merge_store
-from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs
+from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs, remove_runs
 
 
 @pytest.fixture
@@ -89,6 +89,32 @@ def test_a_run_of_a_dead_process_comes_in_as_interrupted_with_its_checkpoints(st
     assert run.status is RunStatus.INTERRUPTED
     assert (store.run_folder(run.id) / "epoch-000003.pt").read_bytes() == b"state"
     assert (store.run_folder(run.id) / "pending.jsonl").read_bytes() == b"epochs"
+
+
+def test_a_run_that_is_called_by_its_number_gets_one_of_here_even_where_its_own_is_free(
+    store, other, make_spec, record
+):
+    for seed in (0, 1, 2):
+        put(other, make_spec(seed=seed), record, 1)
+    remove_runs(other, ["run-1", "run-2"])
+    assert merge_store(store, other).new == ("run-1",)
+    assert [add_run(store, make_spec(seed=seed))[0].name for seed in (3, 4)] == ["run-2", "run-3"]
+
+
+def test_what_is_left_here_of_a_run_that_is_replaced_goes_and_a_run_that_is_over_brings_nothing(
+    store, other, make_spec, record
+):
+    here = put(store, make_spec(seed=0), record, 2, status=RunStatus.INTERRUPTED)
+    there = put(other, make_spec(seed=0), record, 3, status=RunStatus.INTERRUPTED)
+    over = put(other, make_spec(seed=1), record, 6)
+    left = {store.run_folder(here.id): 2, other.run_folder(there.id): 3, other.run_folder(over.id): 6}
+    for folder, epoch in left.items():
+        (folder / f"epoch-{epoch:06d}.pt").touch()
+        (folder / "pending.jsonl").write_bytes(b"%d" % epoch)
+    (other.run_folder(there.id) / "pending.jsonl").unlink()
+    merge_store(store, other)
+    assert {file.name for file in store.run_folder(here.id).iterdir()} == {"lock", "epoch-000003.pt"}
+    assert not store.run_folder(get_run(store, "run-2").id).exists()
 
 
 def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):

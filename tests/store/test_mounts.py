@@ -13,6 +13,8 @@ server:/home /home nfs4 rw,vers=4.2 0 0
 //nas/share /mnt/my\040share cifs rw 0 0
 tmpfs /homework tmpfs rw 0 0
 me@host: /home/me/remote fuse.sshfs rw 0 0
+server:/work /work nfs rw 0 0
+overlay /work overlay rw 0 0
 """
 
 
@@ -25,6 +27,7 @@ me@host: /home/me/remote fuse.sshfs rw 0 0
         ("/homework/ncdiag.db", None),
         ("/mnt/my share/ncdiag.db", "cifs"),
         ("/home/me/remote/a/ncdiag.db", "fuse.sshfs"),
+        ("/work/ncdiag.db", None),  # the later mount hides the one before
     ],
 )
 def test_the_nearest_mount_decides(tmp_path, path, expected):

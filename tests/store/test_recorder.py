@@ -1,6 +1,7 @@
 import math
 import sqlite3
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,19 @@ def test_it_says_once_that_records_wait_and_once_that_they_are_stored(url, recor
     assert [text.partition(":")[0] for text in said] == ["run-1", "run-1"]
     assert str(impatient.path) in said[0]
     assert said[1] == "run-1: 3 epochs stored that had been waiting"
+
+
+def test_while_the_store_is_held_training_waits_for_it_every_ten_seconds_and_no_more_often(
+    url, record, impatient, monkeypatch
+):
+    clock, tried = [0.0], []
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 10.0)
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(recorder, "hurried", lambda store: tried.append(clock[0]) or store)
+    with locked(url):
+        for epoch, clock[0] in enumerate((1000.0, 1001.0, 1009.0, 1011.0, 1012.0, 1020.0, 1022.0), start=1):
+            impatient.add(record(epoch))
+    assert tried == [1011.0, 1022.0]
 
 
 def test_at_the_end_a_lock_is_an_error_that_names_the_file_and_what_to_do(url, record, impatient):

@@ -166,9 +166,9 @@ def test_a_lost_run_is_claimed_and_its_zombie_fenced_off(store, make_spec):
 
     with hold_lease(store, run.id, "heir"):
         assert claim_run(store, run.id, owner="heir", device="cpu", environment={})
-        assert not heartbeat(store, run.id, "zombie")
+        assert heartbeat(store, [run.id], "zombie") == 0
         assert not finish_run(store, run.id, owner="zombie", status=RunStatus.DONE)
-        assert heartbeat(store, run.id, "heir")
+        assert heartbeat(store, [run.id, 99], "heir") == 1
         assert get_run(store, run.name).status is RunStatus.RUNNING
 
 

@@ -123,16 +123,21 @@ def test_a_truncated_store_gives_what_is_left(damaged, folder):
     assert check_store(str(folder / "new.db")) == [] or saved.incomplete
 
 
-def test_a_run_that_lacks_epochs_can_be_trained_again(damaged, folder):
+def test_a_run_that_lacks_epochs_or_was_being_trained_can_be_continued(damaged, folder):
     with closing(sqlite3.connect(damaged)) as connection:
         connection.execute("DELETE FROM epochs WHERE run_id = 3 AND epoch IN (7, 60)")
-        connection.execute("UPDATE runs SET status = 'running', owner = 'x' WHERE id = 5")
+        connection.execute("DELETE FROM epochs WHERE run_id = 8 AND epoch = 30")
+        connection.execute("UPDATE runs SET status = 'diverged' WHERE id IN (7, 8)")
+        # 13 is not trained by ncdiag: a script that tracks it was killed
+        connection.execute("UPDATE runs SET status = 'running', owner = 'x' WHERE id IN (5, 13)")
         connection.commit()
     saved = salvage(damaged, folder / "new.db")
-    assert (saved.incomplete, saved.epochs_lost) == (("run-3",), 2)
+    assert (saved.incomplete, saved.epochs_lost) == (("run-3", "run-8"), 3)
     with open_store(str(folder / "new.db")) as store:
         stands = {run.id: (run.status, run.epochs_done) for run in list_runs(store)}
     assert (stands.pop(3), stands.pop(5)) == (("interrupted", 59), ("interrupted", 60))
+    assert (stands.pop(7), stands.pop(8)) == (("diverged", 60), ("interrupted", 60))
+    assert stands.pop(13) == ("interrupted", 100)
     assert {status for status, _ in stands.values()} == {"done"}
 
 
@@ -154,6 +159,26 @@ def test_a_sweep_is_saved_with_its_points(damaged, folder):
     with open_store(str(folder / "new.db")) as store:
         assert sweeps_of(store) == {"sweep-1": tuple(range(1, TRAINED + 1))}
         assert list_epochs(store, 13)[0] == EpochRecord(epoch=10, nc1=1.0)
+
+
+def test_what_a_killed_writer_had_half_written_is_undone_in_what_is_saved(damaged, folder, kill_a_writer):
+    before = {name: table(damaged, name) for name in TABLES}
+    kill_a_writer(damaged)
+    halfway = damaged.read_bytes()
+    salvage(damaged, folder / "new.db")
+    assert {name: table(folder / "new.db", name) for name in TABLES} == before
+    assert damaged.read_bytes() == halfway
+    assert list(folder.glob("new.db.*")) == []
+
+
+def test_what_is_in_a_write_ahead_log_only_is_saved_too(damaged, folder):
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as writer:
+        assert writer.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+        writer.execute("UPDATE runs SET name = 'logged' WHERE id = 3")
+        assert b"logged" not in damaged.read_bytes()
+        salvage(damaged, folder / "new.db")
+    assert [row[1] for row in table(folder / "new.db", "runs") if row[0] == 3] == ["logged"]
+    assert list(folder.glob("new.db.*")) == []
 
 
 def test_what_a_killed_repair_left_is_in_nobodys_way(damaged, folder):

@@ -95,6 +95,10 @@ BAD = {
     ),
     "unknown test label": ({"y_test": with_value(np.arange(6) % 3, 5, 9)}, r"y_test\[5\] is 9, but .* end at 2"),
     "negative test label": ({"y_test": with_value(np.arange(6) % 3, 1, -7)}, r"y_test\[1\] is -7"),
+    "huge test label": (
+        {"y_test": with_value((np.arange(6) % 3).astype("u8"), 4, 2**63 + 1)},
+        rf"y_test\[4\] is {2**63 + 1}",
+    ),
     "fewer labels": ({"y_train": np.arange(11) % 3}, r"y_train has shape \(11,\), expected \(12,\)"),
     "one-hot labels": ({"y_test": np.eye(6, 3)}, r"y_test has shape \(6, 3\), expected \(6,\)"),
     "one class": ({"y_train": np.zeros(12, dtype=int), "y_test": np.zeros(6, dtype=int)}, r"one class, '0'"),

@@ -35,6 +35,8 @@ def test_hash_sees_every_part_and_no_layout():
     parts = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     turned = np.asfortranarray(parts["x_train"])
     assert arrays(**{**parts, "x_train": turned}).sha256 == data.sha256
+    swapped = {name: part.astype(part.dtype.newbyteorder(">")) for name, part in parts.items()}
+    assert arrays(**swapped).sha256 == data.sha256
     others = {
         "x_train": parts["x_train"] ^ 1,
         "y_train": 1 - parts["y_train"],

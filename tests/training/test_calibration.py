@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from small import small_spec
 
 from ncdiag.domain.spec import Arch
-from ncdiag.training.calibration import group_size, speedup
+from ncdiag.training import calibration
+from ncdiag.training.calibration import group_size, speedup, step_seconds
 
 
 def test_what_cannot_gain_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +32,17 @@ def test_trying_gives_a_ratio_and_leaves_nothing_behind() -> None:
     assert speedup(small_spec(batch_size=32, metric_samples=2000), (1, 8, 8), 10) > 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
+
+
+@pytest.mark.parametrize(("arch", "seconds"), [("mlp", 3.0), ("cnn", 6.0)])
+def test_a_step_is_half_of_two_and_scaled_to_the_batch_where_fewer_images_were_tried(
+    monkeypatch: pytest.MonkeyPatch, arch: Arch, seconds: float
+) -> None:
+    clock = iter([0.0, 100.0, 200.0, 206.0])  # the first try warms up, the second takes 6 seconds
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(calibration, "Member", lambda *_: SimpleNamespace(network=None, optimizer=None))
+    monkeypatch.setattr(calibration, "Steps", lambda *_, **__: SimpleNamespace(take=lambda *_: None))
+    assert step_seconds(small_spec(arch=arch, batch_size=128), (1, 8, 8), 10) == seconds
 
 
 @pytest.mark.gpu

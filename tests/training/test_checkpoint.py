@@ -1,5 +1,6 @@
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,19 @@ def test_epochs_are_listed_in_order_and_leftovers_are_not(tmp_path: Path) -> Non
     (tmp_path / ".epoch-000300.pt.123.tmp").write_bytes(b"half")
     assert list_checkpoints(tmp_path) == [50, 200, 1_000_000]
     assert list_checkpoints(tmp_path / "absent") == []
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_place_and_then_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, bool]] = []
+
+    def sync(number: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(number).st_mode), checkpoint_path(tmp_path, 7).exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    save_checkpoint(tmp_path, 7, STATE)
+    assert synced == [(False, False), (True, True)]
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -1,70 +1,22 @@
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
+from trained import make_spec, records, run, same
 
-from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import EpochRecord, RunStatus
-from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
+from ncdiag.domain.spec import Intervention, PhaseSpec
 from ncdiag.errors import UnsafeError
-from ncdiag.training import stack, steps
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
+from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Intervened
 from ncdiag.training.member import DEAD_EVALUATIONS, Member
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import learning_rate
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order, generator
-
-
-def make_spec(**given: Any) -> RunSpec:
-    phases = (PhaseSpec.parse("ce:3"), PhaseSpec.parse("mse:3"))
-    small = {"depth": 2, "width": 16, "train_size": 200, "phases": phases, "batch_size": 64, "weight_decay": 1e-3}
-    return complete_spec(small | given)
-
-
-def copied(event: Checkpoint) -> dict[str, Any]:
-    weights = {name: value.clone() for name, value in event.state["weights"].items()}
-    optimizer = torch.load(_bytes(event.state["optimizer"]), weights_only=True)
-    return {**event.state, "weights": weights, "optimizer": optimizer}
-
-
-def _bytes(state: dict[str, Any]) -> Any:
-    import io
-
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return file
-
-
-def run(
-    specs: Sequence[RunSpec], data: Dataset, **options: Any
-) -> tuple[list[Event], dict[tuple[int, int], dict[str, Any]]]:
-    """Train to the end; give the events, and a copy of every checkpoint by member and epoch."""
-    events, states = [], {}
-    for event in train(specs, data, **options):
-        events.append(event)
-        if isinstance(event, Checkpoint):
-            states[event.member, event.epoch] = copied(event)
-    return events, states
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def records(events: list[Event], member: int = 0) -> list[Any]:
-    return [
-        replace(event.record, seconds=None)
-        for event in events
-        if isinstance(event, EpochDone) and event.member == member
-    ]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -102,20 +54,23 @@ def test_weights_equal_those_of_a_plain_loop(digits: Dataset, optimizer: str) ->
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("arch", ["mlp", "cnn"])
+@pytest.mark.parametrize("arch", ["mlp", "cnn", "resnet20"])
 def test_a_plain_loop_with_the_same_update_gives_the_same_bits(digits: Dataset, arch: str, optimizer: str) -> None:
-    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=(PhaseSpec.parse("ce:2"),))
-    _, states = run([spec], digits)
+    shape, data = ({"depth": 8, "width": 0.25}, replace(digits, channels=3)) if arch == "resnet20" else ({}, digits)
+    phases = (PhaseSpec.parse("ce:2"),)
+    spec = make_spec(arch=arch, optimizer=optimizer, lr=1e-3, schedule="constant", phases=phases, **shape)
+    _, states = run([spec], data)
     network = build_network(
-        spec.network, input_shape=digits.input_shape, num_classes=10, generator=generator(0, "weights")
+        spec.network, input_shape=data.input_shape, num_classes=10, generator=generator(0, "weights")
     ).to(memory_format=torch.channels_last)
+    network.train()
     parameters = [parameter.detach() for parameter in network.parameters()]
     update = make_optimizer(spec.optimizer, parameters)
     update.rate.fill_(1e-3)
     for epoch in (1, 2):
         for index in batch_order(0, epoch, 200).split(64):
             network.zero_grad()
-            functional.cross_entropy(network(digits.train_inputs(index)), digits.train_labels[index]).backward()
+            functional.cross_entropy(network(data.train_inputs(index)), data.train_labels[index]).backward()
             update.step(parameters, [p.grad for p in network.parameters() if p.grad is not None])
     assert same(states[0, 2]["weights"], network.state_dict())
 
@@ -151,89 +106,6 @@ def test_continuing_from_a_foreign_checkpoint_is_refused(digits: Dataset) -> Non
         run([make_spec(seed=1)], digits, states={0: states[0, 3]})
 
 
-def test_members_of_a_group_do_not_touch_each_other(digits: Dataset) -> None:
-    calm, wild, short = (
-        make_spec(seed=1),
-        make_spec(optimizer="sgd", lr=1e20),
-        make_spec(phases=(PhaseSpec.parse("ce:2"),)),
-    )
-    events, states = run([calm, wild, short], digits)
-    alone, alone_states = run([calm], digits)
-    assert records(events) == records(alone)
-    assert same(states[0, 6]["weights"], alone_states[0, 6]["weights"])
-    ends = {event.member: event.status for event in events if isinstance(event, Ended)}
-    assert ends == {0: RunStatus.DONE, 1: RunStatus.DIVERGED, 2: RunStatus.DONE}
-
-
-def _batch_of_runs() -> list[RunSpec]:
-    """Give runs that differ in all that members may, one of which diverges, one stops early, and two are changed."""
-    change = Intervention.parse("0.5@2")
-    return [
-        make_spec(seed=1),
-        make_spec(seed=2, weight_decay=0.05, lr=3e-3),
-        make_spec(seed=3, optimizer="sgd", lr=1e20),
-        make_spec(seed=1, scale_features=change, compensate_head=True),
-        make_spec(seed=4, optimizer="sgd", lr=0.02, schedule="constant", eval_every=2),
-        make_spec(seed=5, stop_at_onset=True, eps=10.0, patience=1),
-        make_spec(seed=6, phases=(PhaseSpec.parse("ce:2"), PhaseSpec.parse("mse:3"))),
-        make_spec(seed=7, metric_samples=50, scale_features=change),
-    ]
-
-
-@pytest.mark.parametrize("together", [3, 8])
-def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset, together: int) -> None:
-    specs = _batch_of_runs()
-    events, states = run(specs, digits, together=together)
-    for i, spec in enumerate(specs):
-        alone, alone_states = run([spec], digits)
-        assert repr(records(events, i)) == repr(records(alone))  # NaN equals nothing
-        mine = [replace(event, member=0) for event in events if event.member == i and not hasattr(event, "record")]
-        assert [e for e in mine if isinstance(e, Ended)] == [e for e in alone if isinstance(e, Ended)]
-        changes = [e.record for e in events if isinstance(e, Intervened) and e.member == i]
-        assert changes == [e.record for e in alone if isinstance(e, Intervened)]
-        ours = {epoch: state for (member, epoch), state in states.items() if member == i}
-        assert ours.keys() == {epoch for _, epoch in alone_states}
-        for epoch, state in ours.items():
-            assert same(state["weights"], alone_states[0, epoch]["weights"])
-    ends = [event.status for event in events if isinstance(event, Ended)]
-    assert sorted(ends) == ["diverged"] + ["done"] * 7
-
-
-def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None:
-    specs = [make_spec(seed=seed, optimizer=name) for seed, name in enumerate(["adam", "adamw", "sgd"])]
-    events, states = run(specs, digits, together=3)
-    # from different epochs: the one that is ahead waits for the others
-    continued, again = run(specs[::-1], digits, together=2, states={0: states[2, 1], 1: states[1, 4]})
-    for i in range(3):
-        assert same(again[2 - i, 6]["weights"], states[i, 6]["weights"])
-    assert records(continued, 0) == records(events, 2)[1:]
-    assert records(continued, 1) == records(events, 1)[4:]
-
-
-def test_steps_of_a_group_are_taken_as_one(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-
-    def make_stacks(networks: Any) -> Any:
-        sizes.append(len(networks))
-        return stack.make_stacks(networks)
-
-    monkeypatch.setattr(steps, "make_stacks", make_stacks)
-    specs = [make_spec(seed=seed, phases=(PhaseSpec.parse(f"ce:{2 + seed // 2}"),)) for seed in range(5)]
-    run(specs, digits, together=4)
-    assert sizes == [4, 1, 3, 1]  # five for two epochs, three for the third, one for the fourth
-
-
-def test_a_member_that_is_given_up_is_not_trained_on(digits: Dataset) -> None:
-    gone: set[int] = set()
-    seen = []
-    for event in train([make_spec(seed=0), make_spec(seed=1)], digits, together=2, given_up=gone):
-        seen.append(event)
-        if isinstance(event, EpochDone) and event.member == 1 and event.record.epoch == 2:
-            gone.add(1)
-    assert [r.epoch for r in records(seen, 1)] == [1, 2]
-    assert records(seen, 0) == records(run([make_spec(seed=0)], digits)[0])
-
-
 def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end_ends(digits: Dataset) -> None:
     events, states = run([make_spec(seed=seed) for seed in range(2)], digits)
     again, _ = run([make_spec(seed=seed) for seed in range(2)], digits, states={0: states[0, 6], 1: states[1, 5]})
@@ -251,6 +123,19 @@ def test_divergence_keeps_its_epoch_and_says_when(digits: Dataset) -> None:
     assert f"epoch {last.record.epoch}" in str(end.reason)
     assert not math.isfinite(last.record.train_loss or 0.0)
     assert (0, last.record.epoch) not in states
+
+
+def test_a_loss_or_a_weight_that_is_not_finite_ends_a_run_each_by_itself(digits: Dataset) -> None:
+    member = Member(0, make_spec(), digits, None)
+    assert member.ending(1.0) is None
+    for loss in (math.nan, math.inf):
+        ended = member.ending(loss)
+        assert ended is not None
+        assert ended.status is RunStatus.DIVERGED
+    member.network.head.weight.data[0, 0] = math.nan  # by the last step of an epoch, whose loss came before it
+    ended = member.ending(1.0)
+    assert ended is not None
+    assert ended.status is RunStatus.DIVERGED
 
 
 def test_dead_features_are_a_status_and_no_onset(digits: Dataset) -> None:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,18 +24,32 @@ def test_purposes_do_not_share_a_stream() -> None:
     assert len(draws) == 2
 
 
+def test_the_streams_are_those_of_every_stored_result() -> None:
+    """Seed, 1 for the weights or 2 for the order, epoch: with another number a run would be continued as another."""
+
+    def seeded(*numbers: int) -> torch.Generator:
+        return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+    assert torch.equal(batch_order(3, 5, 100), torch.randperm(100, generator=seeded(3, 2, 5)))
+    assert torch.equal(torch.randn(9, generator=generator(3, "weights")), torch.randn(9, generator=seeded(3, 1, 0)))
+
+
 def test_drawing_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     batch_order(0, 1, 100)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_flags_come_back() -> None:
-    cudnn = torch.backends.cudnn
-    before = (cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32)
+@pytest.mark.parametrize("benchmark", [False, True])
+def test_flags_come_back(monkeypatch: pytest.MonkeyPatch, benchmark: bool) -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    monkeypatch.setattr(cudnn, "benchmark", benchmark)
+    before = (cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32)
     with full_precision():
-        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
-    assert (cudnn.allow_tf32, cudnn.deterministic, torch.backends.cuda.matmul.allow_tf32) == before
+        assert (cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32) == (False, True, False)
+        assert not cudnn.benchmark  # it chooses a kernel by how fast it was just now
+    assert (cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32) == before
+    assert cudnn.benchmark == benchmark
 
 
 def precisions() -> dict[str, str]:
@@ -82,6 +97,13 @@ def test_fingerprint_tells_threads_apart() -> None:
         assert numeric_fingerprint(torch.device("cpu")) != one
     finally:
         torch.set_num_threads(before)
+
+
+def test_fingerprint_tells_apart_what_instructions_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    free = numeric_fingerprint(torch.device("cpu"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert numeric_fingerprint(torch.device("cpu")) != free
 
 
 def test_denormals_are_flushed_in_every_thread() -> None:

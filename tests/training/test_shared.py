@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import pickle
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def test_what_is_shared_is_the_same_data_set(digits: Dataset) -> None:
     assert torch.equal(data.train_inputs(index), digits.train_inputs(index))
     assert torch.equal(data.train_labels, digits.train_labels)
     assert torch.equal(data.test_inputs(slice(0, 9)), digits.test_inputs(slice(0, 9)))
+
+
+def test_what_is_shared_begins_where_a_tensor_of_torch_would(digits: Dataset) -> None:
+    odd = replace(digits, train_images=digits.train_images[:, :, :7, :7].contiguous())  # 9,800 bytes
+    with share(odd) as shared:
+        data = shared.open()
+    assert {value.data_ptr() % 64 for value in vars(data).values() if isinstance(value, torch.Tensor)} == {0}
 
 
 def total(shared: SharedDataset, pipe: Connection) -> None:

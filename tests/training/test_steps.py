@@ -66,7 +66,8 @@ def test_every_sample_is_visited_once_in_the_order_given(digits: Dataset, sample
 
 def test_losses_are_summed_for_each_network_over_the_batches(digits: Dataset) -> None:
     steps = make_steps(digits, members=3)
-    losses = [steps.take([torch.arange(200)] * 3, [0.0] * 3).clone()]  # at rate 0 the weights stay
+    losses = [steps.take([torch.arange(200)] * 3, [0.0] * 3).clone() for _ in range(2)]  # at rate 0 the weights stay
+    assert torch.equal(*losses)  # each of its own epoch
     networks = steps.lanes[0].stack.networks
     for network, loss in zip(networks, losses[0], strict=True):
         parts = torch.arange(200).split(64)
