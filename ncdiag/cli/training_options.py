@@ -232,7 +232,7 @@ def _annotation(option: TrainingOption) -> Any:
         show_default=False,
         autocompletion=complete_choices(*option.choices) if option.choices else None,
     )
-    value: Any = {str: str | None, bool: bool | None, list: list[str] | None}[option.kind]
+    value: Any = bool | None if option.kind is bool else list[str] | None  # said twice, the first is not forgotten
     return Annotated[value, info]
 
 
@@ -311,7 +311,12 @@ def merge_sources(given: Given, *, preset: str | None, config: Path | None) -> d
 
 
 def _given(given: Given) -> dict[str, Any]:
-    return {name: text for name, text in given.items() if text not in (None, [])}
+    """Give the options that were said; one that was said twice is the list of both, as with a comma."""
+    return {
+        name: ",".join(text) if isinstance(text, list) and _BY_NAME[name].kind is str else text
+        for name, text in given.items()
+        if text not in (None, [])
+    }
 
 
 def _read_config(path: Path) -> dict[str, str | bool | list[str]]:

@@ -127,6 +127,13 @@ def test_dry_run_lists_the_points_and_makes_no_store(cli: Cli) -> None:
     assert not Path("ncdiag.db").exists()
 
 
+def test_an_option_that_is_given_twice_is_a_list(cli: Cli) -> None:
+    grid = ("--phase", "ce:1", "--dry-run", "--format", "json")
+    twice = cli("sweep", "--seed", "0", "--width", "8", "--seed", "2:4", *grid).out
+    assert [point["seed"] for point in json.loads(twice)["points"]] == [0, 2, 3]
+    assert twice == cli("sweep", "--seed", "0,2:4", "--width", "8", *grid).out
+
+
 def test_dry_run_warns_of_a_network_that_is_too_large(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
     answer = cli("sweep", *SMALL_OPTIONS[:2], "--width", "16,65536", "--phase", "ce:1", "--dry-run")

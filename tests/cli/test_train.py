@@ -81,6 +81,7 @@ def test_a_list_on_the_line_is_for_sweep(cli: Cli) -> None:
     answer = cli("train", *SMALL_OPTIONS, "--seed", "0,1")
     assert answer.code == 2
     assert "--seed takes one value in `ncdiag train`, and got 2." in answer.err
+    assert cli("train", *SMALL_OPTIONS, "--seed", "0", "--seed", "1").err == answer.err
 
 
 def test_of_a_preset_that_is_a_grid_its_first_point_is_trained_and_said_to_be(cli: Cli) -> None:
