@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, Spread, group_spread, is_constant, t_quantile
@@ -186,6 +186,8 @@ def page_trend(blocks: FloatArray) -> tuple[float, float]:
     """
     if blocks.shape[0] < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any() or is_constant(blocks.reshape(-1)):
         return math.nan, math.nan
+    from scipy import stats  # takes longer to load than most questions to answer
+
     found = stats.page_trend_test(blocks, method="auto")
     return float(found.statistic), float(found.pvalue)
 
