@@ -123,7 +123,8 @@ def _text(
     if form is ExportFormat.TABLE:
         cells = [list(header), *([table_cell(row[key]) for key in header] for row in rows)]
         return "\n".join(layout(cells, right=[False] * len(header))) + "\n"
-    documents = [json_ready({key: row[key] for key in header}) for row in rows]
+    documents = (json_ready({key: row[key] for key in header}) for row in rows)
     if form is ExportFormat.JSONL:
-        return "".join(f"{json.dumps(document, allow_nan=False)}\n" for document in documents)
-    return json.dumps({name: documents}, indent=2, allow_nan=False) + "\n"
+        encode = json.JSONEncoder(allow_nan=False).encode
+        return "".join(f"{encode(document)}\n" for document in documents)
+    return json.dumps({name: list(documents)}, indent=2, allow_nan=False) + "\n"
