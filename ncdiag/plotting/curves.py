@@ -45,7 +45,9 @@ def rows_by_run(table: pd.DataFrame) -> list[NDArray[np.intp]]:
 
 def draw_curves(axes: Axes, curves: Iterable[Curve], *, zorder: float = 2) -> None:
     """Draw curves, each upon those before it; NaN breaks a curve. As with single lines, only solid ones end round."""
-    drawn = (curve for curve in curves if len(curve.x))
+    drawn = [curve for curve in curves if len(curve.x)]
+    if not drawn:
+        return
     for solid, some in groupby(drawn, key=lambda curve: curve.style == "solid"):
         own = list(some)
         lines = LineCollection(
@@ -56,7 +58,11 @@ def draw_curves(axes: Axes, curves: Iterable[Curve], *, zorder: float = 2) -> No
             capstyle="round" if solid else "butt",
             zorder=zorder,
         )
-        axes.add_collection(lines)
+        axes.add_collection(lines, autolim=False)  # which would take longer than to draw them
+    places = np.array([np.concatenate([curve.x for curve in drawn]), np.concatenate([curve.y for curve in drawn])]).T
+    places = places[np.isfinite(places).all(axis=1)]
+    if len(places):
+        axes.update_datalim([places.min(axis=0), places.max(axis=0)])
     axes.autoscale_view()
 
 
