@@ -127,10 +127,14 @@ def frame_rows(frame: "DataFrame") -> list[dict[str, Any]]:
 
     `nonfinite` holds what was measured as NaN or infinite (`{"nc1": "nan"}`) and is itself not among the keys.
     """
-    columns = [str(column) for column in frame.columns if column != "nonfinite"]
+    columns = frame_columns(frame)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def frame_columns(frame: "DataFrame") -> dict[str, list[Any]]:
+    """Give what `frame_rows` gives as columns."""
     measured = frame["nonfinite"].tolist() if "nonfinite" in frame.columns else [None] * len(frame)
-    cells = [_cells(frame[column], measured) for column in columns]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
+    return {str(column): _cells(frame[column], measured) for column in frame.columns if column != "nonfinite"}
 
 
 def csv_cell(value: object) -> str:
