@@ -7,6 +7,7 @@ question to the onset. The epochs are chosen so that the mean lead comes near to
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -27,7 +28,7 @@ from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import FEW_GROUPS, clopper_pearson, group_means, t_interval
+from ncdiag.domain.statistics import FEW_GROUPS, FloatArray, clopper_pearson, group_means, t_interval
 
 QUESTION = "forecast"
 LEVELS = (0.8, 0.9)
@@ -160,17 +161,21 @@ class _Pair:
         spread = float(np.abs(view.onset[several] - others).mean())
         return self._result(view, "seed_spread", estimate=spread, method="mean |onset - mean of the other seeds|")
 
-    def _noise_floor(self, view: View) -> Result:
-        """Give how far noise alone moves the onsets, each by its own noise and slope; see `onset_scatter`."""
-        asked = self.table[view.contest.landmark.at_risk]
+    @cached_property
+    def _moved(self) -> FloatArray:
+        """How far noise alone moves the onset of each run, by its own noise and slope; see `onset_scatter`."""
         patience, between = (1, False) if self.rule.rule == "first" else (self.rule.patience, True)
-        columns = (asked[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
-        moved = np.array(
+        columns = (self.table[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
+        return np.array(
             [
                 (hi - lo) * onset_scatter(noise, slope * (hi - lo), patience, between=between)
                 for noise, slope, lo, hi in zip(*columns, strict=True)
             ]
         )
+
+    def _noise_floor(self, view: View) -> Result:
+        """Give the mean of what noise alone moves the onsets of the runs at risk."""
+        moved = self._moved[view.contest.landmark.at_risk]
         known = np.isfinite(moved)
         if not known.any():
             return self._result(view, "noise_floor", status="not_testable", warnings=("no noise was measured",))

@@ -1,16 +1,16 @@
 """`ncdiag export`: what is in the store, for other tools and for other stores."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ncdiag.cli.files import csv_text, write_output
 from ncdiag.cli.options import StoreOption, WhereOption, takes_onset_rule
-from ncdiag.cli.output import Column, Format, emit, frame_rows, json_ready, layout, note, table_cell
+from ncdiag.cli.output import Column, Format, emit, frame_columns, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption
 from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError
@@ -110,7 +110,7 @@ def export(
         columns = [Column(key=key, heading=key, drop=place) for place, key in enumerate(header)]
         emit(frame_rows(frame), Format.TABLE, name=str(content), columns=columns)
     else:
-        text = _text(_rows(frame), header, form, name=str(content), excel_safe=excel_safe)
+        text = _text(frame, header, form, name=str(content), excel_safe=excel_safe)
         content_bytes = text.encode("utf-8", "backslashreplace")
         write_output(pack(content_bytes) if output.endswith(ENDING) else content_bytes, output)
     if output != "-":
@@ -123,22 +123,22 @@ def _format_of(output: str) -> ExportFormat:
     return _ENDINGS.get(Path(bare_name(output)).suffix.lower(), ExportFormat.CSV)
 
 
-def _rows(frame: "DataFrame") -> Iterator[dict[str, Any]]:
+def _parts(frame: "DataFrame") -> "Iterator[DataFrame]":
     """Give the rows of a frame, some at a time: those of a million epochs at once would take gigabytes."""
     for start in range(0, len(frame), _AT_ONCE):
-        yield from frame_rows(frame.iloc[start : start + _AT_ONCE])
+        yield frame.iloc[start : start + _AT_ONCE]
 
 
-def _text(
-    rows: Iterable[Mapping[str, Any]], header: Sequence[str], form: ExportFormat, *, name: str, excel_safe: bool
-) -> str:
+def _text(frame: "DataFrame", header: Sequence[str], form: ExportFormat, *, name: str, excel_safe: bool) -> str:
     """Give the whole file."""
     if form is ExportFormat.CSV:
-        return csv_text(rows, header, excel_safe=excel_safe)
+        return csv_text(map(frame_columns, _parts(frame)), header, excel_safe=excel_safe)
+    rows = (row for part in _parts(frame) for row in frame_rows(part))
     if form is ExportFormat.TABLE:
         cells = [list(header), *([table_cell(row[key]) for key in header] for row in rows)]
         return "\n".join(layout(cells, right=[False] * len(header))) + "\n"
-    documents = [json_ready({key: row[key] for key in header}) for row in rows]
+    documents = (json_ready({key: row[key] for key in header}) for row in rows)
     if form is ExportFormat.JSONL:
-        return "".join(f"{json.dumps(document, allow_nan=False)}\n" for document in documents)
-    return json.dumps({name: documents}, indent=2, allow_nan=False) + "\n"
+        encode = json.JSONEncoder(allow_nan=False).encode
+        return "".join(f"{encode(document)}\n" for document in documents)
+    return json.dumps({name: list(documents)}, indent=2, allow_nan=False) + "\n"

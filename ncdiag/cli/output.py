@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.domain.shares import four_digits
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 PAGE_WIDTH = 80
 _UNLIMITED = 1_000_000
@@ -127,9 +127,14 @@ def frame_rows(frame: "DataFrame") -> list[dict[str, Any]]:
 
     `nonfinite` holds what was measured as NaN or infinite (`{"nc1": "nan"}`) and is itself not among the keys.
     """
-    columns = [str(column) for column in frame.columns if column != "nonfinite"]
-    cells = {column: list(_cells(frame, column)) for column in columns}
-    return [{column: cells[column][row] for column in columns} for row in range(len(frame))]
+    columns = frame_columns(frame)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def frame_columns(frame: "DataFrame") -> dict[str, list[Any]]:
+    """Give what `frame_rows` gives as columns."""
+    measured = frame["nonfinite"].tolist() if "nonfinite" in frame.columns else [None] * len(frame)
+    return {str(column): _cells(frame[column], measured) for column in frame.columns if column != "nonfinite"}
 
 
 def csv_cell(value: object) -> str:
@@ -149,15 +154,21 @@ def csv_cell(value: object) -> str:
 
 def json_ready(value: Any) -> Any:
     """Give a value as JSON can hold it; a non-finite number becomes None, named under the key `nonfinite` beside it."""
+    if isinstance(value, (str, int)):  # most values are these or floats, and a store has millions of them
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         ready = {str(key): json_ready(item) for key, item in value.items()}
+        if None not in ready.values():
+            return ready
         nonfinite = {str(key): str(float(item)) for key, item in value.items() if _is_nonfinite(item)}
         return {**ready, "nonfinite": nonfinite} if nonfinite else ready
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
-    return None if _is_nonfinite(value) else value
+    return value
 
 
 def table_cell(value: object) -> str:
@@ -276,7 +287,9 @@ def _is_nonfinite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _cells(frame: "DataFrame", column: str) -> Iterator[Any]:
-    measured = frame["nonfinite"] if "nonfinite" in frame.columns else [None] * len(frame)
-    for value, missing, named in zip(frame[column].tolist(), frame[column].isna(), measured, strict=True):
-        yield None if missing and column not in (named or {}) else value
+def _cells(column: "Series", measured: Sequence[Mapping[str, str] | None]) -> list[Any]:
+    values = column.tolist()
+    for row in column.isna().to_numpy().nonzero()[0].tolist():
+        if column.name not in (measured[row] or {}):
+            values[row] = None
+    return values

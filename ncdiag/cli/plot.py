@@ -20,7 +20,7 @@ from ncdiag.cli.options import (
     split_columns,
     takes_onset_rule,
 )
-from ncdiag.cli.output import frame_rows, note, printable
+from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
@@ -142,7 +142,7 @@ def plot(
     _note_missing(asked.runs, table, asked.by)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
-        write_output(csv_text(frame_rows(table), header=header).encode(), data)
+        write_output(csv_text([frame_columns(table)], header=header).encode(), data)
 
 
 def _read(store: "Store", kind: "Kind", names: list[str] | None, where: str | None, **options: Any) -> "Asked":

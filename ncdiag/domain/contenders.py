@@ -122,11 +122,8 @@ def _first_learned(curve: Curve | None, now: float) -> float:
 
 
 def _trend_readings(landmark: Landmark, rule: str) -> FloatArray:
-    found = np.full(len(landmark.asked), np.nan)
-    for place, course in enumerate(landmark.asked):
-        descent = course.descent(landmark.metric, landmark.now, **_TRENDS[rule])
-        if descent is not None:
-            found[place] = descent.reach(landmark.log_eps)
+    asked = landmark.metric, landmark.now, landmark.log_eps
+    found = np.array([course.reach(*asked, **_TRENDS[rule]) for course in landmark.asked], dtype=np.float64)
     return np.where(found <= _HORIZON * landmark.now, np.maximum(found, landmark.now), np.nan)
 
 

@@ -46,6 +46,9 @@ class Course:
 
     curves: Mapping[str, Curve]
     _stages: dict[str, tuple[Stage, ...]] = field(default_factory=dict, repr=False, compare=False)
+    # A contest asks for the same again for each way of holding out.
+    _places: dict[tuple[str, float], tuple[int, float, float]] = field(default_factory=dict, repr=False, compare=False)
+    _reached: dict[tuple[object, ...], float] = field(default_factory=dict, repr=False, compare=False)
 
     def stages(self, name: str) -> tuple[Stage, ...]:
         """Give the phases of the run in their order, as one observable shows them."""
@@ -55,6 +58,11 @@ class Course:
 
     def place(self, name: str, now: float) -> tuple[int, float, float]:
         """Give the phase (from 0), the epoch and the level of the last evaluation until `now`; level NaN if none."""
+        if (name, now) not in self._places:
+            self._places[name, now] = self._place(name, now)
+        return self._places[name, now]
+
+    def _place(self, name: str, now: float) -> tuple[int, float, float]:
         stages = self.stages(name)
         begun = [number for number, stage in enumerate(stages) if stage.epoch[0] <= now]
         if not begun:
@@ -71,6 +79,14 @@ class Course:
         seen = int(np.searchsorted(curve.epoch, now, side="right"))
         phase = np.cumsum(curve.switched[:seen]).astype(np.float64)
         return see_descent(curve.epoch[:seen], np.exp(curve.log[:seen]), phase, **how)
+
+    def reach(self, name: str, now: float, log_level: float, **how: Unpack[Trend]) -> float:
+        """Give when an observable reaches a level by its descent as it was seen until `now`; NaN if it does not."""
+        key = (name, now, log_level, *sorted(how.items()))
+        if key not in self._reached:
+            descent = self.descent(name, now, **how)
+            self._reached[key] = float("nan") if descent is None else descent.reach(log_level)
+        return self._reached[key]
 
 
 def smooth(epoch: FloatArray, values: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, smallest_p
@@ -255,6 +255,8 @@ def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interva
 def _boschloo(collapsed: tuple[int, int], runs: tuple[int, int]) -> float:
     if sum(collapsed) in (0, sum(runs)):  # none collapsed, or all: nothing to compare
         return 1.0
+    from scipy import stats  # takes longer to load than most questions to answer
+
     if sum(runs) > _FISHER_RUNS:
         return float(stats.hypergeom.cdf(collapsed[0], sum(runs), sum(collapsed), runs[0]))
     table = [collapsed, (runs[0] - collapsed[0], runs[1] - collapsed[1])]

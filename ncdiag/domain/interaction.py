@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, special, stats
+from scipy import linalg, optimize, special
 
 from ncdiag.domain.permutations import permutations_for
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, group_spread
@@ -194,6 +194,7 @@ def _permutation_p(
 
 def _noncentrality(statistic: float, df1: int, df2: int, share: float) -> float:
     """Give the noncentrality at which a share of all F lies below the observed one, 0 where no noncentrality does."""
+    from scipy import stats  # takes longer to load than most questions to answer
 
     def excess(noncentrality: float) -> float:
         return float(stats.ncf.cdf(statistic, df1, df2, noncentrality)) - share

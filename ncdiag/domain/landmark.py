@@ -7,7 +7,7 @@ are kept in one table with a row for the second fold and a column for the run; t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +98,6 @@ class Landmark:
             self._places[name] = tuple(np.array(part, dtype=np.float64) for part in zip(*found, strict=True))
         return self._places[name]
 
-    def without(self, first: int, second: int) -> NDArray[np.bool_]:
-        """Mark the runs outside two folds."""
-        kept: NDArray[np.bool_] = (self.fold != first) & (self.fold != second)
-        return kept
-
     def left_out_medians(self, values: FloatArray) -> FloatArray:
         """Give the medians over the runs at risk outside two folds; shape (folds + 1, folds + 1), NaN for none."""
         fold, out = self.fold[self.at_risk][:, None, None], np.arange(self.folds + 1)
@@ -137,17 +132,24 @@ class Landmark:
     @cached_property
     def log_fn_star(self) -> FloatArray:
         """The ln fn* learned without two folds, the mean over conditions; shape (folds + 1, folds + 1)."""
-        norm = np.array([run.feature_norm for run in self.runs])
-        condition = np.array([run.condition for run in self.runs], dtype=np.int64)
-        known = norm > 0
-        logs = np.log(np.where(known, norm, 1.0))
-        found = np.full((self.folds + 1, self.folds + 1), np.nan)
-        for first in range(self.folds + 1):
-            for second in range(first, self.folds + 1):
-                kept = known & self.without(first, second)
-                if kept.any():
-                    found[first, second] = found[second, first] = group_means(logs[kept], condition[kept]).mean()
-        return found
+        runs = tuple((run.feature_norm, run.condition) for run in self.runs)
+        return _log_fn_star(runs, tuple(self.fold.tolist()))
+
+
+@lru_cache(maxsize=8)  # no landmark of the same runs and folds has another, whatever its epoch
+def _log_fn_star(runs: tuple[tuple[float, int], ...], folds: tuple[int, ...]) -> FloatArray:
+    norm, condition = np.array([own for own, _ in runs]), np.array([own for _, own in runs], dtype=np.int64)
+    fold, count = np.array(folds, dtype=np.int64), max(folds, default=-1) + 2
+    known = norm > 0
+    logs = np.log(np.where(known, norm, 1.0))
+    found = np.full((count, count), np.nan)
+    for first in range(count):
+        for second in range(first, count):
+            kept = known & (fold != first) & (fold != second)
+            if kept.any():
+                found[first, second] = found[second, first] = group_means(logs[kept], condition[kept]).mean()
+    found.flags.writeable = False
+    return found
 
 
 def make_folds(units: IntArray) -> IntArray:

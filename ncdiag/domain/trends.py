@@ -10,7 +10,7 @@ from itertools import permutations
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ncdiag.domain.comparison import ranks
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
@@ -195,6 +195,8 @@ def page_trend(blocks: FloatArray) -> tuple[float, float]:
     ranked = np.array([ranks(block) for block in np.round(blocks, _DIGITS)])
     statistic = float(ranked.sum(axis=0) @ np.arange(1, columns + 1))
     if columns > _PAGE_COLUMNS:
+        from scipy import stats  # takes longer to load than most questions to answer
+
         return statistic, float(stats.page_trend_test(ranked, ranked=True, method="asymptotic").pvalue)
     orders = np.array(list(permutations(range(1, columns + 1))), dtype=np.float64)
     chances = np.ones(1)  # of each L, in halves

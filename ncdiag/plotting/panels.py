@@ -1,6 +1,9 @@
 """One panel of curves against the epoch: the curves, the scale they need, and the marks of what happened when."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ncdiag.plotting.axes import HALO, line_weights, log_axis, mark_size, plain_axis
+from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
 from ncdiag.plotting.layout import shorten
 from ncdiag.plotting.style import FAINT, INK, SHADE, LineStyle, Page, line_style
@@ -50,6 +54,11 @@ class Scene:
         """Give the colour of a series."""
         return line_style(self.series.index(name))[0]
 
+    @cached_property
+    def runs(self) -> list[NDArray[np.intp]]:
+        """The places of the rows of each run."""
+        return rows_by_run(self.table)
+
 
 def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
     """Draw a panel; one at the top of the figure names the phases."""
@@ -72,18 +81,23 @@ def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
 
 def _draw_curves(axes: Axes, column: str, scene: Scene, *, faint: bool) -> None:
     """Draw a curve per run. What is missing or not finite breaks it, and a value between two such is a dot."""
-    points, runs = scene.page.points, scene.table.groupby("run", sort=False)
-    width, alpha = line_weights(len(runs), points)
+    points, table = scene.page.points, scene.table
+    width, alpha = line_weights(len(scene.runs), points)
     alpha *= 0.45 if faint else 1
-    for _, rows in runs:
-        color, style = line_style(scene.series.index(rows["series"].iloc[0]))
-        epochs = rows["epoch"].to_numpy(dtype=np.float64)
-        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        values = np.where(np.isfinite(values), values, np.nan)
-        axes.plot(epochs, values, color=color, linestyle=style, linewidth=width, alpha=alpha)
-        alone = _isolated(values)
-        if alone.any():
-            axes.plot(epochs[alone], values[alone], ".", color=color, markersize=points / 2, alpha=alpha)
+    epochs, values = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epoch", column))
+    values = np.where(np.isfinite(values), values, np.nan)
+    names = table["series"].to_numpy()
+    curves = [
+        Curve(epochs[rows], values[rows], *line_style(scene.series.index(names[rows[0]])), width, alpha)
+        for rows in scene.runs
+    ]
+    draw_curves(axes, curves)
+    alone = [
+        Mark(x, y, curve.color, ".")
+        for curve in curves
+        for x, y in zip(*(places[_isolated(curve.y)].tolist() for places in (curve.x, curve.y)), strict=True)
+    ]
+    draw_marks(axes, alone, markersize=points / 2, alpha=alpha)
 
 
 def _isolated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -142,27 +156,36 @@ def _name_switches(scene: Scene) -> str:
 
 def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
     """Mark on the feature norm and on NC1 the onset of each run, with its interval, or the end where there is none."""
-    points = scene.page.points
-    runs = scene.table.groupby("run", sort=False)
-    size = mark_size(len(runs), points)
-    for _, rows in runs:
-        run = rows.iloc[0]
+    points, column = scene.page.points, panel.columns[0]
+    runs = scene.table.drop_duplicates("run").to_dict("records")
+    if len(runs) <= _FEW_RUNS:
+        for run in runs:
+            if run["onset_state"] == "collapsed":
+                color = scene.color(run["series"])
+                axes.axvline(run["onset_epoch"], color=color, linewidth=points / 14, linestyle=":", zorder=1)
+    if column not in ("feature_norm", "nc1"):
+        return
+    epochs, values = (scene.table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epoch", column))
+    spans: list[Curve] = []
+    onsets: list[Mark] = []
+    ends: list[Mark] = []
+    for rows, run in zip(scene.runs, runs, strict=True):
         color = scene.color(run["series"])
-        collapsed = run["onset_state"] == "collapsed"
-        if collapsed and len(runs) <= _FEW_RUNS:
-            axes.axvline(run["onset_epoch"], color=color, linewidth=points / 14, linestyle=":", zorder=1)
-        if panel.columns[0] not in ("feature_norm", "nc1"):
-            continue
-        height = run["fn_star"] if panel.columns[0] == "feature_norm" else scene.eps
-        if collapsed and height is not None and np.isfinite(height):
-            axes.plot([run["onset_lo"], run["onset_hi"]], [height] * 2, color=color, linewidth=points / 4, zorder=4)
-            (dot,) = axes.plot(run["onset_epoch"], height, ONSET_MARK, color=color, zorder=5, clip_on=False)
-            dot.set(markersize=size, markeredgewidth=size / 4, markerfacecolor="white")
-            if len(runs) == 1 and panel.columns[0] == "feature_norm":
+        height = run["fn_star"] if column == "feature_norm" else scene.eps
+        known = rows[np.isfinite(values[rows])]
+        if run["onset_state"] != "collapsed":
+            ends += [Mark(epochs[last], values[last], color, END_MARK) for last in known[-1:]]
+        elif height is not None and np.isfinite(height):
+            span = np.array([run["onset_lo"], run["onset_hi"]])
+            spans.append(Curve(span, np.full(2, height), color, "solid", points / 4))
+            onsets.append(Mark(run["onset_epoch"], height, color, ONSET_MARK))
+            if len(runs) == 1 and column == "feature_norm":
                 _write_onset(axes, run, points)
-        last = rows[np.isfinite(rows[panel.columns[0]].to_numpy(dtype=np.float64, na_value=np.nan))].tail(1)
-        if not collapsed and len(last):
-            axes.plot(last["epoch"], last[panel.columns[0]], END_MARK, color=color, markersize=size)
+    size = mark_size(len(runs), points)
+    draw_curves(axes, spans, zorder=4)
+    edge = {"markeredgewidth": size / 4, "markerfacecolor": "white", "clip_on": False}
+    draw_marks(axes, onsets, markersize=size, zorder=5, **edge)
+    draw_marks(axes, ends, markersize=size)
 
 
 def end_label(states: set[str]) -> str:
@@ -172,7 +195,7 @@ def end_label(states: set[str]) -> str:
     return "onset not confirmed by the end" if states <= {"collapsed", "unconfirmed"} else "no onset, or not confirmed"
 
 
-def _write_onset(axes: Axes, run: pd.Series, points: float) -> None:
+def _write_onset(axes: Axes, run: Mapping[Any, Any], points: float) -> None:
     """Write the only onset of a figure beside its mark, on the side that has more room."""
     left = run["onset_epoch"] > 0.5 * axes.get_xlim()[1]
     text = axes.annotate(

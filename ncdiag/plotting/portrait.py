@@ -10,12 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.domain.onset import FloatArray
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import line_weights, log_axis, mark_size
 from ncdiag.plotting.conditions import label_conditions, label_pairs
+from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.layout import (
     MOST_NAMED,
     Sheet,
@@ -113,7 +115,9 @@ def _in_left_phase(table: pd.DataFrame) -> pd.Series:
 
 def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
     points, rule = sheet.page.points, sheet.rule
-    runs = table.groupby("run", sort=False)
+    runs = rows_by_run(table)
+    x, y = (table[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
+    numbers, pale = table["number"].to_numpy(), table["pale"].to_numpy(dtype=bool)
     axes.axvline(rule.eps, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
     low, estimate, high = table[["pair_lo", "pair_fn_star", "pair_hi"]].to_numpy(dtype=np.float64)[0]
     if np.isfinite(low):
@@ -121,23 +125,23 @@ def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
     if np.isfinite(estimate):
         axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
     width, alpha = line_weights(len(runs), points)
-    size = mark_size(len(runs), points)
     every = math.ceil(len(runs) / _MOST_ARROWS)
-    for place, (_, rows) in enumerate(runs):
-        color, style = _style(rows)
-        x, y = (rows[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
-        first = int(rows["pale"].sum())
-        axes.plot(x[:first], y[:first], color=color, linestyle=style, linewidth=width * 0.7, alpha=alpha * 0.45)
-        axes.plot(x[max(first - 1, 0) :], y[max(first - 1, 0) :], color=color, linestyle=style, linewidth=width)
-        axes.lines[-1].set_alpha(alpha)
+    curves: list[Curve] = []
+    for place, rows in enumerate(runs):
+        color, style = _style(int(numbers[rows[0]]))
+        parts = rows[: pale[rows].sum()], rows[max(pale[rows].sum() - 1, 0) :]
+        curves += [
+            Curve(x[parts[0]], y[parts[0]], color, style, width * 0.7, alpha * 0.45),
+            Curve(x[parts[1]], y[parts[1]], color, style, width, alpha),
+        ]
         if place % every == 0:
-            _point_along(axes, x[:first], y[:first], color, points * 0.8)
-            _point_along(axes, x[max(first - 1, 0) :], y[max(first - 1, 0) :], color, points)
-        _mark_end(axes, rows, sheet, (color, size))
+            for part, size in zip(parts, (points * 0.8, points), strict=True):
+                _point_along(axes, x[part], y[part], color, size)
+    draw_curves(axes, curves)
+    _mark_ends(axes, table, runs, sheet)
 
 
-def _style(rows: pd.DataFrame) -> tuple[str, LineStyle]:
-    number = int(rows["number"].iloc[0])
+def _style(number: int) -> tuple[str, LineStyle]:
     return (INK, "solid") if number < 0 else line_style(number)
 
 
@@ -155,16 +159,19 @@ def _point_along(axes: Axes, x: FloatArray, y: FloatArray, color: str, points: f
     axes.annotate("", tuple(middle), xytext=(x[at], y[at]), arrowprops=arrow, zorder=4)
 
 
-def _mark_end(axes: Axes, rows: pd.DataFrame, sheet: Sheet, look: tuple[str, float]) -> None:
-    """Mark the onset, at eps or at the evaluation that it was read from, or the end of a run without one."""
-    run, (color, size) = rows.iloc[-1], look
-    if run["onset_state"] == "collapsed" and np.isfinite(run["fn_star"]):
-        seen = rows.loc[rows["epoch"] == run["onset_epoch"], sheet.rule.metric]  # between evaluations it is at eps
-        (mark,) = axes.plot(next(iter(seen), sheet.rule.eps), run["fn_star"], ONSET_MARK, color=color, zorder=5)
-        mark.set(markersize=size, markeredgewidth=size / 4, markerfacecolor="white")
-    elif run["onset_state"] != "collapsed":
-        (mark,) = axes.plot(run[sheet.rule.metric], run["feature_norm"], END_MARK, color=color, zorder=5)
-        mark.set(markersize=size, markeredgewidth=size / 4)
+def _mark_ends(axes: Axes, table: pd.DataFrame, runs: list[NDArray[np.intp]], sheet: Sheet) -> None:
+    """Mark each onset, at eps or at the evaluation that it was read from, or the end of a run without one."""
+    metric, size = sheet.rule.metric, mark_size(len(runs), sheet.page.points)
+    epochs, seen = (table[name].to_numpy(dtype=np.float64) for name in ("epoch", metric))
+    marks: list[Mark] = []
+    for rows, run in zip(runs, table.drop_duplicates("run", keep="last").to_dict("records"), strict=True):
+        color, _ = _style(run["number"])
+        if run["onset_state"] != "collapsed":
+            marks.append(Mark(run[metric], run["feature_norm"], color, END_MARK))
+        elif np.isfinite(run["fn_star"]):
+            read = seen[rows[epochs[rows] == run["onset_epoch"]]]  # between evaluations it is at eps
+            marks.append(Mark(next(iter(read), sheet.rule.eps), run["fn_star"], color, ONSET_MARK))
+    draw_marks(axes, marks, markersize=size, markeredgewidth=size / 4, markerfacecolor="white", zorder=5)
 
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:

@@ -110,6 +110,20 @@ def test_coverage_counts_the_rows_of_the_table(make_frames, noisy):
         assert result.extra["width"] == pytest.approx((rows["hi"] - rows["lo"]).median())
 
 
+def test_what_noise_moves_an_onset_is_worked_out_once_for_a_run(make_frames, noisy, monkeypatch):
+    """It takes as long as a contest, and a pair is asked at several epochs and in two ways."""
+    looked: list[float] = []
+
+    def look(noise: float, *given: object, **how: object) -> float:
+        looked.append(noise)
+        return 1.0
+
+    monkeypatch.setattr("ncdiag.analysis.tournament.onset_scatter", look)
+    floors = [result for result in forecast_results(ask(make_frames(noisy))) if result.quantity == "noise_floor"]
+    assert len(floors) > 2
+    assert len(looked) == len(noisy)
+
+
 def test_noise_moves_an_onset_by_what_simulated_runs_say(make_frames, noisy):
     """The runs fall by a straight line with noise 0.1, so repeating them shows how far their onsets scatter."""
     rng, moved = np.random.default_rng(1), []

@@ -13,9 +13,10 @@ from clihelp import PYTHON, ROOT, Cli
 from falling import make_falling_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pandas import DataFrame
 
 from ncdiag.cli import app
-from ncdiag.cli.output import frame_rows
+from ncdiag.cli.output import frame_columns
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
@@ -182,13 +183,12 @@ def test_one_thing_is_said_in_the_singular(store: Path, cli: Cli):
 def test_no_more_rows_than_that_are_made_at_once(store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch):
     made: list[int] = []
 
-    def look(frame: object) -> list[dict[str, object]]:
-        rows = frame_rows(frame)  # type: ignore[arg-type]
-        made.append(len(rows))
-        return rows
+    def look(frame: DataFrame) -> dict[str, list[object]]:
+        made.append(len(frame))
+        return frame_columns(frame)
 
     monkeypatch.setattr("ncdiag.cli.export_data._AT_ONCE", 7)
-    monkeypatch.setattr("ncdiag.cli.export_data.frame_rows", look)
+    monkeypatch.setattr("ncdiag.cli.export_data.frame_columns", look)
     lines = cli("export").out.splitlines()
     assert sum(made) == len(lines) - 1
     assert max(made) == 7

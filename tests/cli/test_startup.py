@@ -46,3 +46,9 @@ def test_a_completion_loads_nothing_heavy(shell: str, line: str):
         _TYPER_COMPLETE_FISH_ACTION="get-args",
     )
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_question_loads_scipy_stats_only_where_a_test_needs_it():
+    """It takes as long to load as pandas, and most questions use its distribution functions from `scipy.special`."""
+    program = "import sys, ncdiag.analysis.survey\nprint('scipy.stats' in sys.modules)"
+    assert run_ncdiag(program=program).stdout.split() == ["False"]

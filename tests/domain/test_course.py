@@ -65,3 +65,22 @@ def test_what_stands_still_is_at_one_level_whatever_rounding_says():
     for share in shares.tolist():
         values = np.where(t < 100, 0.9, share)
         assert len(np.unique(smooth(t, np.log(values))[110:])) == 1
+
+
+def test_when_a_level_is_reached_is_said_for_each_level_epoch_and_trend():
+    """A course remembers what it was asked, so nothing that was asked may be taken for something else."""
+    t = np.arange(1, 41.0)
+    found = course(t, nc1=np.exp(-t / 10 - np.sin(t) / 20), cdnv=np.exp(-t / 20))
+    asked = [
+        ("nc1", 20, -3.0, {}),
+        ("nc1", 20, -3.5, {}),
+        ("nc1", 30, -3.5, {}),
+        ("nc1", 30, -3.5, {"share": 1.0}),
+        ("nc1", 30, -3.5, {"robust": True}),
+        ("cdnv", 30, -3.5, {}),
+    ]
+    reached = [found.reach(name, now, level, **how) for name, now, level, how in asked]
+    assert reached == [found.descent(name, now, **how).reach(level) for name, now, level, how in asked]
+    assert [found.reach(name, now, level, **how) for name, now, level, how in asked] == reached
+    assert len(set(reached)) == len(asked)
+    assert math.isnan(found.reach("nc3", 30, -3.5))

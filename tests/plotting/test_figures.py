@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from plotting.drawn import curves_of
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
@@ -108,8 +109,7 @@ def test_a_pdf_has_its_fonts_and_stays_the_same(asked: Asked, kind: str):
 def test_curves_and_marks_are_told_apart_without_colour(asked: Asked, kind: str):
     """Lines of one panel that have different colours also differ in their dashes or in their width."""
     for axes in draw(kind, asked).axes:
-        curves = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) > 2]
-        looks = {(line.get_color(), str(line._dash_pattern), line.get_linewidth()) for line in curves}
+        looks = {(curve.color, str(curve.dashes), curve.width) for curve in curves_of(axes)}
         assert len({look[1:] for look in looks}) >= min(len({look[0] for look in looks}), 4)
 
 
@@ -135,3 +135,14 @@ def test_the_table_says_of_which_runs_or_of_how_many_it_is(asked: Asked, kind: s
         assert set(table["run"].dropna()) <= set(asked.runs["run"])
     else:
         assert table.filter(["n", "n_runs"]).max().max() <= len(asked.runs)
+
+
+@pytest.mark.parametrize("kind", ["trajectory", "phase-portrait"])
+def test_more_runs_are_not_more_artists(make_asked, make_run, kind: str):
+    """Each artist is laid out and drawn by itself, which for hundreds of runs would take seconds."""
+
+    def artists(count: int) -> list[int]:
+        runs = {f"r{n}": make_run(step=10, seed=n) for n in range(count)}
+        return [len(axes.lines) + len(axes.collections) for axes in draw(kind, make_asked(runs)).axes]
+
+    assert artists(40) == artists(4)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from plotting.drawn import curves_of
 
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.layout import Sheet
@@ -12,14 +13,9 @@ from ncdiag.plotting.style import line_style
 EPS = 0.01
 
 
-def curves_of(figure: Figure, panel: int = 0):
-    lines = [line for line in figure.axes[panel].lines if len(line.get_xdata()) > 2]
-    return [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in lines]
-
-
 def marks_of(figure: Figure, marker: str, panel: int = 0):
     found = [line for line in figure.axes[panel].lines if line.get_marker() == marker]
-    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in found]
+    return [(float(x), float(y)) for line in found for x, y in line.get_xydata()]
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -38,7 +34,7 @@ def test_a_curve_is_what_the_table_says_and_the_onset_is_at_eps(make_asked, make
     table = portrait_table(make_asked({"a": make_run(norm=1.2, step=10), "b": make_run(norm=1 / 1.2, step=10)}))
     figure = draw_portrait(table, Sheet())
     own = table[table["run"] == "b"]
-    assert curves_of(figure)[1] == (own["nc1"].tolist(), own["feature_norm"].tolist())
+    assert curves_of(figure.axes[0])[1][:2] == (own["nc1"].tolist(), own["feature_norm"].tolist())
     assert marks_of(figure, "o") == [pytest.approx((EPS, 1.2)), pytest.approx((EPS, 1 / 1.2))]
     assert table["pair_fn_star"].tolist() == pytest.approx([1.0] * len(table))
     lines = [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
@@ -69,9 +65,9 @@ def test_arrows_point_where_training_goes(make_asked, make_run):
 def test_the_first_of_two_phases_is_pale(make_asked, make_run):
     phases = [1] * 5 + [2] * 15
     figure = draw_portrait(portrait_table(make_asked({"a": make_run(step=10, phase=phases)})), Sheet())
-    first, second = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
-    assert (len(first.get_xdata()), len(second.get_xdata())) == (5, 16)  # the switch belongs to the second
-    assert first.get_alpha() < second.get_alpha()
+    first, second = curves_of(figure.axes[0])
+    assert (len(first.x), len(second.x)) == (5, 16)  # the switch belongs to the second
+    assert first.alpha < second.alpha
 
 
 def test_a_run_that_never_left_the_first_loss_is_as_pale(make_asked, make_run):
@@ -83,8 +79,8 @@ def test_a_run_that_never_left_the_first_loss_is_as_pale(make_asked, make_run):
         "mse": make_run(step=10, phase=[1] * 20, loss=["mse"] * 20, dataset="digits"),
     }
     figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
-    first, second, ce, mse = (line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) > 2)
-    assert ce.get_alpha() == first.get_alpha() < second.get_alpha() == mse.get_alpha()
+    first, second, ce, mse = (curve for axes in figure.axes for curve in curves_of(axes))
+    assert ce.alpha == first.alpha < second.alpha == mse.alpha
     assert "first phase, CE" in legend_of(figure)
 
 
@@ -96,14 +92,14 @@ def test_each_pair_has_a_panel(make_asked, make_run):
     runs = {"a": make_run(dataset="mnist"), "b": make_run(dataset="cifar10"), "c": make_run(dataset="cifar10")}
     figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["mlp mnist", "mlp cifar10"]
-    assert [len(curves_of(figure, panel)) for panel in (0, 1)] == [1, 2]
+    assert [len(curves_of(axes)) for axes in figure.axes] == [1, 2]
 
 
 def test_many_conditions_are_told_apart_by_their_outcome(make_asked, make_run):
     runs = {f"r{n}": make_run(depth=n, epochs=120 if n % 2 else 60, step=10) for n in range(1, 13)}
     figure = draw_portrait(portrait_table(make_asked(runs)), Sheet())
     assert legend_of(figure)[:2] == ["run with onset", "run without"]
-    colors = [line.get_color() for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
+    colors = [curve.color for curve in curves_of(figure.axes[0])]
     assert colors == [line_style(0 if n % 2 else 1)[0] for n in range(1, 13)]
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from plotting.drawn import curves_of, lines_of
 
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.plotting.layout import Sheet
@@ -62,8 +63,7 @@ def marks(axes: Axes, marker: str) -> list[tuple[float, float]]:
 
 def curves(axes: Axes) -> list[tuple[list[float], list[float], str]]:
     """Give the curves: epochs, values and colour."""
-    lines = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) > 2]
-    return [(list(line.get_xdata()), list(line.get_ydata()), str(line.get_color())) for line in lines]
+    return [(line.x, line.y, line.color) for line in curves_of(axes)]
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -104,8 +104,7 @@ def test_the_onset_is_marked_with_its_interval():
     found = panels(draw(run("a")))
     assert marks(found["Feature norm"], "o") == [(45, 1.2)]
     assert marks(found["NC1"], "o") == [(45, EPS)]
-    bars = [line for line in found["NC1"].lines if list(line.get_xdata()) == [40, 50]]
-    assert [list(bar.get_ydata()) for bar in bars] == [[EPS, EPS]]
+    assert [line.y for line in lines_of(found["NC1"]) if line.x == [40, 50]] == [[EPS, EPS]]
     assert "onset 45, fn* 1.2" in [text.get_text() for text in found["Feature norm"].texts]
 
 
