@@ -11,7 +11,8 @@ import typer
 from ncdiag import __version__
 from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import prepare_streams, without_controls
+from ncdiag.cli.output import without_controls
+from ncdiag.cli.streams import prepare_streams
 from ncdiag.errors import NCDiagError, OutOfMemoryError, SpecError, StoreError
 
 EXIT_BUG = 1

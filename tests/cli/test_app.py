@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from clihelp import PYTHON, ROOT, Cli, run_ncdiag
+from small import SMALL_OPTIONS
 
 from ncdiag import __version__, errors
 from ncdiag.cli import app as app_module
@@ -151,6 +152,23 @@ def test_a_full_disk_behind_stdout_has_exit_code_3():
         )
     assert done.returncode == 3
     assert done.stderr == "ncdiag: error: the system refused to read or write: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [(["runs", "ls"], (3, b"")), (["train", *SMALL_OPTIONS], (0, b"run-1\n"))],
+    ids=["runs", "train"],
+)
+def test_what_cannot_be_said_on_stderr_stops_nothing_and_changes_no_exit_code(
+    tmp_path: Path, line: list[str], answer: tuple[int, bytes], unbuffered: str
+):
+    command = [PYTHON, "-m", "ncdiag", *line, "--store", str(tmp_path / "new.db")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, env=environment, check=False)
+    assert (done.returncode, done.stdout) == answer
 
 
 SLOW_TO_LOAD = """
