@@ -4,10 +4,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ncdiag.errors import SpecError
 from ncdiag.store.location import default_location
 
 if TYPE_CHECKING:
     from ncdiag.store.handle import Store
+
+
+def read_location(context: typer.Context, given: str | None) -> str:
+    """Give the store that a command uses. Raises `SpecError` for a `--store` that is empty, as of an unset variable."""
+    source = context.get_parameter_source("store")
+    if given == "" and source is not None and source.name == "COMMANDLINE":
+        raise SpecError("--store is empty; expected the path of a store or a URL. Without --store it is ncdiag.db here")
+    return find_location(context, given)
 
 
 def find_location(context: typer.Context, given: str | None) -> str:

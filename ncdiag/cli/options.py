@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
-from ncdiag.cli.location import find_location
+from ncdiag.cli.location import read_location
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.output import Format
 from ncdiag.domain.records import METRICS
 from ncdiag.domain.spec import check_choice
@@ -88,7 +89,7 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="PATH|URL",
-        callback=find_location,
+        callback=read_location,
         show_default=False,
         help=f"Where the runs are: a file or a database URL. [default: $NCDIAG_STORE, else {DEFAULT_STORE} here]",
     ),
@@ -96,7 +97,7 @@ StoreOption = Annotated[
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 EpsOption = Annotated[
     float,
-    typer.Option("--eps", metavar="NUMBER", callback=_check_eps, help="Onset is where the metric falls below this."),
+    number_option("--eps", callback=_check_eps, text="Onset is where the metric falls below this."),
 ]
 MetricOption = Annotated[
     str,
@@ -110,11 +111,12 @@ MetricOption = Annotated[
 ]
 PatienceOption = Annotated[
     int,
-    typer.Option(
+    number_option(
         "--patience",
+        kind=int,
         metavar="N",
         callback=_check_patience,
-        help="Evaluations in a row below eps that make an onset (rule sustained).",
+        text="Evaluations in a row below eps that make an onset (rule sustained).",
     ),
 ]
 RuleOption = Annotated[
@@ -134,7 +136,7 @@ ByOption = Annotated[
 ]
 LevelOption = Annotated[
     float,
-    typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
+    number_option("--level", callback=_check_level, text="Confidence of the intervals."),
 ]
 MixPhasesOption = Annotated[
     bool,

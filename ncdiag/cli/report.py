@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ncdiag.cli.files import write_output
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     MAX_MB,
     ByOption,
@@ -40,7 +41,7 @@ def report(
     ] = None,
     max_mb: Annotated[
         float,
-        typer.Option("--max-mb", metavar="NUMBER", min=0.001, help="What the curves may take; more are thinned out."),
+        number_option("--max-mb", least=0.001, text="What the curves may take; more are thinned out."),
     ] = MAX_MB,
     eps: EpsOption = 0.01,
     metric: MetricOption = "nc1",

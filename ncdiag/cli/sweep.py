@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
 from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell, warn
@@ -43,7 +44,13 @@ def sweep(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Processes that train. [default: the cores, or the GPUs]"),
+        number_option(
+            "--jobs",
+            kind=int,
+            metavar="N",
+            least=1,
+            text="Processes that train. [default: the cores, or the GPUs]",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the points and train nothing.")] = False,
     device: DeviceOption = "auto",

@@ -303,7 +303,7 @@ def _check_number(option: TrainingOption, number: int) -> None:
 
 def merge_sources(given: Given, *, preset: str | None, config: Path | None) -> dict[str, Any]:
     """Give what was said, the command line before the configuration file before the preset."""
-    said: dict[str, Any] = dict(find_preset(preset).options) if preset else {}
+    said: dict[str, Any] = {} if preset is None else dict(find_preset(preset).options)
     if config is not None:
         said.update(_read_config(config))
     said.update(_given(given))

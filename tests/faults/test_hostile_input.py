@@ -109,6 +109,13 @@ ABSURD = [
     ["import", "missing.csv"],
     ["import", "."],
     ["plot", "trajectory", "-o", "."],
+    ["train", "--eps", "0"],  # without --stop-at-onset they say nothing, whatever the number
+    ["train", "--patience", "0"],
+    ["train", "--preset", ""],  # as of a variable that is not set, like the next two
+    ["train", "--resume", ""],
+    ["train", "--store", ""],
+    ["--store", "", "runs", "ls"],
+    ["report", "--max-mb", "nan"],
 ]
 
 
@@ -123,6 +130,24 @@ def test_what_makes_no_sense_is_refused_and_makes_no_store(here: Path, cli: Cli,
     assert "Traceback" not in answer.err
     assert "this is a bug" not in answer.err
     assert [path.name for path in here.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (["analyze", "threshold", "--eps", "small"], "--eps: expected a number, not 'small'"),
+        (["analyze", "threshold", "--patience", "2.5"], "--patience: expected a whole number, not '2.5'"),
+        (["sweep", "--seed", "0:2", "--jobs", "0"], "--jobs: expected a whole number of at least 1, not '0'"),
+        (["runs", "ls", "--limit", "few"], "--limit: expected a whole number of at least 0, not 'few'"),
+        (["serve", "--port", "99999"], "--port: expected a whole number from 0 to 65535, not '99999'"),
+        (["watch", "--every", "nan"], "--every: expected a number of at least 0.1, not 'nan'"),
+    ],
+)
+def test_a_number_that_is_none_is_repeated_beside_what_was_expected(
+    here: Path, cli: Cli, line: list[str], found: str
+) -> None:
+    answer = cli(*line)
+    assert (answer.code, answer.out, answer.err) == (2, "", f"ncdiag: error: {found}\n")
 
 
 @pytest.mark.parametrize(
