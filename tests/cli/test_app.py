@@ -80,7 +80,8 @@ def test_an_error_is_one_message_on_stderr(capsys: pytest.CaptureFixture[str]):
 def test_a_full_disk_is_named_with_its_file(capsys: pytest.CaptureFixture[str]):
     app_module.run(["raise", "full"])
     assert capsys.readouterr().err == (
-        "ncdiag: error: the system refused to read or write 'runs.csv': No space left on device\n"
+        "ncdiag: error: the system refused to read or write 'runs.csv': No space left on device.\n"
+        "Check free space and permissions, then repeat the command\n"
     )
 
 
@@ -151,7 +152,7 @@ def test_a_full_disk_behind_stdout_has_exit_code_3():
             [PYTHON, "-m", "ncdiag", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 3
-    assert done.stderr == "ncdiag: error: the system refused to read or write: No space left on device\n"
+    assert done.stderr.startswith("ncdiag: error: the system refused to read or write: No space left on device.\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
