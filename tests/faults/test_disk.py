@@ -111,6 +111,8 @@ def test_a_disk_without_room_for_what_a_command_makes_keeps_what_was_there_and_n
 ) -> None:
     with open_store(str(tmp_path / "ncdiag.db"), write=True) as store:
         add_run(store, small_spec())
+        with store.write() as connection:  # larger than SQLite's cache, so that it begins to write before the end
+            connection.exec_driver_sql("UPDATE runs SET environment = json_object('much', hex(zeroblob(2000000)))")
     (tmp_path / "old.csv").write_text("precious")
     done = subprocess.run(
         [sys.executable, "-c", SMALL_FILES, str(limit), *line],
