@@ -1,5 +1,6 @@
 """Which store a command uses."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -30,3 +31,9 @@ def find_location(context: typer.Context, given: str | None) -> str:
 def say_location(store: "Store") -> str:
     """Give what `--store` has to name in a command that is suggested, never a password; empty for the default store."""
     return "" if store.url == default_location() else store.label
+
+
+def store_option(store: "Store") -> str:
+    """Give what goes behind a command that is suggested, so that it is about the same store: often nothing."""
+    place = say_location(store)
+    return f" --store {shlex.quote(place)}" if place else ""

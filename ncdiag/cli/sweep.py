@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncdiag.cli.location import store_option
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
@@ -101,11 +102,12 @@ def sweep(
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
     _check_ends(outcomes, len(runs))
+    here = store_option(opened)
     held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
     if held:
-        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
+        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls{here}` shows them.")
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
-    note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+    note(f"`ncdiag analyze threshold{options_of_rule}{here}` reads fn* from these runs.")
 
 
 def _check_ends(outcomes: "list[Outcome]", points: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
+from ncdiag.cli.location import store_option
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
@@ -115,7 +116,8 @@ def train(
             raise _diverged(run)
         if run.status in FINAL:
             note(f"{run.name} already holds this configuration ({run.status}, {run.epochs_done} epochs).")
-            note(f"for a replicate give another --seed; to train it afresh, `ncdiag runs rm {run.name}` first.")
+            removal = f"ncdiag runs rm {run.name}{store_option(opened)}"
+            note(f"for a replicate give another --seed; to train it afresh, `{removal}` first.")
             return
         _train(opened, run, options)
 
@@ -160,10 +162,12 @@ def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
         with show_progress(points=1) as listen:
             status = train_run(store, run, options, listen)
     except (KeyboardInterrupt, SystemExit):
-        note(f"stopped; every finished epoch is stored. Continue with `ncdiag train --resume {run.name}`")
+        again = f"ncdiag train --resume {run.name}{store_option(store)}"
+        note(f"stopped; every finished epoch is stored. Continue with `{again}`")
         raise
     if status is RunStatus.RUNNING:
-        raise UnsafeError(f"{run.name} is being trained by another process. `ncdiag runs show {run.name}` shows it")
+        shown = f"ncdiag runs show {run.name}{store_option(store)}"
+        raise UnsafeError(f"{run.name} is being trained by another process. `{shown}` shows it")
     if status is RunStatus.DIVERGED:
         raise _diverged(run)
     if status is RunStatus.DEAD:
