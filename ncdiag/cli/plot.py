@@ -27,7 +27,7 @@ from ncdiag.cli.options import (
     onset_rule,
     split_columns,
 )
-from ncdiag.cli.output import frame_rows, note, printable
+from ncdiag.cli.output import as_unicode, frame_rows, note, printable
 from ncdiag.cli.selection import RunOption, asks_for_rescaled, note_repeats, note_rescaled, selected_runs
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
@@ -143,7 +143,7 @@ def plot(
     table = chosen.table(asked)
     shown = _shown(asked.runs, table, asked.by)
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), wanted)
-    sheet = Sheet(width=width.value, title=described if title is None else title, rule=wanted, level=level)
+    sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), rule=wanted, level=level)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":

@@ -22,7 +22,7 @@ from ncdiag.cli.options import (
     onset_rule,
     split_columns,
 )
-from ncdiag.cli.output import note
+from ncdiag.cli.output import as_unicode, note
 from ncdiag.domain.shares import counted
 
 EXAMPLES = (
@@ -70,7 +70,7 @@ def report(
         rule=onset_rule(metric, eps, patience, rule, phase),
         by=tuple(split_columns(by)),
         level=level,
-        title=title,
+        title=None if title is None else as_unicode(title),
         max_mb=max_mb,
     )
     with open_store(store) as opened:

@@ -97,7 +97,8 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
         writing = connection.get_execution_options().get("ncdiag_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    return Store(url=url, label=place, path=path, engine=engine)
+    # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
+    return Store(url=url, label=place.encode("utf-8", "backslashreplace").decode(), path=path, engine=engine)
 
 
 def _server_store(url: str, parsed: URL) -> Store:

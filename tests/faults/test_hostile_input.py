@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_names_that_are_sql_patterns_or_formulas_are_looked_for_as_they_are(here
             assert answer.code == 4, answer.err
             assert "\x1b" not in answer.err
     assert cli("runs", "ls").out.count("plain") == 1
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems know no such names")
+def test_what_is_not_utf8_is_a_name_of_a_file_or_spelt_out_and_no_bug(here: Path, cli: Cli) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    (here / f"{odd}.csv").write_text("epoch,nc1,feature_norm\n1,0.5,2\n2,0.4,1\n")
+    assert cli("import", f"{odd}.csv", "--name", "plain", "--store", f"{odd}.db").code == 0
+    looked_for = (("runs", "show"), ("predict",), ("runs", "rm", "--yes"), ("export", "--run"), ("train", "--resume"))
+    for command in looked_for:
+        answer = cli(*command, odd, "--store", f"{odd}.db")
+        assert (answer.code, answer.out) == (4, ""), answer.err
+    assert cli("runs", "rename", odd, "new", "--store", f"{odd}.db").code == 4
+    for command in (("report", "-o", f"{odd}.html"), ("plot", "trajectory", "-o", f"{odd}.svg")):
+        answer = cli(*command, "--title", f"of {odd}", "--store", f"{odd}.db")
+        assert answer.code == 0, answer.err
+    assert "of caf\\udce9" in (here / f"{odd}.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
