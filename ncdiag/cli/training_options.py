@@ -327,6 +327,8 @@ def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
         if name not in _BY_NAME:
             known = sorted(option.flag[2:] for option in OPTIONS)
             raise SpecError(f"{path}: {key!r} is no option of a run{nearest(key, known)}; known are {', '.join(known)}")
+        if name in said:
+            raise SpecError(f"{path}: {key!r} is there twice, in two spellings; expected it once")
         if "\0" in str(value):
             raise SpecError(f"{path}: {key!r} holds a NUL, which no name of a file can")
         if isinstance(value, dict):

@@ -122,6 +122,7 @@ def test_of_a_preset_that_is_a_grid_its_first_point_is_trained_and_said_to_be(cl
         ("seed = " + "9" * 5000, "not readable TOML"),
         ('dataset = "a\\u0000b"', "holds a NUL"),
         ("[optimizer]\nname = 'sgd'", "is a table"),
+        ("train-size = 50\ntrain_size = 60", "'train_size' is there twice"),
     ],
 )
 def test_configuration_file_with_a_mistake_is_refused(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
