@@ -11,7 +11,8 @@ import typer
 from ncdiag import __version__
 from ncdiag.cli import analyze, export_data, import_data, plot, predict, report, runs, serve, store, sweep, train, watch
 from ncdiag.cli.options import StoreOption, show_examples
-from ncdiag.cli.output import prepare_streams, without_controls
+from ncdiag.cli.output import without_controls
+from ncdiag.cli.streams import prepare_streams
 from ncdiag.errors import NCDiagError, OutOfMemoryError, SpecError, StoreError
 
 EXIT_BUG = 1
@@ -122,7 +123,11 @@ def _report(error: Exception) -> int:
         message, code = str(error), error.exit_code
     elif isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         where = f" {str(error.filename)[:200]!r}" if error.filename else ""
-        message, code = f"the system refused to read or write{where}: {error.strerror}", StoreError.exit_code
+        message = (
+            f"the system refused to read or write{where}: {error.strerror}.\n"
+            "Check free space and permissions, then repeat the command"
+        )
+        code = StoreError.exit_code
         _discard_output()
     elif isinstance(error, MemoryError):
         message = "out of memory; ask for less at once (--where), or use a machine with more"

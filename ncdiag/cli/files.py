@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ncdiag.cli.output import csv_cell
-from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.errors import SpecError, StoreError, UnsafeError
 from ncdiag.store.magic import LONGEST, looks_like_database
 
 # What a spreadsheet takes for a formula, at the start of a cell.
@@ -22,7 +22,8 @@ _AS_IT_IS = {float, int, str, type(None)}
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
-    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs.
+    Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs, and
+    `StoreError` where the system refuses.
     """
     if target == "-":
         sys.stdout.flush()
@@ -47,8 +48,13 @@ def write_output(content: bytes, target: str) -> None:
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{target} cannot be written ({error.strerror}); nothing was changed.\n"
+            "Check free space and permissions, or choose another file"
+        ) from None
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             unfinished.unlink()
 
 

@@ -1,13 +1,23 @@
 """Which store a command uses."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
 
+from ncdiag.errors import SpecError
 from ncdiag.store.location import default_location
 
 if TYPE_CHECKING:
     from ncdiag.store.handle import Store
+
+
+def read_location(context: typer.Context, given: str | None) -> str:
+    """Give the store that a command uses. Raises `SpecError` for a `--store` that is empty, as of an unset variable."""
+    source = context.get_parameter_source("store")
+    if given == "" and source is not None and source.name == "COMMANDLINE":
+        raise SpecError("--store is empty; expected the path of a store or a URL. Without --store it is ncdiag.db here")
+    return find_location(context, given)
 
 
 def find_location(context: typer.Context, given: str | None) -> str:
@@ -21,3 +31,9 @@ def find_location(context: typer.Context, given: str | None) -> str:
 def say_location(store: "Store") -> str:
     """Give what `--store` has to name in a command that is suggested, never a password; empty for the default store."""
     return "" if store.url == default_location() else store.label
+
+
+def store_option(store: "Store") -> str:
+    """Give what goes behind a command that is suggested, so that it is about the same store: often nothing."""
+    place = say_location(store)
+    return f" --store {shlex.quote(place)}" if place else ""

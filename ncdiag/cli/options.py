@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
-from ncdiag.cli.location import find_location
+from ncdiag.cli.location import read_location
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.output import Format
 from ncdiag.domain.levels import check_level
 from ncdiag.domain.records import METRICS
@@ -82,7 +83,7 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="PATH|URL",
-        callback=find_location,
+        callback=read_location,
         show_default=False,
         help=f"Where the runs are: a file or a database URL. [default: $NCDIAG_STORE, else {DEFAULT_STORE} here]",
     ),
@@ -90,7 +91,7 @@ StoreOption = Annotated[
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _EpsOption = Annotated[
     float,
-    typer.Option("--eps", metavar="NUMBER", callback=_check_eps, help="Onset is where the metric falls below this."),
+    number_option("--eps", callback=_check_eps, text="Onset is where the metric falls below this."),
 ]
 _MetricOption = Annotated[
     str,
@@ -104,11 +105,12 @@ _MetricOption = Annotated[
 ]
 _PatienceOption = Annotated[
     int,
-    typer.Option(
+    number_option(
         "--patience",
+        kind=int,
         metavar="N",
         callback=_check_patience,
-        help="Evaluations in a row below eps that make an onset (rule sustained).",
+        text="Evaluations in a row below eps that make an onset (rule sustained).",
     ),
 ]
 _RuleOption = Annotated[
@@ -128,7 +130,7 @@ ByOption = Annotated[
 ]
 LevelOption = Annotated[
     float,
-    typer.Option("--level", metavar="NUMBER", callback=_check_level, help="Confidence of the intervals."),
+    number_option("--level", callback=_check_level, text="Confidence of the intervals."),
 ]
 MixPhasesOption = Annotated[
     bool,

@@ -105,23 +105,6 @@ def warn(message: str) -> None:
     _say("warning", message)
 
 
-def prepare_streams() -> None:
-    """Let stdout and stderr take every character, whatever the locale, and never translate line ends.
-
-    A terminal keeps its own encoding; files and pipes get UTF-8. What still cannot be encoded is escaped. A stream that
-    the caller closed leads nowhere, and stdin is then empty.
-    """
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # lives as long as the process
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # lives as long as the process
-        elif isinstance(stream, io.TextIOWrapper):
-            encoding = None if stream.isatty() else "utf-8"
-            stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="")
-
-
 def frame_rows(frame: "DataFrame") -> list[dict[str, Any]]:
     """Give the rows of a DataFrame as plain values: what the column `nonfinite` does not name is missing (None).
 
@@ -187,6 +170,11 @@ def table_cell(value: object) -> str:
 def printable(text: str) -> str:
     """Escape control characters, which in an imported name could drive the reader's terminal."""
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
+
+
+def as_unicode(text: str) -> str:
+    """Spell out the bytes of an argument that are not UTF-8, which no figure and no page can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def without_controls(text: str) -> str:

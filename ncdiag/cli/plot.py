@@ -20,7 +20,7 @@ from ncdiag.cli.options import (
     split_columns,
     takes_onset_rule,
 )
-from ncdiag.cli.output import frame_columns, note, printable
+from ncdiag.cli.output import as_unicode, frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
@@ -134,7 +134,7 @@ def plot(
     table = chosen.table(asked)
     shown = _shown(asked.runs, table, asked.by)
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), rule)
-    sheet = Sheet(width=width.value, title=described if title is None else title, rule=rule, level=level)
+    sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), rule=rule, level=level)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":

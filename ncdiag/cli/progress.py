@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from ncdiag.domain.records import EpochRecord, Run
@@ -34,14 +34,12 @@ def show_progress(points: int) -> "Iterator[Listener]":
     with _terminal(points) if sys.stderr.isatty() else nullcontext(_Lines(points)) as display:
 
         def listen(run: Run, event: "Event | Note") -> None:
-            # whoever read stderr may have left; that is no reason to stop training
-            with suppress(BrokenPipeError):
-                if isinstance(event, EpochDone):
-                    display.show(run, event.record)
-                elif isinstance(event, Ended):
-                    display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
-                elif isinstance(event, Note):
-                    display.say(f"ncdiag: note: {event.text}")
+            if isinstance(event, EpochDone):
+                display.show(run, event.record)
+            elif isinstance(event, Ended):
+                display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
+            elif isinstance(event, Note):
+                display.say(f"ncdiag: note: {event.text}")
 
         yield listen
 

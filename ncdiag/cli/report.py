@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.files import write_output
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     MAX_MB,
     ByOption,
@@ -14,7 +15,7 @@ from ncdiag.cli.options import (
     split_columns,
     takes_onset_rule,
 )
-from ncdiag.cli.output import note
+from ncdiag.cli.output import as_unicode, note
 from ncdiag.domain.shares import counted
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def report(
     ] = None,
     max_mb: Annotated[
         float,
-        typer.Option("--max-mb", metavar="NUMBER", min=0.001, help="What the curves may take; more are thinned out."),
+        number_option("--max-mb", least=0.001, text="What the curves may take; more are thinned out."),
     ] = MAX_MB,
     *,
     rule: "OnsetRule",
@@ -63,7 +64,7 @@ def report(
         rule=rule,
         by=tuple(split_columns(by)),
         level=level,
-        title=title,
+        title=None if title is None else as_unicode(title),
         max_mb=max_mb,
     )
     with open_store(store) as opened:

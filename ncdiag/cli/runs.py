@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
@@ -57,8 +58,12 @@ def list_(
     where: WhereOption = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", metavar="N", min=0, help="The newest N runs; 0 is all. [default: 100; all as csv or json]"
+        number_option(
+            "--limit",
+            kind=int,
+            metavar="N",
+            least=0,
+            text="The newest N runs; 0 is all. [default: 100; all as csv or json]",
         ),
     ] = None,
     form: FormatOption = Format.TABLE,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
@@ -28,13 +29,15 @@ EXAMPLES = (
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0 takes any free one.")
+        int,
+        number_option("--port", kind=int, metavar="N", least=0, most=65535, text="The port; 0 takes any free one."),
     ] = 8787,
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let other machines read the store: for a --host beyond this one.")
     ] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=1, help="How often at most to answer the questions anew.")
+        float,
+        number_option("--every", metavar="SECONDS", least=1, text="How often at most to answer the questions anew."),
     ] = 60,
     *,
     rule: "OnsetRule",

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncdiag.cli.location import store_option
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
 from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell, warn
@@ -45,7 +47,13 @@ def sweep(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", metavar="N", min=1, help="Processes that train. [default: the cores, or the GPUs]"),
+        number_option(
+            "--jobs",
+            kind=int,
+            metavar="N",
+            least=1,
+            text="Processes that train. [default: the cores, or the GPUs]",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the points and train nothing.")] = False,
     device: DeviceOption = "auto",
@@ -96,11 +104,12 @@ def sweep(
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
     _check_failed(outcomes, len(runs))
+    here = store_option(opened)
     held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
     if held:
-        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls` shows them.")
+        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls{here}` shows them.")
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
-    note(f"`ncdiag analyze threshold{options_of_rule}` reads fn* from these runs.")
+    note(f"`ncdiag analyze threshold{options_of_rule}{here}` reads fn* from these runs.")
     ended = {run.name: run.status for run in runs} | {outcome.run.name: outcome.status for outcome in outcomes}
     _check_diverged(ended)
 

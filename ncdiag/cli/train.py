@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
+from ncdiag.cli.location import store_option
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
 from ncdiag.cli.output import emit_text, note, warn
@@ -65,7 +67,7 @@ DataDirOption = Annotated[
 ]
 CheckpointOption = Annotated[
     int,
-    typer.Option("--checkpoint-every", metavar="N", min=1, help="Save the state of a run every N epochs."),
+    number_option("--checkpoint-every", kind=int, metavar="N", least=1, text="Save the state of a run every N epochs."),
 ]
 AllowInexactOption = Annotated[
     bool,
@@ -101,12 +103,12 @@ def train(
     from ncdiag.execution.worker import TrainingOptions
 
     values = read_values(given, preset=preset, config=config)
-    if resume and (values or name):
+    if resume is not None and (values or name is not None):
         raise SpecError("--resume continues a run as it was; leave the options that describe a run out")
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
-    plan = None if resume else _plan(values, name, options)
+    plan = _plan(values, name, options) if resume is None else None
     with sigterm_as_exit(), open_to_change(store, create=plan is not None) as opened:
         run = _added(opened, plan, name) if plan else _resumed(opened, str(resume))
         emit_text(run.name)
@@ -114,7 +116,8 @@ def train(
             raise _diverged(run)
         if run.status in FINAL:
             note(f"{run.name} already holds this configuration ({run.status}, {run.epochs_done} epochs).")
-            note(f"for a replicate give another --seed; to train it afresh, `ncdiag runs rm {run.name}` first.")
+            removal = f"ncdiag runs rm {run.name}{store_option(opened)}"
+            note(f"for a replicate give another --seed; to train it afresh, `{removal}` first.")
             return
         _train(opened, run, options)
 
@@ -159,10 +162,12 @@ def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
         with show_progress(points=1) as listen:
             status = train_run(store, run, options, listen)
     except (KeyboardInterrupt, SystemExit):
-        note(f"stopped; every finished epoch is stored. Continue with `ncdiag train --resume {run.name}`")
+        again = f"ncdiag train --resume {run.name}{store_option(store)}"
+        note(f"stopped; every finished epoch is stored. Continue with `{again}`")
         raise
     if status is RunStatus.RUNNING:
-        raise UnsafeError(f"{run.name} is being trained by another process. `ncdiag runs show {run.name}` shows it")
+        shown = f"ncdiag runs show {run.name}{store_option(store)}"
+        raise UnsafeError(f"{run.name} is being trained by another process. `{shown}` shows it")
     if status is RunStatus.DIVERGED:
         raise _diverged(run)
     if status is RunStatus.DEAD:

@@ -303,7 +303,7 @@ def _check_number(option: TrainingOption, number: int) -> None:
 
 def merge_sources(given: Given, *, preset: str | None, config: Path | None) -> dict[str, Any]:
     """Give what was said, the command line before the configuration file before the preset."""
-    said: dict[str, Any] = dict(find_preset(preset).options) if preset else {}
+    said: dict[str, Any] = {} if preset is None else dict(find_preset(preset).options)
     if config is not None:
         said.update(_read_config(config))
     said.update(_given(given))
@@ -332,6 +332,8 @@ def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
         if name not in _BY_NAME:
             known = sorted(option.flag[2:] for option in OPTIONS)
             raise SpecError(f"{path}: {key!r} is no option of a run{nearest(key, known)}; known are {', '.join(known)}")
+        if name in said:
+            raise SpecError(f"{path}: {key!r} is there twice, in two spellings; expected it once")
         if "\0" in str(value):
             raise SpecError(f"{path}: {key!r} holds a NUL, which no name of a file can")
         if isinstance(value, dict):

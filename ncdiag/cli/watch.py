@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_run
+from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import StoreOption
 from ncdiag.cli.output import emit_text, note, printable, table_cell
 from ncdiag.cli.progress import clock
@@ -50,12 +51,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Show where they stand, and leave.")] = False,
     every: Annotated[
         float | None,
-        typer.Option(
-            "--every",
-            metavar="SECONDS",
-            min=0.1,
-            help="How often to look. [default: 2; 10 for lines]",
-        ),
+        number_option("--every", metavar="SECONDS", least=0.1, text="How often to look. [default: 2; 10 for lines]"),
     ] = None,
     store: StoreOption = "",
 ) -> None:

@@ -99,7 +99,8 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
 def _check_companions(given: Mapping[str, Any]) -> None:
     """Refuse options that would be ignored without the one they belong to."""
     for name, needed in _COMPANIONS.items():
-        if given.get(name) and needed not in given:  # the control of a grid is there, as None
+        said = given.get(name) is not None and given[name] is not False  # 0 is said, and wrong
+        if said and needed not in given:  # the control of a grid is there, as None
             flags = [f"--{word.replace('_', '-')}" for word in (name, needed)]
             raise SpecError(f"{flags[0]} means something only with {flags[1]}; give that too, or leave it out")
 

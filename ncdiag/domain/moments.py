@@ -76,6 +76,7 @@ def class_moments(features: ArrayLike, labels: ArrayLike, num_classes: int) -> C
     return ClassMoments(count=count, mean=mean, scatter=scatter, norm=norm)
 
 
+@np.errstate(invalid="ignore")  # a mean that is infinite is nowhere from the others
 def centred_means(moments: ClassMoments) -> Floats:
     """Give the rows m_c = mu_c - mu_G, [K, d]; the row of a class without samples is NaN.
 

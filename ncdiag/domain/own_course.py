@@ -37,9 +37,9 @@ UNKNOWN = OwnCourse(steady=math.nan, slowing=math.nan)
 
 
 def read_course(course: Course, metric: str, *, now: float, log_level: float) -> OwnCourse:
-    """Read when a run that is not yet at the level, by the logarithm, comes to it."""
+    """Read when a run comes to a level, by the logarithm; one that is below it now has come there already."""
     descent = course.descent(metric, now)
-    if descent is None or not len(descent.log) or descent.log[-1] > log_level + math.log(FARTHEST):
+    if descent is None or not len(descent.log) or not 0 < descent.log[-1] - log_level <= math.log(FARTHEST):
         return UNKNOWN
     steady, slowing = descent.reach(log_level), _reach_slowing(course.curves[metric], now, log_level)
     seen = [epoch if epoch <= HORIZON * now else math.inf for epoch in (steady, max(slowing, steady))]

@@ -21,6 +21,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)
     try:
         with closing(connect_sqlite(source, "ro")) as reader, closing(sqlite3.connect(partial)) as writer:
+            writer.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed, and its journal would stay
             reader.backup(writer)
         partial.rename(target)
     finally:

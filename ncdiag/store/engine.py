@@ -51,10 +51,11 @@ def _check_place(store: Store, *, create: bool) -> None:
     path = store.path
     if path is None:
         return
-    if path.is_dir():
-        raise StoreError(f"the store {store.label} is a folder; expected a file. Give one with --store PATH")
-    if path.exists():
+    if path.is_file():
         return
+    if path.exists():  # to open a pipe would wait for ever
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise StoreError(f"the store {store.label} is {kind}; expected a file. Give one with --store PATH")
     if not create:
         raise MissingStoreError(
             f"no store at {store.label}.\n"

@@ -8,6 +8,7 @@ shared between threads or inherited by a forked process.
 """
 
 import os.path
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +22,8 @@ from ncdiag.errors import SpecError, UnavailableError
 from ncdiag.store.faults import decoded, translated
 
 BUSY_SECONDS = 30.0
+# Of a URL, whatever follows: with one slash too few it is no path, and may hold a password that must not be repeated.
+_SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> 
     Raises `SpecError` for text that is no URL, or that of another database, and `UnavailableError` when the driver of
     the database is not installed.
     """
-    if "://" not in url:
+    if "://" not in url and not _SCHEME.match(url):
         return _sqlite_store(url, url, write=write, busy_seconds=busy_seconds)
     try:
         parsed = make_url(url)
@@ -94,7 +97,8 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
         writing = connection.get_execution_options().get("ncdiag_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    return Store(url=url, label=place, path=path, engine=engine)
+    # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
+    return Store(url=url, label=place.encode("utf-8", "backslashreplace").decode(), path=path, engine=engine)
 
 
 def _server_store(url: str, parsed: URL) -> Store:

@@ -111,9 +111,17 @@ def get_run_by_id(store: Store, run_id: int) -> Run:
     return found[0]
 
 
+def _is_text(name: str) -> bool:
+    """Tell whether a store could hold it: what a command line gives that is not UTF-8 cannot even be looked for."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _named(store: Store, connection: Connection, names: Sequence[str]) -> list[Run]:
+    possible = [name for name in names if _is_text(name)]
     found = {
-        run.name: run for some in chunked(names) for run in select_runs(store, connection, schema.runs.c.name.in_(some))
+        run.name: run
+        for some in chunked(possible)
+        for run in select_runs(store, connection, schema.runs.c.name.in_(some))
     }
     for name in names:
         if name not in found:

@@ -6,8 +6,9 @@ directions in which these means differ. `ncdiag.domain.moments` explains the two
 
 Precision: features come in float32, and what matters near collapse is their distance from the class mean, a tiny
 part of their length. So a point near the class mean is subtracted first, which float32 does exactly for numbers that
-are close, and squares are summed in float64. Every metric then agrees with float64 throughout to 1e-8 of its value,
-down to NC1 = 1e-12 and in any order of the samples; one-pass sums in float32 come out negative at 1e-8.
+are close, and squares are summed in float64. Every metric then agrees with float64 throughout to 1e-7 of its value,
+down to NC1 = 1e-12 and in any order of the samples; one-pass sums in float32 come out negative at 1e-8. Where two class
+means nearly coincide, what is divided by their distance (`cdnv`, `nc1_pinv`) is off by more.
 
 Nothing here waits for the device before the pass is over, draws a random number, or changes the network.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from clihelp import PYTHON, ROOT, Cli, run_ncdiag
+from small import SMALL_OPTIONS
 
 from ncdiag import __version__, errors
 from ncdiag.cli import app as app_module
@@ -79,7 +80,8 @@ def test_an_error_is_one_message_on_stderr(capsys: pytest.CaptureFixture[str]):
 def test_a_full_disk_is_named_with_its_file(capsys: pytest.CaptureFixture[str]):
     app_module.run(["raise", "full"])
     assert capsys.readouterr().err == (
-        "ncdiag: error: the system refused to read or write 'runs.csv': No space left on device\n"
+        "ncdiag: error: the system refused to read or write 'runs.csv': No space left on device.\n"
+        "Check free space and permissions, then repeat the command\n"
     )
 
 
@@ -150,7 +152,24 @@ def test_a_full_disk_behind_stdout_has_exit_code_3():
             [PYTHON, "-m", "ncdiag", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 3
-    assert done.stderr == "ncdiag: error: the system refused to read or write: No space left on device\n"
+    assert done.stderr.startswith("ncdiag: error: the system refused to read or write: No space left on device.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [(["runs", "ls"], (3, b"")), (["train", *SMALL_OPTIONS], (0, b"run-1\n"))],
+    ids=["runs", "train"],
+)
+def test_what_cannot_be_said_on_stderr_stops_nothing_and_changes_no_exit_code(
+    tmp_path: Path, line: list[str], answer: tuple[int, bytes], unbuffered: str
+):
+    command = [PYTHON, "-m", "ncdiag", *line, "--store", str(tmp_path / "new.db")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, env=environment, check=False)
+    assert (done.returncode, done.stdout) == answer
 
 
 SLOW_TO_LOAD = """

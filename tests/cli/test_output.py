@@ -167,7 +167,8 @@ def test_notes_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):
 
 PRINT_TABLE = """
 import sys
-from ncdiag.cli.output import Column, Format, emit, prepare_streams
+from ncdiag.cli.output import Column, Format, emit
+from ncdiag.cli.streams import prepare_streams
 prepare_streams()
 columns = [Column(key="run", heading="run"), Column(key="dataset", heading="dataset", drop=1)]
 dataset = sys.argv[1].encode().decode("unicode_escape")

@@ -39,6 +39,25 @@ def test_the_same_command_again_trains_nothing(cli: Cli) -> None:
     assert "epoch" not in answer.err.replace("6 epochs", "")
 
 
+def test_commands_that_are_suggested_are_about_the_same_store(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = ("--store", tmp_path / "my runs.db")
+    named = f"--store '{tmp_path / 'my runs.db'}'`"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ncdiag.execution.worker.train_run", stop)
+        answer = cli("train", *SMALL_OPTIONS, *elsewhere)
+    assert answer.code == 130
+    assert f"`ncdiag train --resume run-1 {named}" in answer.err
+    assert f"`ncdiag analyze threshold {named}" in cli("sweep", *SMALL_OPTIONS, "--seed", "7,8", *elsewhere).err
+    assert cli("train", *SMALL_OPTIONS, *elsewhere).code == 0  # which trains it to its end
+    assert f"`ncdiag runs rm run-1 {named}" in cli("train", *SMALL_OPTIONS, *elsewhere).err
+
+
 def test_name_is_used(cli: Cli) -> None:
     assert cli("train", *SMALL_OPTIONS, "--name", "first").out == "first\n"
     answer = cli("train", *SMALL_OPTIONS, "--name", "second")
@@ -104,6 +123,7 @@ def test_of_a_preset_that_is_a_grid_its_first_point_is_trained_and_said_to_be(cl
         ("seed = " + "9" * 5000, "not readable TOML"),
         ('dataset = "a\\u0000b"', "holds a NUL"),
         ("[optimizer]\nname = 'sgd'", "is a table"),
+        ("train-size = 50\ntrain_size = 60", "'train_size' is there twice"),
     ],
 )
 def test_configuration_file_with_a_mistake_is_refused(cli: Cli, tmp_path: Path, content: str, message: str) -> None:

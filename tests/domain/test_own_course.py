@@ -59,6 +59,7 @@ def test_what_lies_beyond_ten_times_the_epochs_so_far_is_out_of_sight():
         [-4.0, -4.1],  # two evaluations are no course
         [-3.0, -2.9, -2.8, -2.7, -2.6, -2.5],  # rises
         [0.0, -0.5, -1.0, -1.5, -2.0, -2.2],  # .11: more than ten times .01 away
+        [-3.0, -3.5, -4.0, -4.5, -5.0],  # .0067: there already, at an epoch that lies behind
     ],
 )
 def test_a_course_that_tells_nothing_is_not_read(log: list[float]):

@@ -98,6 +98,35 @@ def test_a_disk_without_room_for_a_checkpoint_keeps_the_one_before(tmp_path: Pat
         assert train_run(store, get_run(store, "run-1"), TrainingOptions(), lambda run, event: None) is RunStatus.DONE
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on the size of files")
+@pytest.mark.parametrize(
+    ("limit", "line", "said"),
+    [
+        (40_000, ["store", "backup", "copy.db"], "store copy.db"),
+        (100, ["export", "runs", "-o", "old.csv"], "old.csv cannot be written (File too large)"),
+    ],
+)
+def test_a_disk_without_room_for_what_a_command_makes_keeps_what_was_there_and_no_leftovers(
+    tmp_path: Path, limit: int, line: list[str], said: str
+) -> None:
+    with open_store(str(tmp_path / "ncdiag.db"), write=True) as store:
+        add_run(store, small_spec())
+        with store.write() as connection:  # larger than SQLite's cache, so that it begins to write before the end
+            connection.exec_driver_sql("UPDATE runs SET environment = json_object('much', hex(zeroblob(2000000)))")
+    (tmp_path / "old.csv").write_text("precious")
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_FILES, str(limit), *line],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (3, True, 2), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ncdiag.db", "old.csv"]
+    assert (tmp_path / "old.csv").read_text() == "precious"
+
+
 @pytest.fixture
 def read_only() -> Iterator[Path]:
     """A folder that may be read by everybody and written by nobody."""

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -109,6 +110,13 @@ ABSURD = [
     ["import", "missing.csv"],
     ["import", "."],
     ["plot", "trajectory", "-o", "."],
+    ["train", "--eps", "0"],  # without --stop-at-onset they say nothing, whatever the number
+    ["train", "--patience", "0"],
+    ["train", "--preset", ""],  # as of a variable that is not set, like the next two
+    ["train", "--resume", ""],
+    ["train", "--store", ""],
+    ["--store", "", "runs", "ls"],
+    ["report", "--max-mb", "nan"],
 ]
 
 
@@ -123,6 +131,24 @@ def test_what_makes_no_sense_is_refused_and_makes_no_store(here: Path, cli: Cli,
     assert "Traceback" not in answer.err
     assert "this is a bug" not in answer.err
     assert [path.name for path in here.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (["analyze", "threshold", "--eps", "small"], "--eps: expected a number, not 'small'"),
+        (["analyze", "threshold", "--patience", "2.5"], "--patience: expected a whole number, not '2.5'"),
+        (["sweep", "--seed", "0:2", "--jobs", "0"], "--jobs: expected a whole number of at least 1, not '0'"),
+        (["runs", "ls", "--limit", "few"], "--limit: expected a whole number of at least 0, not 'few'"),
+        (["serve", "--port", "99999"], "--port: expected a whole number from 0 to 65535, not '99999'"),
+        (["watch", "--every", "nan"], "--every: expected a number of at least 0.1, not 'nan'"),
+    ],
+)
+def test_a_number_that_is_none_is_repeated_beside_what_was_expected(
+    here: Path, cli: Cli, line: list[str], found: str
+) -> None:
+    answer = cli(*line)
+    assert (answer.code, answer.out, answer.err) == (2, "", f"ncdiag: error: {found}\n")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +192,22 @@ def test_names_that_are_sql_patterns_or_formulas_are_looked_for_as_they_are(here
             assert answer.code == 4, answer.err
             assert "\x1b" not in answer.err
     assert cli("runs", "ls").out.count("plain") == 1
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems know no such names")
+def test_what_is_not_utf8_is_a_name_of_a_file_or_spelt_out_and_no_bug(here: Path, cli: Cli) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    (here / f"{odd}.csv").write_text("epoch,nc1,feature_norm\n1,0.5,2\n2,0.4,1\n")
+    assert cli("import", f"{odd}.csv", "--name", "plain", "--store", f"{odd}.db").code == 0
+    looked_for = (("runs", "show"), ("predict",), ("runs", "rm", "--yes"), ("export", "--run"), ("train", "--resume"))
+    for command in looked_for:
+        answer = cli(*command, odd, "--store", f"{odd}.db")
+        assert (answer.code, answer.out) == (4, ""), answer.err
+    assert cli("runs", "rename", odd, "new", "--store", f"{odd}.db").code == 4
+    for command in (("report", "-o", f"{odd}.html"), ("plot", "trajectory", "-o", f"{odd}.svg")):
+        answer = cli(*command, "--title", f"of {odd}", "--store", f"{odd}.db")
+        assert answer.code == 0, answer.err
+    assert "of caf\\udce9" in (here / f"{odd}.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path
         waited = time.monotonic() - before
     assert process.returncode == 130, said
     assert waited < 45  # SQLite lets the signal through after its own wait of half a minute
-    assert "Continue with `ncdiag train --resume run-1`" in said
+    assert f"Continue with `ncdiag train --resume run-1 --store {tmp_path / 'runs.db'}`" in said
     with open_store(str(tmp_path / "runs.db")) as store:
         assert get_run(store, "run-1").status is RunStatus.LOST
 

@@ -78,6 +78,13 @@ def test_a_folder_and_a_place_without_a_folder_are_named(folder):
 
 
 @pytest.mark.parametrize("write", [False, True])
+def test_a_pipe_is_refused_rather_than_waited_for(folder, write):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(StoreError, match="is a pipe or a device"), open_store(str(folder / "pipe"), write=write):
+        pass
+
+
+@pytest.mark.parametrize("write", [False, True])
 def test_what_is_no_database_is_left_alone(url, write):
     noise = os.urandom(8192)
     Path(url).write_bytes(noise)
@@ -141,7 +148,9 @@ def test_passwords_are_never_shown():
         make_store("me:secret1://host:port/db", write=False)
     with pytest.raises(SpecError) as bad_port:
         make_store("postgresql://me:secret1@host:port/db", write=False)
-    for caught in (other, missing, malformed, bad_port):
+    with pytest.raises(SpecError) as one_slash:  # which would otherwise be a path, and be printed
+        make_store("postgresql:/me:secret1@host/db", write=False)
+    for caught in (other, missing, malformed, bad_port, one_slash):
         assert "secret" not in str(caught.value)
     assert "postgresql+nosuchdriver://me:***@host/db" in str(missing.value)
 

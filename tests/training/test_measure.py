@@ -157,9 +157,10 @@ def test_equal_features_have_no_collapse_to_speak_of() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite_give_nan_and_no_error(value: float) -> None:
+@pytest.mark.parametrize("label", [0, 1])
+def test_features_that_are_not_finite_give_nan_and_no_error(value: float, label: int) -> None:
     features, labels = clusters(counts=[40, 25, 9], dim=8, ratio=0.1)
-    features[50, 2] = value
+    features[int((labels == label).nonzero()[-1]), 2] = value
 
     found = measured(Plain(8, 3), (features, labels), 30)
 
