@@ -80,6 +80,10 @@ class EpochRecord:
         """Give every field by its name; `dataclasses.asdict` does the same ten times slower."""
         return {name: getattr(self, name) for name in EPOCH_COLUMNS}
 
+    def phase_falls(self, before: "EpochRecord") -> bool:
+        """Tell whether this one is said to be of an earlier phase than the record before it."""
+        return self.phase is not None and before.phase is not None and self.phase < before.phase
+
 
 EPOCH_COLUMNS = tuple(f.name for f in fields(EpochRecord))
 

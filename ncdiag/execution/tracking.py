@@ -94,8 +94,9 @@ class TrackedRun:
     def log(self, epoch: int | None = None, **values: float | str | None) -> EpochRecord:
         """Log what was measured after an epoch, by the columns of `ncdiag export`, and give it.
 
-        `epoch` is the next one if it is not said; epochs rise. A `loss` other than the last one begins a phase, unless
-        `phase` says which it is. NaN and infinities are measurements; what is left out was not measured.
+        `epoch` is the next one if it is not said; epochs rise, and phases do not fall. A `loss` other than the last one
+        begins a phase, unless `phase` says which it is. NaN and infinities are measurements; what is left out was not
+        measured.
 
         Raises `SpecError` for an unknown column or a value that it cannot have.
         """
@@ -104,6 +105,8 @@ class TrackedRun:
         record = self._phased(_record(self.epoch + 1 if epoch is None else epoch, values))
         if not self.epoch < record.epoch <= LARGEST:
             raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise, 1 to {LARGEST}")
+        if self._last and record.phase_falls(self._last):
+            raise SpecError(f"phase {record.phase} follows phase {self._last.phase}; expected phases not to fall")
         if record.seconds is None:
             record = replace(record, seconds=time.perf_counter() - self._since)
         self._recorder.add(record)

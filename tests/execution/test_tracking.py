@@ -178,6 +178,15 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
     assert stored(url, "mine")[0].epochs_done == 4
 
 
+def test_a_phase_does_not_fall(url: str) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        run.log(nc1=1.0, phase=2)
+        with pytest.raises(SpecError, match="phase 1 follows phase 2; expected phases not to fall"):
+            run.log(nc1=0.7, phase=1)
+        run.log(nc1=0.5)
+    assert [(row.epoch, row.phase) for row in stored(url, "mine")[1]] == [(1, 2), (2, 2)]
+
+
 @pytest.mark.parametrize(
     ("epoch", "values", "said"),
     [

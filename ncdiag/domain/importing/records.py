@@ -79,8 +79,9 @@ def match_columns(header: tuple[str, ...], mapped: Mapping[str, str]) -> Columns
 def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[EpochRecord]], list[Problem]]:
     """Give the records of each run (None for rows that name none), and the rows that cannot be read.
 
-    The epochs of a run must rise from row to row; the rows of several runs may be mixed. Rows of one epoch that follow
-    each other are one where no two fill the same cell: loggers write what is logged at two places into two rows.
+    The epochs of a run must rise from row to row, and its phases must not fall; the rows of several runs may be mixed.
+    Rows of one epoch that follow each other are one where no two fill the same cell: loggers write what is logged at
+    two places into two rows.
     """
     problems = list(table.problems)
     if "epoch" not in columns.sources:
@@ -110,7 +111,7 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
         before = runs.setdefault(name, [])
         if before and record.epoch == before[-1].epoch and not _both_measured(before[-1], record):
             before[-1] = replace(before[-1], **_filled(record))
-        elif before and record.epoch <= before[-1].epoch:
+        elif before and (record.epoch <= before[-1].epoch or record.phase_falls(before[-1])):
             problems.append(_order_problem(row, record, before, name))
         else:
             before.append(record)
@@ -188,8 +189,10 @@ def _order_problem(row: Row, record: EpochRecord, before: list[EpochRecord], nam
         what += f" twice, with {_both_measured(before[-1], record)[0]} in both rows"
     elif any(earlier.epoch == record.epoch for earlier in before):
         what += " twice"
-    else:
+    elif record.epoch < before[-1].epoch:
         what += f" after epoch {before[-1].epoch}; epochs must rise"
+    else:
+        what += f" is of phase {record.phase}, after one of phase {before[-1].phase}; phases must not fall"
     return Problem(line=row.line, what=what)
 
 

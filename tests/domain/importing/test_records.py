@@ -110,6 +110,10 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
         ("epoch,nc1,phase\n1,0.5,1\n1,,2\n", (3, "epoch 1 twice, with phase in both rows")),
         ("epoch,nc1\n1,0.5\n2,0.4\n1,\n", (4, "epoch 1 twice")),
         ("epoch,nc1\n5,0.5\n4,0.4\n", (3, "epoch 4 after epoch 5; epochs must rise")),
+        (
+            "epoch,phase,nc1\n5,2,0.5\n6,1,0.4\n",
+            (3, "epoch 6 is of phase 1, after one of phase 2; phases must not fall"),
+        ),
         ("run,epoch,nc1\na,1,0.5\na,1,0.4\n", (3, "epoch 1 of run 'a' twice, with nc1 in both rows")),
         (
             "run,epoch,nc1\n../x,1,0.5\n",
