@@ -6,6 +6,8 @@ import math
 import os
 import struct
 import subprocess
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -256,16 +258,16 @@ def test_what_was_exported_is_imported_to_the_bit(cli: Cli, tmp_path: Path, foun
     before, after, file = (tmp_path / name for name in ("before.db", "after.db", f"epochs.{form}"))
     for path in (before, after, file):
         path.unlink(missing_ok=True)
-    numbered = tuple(EpochRecord(**{**as_dict(record), "epoch": at}) for at, record in enumerate(found))
+    phases = accumulate((record.phase or 0 for record in found), max)  # which do not fall
+    numbered = tuple(
+        replace(record, epoch=at, phase=record.phase and phase)
+        for at, (record, phase) in enumerate(zip(found, phases, strict=True))
+    )
     with open_store(str(before), write=True) as opened:
         import_runs(opened, [ImportedRun(name=name, config={}, epochs=numbered, source="x") for name in ("a",)])
     assert cli("export", "--store", before, "-o", file).code == 0
     assert cli("import", file, "--store", after).code == 0
     assert stored(before) == stored(after)
-
-
-def as_dict(record: EpochRecord) -> dict[str, object]:
-    return {name: getattr(record, name) for name in EpochRecord.__dataclass_fields__}
 
 
 def stored(path: Path) -> list[list[object]]:
