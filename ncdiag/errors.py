@@ -40,7 +40,7 @@ class UnknownRunError(NCDiagError):
 
 
 class SweepFailedError(NCDiagError):
-    """A sweep ran to its end, but some of its points failed."""
+    """A sweep ran to its end, but some of its points failed or diverged."""
 
     exit_code = 5
 

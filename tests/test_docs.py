@@ -1,6 +1,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from clihelp import ROOT
 from falling import make_falling_store
 from typer.main import get_command
 
-from ncdiag.cli.app import app
+from ncdiag import errors
+from ncdiag.cli.app import EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, app
 from ncdiag.cli.plot import KINDS
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
@@ -88,3 +90,13 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     answer = subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     assert "fn* = 1.000" in answer.stdout  # the geometric mean of 1.1, 1 / 1.1, 1.2, 1 / 1.2
     assert "1 of 5 censored" in answer.stdout
+
+
+def test_every_exit_code_is_listed() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    table = page.partition("## Exit codes")[2].partition("\n## ")[0]
+    listed = {
+        int(code) for cell in re.findall(r"^\| ([\d, ]+) \|", table, flags=re.MULTILINE) for code in cell.split(",")
+    }
+    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    assert listed == {0, EXIT_BUG, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE, 128 + signal.SIGTERM} | raised
