@@ -100,10 +100,15 @@ def norms_at_onset(
 
 
 def _ended_as(onset: Onset, status: str) -> Onset:
-    """Let the end of the training decide what the end of the rows leaves open."""
-    if onset.state in OPEN and status in (RunStatus.DIVERGED, RunStatus.DEAD):
-        return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead")
-    return onset
+    """Let the end of the training decide what the rows leave open, or do not show.
+
+    A run that diverges in its first epoch would be dropped as one without data, and its condition be judged by those
+    that went well.
+    """
+    if onset.state not in (*OPEN, "no_data") or status not in (RunStatus.DIVERGED, RunStatus.DEAD):
+        return onset
+    until = 0.0 if onset.state == "no_data" else onset.censored_at
+    return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead", censored_at=until)
 
 
 def _ended_early(runs: pd.DataFrame) -> list[bool]:

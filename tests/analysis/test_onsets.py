@@ -34,6 +34,15 @@ def test_the_end_of_the_training_decides_what_the_rows_leave_open(make_frames, m
     assert table["state"].tolist() == [state]
 
 
+@pytest.mark.parametrize("status", ["diverged", "dead"])
+def test_a_run_that_ended_before_anything_could_be_measured_is_not_without_data(make_frames, make_run, status):
+    first = {"epoch": [1], "nc1": [math.inf], "feature_norm": [math.inf], "status": status}
+    table = onset_table(*make_frames({"a": first, "b": make_run(90.0, status=status)}), OnsetRule())
+    assert table[["state", "censored_at"]].to_numpy().tolist() == [[status, 0.0], [status, 200.0]]
+    later = onset_table(*make_frames({"a": first | {"phase": [1]}}), OnsetRule(phase=2))  # which it never came to
+    assert later["state"].tolist() == [status]
+
+
 def test_an_onset_outlives_a_later_divergence(make_frames, make_run):
     table = onset_table(*make_frames({"a": make_run(20.0, status="diverged")}), OnsetRule())
     assert table["state"].tolist() == ["collapsed"]
