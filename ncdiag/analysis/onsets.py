@@ -32,6 +32,8 @@ _NAMES = {
     "index": "onset_index",
 }
 ONSET_COLUMNS = {_NAMES.get(f.name, f.name): f.name for f in fields(Onset)}
+# Columns of the epochs that an onset and what frames it are found from, besides the metric of the rule.
+EPOCHS_OF_ONSETS = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
 _NO_DATA = Onset(state="no_data")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, check_grouping
 from ncdiag.analysis.forecasts import forecast_run
-from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS, onset_table
 from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.selection import asks_for_rescaled, select_runs
 from ncdiag.analysis.survey import QUESTIONS, Survey
@@ -18,8 +18,6 @@ from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.handle import Store
 from ncdiag.store.runs import get_run, list_ids_like, list_runs
 
-# What the onset of a run is found from, besides the metric of the rule.
-_FOR_ONSETS = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
 # What is passed on of an onset table.
 _ONSET_COLUMNS = (
     *("run", "state", "onset", "lo", "hi", "fn_star", "onset_accuracy", "onset_phase", "onset_loss", "confirmed_at"),
@@ -48,7 +46,7 @@ def selected_runs(store: Store, where: str | None = None, names: Sequence[str] |
 
 def onsets_frame(store: Store, runs: pd.DataFrame, rule: OnsetRule) -> pd.DataFrame:
     """Give the onset of each row of the runs frame, beside its settings: columns of `onset_table`."""
-    columns = tuple(dict.fromkeys((*_FOR_ONSETS, rule.metric)))
+    columns = tuple(dict.fromkeys((*EPOCHS_OF_ONSETS, rule.metric)))
     table = onset_table(runs, epochs_frame(store, runs["run_id"].tolist(), columns), rule)
     return table.astype({"after_drop": "boolean"})[list(_ONSET_COLUMNS)]
 

@@ -21,6 +21,7 @@ from ncdiag.analysis.courses import OBSERVABLES as FORECAST
 from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
 from ncdiag.analysis.leads import corrected_leads, lead_results
+from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
@@ -37,7 +38,6 @@ Found = dict[str, list[Result]]
 OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
 QUESTIONS = ("claims", "threshold", "lead", "forecast", "additivity", "attractor", *REGULARITIES)
 _FOR_CLAIMS = frozenset(QUESTIONS) - {"forecast"}  # no claim of the abstract is about the other rules
-_BASIC = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
 
 
 def _threshold(asked: Asked) -> list[Result]:
@@ -155,7 +155,7 @@ class Survey:
     @property
     def _columns(self) -> tuple[str, ...]:
         observed = (*(LEAD if self._needs("lead") else ()), *(FORECAST if self._needs("forecast") else ()))
-        return tuple(dict.fromkeys([*_BASIC, self.rule.metric, *observed]))
+        return tuple(dict.fromkeys([*EPOCHS_OF_ONSETS, self.rule.metric, *observed]))
 
 
 def _noted(results: list[Result], count: int) -> list[Result]:
