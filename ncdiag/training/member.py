@@ -51,7 +51,9 @@ class Member:
             num_classes=data.num_classes,
             generator=generator(spec.seed, "weights"),
         ).to(data.device)
-        if data.device.type == "cpu":  # ResNet-20 runs 1.4 times as fast (benchmarks/kernels.py)
+        # ResNet-20 runs 1.4 times as fast on a CPU (benchmarks/kernels.py); on an H200 in TF32 1.5 times, in bf16 1.9
+        # times, but in float32 it takes a third longer (docs/performance.md).
+        if data.device.type == "cpu" or spec.precision != "float32":
             self.network.to(memory_format=torch.channels_last)
         self.optimizer = self._fresh_optimizer()
         if state is None:

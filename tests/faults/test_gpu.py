@@ -46,17 +46,17 @@ def test_a_continued_run_is_the_undisturbed_one_on_the_same_machine(tmp_path: Pa
         open_store(str(tmp_path / "whole.db"), write=True) as other,
     ):
         whole, _ = add_run(other, spec)
-        train_run(other, whole, TrainingOptions(device="cuda"), ignore)
+        ended = train_run(other, whole, TrainingOptions(device="cuda"), ignore)  # the CNN dies, as on a CPU
         run, _ = add_run(store, spec)
         with pytest.raises(KeyboardInterrupt):
             train_run(store, run, TrainingOptions(device="cuda", checkpoint_every=2), stop_after(5))
         before = rows(store, run)
-        assert train_run(store, run, TrainingOptions(device="cuda"), ignore) is RunStatus.DONE
+        assert train_run(store, run, TrainingOptions(device="cuda"), ignore) is ended
         after = rows(store, run)
         assert after[: len(before)] == before
         assert [record.epoch for record in after] == [1, 2, 3, 4, 5, 6]
         for ours, theirs in zip(after, rows(other, whole), strict=True):
-            assert ours.feature_norm == pytest.approx(theirs.feature_norm, rel=1e-4)
+            assert ours.feature_norm == pytest.approx(theirs.feature_norm, rel=1e-4, abs=1e-7)
 
 
 def test_a_run_does_not_change_its_device_unasked(tmp_path: Path) -> None:
