@@ -22,6 +22,7 @@ from ncdiag.domain.levels import check_level
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import flat_row
 from ncdiag.domain.spec import check_choice
+from ncdiag.domain.words import split_columns
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
 from ncdiag.store.location import default_location
@@ -123,4 +124,4 @@ def _location(store: StoreLocation) -> str:
 
 
 def _names(by: str | Sequence[str]) -> list[str]:
-    return [name.strip() for name in by.split(",")] if isinstance(by, str) else list(by)
+    return split_columns(by) if isinstance(by, str) else list(by)

@@ -1,6 +1,5 @@
 """`ncdiag analyze`: what the stored runs show, question by question."""
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.location import say_location
+from ncdiag.cli.location import store_option
 from ncdiag.cli.options import (
     ByOption,
     FormatOption,
@@ -17,12 +16,12 @@ from ncdiag.cli.options import (
     MixPhasesOption,
     StoreOption,
     WhereOption,
-    split_columns,
     takes_onset_rule,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import note_repeats, note_rescaled
 from ncdiag.domain.spec import check_choice
+from ncdiag.domain.words import split_columns
 
 if TYPE_CHECKING:
     from ncdiag.analysis.survey import Survey
@@ -99,7 +98,7 @@ def analyze(
         if set(OF_UNTOUCHED) & set(questions):
             note_rescaled(int(survey.left_out.sum()))
         results = [result for name in questions for result in survey.results[name]]
-        named = say_location(opened)
+        named = store_option(opened)
     if form is Format.JSON:
         emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(rule)})
     elif form is Format.CSV:
@@ -160,7 +159,7 @@ def _regularity_page(question: str, survey: "Survey", store: str) -> str:
     return regularity_page(survey.results[question], question, survey.rule, survey.level)
 
 
-# What a question prints, given the survey and what --store has to name in its commands, if anything.
+# What a question prints, given the survey and what goes behind its commands (see `store_option`).
 PAGES: "dict[str, Callable[[Survey, str], str]]" = {
     "claims": _claims_page,
     "threshold": _threshold_page,
@@ -175,8 +174,8 @@ PAGES: "dict[str, Callable[[Survey, str], str]]" = {
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:
     """Give a result as plain values; a command that it suggests has the --store that it needs."""
     values = result.to_dict()
-    if store and values.get("command"):
-        values["command"] += f" --store {shlex.quote(store)}"
+    if values.get("command"):
+        values["command"] += store
     return values
 
 

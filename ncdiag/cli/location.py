@@ -28,12 +28,9 @@ def find_location(context: typer.Context, given: str | None) -> str:
     return given or default_location()
 
 
-def say_location(store: "Store") -> str:
-    """Give what `--store` has to name in a command that is suggested, never a password; empty for the default store."""
-    return "" if store.url == default_location() else store.label
-
-
 def store_option(store: "Store") -> str:
-    """Give what goes behind a command that is suggested, so that it is about the same store: often nothing."""
-    place = say_location(store)
-    return f" --store {shlex.quote(place)}" if place else ""
+    """Give what goes behind a command that is suggested, so that it is about the same store, never with a password.
+
+    Nothing for the default store.
+    """
+    return "" if store.url == default_location() else f" --store {shlex.quote(store.label)}"

@@ -45,14 +45,6 @@ def show_examples(first: str, second: str) -> str:
     return f"\b\nExamples:\n  {first}\n  {second}"
 
 
-def split_columns(text: str) -> list[str]:
-    """Give the names in a comma-separated list; raises `SpecError` when there are none."""
-    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
-    if not names:
-        raise SpecError("--by names columns of the runs, such as arch,dataset; it is empty")
-    return list(dict.fromkeys(names))
-
-
 # Answers also read onsets at several times eps, at half of it and so on, and all of them have to be numbers.
 _LEAST_EPS, _LARGEST_EPS = 1e-300, 1e300
 

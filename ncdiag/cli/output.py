@@ -172,11 +172,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
-def as_unicode(text: str) -> str:
-    """Spell out the bytes of an argument that are not UTF-8, which no figure and no page can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def without_controls(text: str) -> str:
     """Spell out the control characters of a text of several lines."""
     return text.translate(_CONTROLS)

@@ -17,13 +17,13 @@ from ncdiag.cli.options import (
     MixPhasesOption,
     StoreOption,
     WhereOption,
-    split_columns,
     takes_onset_rule,
 )
-from ncdiag.cli.output import as_unicode, frame_columns, note, printable
+from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
+from ncdiag.domain.words import as_unicode, split_columns
 from ncdiag.errors import AnalysisError, SpecError
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from ncdiag.cli.options import (
     RunArgument,
     StoreOption,
     WhereOption,
-    split_columns,
     takes_onset_rule,
 )
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
+from ncdiag.domain.words import split_columns
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule

@@ -12,11 +12,11 @@ from ncdiag.cli.options import (
     LevelOption,
     StoreOption,
     WhereOption,
-    split_columns,
     takes_onset_rule,
 )
-from ncdiag.cli.output import as_unicode, note
+from ncdiag.cli.output import note
 from ncdiag.domain.shares import counted
+from ncdiag.domain.words import as_unicode, split_columns
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule

@@ -10,10 +10,10 @@ from ncdiag.cli.options import (
     LevelOption,
     StoreOption,
     WhereOption,
-    split_columns,
     takes_onset_rule,
 )
 from ncdiag.cli.output import emit_text, note, warn
+from ncdiag.domain.words import split_columns
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:

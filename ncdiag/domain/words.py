@@ -1,10 +1,25 @@
-"""Help for somebody who mistyped a name."""
+"""Texts that people typed: what they may have meant, what cannot be printed as it is, and lists of names."""
 
 import difflib
 from collections.abc import Iterable
+
+from ncdiag.errors import SpecError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Give ` (did you mean X?)` for the known word nearest to `word`, or an empty string."""
     match = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def as_unicode(text: str) -> str:
+    """Spell out the bytes of an argument that are not UTF-8, which no database, no figure and no page can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def split_columns(text: str) -> list[str]:
+    """Give the names in a comma-separated list; raises `SpecError` when there are none."""
+    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+    if not names:
+        raise SpecError("--by names columns of the runs, such as arch,dataset; it is empty")
+    return list(dict.fromkeys(names))

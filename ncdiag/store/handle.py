@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from ncdiag.domain.words import as_unicode
 from ncdiag.errors import SpecError, UnavailableError
 from ncdiag.store.faults import decoded, translated
 
@@ -98,7 +99,7 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
-    return Store(url=url, label=place.encode("utf-8", "backslashreplace").decode(), path=path, engine=engine)
+    return Store(url=url, label=as_unicode(place), path=path, engine=engine)
 
 
 def _server_store(url: str, parsed: URL) -> Store:

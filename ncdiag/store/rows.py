@@ -17,6 +17,7 @@ from ncdiag.domain.records import (
     nonfinite_fields,
 )
 from ncdiag.domain.spec import RunSpec, canonical_json
+from ncdiag.domain.words import as_unicode
 from ncdiag.store import schema
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import is_lost
@@ -126,7 +127,7 @@ def runs_by_key(store: Store, connection: Connection, keys: Sequence[str]) -> di
 
 def printable(text: str) -> str:
     """Spell out what no database can store as text: the bytes of a file name that are not UTF-8, and NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return as_unicode(text).replace("\0", "\\x00")
 
 
 def hash_json(value: Any) -> str:

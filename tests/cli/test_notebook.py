@@ -68,6 +68,7 @@ def test_a_forecast_is_what_the_command_prints(store: Path, cli: Cli) -> None:
     printed = json.loads(cli("predict", "short", "--level", "0.8", "--format", "json", "--store", store).out)
     assert (found.status, found.onset, found.n_calibration) == ("forecast", printed["onset"], 4)
     assert found.onset == pytest.approx(ONSET)
+    assert ncdiag.predict("short", store, level=0.8, by="arch, weight-decay").n_calibration == 4
 
 
 def test_runs_that_are_not_counted_are_told(store: Path) -> None:
