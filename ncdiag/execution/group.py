@@ -13,6 +13,7 @@ import torch
 from ncdiag.domain.records import EpochRecord
 from ncdiag.errors import StoreError
 from ncdiag.execution.held import HeldRun, Listener
+from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
@@ -31,6 +32,7 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
         _Group(held, listen).train(load, device)
         return
     except Exception as error:
+        raise_if_asked()  # what was raised for that may have been taken for an error
         left = [one for one in held if one.ended is None]
         if len(held) == 1 or not is_shortage(error):
             for one in left:
@@ -69,6 +71,7 @@ class _Group:
             together=len(self.held),
             given_up=self.given_up,
         ):
+            raise_if_asked()
             if isinstance(event, EpochDone):
                 records.append(event)
                 continue
@@ -89,6 +92,7 @@ class _Group:
         try:
             act(self.held[member])
         except Exception as error:
+            raise_if_asked()
             if len(self.held) > 1 and is_shortage(error):
                 raise
             self.held[member].fail(error)

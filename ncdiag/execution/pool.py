@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.execution.held import Listener, Note
-from ncdiag.execution.signals import held_back, sigterm_as_exit
+from ncdiag.execution.signals import held_back, raise_if_asked, sigterm_as_exit
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
@@ -61,6 +61,7 @@ class Pool:
         outcomes: list[Outcome] = []
         try:
             while waiting or self.current:
+                raise_if_asked()
                 self._hand_out(waiting)
                 for pipe in wait(list(self.current)):
                     assert isinstance(pipe, Connection)
@@ -189,6 +190,7 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
 
     with sigterm_as_exit():
         while True:
+            raise_if_asked()
             try:
                 group: list[Run] = pipe.recv()
             except (EOFError, OSError):

@@ -35,9 +35,22 @@ def held_back(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_requests: list[int] = []  # signals that have asked this process to stop
+
+
+def raise_if_asked() -> None:
+    """Raise again what a request to stop has raised already: Python drops what is raised while it frees an object."""
+    if signal.SIGINT in _requests:
+        raise KeyboardInterrupt
+    if _requests:
+        raise SystemExit(128 + signal.SIGTERM)
+
+
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
     """Turn SIGTERM into `SystemExit(143)`, so that what is under way is stored as interrupted.
+
+    Whatever goes on for long within calls `raise_if_asked` now and then.
 
     While that is stored, another Ctrl-C ends the process at once, whatever it is waiting for. Another SIGTERM does not:
     `timeout` and schedulers send two, to the process and to its group.
@@ -47,9 +60,8 @@ def sigterm_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if signal.SIGINT in before:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
+        _requests.append(signum)
+        raise_if_asked()
 
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -59,3 +71,4 @@ def sigterm_as_exit() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _requests.clear()

@@ -6,9 +6,8 @@ rates. Nothing waits for the device between `begin` and `finish`, and what one l
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from ncdiag.training.agreement import agrees
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.objectives import LossFunction
 from ncdiag.training.optimizers import Optimizer, step_alike
-from ncdiag.training.reproducibility import casting
+from ncdiag.training.reproducibility import casting, lowered_precision
 from ncdiag.training.stack import Alone, Stack, StackedMLP
 
 WARM_UP = 3  # steps before a capture, in which torch and its libraries allocate what they keep
@@ -57,6 +56,7 @@ class Lane:
         self.place = torch.zeros(1, dtype=torch.int64, device=data.device)
         self.losses = torch.zeros(members, device=data.device)  # of each network, summed over the batches
         self.stream = _stream(data.device, number) if data.device.type == "cuda" else None
+        self.number = number
         self.captures = self.stream is not None and self.whole > 0 and not eager
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -64,7 +64,7 @@ class Lane:
         """Take over where the caller has come to; `orders` and `rates` as in `Steps.take`."""
         if self.stream:
             self.stream.wait_stream(torch.cuda.current_stream(self.data.device))
-        with self._on_stream():
+        with self._as_asked():
             order = torch.stack(list(orders)).to(self.data.device)
             full, rest = order.tensor_split([order.shape[1] - self.rest.shape[1]], dim=1)
             self.batches.copy_(full.unflatten(1, (self.whole, self.batches.shape[2])).transpose(0, 1))
@@ -79,15 +79,16 @@ class Lane:
 
     def step(self, place: int) -> None:
         """Take the step of a whole batch, at places 0, 1, ... in turn."""
-        with self._on_stream():
-            if self.graph:
+        if self.graph:  # of which the precision is a part
+            with torch.cuda.stream(self.stream):
                 self.graph.replay()
-            else:
+        else:
+            with self._as_asked():
                 self.step_on(self.batches[place])
 
     def finish(self) -> None:
         """Take the step of the samples that are left, and let the caller go on where the lane has come to."""
-        with self._on_stream():
+        with self._as_asked():
             if self.rest.shape[1]:
                 self.step_on(self.rest)
         if self.stream:
@@ -136,8 +137,14 @@ class Lane:
             self.alike = list(alike.values())
             self.graph = None  # it moves by other calls
 
-    def _on_stream(self) -> AbstractContextManager[Any]:
-        return torch.cuda.stream(self.stream) if self.stream else nullcontext()
+    def _as_asked(self) -> ExitStack:
+        """Compute on the lane's stream, in the precision that was asked for."""
+        stack = ExitStack()
+        if self.stream:
+            stack.enter_context(torch.cuda.stream(self.stream))
+        if self.stream or self.precision == "tf32":  # a flag of GPUs, which takes a while to set
+            stack.enter_context(lowered_precision(self.precision))
+        return stack
 
     def _capture(self) -> torch.cuda.CUDAGraph:
         """Record the step on the lane's stream; what the warm-up changed is put back.

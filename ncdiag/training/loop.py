@@ -11,19 +11,27 @@ decided anew at every epoch, so a run that ended or has not been reached yet cos
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncdiag.domain.spec import RunSpec
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import batch_order, full_precision
-from ncdiag.training.steps import Steps
+from ncdiag.training.stages import overlapped
+from ncdiag.training.steps import Steps, take_side_by_side
+
+_Key = tuple[tuple[int, int], ...]  # of each member of a group: its index and the number of its phase
 
 __all__ = ["Checkpoint", "Ended", "EpochDone", "Event", "Intervened", "train"]
+
+
+MEASURED_AT_ONCE = 3  # networks on a GPU: each has three stages, and while one computes there, the others do here
 
 
 def train(
@@ -46,24 +54,37 @@ def train(
             if member.epoch and (ended := member.ending(0.0)):  # killed between its last checkpoint and its end
                 member.live = False
                 yield ended
-        steps: dict[tuple[tuple[int, int], ...], Steps] = {}
+        all_steps: dict[_Key, Steps] = {}
+        on_gpu = data.device.type == "cuda"
+        orders = _Orders(len(data.train_labels))
         for epoch in range(1, max(spec.epochs for spec in specs) + 1):
+            orders.forget(before=epoch)
             ready = [m for m in members if m.live and m.epoch == epoch - 1 and m.index not in given_up]
             groups = {_key(group, epoch): group for group in _groups(ready, data.device, together)}
             # Those of groups that are no more go first: on a GPU they hold the memory that new ones need.
-            steps = {key: steps[key] for key in groups if key in steps}
-            for key, group in groups.items():
-                for member in group:
+            all_steps = {key: all_steps[key] for key in groups if key in all_steps}
+            for keys in _side_by_side(list(groups), data.device):
+                at_once = [groups[key] for key in keys]
+                everyone = [member for group in at_once for member in group]
+                for member in everyone:
                     yield from member.begin_epoch()
-                if key not in steps:
-                    steps[key] = _make_steps(group, data)
+                for key in keys:
+                    if key not in all_steps:
+                        all_steps[key] = _make_steps(groups[key], data, beside=all_steps.values())
                 started = time.perf_counter()
-                orders = [batch_order(member.spec.seed, epoch, len(data.train_labels)) for member in group]
-                losses = steps[key].take(orders, [member.lr for member in group]).tolist()  # waits for the device
-                seconds = (time.perf_counter() - started) / len(group)
-                for member in group:
-                    yield from member.evaluate(seconds)
-                for member, loss in zip(group, losses, strict=True):
+                losses = take_side_by_side(
+                    [all_steps[key] for key in keys],
+                    [[orders.of(member.spec.seed, epoch) for member in group] for group in at_once],
+                    [[member.lr for member in group] for group in at_once],
+                )
+                if on_gpu:  # which is at work meanwhile
+                    for member in everyone:
+                        orders.of(member.spec.seed, epoch + 1)
+                total_losses = torch.cat(losses).tolist()  # waits for the device
+                seconds = (time.perf_counter() - started) / len(everyone)
+                evaluations = (member.evaluate(seconds) for member in everyone)
+                yield from filter(None, overlapped(evaluations, MEASURED_AT_ONCE if on_gpu else 1))
+                for member, loss in zip(everyone, total_losses, strict=True):
                     yield from member.conclude(loss)
 
 
@@ -79,13 +100,21 @@ def _groups(members: list[Member], device: torch.device, together: int) -> Itera
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def _key(group: list[Member], epoch: int) -> tuple[tuple[int, int], ...]:
+def _key(group: list[Member], epoch: int) -> _Key:
     """Give what must stay for a group's steps to go on: who is in it, and the phase of each."""
     return tuple((member.index, member.spec.phase_of(epoch)[0]) for member in group)
 
 
-def _make_steps(group: list[Member], data: Dataset) -> Steps:
+def _side_by_side(keys: list[_Key], device: torch.device) -> list[list[_Key]]:
+    """Sort groups by when they take their steps: on a GPU, which few of them fill, all at once."""
+    if device.type == "cuda":
+        return [keys] if keys else []
+    return [[key] for key in keys]
+
+
+def _make_steps(group: list[Member], data: Dataset, beside: Iterable[Steps]) -> Steps:
     spec = group[0].spec
+    taken = {lane.number for steps in beside for lane in steps.lanes}
     return Steps(
         [member.network for member in group],
         [member.optimizer for member in group],
@@ -93,4 +122,23 @@ def _make_steps(group: list[Member], data: Dataset) -> Steps:
         batch_size=spec.batch_size,
         loss=group[0].phase.loss,
         precision=spec.precision,
+        numbers=(number for number in count() if number not in taken),
     )
+
+
+class _Orders:
+    """The orders in which epochs visit the samples, each drawn once for all runs of its seed."""
+
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+        self.drawn: dict[tuple[int, int], Tensor] = {}
+
+    def of(self, seed: int, epoch: int) -> Tensor:
+        """Give the order of an epoch, which is not to be changed."""
+        if (seed, epoch) not in self.drawn:
+            self.drawn[seed, epoch] = batch_order(seed, epoch, self.num_samples)
+        return self.drawn[seed, epoch]
+
+    def forget(self, *, before: int) -> None:
+        """Keep the orders of an epoch and later ones."""
+        self.drawn = {key: order for key, order in self.drawn.items() if key[1] >= before}

@@ -10,7 +10,8 @@ are close, and squares are summed in float64. Every metric then agrees with floa
 down to NC1 = 1e-12 and in any order of the samples; one-pass sums in float32 come out negative at 1e-8. Where two class
 means nearly coincide, what is divided by their distance (`cdnv`, `nc1_pinv`) is off by more.
 
-Nothing here waits for the device before the pass is over, draws a random number, or changes the network.
+Nothing here waits for the device before the pass is over, draws a random number, or changes the network. What several
+networks are measured for can go on at once (`ncdiag.training.stages`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ from ncdiag.domain.moments import SINGLE, ClassMoments, Directions, Projections,
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LossFunction
 from ncdiag.training.reproducibility import full_precision
+from ncdiag.training.stages import Sent, Stages, finish
 
 # Inputs, float32 on the network's device, and labels, int64 there.
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -60,6 +62,7 @@ class Measurement:
 
     train_loss: float  # mean over samples
     train_accuracy: float  # in [0, 1]
+    test_accuracy: float | None  # of a pass over a test set, if there was one
     metrics: dict[str, float]
 
 
@@ -70,35 +73,74 @@ def measure(
     num_samples: int,
     num_classes: int,
     loss_of: LossFunction,
+    test: Callable[[], Batches] | None = None,
     keep_bytes: int = KEEP_BYTES,
 ) -> Measurement:
     """Measure a network on its training set; the network, its modes and all random generators stay as they are.
 
     `batches` starts a pass over the whole set, `num_samples` in all, in any order and split; `loss_of` gives the
-    loss of each sample. Features that need more than `keep_bytes` (N x d x 4 bytes) are not kept, and `batches`
-    is called again for a second forward pass. Features that are not finite give NaN, not an error.
+    loss of each sample; `test` starts a pass over a test set. Features that need more than `keep_bytes` (N x d x 4
+    bytes) are not kept, and `batches` is called again for a second forward pass. Features that are not finite give
+    NaN, not an error.
+    """
+    return finish(
+        measuring(
+            network,
+            batches,
+            num_samples=num_samples,
+            num_classes=num_classes,
+            loss_of=loss_of,
+            test=test,
+            keep_bytes=keep_bytes,
+        )
+    )
+
+
+def measuring(
+    network: Network,
+    batches: Callable[[], Batches],
+    *,
+    num_samples: int,
+    num_classes: int,
+    loss_of: LossFunction,
+    test: Callable[[], Batches] | None = None,
+    keep_bytes: int = KEEP_BYTES,
+) -> Stages[Measurement]:
+    """Measure a network in stages, as `measure` does: it pauses where the device has something to do first.
+
+    The network must not change before the last stage.
     """
     keep = num_samples * network.head.in_features * 4 <= keep_bytes
     with _evaluating(network):
         seen = _first_stage(network, batches(), num_classes, loss_of, keep)
-        moments = ClassMoments(**{name: array.cpu().numpy() for name, array in vars(seen.moments).items()})
-        directions = between_directions(moments, SINGLE)
+        hits, tested = _count_hits(network, test()) if test else (seen.correct, 0)
+        weight = network.head.weight.float().clone()  # what numpy shares FSDP could not resize
+        sums = Sent({"loss": seen.loss, "correct": seen.correct, "hits": hits, "weight": weight, **vars(seen.moments)})
+    yield
+    found = sums.arrays()
+    moments = ClassMoments(**{name: found[name] for name in vars(seen.moments)})
+    directions = between_directions(moments, SINGLE)
+    with _evaluating(network):
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
-        projections = _second_stage(blocks, moments, directions, _summing_device(network))
-        weight = network.head.weight.float().cpu().clone().numpy()  # what numpy shares FSDP could not resize
+        total = _second_stage(blocks, moments, directions, _summing_device(network))
+        projected = Sent({"spread": total.spread, "agree": total.agree})
+    yield
     samples = int(moments.count.sum())
     return Measurement(
-        train_loss=float(seen.loss) / samples,
-        train_accuracy=int(seen.correct) / samples,
-        metrics=collapse_metrics(moments, directions, projections, weight),
+        train_loss=float(found["loss"]) / samples,
+        train_accuracy=int(found["correct"]) / samples,
+        test_accuracy=int(found["hits"]) / tested if test else None,
+        metrics=collapse_metrics(
+            moments, directions, Projections(count=total.count, **projected.arrays()), found["weight"]
+        ),
     )
 
 
 def accuracy(network: Network, batches: Batches) -> float:
     """Give the share of samples whose label has the largest logit; the network and its modes stay as they are."""
     with _evaluating(network):
-        hits = torch.cat([network(x).argmax(1) == labels for x, labels in batches])
-        return int(hits.sum()) / len(hits)
+        hits, samples = _count_hits(network, batches)
+        return int(hits) / samples
 
 
 @contextmanager
@@ -113,6 +155,12 @@ def _evaluating(network: Network) -> Iterator[None]:
         for module, training in modes:  # a module comes before those in it
             if module.training != training:
                 module.train(training)
+
+
+def _count_hits(network: Network, batches: Batches) -> tuple[Tensor, int]:
+    """Give how many samples the network is right about, on its device, and how many there are."""
+    hits = torch.cat([network(x).argmax(1) == labels for x, labels in batches])
+    return hits.sum(), len(hits)
 
 
 def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tensor]]:
@@ -186,11 +234,10 @@ def _second_stage(
     near, short = centres.float(), vectors.float()
     rounded_off = (near - centres) @ vectors  # the part of a class mean that its float32 form lacks
     chunks = (chunk for block in blocks for chunk in _chunks(*block))
-    total = reduce(
+    return reduce(
         Projections.merge,
         (
             tally((features - near[labels]) @ short + rounded_off[labels], labels, predicted, coordinates)
             for features, labels, predicted in chunks
         ),
     )
-    return Projections(count=total.count, spread=total.spread.cpu().numpy(), agree=total.agree.cpu().numpy())

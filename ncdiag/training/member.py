@@ -17,12 +17,13 @@ from ncdiag.errors import UnsafeError
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.interventions import scale_features
-from ncdiag.training.measure import Measurement, accuracy, measure
+from ncdiag.training.measure import Measurement, measuring
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES, learning_rate
 from ncdiag.training.optimizers import Optimizer, make_optimizer
 from ncdiag.training.reproducibility import generator
+from ncdiag.training.stages import Stages, finish, timed
 
 EVAL_BATCH = 4096  # large enough that the products, not the calls, take the time
 EVAL_BATCH_OF_CONVOLUTIONS = 128  # on a CPU: at 4096 the maps leave its caches, which takes ResNet-20 twice as long
@@ -72,15 +73,28 @@ class Member:
         if self.spec.intervention and self.spec.intervention.epoch == self.epoch:
             yield self._intervene(self.spec.intervention)
         self.epoch += 1
-        self.seconds += time.perf_counter() - started
+        self._spend(time.perf_counter() - started)
 
-    def evaluate(self, seconds: float) -> Iterator[Event]:
+    def evaluate(self, seconds: float) -> Stages[EpochDone | None]:
         """Measure the network, where the run is to be measured now; `seconds` is what the steps took."""
-        self.seconds += seconds
-        if is_evaluated(self.spec, self.epoch):
-            record = self._evaluate()
-            self._judge(record)
-            yield EpochDone(member=self.index, record=record)
+        self._spend(seconds)
+        if not is_evaluated(self.spec, self.epoch):
+            return None
+        measured = yield from timed(self._measuring(self.phase.loss, tested=True), self._spend)
+        record = EpochRecord(
+            epoch=self.epoch,
+            phase=self.phase_number,
+            loss=self.phase.loss,
+            lr=self.lr,
+            train_loss=measured.train_loss,
+            train_accuracy=measured.train_accuracy,
+            test_accuracy=measured.test_accuracy,
+            seconds=self.seconds,
+            **measured.metrics,
+        )
+        self.seconds = 0.0
+        self._judge(record)
+        return EpochDone(member=self.index, record=record)
 
     def conclude(self, total_loss: float) -> Iterator[Event]:
         """Say what state the epoch left and whether the run has come to its end.
@@ -98,31 +112,18 @@ class Member:
     def _fresh_optimizer(self) -> Optimizer:
         return make_optimizer(self.spec.optimizer, [as_it_lies(p.detach()) for p in self.network.parameters()])
 
-    def _evaluate(self) -> EpochRecord:
-        started = time.perf_counter()
-        measured = self._measure(self.phase.loss)
-        test_accuracy = accuracy(self.network, self.measured.test_batches(self.eval_batch))
-        seconds, self.seconds = self.seconds + time.perf_counter() - started, 0.0
-        return EpochRecord(
-            epoch=self.epoch,
-            phase=self.phase_number,
-            loss=self.phase.loss,
-            lr=self.lr,
-            train_loss=measured.train_loss,
-            train_accuracy=measured.train_accuracy,
-            test_accuracy=test_accuracy,
-            seconds=seconds,
-            **measured.metrics,
-        )
-
-    def _measure(self, loss: Loss) -> Measurement:
-        return measure(
+    def _measuring(self, loss: Loss, *, tested: bool) -> Stages[Measurement]:
+        return measuring(
             self.network,
             lambda: self.measured.train_batches(self.eval_batch),
             num_samples=len(self.measured.train_labels),
             num_classes=self.measured.num_classes,
             loss_of=LOSSES[loss],
+            test=(lambda: self.measured.test_batches(self.eval_batch)) if tested else None,
         )
+
+    def _spend(self, seconds: float) -> None:
+        self.seconds += seconds
 
     def _intervene(self, intervention: Intervention) -> Intervened:
         before = self._feature_norm()
@@ -143,7 +144,7 @@ class Member:
         return float(features.norm(dim=1).mean())
 
     def _feature_norm(self) -> float:
-        return self._measure("mse").metrics["feature_norm"]
+        return finish(self._measuring("mse", tested=False)).metrics["feature_norm"]
 
     def _judge(self, record: EpochRecord) -> None:
         """Update the counts in a row that end a run: collapsed for long enough, or dead."""

@@ -10,7 +10,7 @@ from trained import make_spec, records, run, same
 
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
-from ncdiag.training import loop, member, stack, steps
+from ncdiag.training import loop, member, stack, stages, steps
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Ended, EpochDone, Intervened, train
 
@@ -71,16 +71,19 @@ def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset, together:
 def test_the_seconds_of_a_record_are_those_since_the_last_one_with_a_share_of_the_steps(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that goes on by one whenever it is looked at: each part takes a second, as do the steps of all."""
+    """By a clock that goes on by one whenever it is looked at: the steps of all take a second, and each other part.
+
+    Measuring has three of these.
+    """
     ticks = itertools.count()
-    for module in (loop, member):
+    for module in (loop, member, stages):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     events, _ = run([make_spec(seed=seed, eval_every=1 + 2 * (seed == 3)) for seed in range(4)], digits, together=4)
     told = [
         [event.record.seconds for event in events if isinstance(event, EpochDone) and event.member == i]
         for i in range(4)
     ]
-    assert told == [[1 + 1 / 4 + 1] * 6] * 3 + [[3 * (1 + 1 / 4) + 1] * 2]
+    assert told == [[1 + 1 / 4 + 3] * 6] * 3 + [[3 * (1 + 1 / 4) + 3] * 2]
 
 
 def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None:

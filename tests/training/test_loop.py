@@ -7,16 +7,18 @@ import torch
 from torch.nn import functional
 from trained import make_spec, records, run, same
 
-from ncdiag.domain.records import EpochRecord, RunStatus
+from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec
 from ncdiag.errors import UnsafeError
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Intervened
+from ncdiag.training.measure import Measurement
 from ncdiag.training.member import DEAD_EVALUATIONS, Member
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import learning_rate
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order, generator
+from ncdiag.training.stages import Stages
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -199,12 +201,14 @@ def test_stop_at_onset_ends_after_patience_evaluations(digits: Dataset) -> None:
 def test_a_run_stops_after_as_many_evaluations_in_a_row_of_its_last_phase_as_are_a_collapse(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, nc1: dict[int, float], accuracy: dict[int, float], ends: int
 ) -> None:
-    def told(member: Member) -> EpochRecord:
-        epoch, phase = member.epoch, member.phase_number
-        values = {"nc1": nc1.get(epoch, 0.001), "train_accuracy": accuracy.get(epoch, 0.9), "feature_norm": 1.0}
-        return EpochRecord(epoch=epoch, phase=phase, **values)
+    def told(member: Member, loss: str, *, tested: bool) -> Stages[Measurement]:
+        values = {"nc1": nc1.get(member.epoch, 0.001), "feature_norm": 1.0}
+        return Measurement(
+            train_loss=0.1, train_accuracy=accuracy.get(member.epoch, 0.9), test_accuracy=0.8, metrics=values
+        )
+        yield
 
-    monkeypatch.setattr(Member, "_evaluate", told)
+    monkeypatch.setattr(Member, "_measuring", told)
     phases = (PhaseSpec.parse("ce:3"), PhaseSpec.parse("mse:7"))
     events, states = run([make_spec(phases=phases, stop_at_onset=True, eps=0.01, patience=3)], digits)
     assert len(records(events)) == ends
