@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=60_000, help="training images (default: 60000)")
     parser.add_argument("--gpu", action="store_true", help="fill the rows of a GPU")
     parser.add_argument("--minutes", type=float, default=8, help="when --gpu stops what still trains (default: 8)")
+    parser.add_argument("--precision", default="float32", help="of the presets that --gpu trains (default: float32)")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     said = parser.parse_args()
     if said.gpu:
@@ -83,7 +84,8 @@ def _measure_gpu(said: argparse.Namespace) -> None:
 
     deadline = time.perf_counter() + 60 * said.minutes
     rows = []
-    for row in gpu.rows(gpu.Setting(data_dir=said.data_dir, rounds=said.rounds, deadline=deadline)):
+    setting = gpu.Setting(data_dir=said.data_dir, rounds=said.rounds, deadline=deadline, precision=said.precision)
+    for row in gpu.rows(setting):
         print("; ".join(row.cells()), flush=True)
         rows.append(row)
     where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}."

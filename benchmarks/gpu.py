@@ -44,6 +44,7 @@ class Setting:
     deadline: float
     device: str = "cuda"
     samples: int = 60_000
+    precision: str = "float32"  # of the presets
     together: int = 32
 
     @property
@@ -143,7 +144,8 @@ def _row_of_presets(setting: Setting) -> Row:
         with open_store(url) as store:
             ended = sum(run.status in ENDS for run in list_runs(store))
     seconds = time.perf_counter() - started
-    work = f"the MLP presets of the paper: {ended} of {len(runs)} runs to their end, {epochs:,} measurements"
+    far = f"{ended} of {len(runs)} runs to their end, {epochs:,} measurements"
+    work = f"the MLP presets of the paper, {setting.precision}: {far}"
     return Row(
         work=work,
         against="-",
@@ -157,6 +159,9 @@ def _specs_of_presets(setting: Setting) -> list[RunSpec]:
     """Give the runs of all presets, each once: a group then holds what they have in common."""
     specs: dict[str, RunSpec] = {}
     for name in MLP_PRESETS:
-        plan = make_plan(read_axes({**PRESETS[name].options, "seed": SEEDS}), data_dir=setting.data_dir)
+        plan = make_plan(
+            read_axes({**PRESETS[name].options, "seed": SEEDS, "precision": setting.precision}),
+            data_dir=setting.data_dir,
+        )
         specs |= {spec.key: spec for spec in plan.specs}
     return list(specs.values())

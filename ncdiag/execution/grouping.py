@@ -1,7 +1,8 @@
 """Which runs of a sweep are trained together, and where.
 
 On a CPU it is tried out, shape by shape, whether a group is faster than its runs one after another. On a GPU a group is
-as large as its memory allows: a small network leaves nearly all of a GPU idle. Nothing of this changes a run.
+as large as its memory allows, whatever the shapes in it: a small network leaves nearly all of a GPU idle, and so do
+eight of one shape. Nothing of this changes a run.
 """
 
 import math
@@ -16,11 +17,14 @@ from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.worker import DataKey
 from ncdiag.training.footprint import FLOAT, state_floats
+from ncdiag.training.loop import MEASURED_AT_ONCE
+from ncdiag.training.measure import KEEP_BYTES
 from ncdiag.training.networks import count_parameters
 
 PAYS = 1.1  # a group that is faster by less may be slower on the next try
 ORDER = 8  # bytes of the place of a sample
 GPU_SHARE = 0.8  # of the free memory: what torch and cuDNN take besides is not known beforehand
+SHAPES = 16  # in a group on a GPU: each has a stream and a graph of its own, and with so many the chip is full
 MOST = 500  # members of a group: each holds a file open, its lock, and most systems let a process have 1,024
 
 
@@ -48,12 +52,52 @@ def list_shapes(runs: Sequence[Run], data_key: Callable[[Run], DataKey]) -> list
     return [Shape(spec=RunSpec.from_dict(some[0].config), runs=tuple(some)) for some in shapes.values()]
 
 
-def cut(shape: Shape, size: int, *, parts: int) -> list[list[Run]]:
-    """Cut the runs of a shape into nearly equal groups of at most `size`, and into `parts` if there are as many."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Runs of one shape that are trained as one, and the share of a device's memory that this takes.
+
+    The share is 1 where nothing else is trained beside them.
+    """
+
+    runs: list[Run]
+    share: float = 1.0
+
+
+def cut(shape: Shape, size: int, *, parts: int, beside_others: bool = False) -> list[Part]:
+    """Cut the runs of a shape into nearly equal parts of at most `size`, and into `parts` if there are as many.
+
+    `beside_others`: a device that holds `size` of them may hold runs of other shapes instead.
+    """
     number = len(shape.runs)
     groups = max(math.ceil(number / size), min(parts, number))
     bounds = [number * place // groups for place in range(groups + 1)]
-    return [list(shape.runs[a:b]) for a, b in pairwise(bounds)]
+    return [
+        Part(runs=list(shape.runs[a:b]), share=(b - a) / size if beside_others else 1.0) for a, b in pairwise(bounds)
+    ]
+
+
+def pack(parts: Sequence[Part], *, least: int) -> list[list[Run]]:
+    """Put parts on one data set into as few groups as the memory of a device allows, but into `least` if there are.
+
+    Each goes to where the least is so far, so that the groups of several devices are nearly alike.
+    """
+    whole = [part.runs for part in parts if part.share >= 1]
+    shared = sorted((part for part in parts if part.share < 1), key=lambda part: -part.share)
+    for number in range(min(max(1, least - len(whole)), len(shared)), len(shared) + 1):
+        groups: list[list[Part]] = [[] for _ in range(number)]
+        for part in shared:
+            min(groups, key=_share_of).append(part)
+        if all(map(_fits, groups)):
+            break
+    return whole + [[run for part in group for run in part.runs] for group in groups]
+
+
+def _share_of(group: Sequence[Part]) -> float:
+    return math.fsum(part.share for part in group)
+
+
+def _fits(group: Sequence[Part]) -> bool:
+    return _share_of(group) <= 1 and len(group) <= SHAPES and sum(len(part.runs) for part in group) <= MOST
 
 
 def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
@@ -62,8 +106,7 @@ def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping
     Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
     state of the last epoch, and what a capture puts back), its batch, and the activations: before and after the
     nonlinearity, and their gradient; twice the order of an epoch, and a copy of the images it is measured on where
-    those are not all. Room is left for the features of all samples, which are there while one of the members is
-    measured.
+    those are not all. Room is left for the features of all samples of those members that are measured at once.
     """
     width, depth = int(spec.network.width), spec.network.depth
     inputs = math.prod(input_shape)
@@ -71,7 +114,7 @@ def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping
     member = 3 * state_floats(spec, parameters) + parameters + spec.batch_size * (inputs + 3 * width * depth)
     member += 2 * ORDER // FLOAT * sizes["n_train"]
     member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs // FLOAT  # a byte a pixel
-    room = GPU_SHARE * free_bytes / FLOAT - sizes["n_train"] * width
+    room = GPU_SHARE * free_bytes / FLOAT - MEASURED_AT_ONCE * min(sizes["n_train"] * width, KEEP_BYTES // FLOAT)
     return min(MOST, max(1, int(room / member)))
 
 

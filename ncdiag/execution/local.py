@@ -11,7 +11,7 @@ import torch
 
 from ncdiag.domain.records import Run
 from ncdiag.errors import NCDiagError
-from ncdiag.execution.grouping import PAYS, Shape, cut, list_devices, list_shapes, size_on_gpu
+from ncdiag.execution.grouping import PAYS, Part, Shape, cut, list_devices, list_shapes, pack, size_on_gpu
 from ncdiag.execution.held import Listener
 from ncdiag.execution.pool import Pool
 from ncdiag.execution.worker import (
@@ -71,7 +71,10 @@ def train_all(
     shapes = list_shapes(todo, partial(data_key, options=options))
 
     def cut_all(**how: int) -> list[list[Run]]:
-        return [group for shape in shapes for group in _groups(shape, options, say, **how)]
+        by_data: dict[DataKey, list[Part]] = {}
+        for shape in shapes:
+            by_data.setdefault(data_key(shape.runs[0], options), []).extend(_parts(shape, options, say, **how))
+        return [group for parts in by_data.values() for group in pack(parts, least=math.ceil(jobs / len(by_data)))]
 
     if jobs == 1:
         threads = torch.get_num_threads()
@@ -91,7 +94,7 @@ def train_all(
     return [by_run[run.id] for run in todo]
 
 
-def _groups(
+def _parts(
     shape: Shape,
     options: TrainingOptions,
     say: Callable[[str], None],
@@ -99,16 +102,18 @@ def _groups(
     threads: int,
     parts: int,
     sharing: int,
-) -> list[list[Run]]:
-    """Cut a shape into its groups, at least `parts` if it has as many runs; `sharing` processes use one device."""
+) -> list[Part]:
+    """Cut a shape into what trains as one, `parts` at the least if it can; `sharing` processes use one device."""
     device = pick_device(options.device)
     size = group_size(shape.spec.network.arch, device)
-    data = _find_data(shape, options) if size > 1 and len(shape.runs) > 1 else None
+    stacked_on_gpu = device.type == "cuda" and shape.spec.network.arch == "mlp"
+    data = _find_data(shape, options) if size > 1 and (len(shape.runs) > 1 or stacked_on_gpu) else None
     if data is None:
         return cut(shape, 1, parts=parts)
-    if device.type == "cuda" and shape.spec.network.arch == "mlp":
+    if stacked_on_gpu:
         free_bytes = torch.cuda.mem_get_info(device)[0] // sharing
-        return cut(shape, size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes), parts=parts)
+        size = size_on_gpu(shape.spec, data.input_shape, data.sizes, free_bytes=free_bytes)
+        return cut(shape, size, parts=parts, beside_others=True)
     try:
         with computing_threads(threads), using_products(pick_products()):
             gain = speedup(shape.spec, data.input_shape, data.num_classes, device)

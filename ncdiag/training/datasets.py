@@ -150,7 +150,9 @@ class Dataset:
 
     def _normalise(self, images: Tensor) -> Tensor:
         # The same operations in the same order as torchvision's ToTensor and Normalize: the same bits.
-        pixels = images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
+        pixels = images
+        if images.dtype == torch.uint8:  # a GPU does it in one pass, which takes a CPU twice as long as two
+            pixels = images.div(255) if images.is_cuda else images.to(torch.float32).div_(255)
         return pixels.sub(self.mean).div_(self.std)
 
 

@@ -54,38 +54,43 @@ def train(
             if member.epoch and (ended := member.ending(0.0)):  # killed between its last checkpoint and its end
                 member.live = False
                 yield ended
-        all_steps: dict[_Key, Steps] = {}
-        on_gpu = data.device.type == "cuda"
+        steps: dict[_Key, Steps] = {}
         orders = _Orders(len(data.train_labels))
         for epoch in range(1, max(spec.epochs for spec in specs) + 1):
             orders.forget(before=epoch)
             ready = [m for m in members if m.live and m.epoch == epoch - 1 and m.index not in given_up]
             groups = {_key(group, epoch): group for group in _groups(ready, data.device, together)}
             # Those of groups that are no more go first: on a GPU they hold the memory that new ones need.
-            all_steps = {key: all_steps[key] for key in groups if key in all_steps}
-            for keys in _side_by_side(list(groups), data.device):
-                at_once = [groups[key] for key in keys]
-                everyone = [member for group in at_once for member in group]
-                for member in everyone:
-                    yield from member.begin_epoch()
-                for key in keys:
-                    if key not in all_steps:
-                        all_steps[key] = _make_steps(groups[key], data, beside=all_steps.values())
-                started = time.perf_counter()
-                losses = take_side_by_side(
-                    [all_steps[key] for key in keys],
-                    [[orders.of(member.spec.seed, epoch) for member in group] for group in at_once],
-                    [[member.lr for member in group] for group in at_once],
-                )
-                if on_gpu:  # which is at work meanwhile
-                    for member in everyone:
-                        orders.of(member.spec.seed, epoch + 1)
-                total_losses = torch.cat(losses).tolist()  # waits for the device
-                seconds = (time.perf_counter() - started) / len(everyone)
-                evaluations = (member.evaluate(seconds) for member in everyone)
-                yield from filter(None, overlapped(evaluations, MEASURED_AT_ONCE if on_gpu else 1))
-                for member, loss in zip(everyone, total_losses, strict=True):
-                    yield from member.conclude(loss)
+            steps = {key: steps[key] for key in groups if key in steps}
+            for at_once in _side_by_side(groups, data.device):
+                yield from _train_epoch(at_once, steps, orders, data)
+
+
+def _train_epoch(
+    groups: Mapping[_Key, list[Member]], steps: dict[_Key, Steps], orders: "_Orders", data: Dataset
+) -> Iterator[Event]:
+    """Train groups for an epoch, side by side; `steps` is given those of new groups."""
+    everyone = [member for group in groups.values() for member in group]
+    on_gpu = _is_gpu(data.device)
+    for member in everyone:
+        yield from member.begin_epoch()
+    for key, group in groups.items():
+        if key not in steps:
+            steps[key] = _make_steps(group, data, beside=steps.values())
+    started = time.perf_counter()
+    losses = take_side_by_side(
+        [steps[key] for key in groups],
+        [[orders.of(member.spec.seed, member.epoch) for member in group] for group in groups.values()],
+        [[member.lr for member in group] for group in groups.values()],
+    )
+    for member in everyone if on_gpu else ():  # which is at work meanwhile
+        orders.of(member.spec.seed, member.epoch + 1)
+    total_losses = torch.cat(losses).tolist()  # waits for the device
+    seconds = (time.perf_counter() - started) / len(everyone)
+    evaluations = (member.evaluate(seconds) for member in everyone)
+    yield from filter(None, overlapped(evaluations, MEASURED_AT_ONCE if on_gpu else 1))
+    for member, loss in zip(everyone, total_losses, strict=True):
+        yield from member.conclude(loss)
 
 
 def _groups(members: list[Member], device: torch.device, together: int) -> Iterator[list[Member]]:
@@ -96,7 +101,7 @@ def _groups(members: list[Member], device: torch.device, together: int) -> Itera
         kind = spec.network, spec.batch_size, spec.precision, spec.phases[number - 1].loss
         kinds.setdefault(kind, []).append(member)
     for (network, *_), alike in kinds.items():
-        size = together if network.arch == "mlp" or device.type == "cuda" else 1
+        size = together if network.arch == "mlp" or _is_gpu(device) else 1
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
@@ -105,11 +110,15 @@ def _key(group: list[Member], epoch: int) -> _Key:
     return tuple((member.index, member.spec.phase_of(epoch)[0]) for member in group)
 
 
-def _side_by_side(keys: list[_Key], device: torch.device) -> list[list[_Key]]:
+def _side_by_side(groups: dict[_Key, list[Member]], device: torch.device) -> list[dict[_Key, list[Member]]]:
     """Sort groups by when they take their steps: on a GPU, which few of them fill, all at once."""
-    if device.type == "cuda":
-        return [keys] if keys else []
-    return [[key] for key in keys]
+    if _is_gpu(device):
+        return [groups] if groups else []
+    return [{key: group} for key, group in groups.items()]
+
+
+def _is_gpu(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def _make_steps(group: list[Member], data: Dataset, beside: Iterable[Steps]) -> Steps:

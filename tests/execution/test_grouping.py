@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from small import small_spec
 
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
-from ncdiag.execution.grouping import cut, list_devices, list_shapes, size_on_gpu
+from ncdiag.execution.grouping import MOST, Part, cut, list_devices, list_shapes, pack, size_on_gpu
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run
 from ncdiag.training.networks import build_network
@@ -45,9 +46,12 @@ def test_groups_are_nearly_equal_and_hold_every_run_once(
     store: Store, size: int, parts: int, expected: list[int]
 ) -> None:
     (shape,) = list_shapes(add(store, *(small_spec(seed=seed) for seed in range(7))), key)
-    groups = cut(shape, size, parts=parts)
-    assert [len(group) for group in groups] == expected
-    assert [run.id for group in groups for run in group] == [run.id for run in shape.runs]
+    found = cut(shape, size, parts=parts)
+    assert [len(part.runs) for part in found] == expected
+    assert [run.id for part in found for run in part.runs] == [run.id for run in shape.runs]
+    assert {part.share for part in found} == {1.0}
+    beside = cut(shape, size, parts=parts, beside_others=True)
+    assert [part.share for part in beside] == [number / size for number in expected]
 
 
 @pytest.mark.parametrize(("optimizer", "copies"), [("adam", 10), ("sgd", 7)])
@@ -56,7 +60,7 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
     network = build_network(spec.network, input_shape=(1, 28, 28), num_classes=10, generator=generator(0, "weights"))
     parameters = sum(p.numel() for p in network.parameters())
     member = 4 * (copies * parameters + 128 * (784 + 3 * 3 * 512)) + 2 * 8 * 60_000
-    features = 4 * 60_000 * 512
+    features = 3 * 4 * 60_000 * 512  # of the three that are measured at once
     sizes = {"n_train": 60_000, "n_test": 10_000, "num_classes": 10}
 
     def size(free_bytes: float) -> int:
@@ -69,6 +73,38 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
     part = replace(spec, metric_samples=6000, test_samples=1000)  # of which each member has a copy
     free_bytes = int((features + 10.5 * (member + 7000 * 784)) / 0.8)
     assert size_on_gpu(part, (1, 28, 28), sizes, free_bytes=free_bytes) == 10
+
+
+@pytest.mark.parametrize(
+    ("shares", "least", "expected"),
+    [
+        ([0.1] * 10, 1, [10]),  # a sum of ten tenths is not above 1
+        ([0.4, 0.5, 0.2], 1, [[1], [0, 2]]),
+        ([0.1] * 5, 2, [[0, 2, 4], [1, 3]]),
+        ([0.1] * 2, 4, [[0], [1]]),
+        ([1.0, 0.3, 1.0, 0.3], 1, [[0], [2], [1, 3]]),
+        ([1.0, 0.3, 1.0, 0.3], 4, [[0], [2], [1], [3]]),
+        ([0.6, 0.6, 0.6, 0.4], 1, [[0, 3], [1], [2]]),
+        ([1.0, 1.0], 1, [[0], [1]]),
+        ([0.01] * 17, 1, [9, 8]),  # no more than sixteen streams
+        ([], 1, []),
+    ],
+)
+def test_parts_share_a_device_as_far_as_its_memory_goes(
+    store: Store, shares: list[float], least: int, expected: list[Any]
+) -> None:
+    runs = add(store, *(small_spec(seed=seed) for seed in range(len(shares))))
+    groups = pack([Part(runs=[run], share=share) for run, share in zip(runs, shares, strict=True)], least=least)
+    if len(shares) >= 10:
+        assert [len(group) for group in groups] == expected
+    else:
+        assert [[runs.index(run) for run in group] for group in groups] == expected
+
+
+def test_a_group_of_several_parts_holds_no_more_files_open_than_one(store: Store) -> None:
+    (run,) = add(store, small_spec())
+    groups = pack([Part(runs=[run] * (MOST // 2 + 1), share=0.01) for _ in range(3)], least=1)
+    assert [len(group) for group in groups] == [MOST // 2 + 1] * 3
 
 
 def test_a_sweep_fills_every_gpu_unless_one_is_named() -> None:

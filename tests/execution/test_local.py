@@ -114,7 +114,7 @@ def test_workers_compute_with_the_library_that_the_sweep_picked(store: Store, mo
     [
         ({}, 10**9, None, [7]),  # a GPU is filled as far as its memory goes, without a trial
         ({}, 10**5, None, [1] * 7),
-        ({}, 5 * 10**5, None, [3, 4]),  # four of 80 kB beside what measuring takes
+        ({}, 5 * 10**5, None, [4, 3]),  # four of 80 kB beside what measuring takes
         ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.5, [3, 4]),
         ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, 1.0, [1] * 7),
         ({"arch": "cnn", "depth": 2, "width": 8}, 10**9, None, [1] * 7),  # too little memory to try
@@ -146,6 +146,24 @@ def test_groups_of_a_gpu(
     monkeypatch.setattr("ncdiag.execution.local.speedup", tried)
     train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
     assert groups == sizes
+
+
+def test_shapes_on_one_data_set_share_a_gpu(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_one_set = [small_spec(width=width, seed=seed) for width in (16, 17) for seed in range(2)]
+    others = [small_spec(train_size=100), small_spec(arch="cnn", depth=2, width=8)]
+    runs = plan_sweep(store, specs=[*of_one_set, *others])
+    groups: list[list[str]] = []
+
+    def train_runs(store: Store, group: list[Run], *rest: object) -> list[Outcome]:
+        groups.append([run.name for run in group])
+        return [Outcome(run=run, status=RunStatus.DONE) for run in group]
+
+    monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
+    monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**12))
+    train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
+    names = [run.name for run in runs]
+    assert sorted(map(sorted, groups)) == sorted([names[:4], names[4:5], names[5:]])
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,30 @@ def test_a_group_that_replays_goes_on_from_checkpoints(digits: Dataset, monkeypa
     assert sum(told.startswith("Ended") for told in again) == 3
 
 
+def test_shapes_that_replay_side_by_side_come_out_as_each_alone(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[dict[str, Any]] = [{}, {"width": 12, "batch_size": 50}, {"depth": 3}, {"arch": "cnn", "width": 8}]
+    specs = [make_spec(**shape, seed=seed, eval_every=1 + seed) for seed in range(3) for shape in shapes]
+    specs += [make_spec(depth=3, stop=StopRule(eps=1e6, patience=2)), make_spec(optimizer="sgd", lr=1e30)]
+    expected = [trained([spec], digits) for spec in specs]
+    replay_steps(monkeypatch)
+    monkeypatch.setattr("ncdiag.training.loop._is_gpu", lambda device: True)
+    numbers: list[int] = []
+    make = Lane.__init__
+
+    def make_lane(lane: Lane, *args: Any, number: int, **options: Any) -> None:
+        make(lane, *args, number=number, **options)
+        numbers.append(number)
+
+    monkeypatch.setattr(Lane, "__init__", make_lane)
+    found: list[list[str]] = [[] for _ in specs]
+    for event in train(specs, digits, together=len(specs)):
+        found[event.member].append(told(replace(event, member=0)))
+    assert found == expected
+    assert max(numbers) == 5  # three stacks and three convolutional networks; those of streams that are free come again
+
+
 @pytest.mark.parametrize("arch", ["mlp", "resnet20"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_networks_with_buffers_and_lower_precision_replay_too(
