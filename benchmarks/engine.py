@@ -11,12 +11,14 @@ from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import DataSpec, PhaseSpec, RunSpec
 from ncdiag.errors import NCDiagError
 from ncdiag.training.datasets import Dataset, load_dataset
-from ncdiag.training.measure import accuracy, measure
+from ncdiag.training.loop import MEASURED_AT_ONCE
+from ncdiag.training.measure import Measurement, accuracy, measuring
 from ncdiag.training.member import Member
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.reproducibility import batch_order
+from ncdiag.training.stages import Stages, finish, overlapped
 from ncdiag.training.steps import Steps
 
 
@@ -102,14 +104,22 @@ class Training:
 
     def measure(self) -> None:
         for member in self.members:
-            self.metrics = measure(
-                member.network,
-                lambda size=member.eval_batch: self.data.train_batches(size),
-                num_samples=len(self.data.train_labels),
-                num_classes=10,
-                loss_of=LOSSES["ce"],
-            ).metrics
+            self.metrics = finish(self._measuring(member)).metrics
 
     def test(self) -> None:
         for member in self.members:
             accuracy(member.network, self.data.test_batches(member.eval_batch))
+
+    def evaluate(self) -> None:
+        """Measure and test all as a GPU does."""
+        list(overlapped((self._measuring(member, tested=True) for member in self.members), MEASURED_AT_ONCE))
+
+    def _measuring(self, member: Member, *, tested: bool = False) -> Stages[Measurement]:
+        return measuring(
+            member.network,
+            lambda: self.data.train_batches(member.eval_batch),
+            num_samples=len(self.data.train_labels),
+            num_classes=10,
+            loss_of=LOSSES["ce"],
+            test=(lambda: self.data.test_batches(member.eval_batch)) if tested else None,
+        )

@@ -81,11 +81,12 @@ def _rows_of_steps(setting: Setting) -> Iterator[Row]:
     eager, graph = (Training([mlp(512)], data, eager=eager) for eager in (True, False))
     many = Training([mlp(512, seed=seed) for seed in range(number)], data)
 
-    def measure() -> None:
-        many.measure()
-        many.test()
-
-    ways = {"eager": eager.train_epoch, "graph": graph.train_epoch, "many": many.train_epoch, "measure": measure}
+    ways = {
+        "eager": eager.train_epoch,
+        "graph": graph.train_epoch,
+        "many": many.train_epoch,
+        "measure": many.evaluate,
+    }
     times = in_turn({name: _timed(way) for name, way in ways.items()}, setting.rounds)
     each, measured = ([seconds / number for seconds in times[name]] for name in ("many", "measure"))
     yield compare("MLP 512x3, one run, CUDA graph", "eager", times["graph"], times["eager"], at_least=3)

@@ -1,7 +1,8 @@
 """Choices on a GPU, each beside its alternative: `python benchmarks/layouts.py`.
 
 Layouts: an epoch of ResNet-20 on 60,000 images, alone and four side by side, channels first and last, in each
-precision, by the algorithms that cuDNN takes where it must repeat itself and by those that it finds best by trying.
+precision, by the algorithms that cuDNN takes where it must repeat itself and by those that it finds best by trying, as
+the network is written and compiled (`torch.compile`, which makes one kernel of what lies between two convolutions).
 Kernels: where the device spends that epoch, channels first in float32.
 Products: what `torch.bmm` takes for the products of a step of 1, 8 and 32 MLPs of width 512.
 
@@ -12,6 +13,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -45,24 +48,32 @@ def main() -> None:
         time_products(device)
 
 
-def resnets(count: int, device: str, samples: int, *, layout: torch.memory_format, precision: str) -> Training:
+def resnets(
+    count: int, device: str, samples: int, *, layout: torch.memory_format, precision: str, compiled: bool = False
+) -> Training:
     data = made_up((3, 32, 32), samples=samples).to(device)
     given = {"arch": "resnet20", "dataset": "cifar10", "precision": precision}
-    return Training([complete_spec({**given, "seed": seed}) for seed in range(count)], data, layout=layout)
+    training = Training([complete_spec({**given, "seed": seed}) for seed in range(count)], data, layout=layout)
+    for member in training.members if compiled else ():
+        member.network.forward = torch.compile(member.network.forward)  # type: ignore[method-assign]
+    return training
 
 
 def compare_layouts(device: str, samples: int) -> None:
-    for precision in ("float32", "tf32", "bf16") if device == "cuda" else ("float32",):
-        for tries in (False, True):
-            torch.backends.cudnn.benchmark = tries
-            for layout in (torch.contiguous_format, torch.channels_last):
-                each = [
-                    seconds(resnets(count, device, samples, layout=layout, precision=precision).train_epoch) / count
-                    for count in (1, 4)
-                ]
-                one, four = (taken * IMAGES / samples for taken in each)
-                chosen = "chosen by trying" if tries else "repeatable"
-                print(f"{precision}, {layout}, {chosen}: {one:.3f} s alone, {four:.3f} s each of four", flush=True)
+    precisions = ("float32", "tf32", "bf16") if device == "cuda" else ("float32",)
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for precision, compiled, tries, layout in product(precisions, (False, True), (False, True), layouts):
+        torch.backends.cudnn.benchmark = tries
+        given: dict[str, Any] = {"layout": layout, "precision": precision, "compiled": compiled}
+        began = time.perf_counter()
+        each = [seconds(resnets(count, device, samples, **given).train_epoch) / count for count in (1, 4)]
+        one, four = (taken * IMAGES / samples for taken in each)
+        chosen, written = "chosen by trying" if tries else "repeatable", "compiled" if compiled else "as written"
+        print(
+            f"{precision}, {layout}, {chosen}, {written}: {one:.3f} s alone, {four:.3f} s each of four "
+            f"({time.perf_counter() - began:.0f} s with what comes before)",
+            flush=True,
+        )
     torch.backends.cudnn.benchmark = False
 
 

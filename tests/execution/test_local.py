@@ -128,42 +128,37 @@ def test_groups_of_a_gpu(
     gain: float | None,
     sizes: list[int],
 ) -> None:
-    runs = plan_sweep(store, specs=[small_spec(seed=seed, **given) for seed in range(7)])
-    groups: list[int] = []
-
-    def train_runs(store: Store, group: list[Run], *rest: object) -> list[Outcome]:
-        groups.append(len(group))
-        return [Outcome(run=run, status=RunStatus.DONE) for run in group]
-
     def tried(*shape: object) -> float:
         if gain is None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return gain
 
-    monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
-    monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**12))
     monkeypatch.setattr("ncdiag.execution.local.speedup", tried)
-    train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
-    assert groups == sizes
+    runs = plan_sweep(store, specs=[small_spec(seed=seed, **given) for seed in range(7)])
+    assert [len(group) for group in groups_on_gpu(store, runs, monkeypatch, free=free)] == sizes
 
 
 def test_shapes_on_one_data_set_share_a_gpu(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     of_one_set = [small_spec(width=width, seed=seed) for width in (16, 17) for seed in range(2)]
     others = [small_spec(train_size=100), small_spec(arch="cnn", depth=2, width=8)]
     runs = plan_sweep(store, specs=[*of_one_set, *others])
-    groups: list[list[str]] = []
+    groups = groups_on_gpu(store, runs, monkeypatch, free=10**9)
+    assert sorted(groups) == [[0, 1, 2, 3], [4], [5]]
+
+
+def groups_on_gpu(store: Store, runs: list[Run], monkeypatch: pytest.MonkeyPatch, *, free: int) -> list[list[int]]:
+    """Give the groups that a GPU with so much free memory would train, by the places of their runs."""
+    groups: list[list[int]] = []
 
     def train_runs(store: Store, group: list[Run], *rest: object) -> list[Outcome]:
-        groups.append([run.name for run in group])
+        groups.append(sorted(runs.index(run) for run in group))
         return [Outcome(run=run, status=RunStatus.DONE) for run in group]
 
     monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
     monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**12))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**12))
     train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=Heard())
-    names = [run.name for run in runs]
-    assert sorted(map(sorted, groups)) == sorted([names[:4], names[4:5], names[5:]])
+    return groups
 
 
 @pytest.mark.parametrize(
