@@ -72,8 +72,15 @@ def train_all(
 
     def cut_all(**how: int) -> list[list[Run]]:
         by_data: dict[DataKey, list[Part]] = {}
+        beside: dict[DataKey, list[Shape]] = {}
         for shape in shapes:
-            by_data.setdefault(data_key(shape.runs[0], options), []).extend(_parts(shape, options, say, **how))
+            key, parts = data_key(shape.runs[0], options), _parts(shape, options, say, **how)
+            by_data.setdefault(key, []).extend(parts)
+            if any(part.share < 1 for part in parts):
+                beside.setdefault(key, []).append(shape)
+        for some in beside.values():
+            if len(some) > 1:
+                say(f"{sum(len(shape.runs) for shape in some)} runs of {len(some)} shapes train side by side")
         return [group for parts in by_data.values() for group in pack(parts, least=math.ceil(jobs / len(by_data)))]
 
     if jobs == 1:
