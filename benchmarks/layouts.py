@@ -1,9 +1,10 @@
 """Choices on a GPU, each beside its alternative: `python benchmarks/layouts.py`.
 
 Layouts: an epoch of ResNet-20 on 60,000 images, alone and four side by side, channels first and last, in each
-precision, by the algorithms that cuDNN takes where it must repeat itself and by those that it finds best by trying, as
-the network is written and compiled (`torch.compile`, which makes one kernel of what lies between two convolutions).
-Kernels: where the device spends that epoch, channels first in float32.
+precision, by the algorithms that cuDNN takes where it must repeat itself and by those that it finds best by trying;
+as the network is written, with torch's own BatchNorm instead of cuDNN's, and compiled (`torch.compile`, which makes
+one kernel of what lies between two convolutions).
+Kernels: where the device spends that epoch in float32.
 Products: what `torch.bmm` takes for the products of a step of 1, 8 and 32 MLPs of width 512.
 
 What the presets spend where is told by `python -m cProfile -s tottime -m benchmarks --gpu --data-dir DIR`.
@@ -14,9 +15,10 @@ import statistics
 import time
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.engine import Training, made_up
@@ -24,6 +26,9 @@ from ncdiag.domain.defaults import complete_spec
 from ncdiag.training.reproducibility import full_precision
 
 IMAGES = 60_000
+Layout = torch.memory_format
+LAYOUTS = torch.contiguous_format, torch.channels_last
+Way = Literal["as written", "BatchNorm by torch", "compiled"]
 BATCH, INPUTS, WIDTH = 128, 784, 512
 # The products of a step [a, b] x [b, c], and how many there are: forward, by the weights, by the inputs.
 PRODUCTS = {
@@ -40,50 +45,62 @@ PRODUCTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=12_800, help="images that an epoch is timed on")
+    parser.add_argument("--precision", nargs="*", default=["float32", "tf32", "bf16"], help="those to try on a GPU")
     said = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with full_precision():
-        compare_layouts(device, said.samples)
-        show_kernels(device, said.samples)
+        compare_layouts(device, said.samples, said.precision if device == "cuda" else ["float32"])
+        for layout in LAYOUTS:
+            show_kernels(device, said.samples, layout)
         time_products(device)
 
 
-def resnets(
-    count: int, device: str, samples: int, *, layout: torch.memory_format, precision: str, compiled: bool = False
-) -> Training:
+class OwnBatchNorm(nn.BatchNorm2d):
+    """BatchNorm by torch's kernels, whatever cuDNN offers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.weight, self.bias, self.running_mean, self.running_var
+        normed: Tensor = torch.native_batch_norm(x, *state, self.training, self.momentum or 0.0, self.eps)[0]
+        return normed
+
+
+def resnets(count: int, device: str, samples: int, *, layout: Layout, precision: str, way: Way) -> Training:
     data = made_up((3, 32, 32), samples=samples).to(device)
     given = {"arch": "resnet20", "dataset": "cifar10", "precision": precision}
     training = Training([complete_spec({**given, "seed": seed}) for seed in range(count)], data, layout=layout)
-    for member in training.members if compiled else ():
-        member.network.forward = torch.compile(member.network.forward)  # type: ignore[method-assign]
+    for network in (member.network for member in training.members):
+        if way == "compiled":
+            network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
+        for module in network.modules() if way == "BatchNorm by torch" else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = OwnBatchNorm
     return training
 
 
-def compare_layouts(device: str, samples: int) -> None:
-    precisions = ("float32", "tf32", "bf16") if device == "cuda" else ("float32",)
-    layouts = (torch.contiguous_format, torch.channels_last)
-    for precision, compiled, tries, layout in product(precisions, (False, True), (False, True), layouts):
+def compare_layouts(device: str, samples: int, precisions: list[str]) -> None:
+    for precision, way, tries, layout in product(precisions, get_args(Way), (False, True), LAYOUTS):
         torch.backends.cudnn.benchmark = tries
-        given: dict[str, Any] = {"layout": layout, "precision": precision, "compiled": compiled}
+        given: dict[str, Any] = {"layout": layout, "precision": precision, "way": way}
         began = time.perf_counter()
         each = [seconds(resnets(count, device, samples, **given).train_epoch) / count for count in (1, 4)]
         one, four = (taken * IMAGES / samples for taken in each)
-        chosen, written = "chosen by trying" if tries else "repeatable", "compiled" if compiled else "as written"
+        chosen = "chosen by trying" if tries else "repeatable"
         print(
-            f"{precision}, {layout}, {chosen}, {written}: {one:.3f} s alone, {four:.3f} s each of four "
+            f"{precision}, {layout}, {chosen}, {way}: {one:.3f} s alone, {four:.3f} s each of four "
             f"({time.perf_counter() - began:.0f} s with what comes before)",
             flush=True,
         )
     torch.backends.cudnn.benchmark = False
 
 
-def show_kernels(device: str, samples: int) -> None:
-    training = resnets(1, device, samples, layout=torch.contiguous_format, precision="float32")
+def show_kernels(device: str, samples: int, layout: Layout) -> None:
+    training = resnets(1, device, samples, layout=layout, precision="float32", way="as written")
     training.train_epoch()
     kind = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
     with profile(activities=[kind]) as profiled:
         training.train_epoch()
     order = "cuda_time_total" if device == "cuda" else "cpu_time_total"
+    print(layout)
     print(profiled.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=90))
 
 
