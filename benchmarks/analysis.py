@@ -25,8 +25,10 @@ QUESTIONS = ("claims", "threshold", "lead", "attractor", "additivity", "depth", 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "digits")
 ARCHS = ("mlp", "cnn", "resnet20", "vit", "mixer")
 DEPTHS, DECAYS = (2, 3, 5, 7), (1e-5, 5e-5, 1e-4, 5e-4, 1e-3)
-MEASURED = ("train_loss", "feature_norm", "nc1", "nc1_pinv", "cdnv", "nc2_equinorm", "nc2_equiangular", "nc2_etf")
-MEASURED += ("nc3", "nc3_duality", "weight_norm", "feature_norm_centred")
+MEASURED = (
+    *("train_loss", "feature_norm", "nc1", "nc1_pinv", "cdnv", "nc2_equinorm", "nc2_equiangular", "nc2_etf"),
+    *("nc3", "nc3_duality", "weight_norm", "feature_norm_centred"),
+)
 
 
 def main() -> None:

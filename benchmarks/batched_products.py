@@ -11,6 +11,7 @@ import argparse
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import triton
@@ -23,7 +24,7 @@ from ncdiag.training.reproducibility import full_precision, lowered_precision
 TILES = [(128, 128, 32, 8, 3), (128, 64, 32, 4, 4), (64, 64, 32, 4, 4), (128, 128, 16, 8, 4)]  # M, N, K, warps, stages
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _product(  # type: ignore[no-untyped-def]  # read by Triton's compiler
     a_ptr, b_ptr, c_ptr, m, n, k,
     a_e, a_m, a_k, b_e, b_k, b_n, c_e, c_m, c_n,
@@ -82,7 +83,7 @@ def compare(name: str, a: Tensor, b: Tensor) -> None:
     exact = a.double() @ b.double()
     ways: dict[str, Callable[[], Tensor]] = {"torch, float32": lambda: torch.bmm(a, b)}
     for precision, tile in itertools.product(("ieee", "tf32x3", "tf32"), TILES):
-        ways[f"kernel, {precision}, {tile}"] = lambda precision=precision, tile=tile: product(a, b, precision, tile)
+        ways[f"kernel, {precision}, {tile}"] = partial(product, a, b, precision, tile)
     with full_precision():
         for way, compute in ways.items():
             show(name, way, a, b, compute, exact)

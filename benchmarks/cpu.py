@@ -16,6 +16,7 @@ from benchmarks.timing import Row, compare, in_turn
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import PhaseSpec, RunSpec
+from ncdiag.execution.held import Note
 from ncdiag.execution.local import train_all, usable_cores
 from ncdiag.execution.worker import TrainingOptions
 from ncdiag.store.engine import open_store
@@ -239,7 +240,7 @@ def _sweep(setting: Setting, specs: list[RunSpec], *, jobs: int, epochs: int = 4
     ]
     seen: dict[int, list[float]] = {}
 
-    def listen(run: Run, event: Event) -> None:
+    def listen(run: Run, event: Event | Note) -> None:
         if isinstance(event, EpochDone):
             seen.setdefault(run.id, []).append(time.perf_counter())
 

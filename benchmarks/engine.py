@@ -80,11 +80,12 @@ class Training:
     ) -> None:
         self.data = data
         self.members = [Member(place, spec, data, None) for place, spec in enumerate(specs)]
-        for member in self.members if layout else ():
-            member.network.to(memory_format=layout)
-            member.optimizer = make_optimizer(
-                member.spec.optimizer, [as_it_lies(p) for p in member.network.parameters()]
-            )
+        if layout:
+            for member in self.members:
+                member.network.to(memory_format=layout)
+                member.optimizer = make_optimizer(
+                    member.spec.optimizer, [as_it_lies(p) for p in member.network.parameters()]
+                )
         self.steps = Steps(
             [member.network for member in self.members],
             [member.optimizer for member in self.members],

@@ -16,6 +16,7 @@ from ncdiag.cli.training_options import read_axes
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
+from ncdiag.execution.held import Note
 from ncdiag.execution.local import default_jobs, train_all
 from ncdiag.execution.planning import make_plan
 from ncdiag.execution.worker import TrainingOptions
@@ -124,7 +125,7 @@ def _row_of_presets(setting: Setting) -> Row:
     """Train every MLP preset of the paper to its end, which for most runs is the onset, or until the time is over."""
     started, epochs = time.perf_counter(), 0
 
-    def listen(run: Run, event: Event) -> None:
+    def listen(run: Run, event: Event | Note) -> None:
         nonlocal epochs
         epochs += isinstance(event, EpochDone)
         if time.perf_counter() > setting.deadline:

@@ -2,11 +2,13 @@
 
 Five seeds of the quickstart's MLP under one weight decay, trained in float32, in `--precision bf16`, and with the
 operands of every product, forward and backward, rounded to the 11 significant bits of TF32 and multiplied in float32.
-That is what an NVIDIA tensor core does, so its effect shows on a processor too; its order of summation does not.
+That is what an NVIDIA tensor core does, so its effect shows on a processor too; its order of summation does not. On a
+machine with such a GPU it is `--precision tf32` instead.
 
 Prints mean and standard deviation over the seeds.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -25,16 +27,22 @@ _FIGURES = {"feature_norm": "feature norm at the end", "nc1": "NC1 at the end", 
 
 def main() -> None:
     print(f"| {'precision':<15} | {' | '.join(_FIGURES.values())} |")
-    for name, options in (("float32", []), ("bf16", ["--precision", "bf16"])):
-        report(name, train(options))
-    local.group_size = lambda *_: 1  # a network alone computes by the layers of its module
-    torch.nn.functional.linear = linear
-    report("tf32, simulated", train([]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    options = ["--seed", f"0:{parser.parse_args().seeds}"]
+    for precision in ("float32", "bf16", "tf32") if torch.cuda.is_available() else ("float32", "bf16"):
+        report(precision, train([*options, "--precision", precision]))
+    if not torch.cuda.is_available():
+        patched: Any = local, torch.nn.functional
+        patched[0].group_size = lambda *_: 1  # a network alone computes by the layers of its module
+        patched[1].linear = linear
+        report("tf32, simulated", train(options))
 
 
 def linear(x: Tensor, w: Tensor, bias: Tensor) -> Tensor:
     """Round in training alone: whatever the precision, a network is measured in float32."""
-    return RoundedProduct.apply(x, w, bias) if torch.is_grad_enabled() else torch.addmm(bias, x, w.T)
+    found: Tensor = RoundedProduct.apply(x, w, bias) if torch.is_grad_enabled() else torch.addmm(bias, x, w.T)
+    return found
 
 
 class RoundedProduct(torch.autograd.Function):
@@ -61,11 +69,12 @@ def rounded(x: Tensor) -> Tensor:
 
 def train(options: list[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        line = ["sweep", "--preset", "quickstart", "--weight-decay", "1.5e-4", "--seed", "0:5", "--jobs", "1"]
+        line = ["sweep", "--preset", "quickstart", "--weight-decay", "1.5e-4", "--jobs", "1"]
         done = CliRunner().invoke(app, [*line, *options, "--format", "json", "--store", f"{folder}/precision.db"])
     if done.exit_code:
         sys.exit(done.output)
-    return json.loads(done.stdout)["runs"]
+    runs: list[dict[str, Any]] = json.loads(done.stdout)["runs"]
+    return runs
 
 
 def report(name: str, runs: list[dict[str, Any]]) -> None:

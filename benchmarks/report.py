@@ -17,7 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from ncdiag.cli.app import run
-from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.records import EpochRecord, ImportedRun, Plain
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs
 
@@ -65,7 +65,14 @@ def make_run(number: int, epochs: int, noise: np.random.Generator) -> ImportedRu
         for epoch in range(1, epochs + 1)
     )
     decay = (1e-5, 5e-5, 1e-4, 5e-4)[number // 4 % 4]
-    config = {"arch": arch, "dataset": dataset, "depth": 5, "width": 512.0, "seed": number, "weight_decay": decay}
+    config: dict[str, Plain | None] = {
+        "arch": arch,
+        "dataset": dataset,
+        "depth": 5,
+        "width": 512.0,
+        "seed": number,
+        "weight_decay": decay,
+    }
     return ImportedRun(name=f"made-{number}", config=config, epochs=records, source="made.csv")
 
 

@@ -15,7 +15,7 @@ from torchvision import transforms
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W] and labels
 
 
-class Images(Dataset):
+class Images(Dataset[tuple[Tensor, int]]):
     """What torchvision.datasets.MNIST gives: an image opened and transformed when it is asked for."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
@@ -27,7 +27,8 @@ class Images(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+        image: Tensor = self.transform(Image.fromarray(self.images[index]))
+        return image, int(self.labels[index])
 
 
 class MLP(nn.Module):
@@ -40,7 +41,8 @@ class MLP(nn.Module):
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
+        logits: Tensor = self.head(self.body(x))
+        return logits
 
 
 class Block(nn.Module):
@@ -75,7 +77,8 @@ class ResNet20(nn.Module):
         self.head = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
+        logits: Tensor = self.head(self.body(x))
+        return logits
 
 
 class Script:
@@ -85,8 +88,10 @@ class Script:
         torch.manual_seed(0)
         self.dataset = Images(*train)
         self.loader = DataLoader(self.dataset, batch_size=batch_size, shuffle=True)
-        self.test_loader = DataLoader(Images(*test), batch_size=batch_size)
+        self.test_images = Images(*test)
+        self.test_loader = DataLoader(self.test_images, batch_size=batch_size)
         self.model = model
+        self.optimizer: torch.optim.Optimizer
         if isinstance(model, MLP):
             self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
         else:
@@ -144,4 +149,4 @@ class Script:
         correct = 0
         for x, y in self.test_loader:
             correct += (self.model(x).argmax(1) == y).sum().item()
-        self.test_accuracy = correct / len(self.test_loader.dataset)
+        self.test_accuracy = correct / len(self.test_images)

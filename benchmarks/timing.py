@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -29,7 +29,7 @@ class Row:
         return [self.work, self.against, f"{self.seconds:.4g}", other, ratio, self.goal, met]
 
 
-def in_turn(ways: dict[str, Callable[[], float | None]], rounds: int) -> dict[str, list[float]]:
+def in_turn(ways: Mapping[str, Callable[[], float | None]], rounds: int) -> dict[str, list[float]]:
     """Give the seconds of each way in every round but a first one that warms up; a way may time itself."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
