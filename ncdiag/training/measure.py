@@ -113,7 +113,7 @@ def measuring(
     keep = num_samples * network.head.in_features * 4 <= keep_bytes
     with _evaluating(network):
         seen = _first_stage(network, batches(), num_classes, loss_of, keep)
-        hits, tested = _count_hits(network, test()) if test else (seen.correct, 0)
+        hits, tested = _count_hits(network, test()) if test else (torch.zeros(()), 0)
         weight = network.head.weight.float().clone()  # what numpy shares FSDP could not resize
         sums = Sent({"loss": seen.loss, "correct": seen.correct, "hits": hits, "weight": weight, **vars(seen.moments)})
     yield

@@ -21,7 +21,7 @@ class Sent:
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         on_gpu = [tensor.device for tensor in tensors.values() if tensor.device.type == "cuda"]
-        # Another GPU's would block, and Apple's would come too late.
+        # Only where an event tells when they have arrived may the copies come later than this call.
         self.copies = {name: tensor.to("cpu", non_blocking=bool(on_gpu)) for name, tensor in tensors.items()}
         self.arrival = torch.cuda.current_stream(on_gpu[0]).record_event() if on_gpu else None
 
