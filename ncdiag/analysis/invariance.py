@@ -14,11 +14,10 @@ from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
-from ncdiag.domain.result import Result, Status
+from ncdiag.domain.result import Result
 from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
-_STATUS: dict[str, Status] = {"ok": "ok", "too_few": "too_few", "zero_variance": "zero_variance"}
 
 
 def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95) -> list[Result]:
@@ -63,7 +62,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
         f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling up to 200 runs",
-        status=_STATUS[found.status],
+        status=found.status,
         warnings=_cautions(found, n_conditions),
         extra=extra,
         **pair_base(QUESTION, pair, by),

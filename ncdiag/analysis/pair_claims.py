@@ -11,8 +11,7 @@ from ncdiag.analysis.evidence import Evidence, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted
-from ncdiag.domain.shares import percent as _percent
+from ncdiag.domain.shares import counted, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 Found = Mapping[str, Sequence[Result]]
@@ -38,7 +37,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             group=fn_star.group,
             ours="-"
             if math.isnan(cv.extra.get("cv_upper", math.nan))
-            else f"CV {_percent(cv.estimate)} (< {_percent(cv.extra['cv_upper'])})",
+            else f"CV {percent(cv.estimate)} (< {percent(cv.extra['cv_upper'])})",
             source=_one_sided(cv),
             parts=(
                 _small_cv(fn_star, cv, alpha),
@@ -66,7 +65,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         same = named["invariance"]
         yield Evidence(
             group=fn_star.group,
-            ours="-" if math.isnan(same.hi) else f"within {_percent(math.expm1(same.hi))}",
+            ours="-" if math.isnan(same.hi) else f"within {percent(math.expm1(same.hi))}",
             source=same,
             parts=(
                 _invariant(same, alpha),
@@ -76,9 +75,9 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="fn* is the same in all conditions, though they change the onset",
             contrary=same.extra["p_beyond"],
-            against=f"off by > {_percent(math.expm1(same.lo))}",
+            against=f"off by > {percent(math.expm1(same.lo))}",
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
-            f"with {100 * (1 - alpha):.3g}% confidence)",
+            f"with {percent(1 - alpha)} confidence)",
             blocked=fn_star.extra["blocked"],
             notes=_pooled(named["placebo_cv"], "the comparison with a fixed epoch"),
         )
@@ -190,7 +189,7 @@ def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
         runs = counted(fn_star.extra["n_collapsed"], "run")
         why = "all runs have one fn*, to the last digit" if cv.status == "zero_variance" else f"{runs} with an onset"
         return Part(name=name, shown=None, lacking=f"{why}: the spread needs {MIN_RUNS_FOR_CLAIM} that differ")
-    upper = _percent(cv.extra["cv_upper"])
+    upper = percent(cv.extra["cv_upper"])
     return Part(name=name, shown=cv.p <= alpha, p=cv.p, lacking=f"the CV may be as large as {upper}")
 
 
@@ -279,7 +278,7 @@ def _invariant(same: Result, alpha: float) -> Part:
     name = "all conditions within 8%"
     if math.isnan(same.p):
         return Part(name=name, shown=None, lacking=same.warnings[0].split(":")[0])
-    lacking = f"conditions may differ in fn* by {_percent(math.expm1(same.hi))}"
+    lacking = f"conditions may differ in fn* by {percent(math.expm1(same.hi))}"
     return Part(name=name, shown=same.p <= alpha, p=same.p, lacking=lacking)
 
 
@@ -356,10 +355,10 @@ def _opposite_of_one_norm(
     at_onset, epoch = (float(placebo.extra.get(name, math.nan)) for name in ("log_cv_at_onset", "epoch"))
     change = f"{_change(eps)} from 2 eps to eps/2"
     said = (
-        ("the CV is above 8%", f"CV {_percent(cv.estimate)} (> {_percent(cv.extra.get('cv_lower', math.nan))})"),
+        ("the CV is above 8%", f"CV {percent(cv.estimate)} (> {percent(cv.extra.get('cv_lower', math.nan))})"),
         (
             "fn varies more at onset than at a fixed epoch",
-            f"CV {_percent(at_onset)}, {_percent(placebo.estimate)} at {epoch:.0f}",
+            f"CV {percent(at_onset)}, {percent(placebo.estimate)} at {epoch:.0f}",
         ),
         (f"fn* moves with eps ({change})", f"fn* {_change(eps)} with eps"),
         ("rescaled runs collapse at another norm", f"rescaled fn* x{math.exp(furthest):.2f}"),

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.cli.page_words import reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import percent
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _TITLES = {
 
 def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule", level: float) -> str:
     """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
-    own = [result.to_dict() for result in results if result.question == question]
+    own = [result.to_dict() for result in results]
     groups: dict[str, list[Values]] = {}
     for result in own:
         if result["quantity"] == "trend_over_blocks":
@@ -66,11 +68,7 @@ def _block(group: Sequence[Values], question: str, varying: Sequence[str], level
     lines += [paragraph(text, indent="  ") for text in _says(question, named)]
     first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
     told = {result["warnings"][0] for result in first_told if result["warnings"]}
-    said = dict.fromkeys(caution for result in group for caution in result["warnings"])
-    cautions = [caution for caution in said if caution not in told]
-    if cautions:
-        lines.append("  Keep in mind:")
-    lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+    lines += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
     return "\n".join(lines)
 
 
@@ -88,7 +86,7 @@ def _label(group: Values, varying: Sequence[str]) -> str:
 
 
 def _table(described: Values, level: float) -> list[str]:
-    sure = f"{100 * level:.3g}%"
+    sure = percent(level)
     name = described["factor"].replace("_", " ")
     rows = [[f"  {name}", "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
     for entry in described["levels"]:
@@ -130,26 +128,25 @@ def _later(entry: Values) -> list[list[str]]:
 def _says(question: str, named: Mapping[str, Values]) -> list[str]:
     """Say what the tests of one group show, the short reading first."""
     if question == "depth":
-        return _turn_says(named["non_monotone"], "depth")
+        return _turn_says(named["non_monotone"])
     if question == "width":
         return _width_says(named)
     return _activation_says(named) if question == "activation" else _decay_says(named)
 
 
-def _turn_says(result: Values, what: str) -> list[str]:
+def _turn_says(result: Values) -> list[str]:
     if result["p"] is None:
         return [f"In short: {_not_tested(result)}"]
     ways = ("earlier", "later") if result["shape"] == "valley" else ("later", "earlier")
-    turn = f"up to {what} {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
+    turn = f"up to depth {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
     judged = {
         "supported": f"{turn}: more than noise on both sides.",
-        "inconclusive": f"no turn is shown: from {what} to {what}, what goes against a steady rise or fall "
-        "may be noise.",
+        "inconclusive": "no turn is shown: from depth to depth, what goes against a steady rise or fall may be noise.",
     }
     first, last = (table_cell(result["levels"][end]["level"]) for end in (0, -1))
     turn_at = table_cell(result["turn"])
     changes = "; ".join(
-        f"from {what} {start} to {end} the onset is multiplied by {_ratio(result[side], result['budget'])}"
+        f"from depth {start} to {end} the onset is multiplied by {_ratio(result[side], result['budget'])}"
         for side, start, end in (("left", first, turn_at), ("right", turn_at, last))
     )
     return [

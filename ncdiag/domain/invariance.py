@@ -10,6 +10,7 @@ only conditions with several runs can show it, against their own mean.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special
@@ -42,7 +43,7 @@ class Invariance:
     distances: tuple[float, ...] = ()
     sizes: tuple[int, ...] = ()
     df: int = 0
-    status: str = "ok"
+    status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
 
 def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARGIN, level: float = 0.95) -> Invariance:

@@ -49,9 +49,7 @@ def _cautions(store: Store, *, new: bool) -> tuple[str, ...]:
 
 def _check_place(store: Store, *, create: bool) -> None:
     path = store.path
-    if path is None:
-        return
-    if path.is_file():
+    if path is None or path.is_file():
         return
     if path.exists():  # to open a pipe would wait for ever
         kind = "a folder" if path.is_dir() else "a pipe or a device"
