@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
-from ncdiag.analysis.onsets import says_when
+from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
@@ -76,8 +76,8 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
     an onset is followed to its end, one that diverged or died never collapses.
     """
     runs = pair[(pair["state"] != "no_data") & says_when(pair)]
-    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
-    event, conditions = np.isfinite(onset), condition_numbers(runs)
+    onset, conditions = collapsed_by(runs), condition_numbers(runs)
+    event = np.isfinite(onset)
     if event.all():
         logs = np.log(onset)
         return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"

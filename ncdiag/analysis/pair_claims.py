@@ -7,14 +7,13 @@ from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_pooled, say_relapsed
-from ncdiag.analysis.evidence import Evidence, Part
+from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
-Found = Mapping[str, Sequence[Result]]
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
 

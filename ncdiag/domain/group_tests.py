@@ -10,7 +10,7 @@ from scipy import optimize, special
 
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, smallest_p
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company, is_constant, t_quantile
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company, is_constant, t_interval
 
 _RELABELLED_RUNS = 200  # beyond this the F distribution and relabelling agree
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
@@ -201,11 +201,10 @@ def _least_p_of_gain(base: int, others: list[int]) -> float:
 
 def geometric_mean(values: FloatArray, level: float) -> Interval:
     """Give exp of the mean of logarithms with its t interval, for ratios."""
-    if len(values) < 2 or is_constant(values):
-        return Interval(estimate=math.exp(float(values.mean()))) if len(values) else Interval()
-    half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return Interval(estimate=math.exp(mean), lo=math.exp(mean - half), hi=math.exp(min(mean + half, 700.0)))
+    if not len(values):
+        return Interval()
+    found = t_interval(values, level)
+    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(min(found.hi, 700.0)))
 
 
 def _of_groups(centred: FloatArray, sizes: IntArray, labels: Labels) -> tuple[FloatArray, FloatArray]:
