@@ -10,6 +10,7 @@ import pandas as pd
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
 from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
+from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.onset import OPEN
@@ -39,7 +40,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
-        "margin": found.margin,
+        "margin": MARGIN,
         "verdict": _verdict(found, 1 - level),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,

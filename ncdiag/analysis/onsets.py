@@ -11,7 +11,6 @@ from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
     OPEN,
-    FloatArray,
     Onset,
     OnsetRule,
     Trajectory,
@@ -21,7 +20,7 @@ from ncdiag.domain.onset import (
     read_onset,
 )
 from ncdiag.domain.records import RunStatus
-from ncdiag.domain.statistics import BoolArray
+from ncdiag.domain.statistics import BoolArray, FloatArray
 
 # The fields of an Onset, under the names that they have beside the columns of a run.
 _NAMES = {

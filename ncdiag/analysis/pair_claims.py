@@ -11,7 +11,7 @@ from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, epochs, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 _ARM_KEYS = ("epoch", "head", "up", "down")
@@ -98,7 +98,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
         shown = lead and mae and guess and not math.isnan(lead.estimate)
         yield Evidence(
             group=fn_star.group,
-            ours=f"lead {_epochs(lead.estimate)}, MAE {_epochs(mae.estimate)}" if shown and lead and mae else "-",
+            ours=f"lead {epochs(lead.estimate)}, MAE {epochs(mae.estimate)}" if shown and lead and mae else "-",
             source=mae,
             parts=(
                 _out_of_sample(held_out, own),
@@ -300,7 +300,7 @@ def _precedes(lead: Result | None) -> Part:
     name = "the alarm comes before the onset"
     if lead is None or math.isnan(lead.lo):
         return Part(name=name, shown=None, lacking="too few alarms for an interval of the lead")
-    lacking = f"the mean lead may be {_epochs(lead.lo)} epochs"
+    lacking = f"the mean lead may be {epochs(lead.lo)} epochs"
     return Part(name=name, shown=lead.lo > 0, lacking=lacking)
 
 
@@ -311,7 +311,7 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
             name=name, shown=None, lacking="too few alarms to compare the forecast with guessing (4 are needed)"
         )
     p = skill.extra["p_holm"]
-    figures = f": error {_epochs(mae.estimate)}, guess {_epochs(guess.estimate)}" if mae and guess else ""
+    figures = f": error {epochs(mae.estimate)}, guess {epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
     lacking = f"that it forecasts better than the median onset is not shown ({p_is(p)}){figures}"
     return Part(name=name, shown=shown, p=skill.p, lacking=lacking)
@@ -372,7 +372,3 @@ def _factors(ratio: Result) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", "/") for name in names)
-
-
-def _epochs(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"

@@ -11,9 +11,10 @@ from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shi
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers, plain_value
 from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
-from ncdiag.domain.onset import OPEN, FloatArray, OnsetRule, Trajectory
+from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.statistics import FloatArray
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.lead_words import alarm_words, epochs, fixed_words, guess_words, published_words, specificity_words
+from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
 from ncdiag.cli.page_words import by_pair, reminders
-from ncdiag.domain.shares import percent
+from ncdiag.domain.shares import epochs, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule

@@ -170,23 +170,23 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
-        fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), _percent)
+        fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), percent)
         lines.append(f"In short: {judged[trend['verdict']]}")
         lines.append(f"Each doubling of the width: {fall} earlier.")
         lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
     if shift and shift["estimate"] is not None:
         bound = (
-            f"; with {_percent(shift['level'])} confidence, at most {_percent(shift['hi'])}"
+            f"; with {percent(shift['level'])} confidence, at most {percent(shift['hi'])}"
             if shift["hi"] is not None
             else "; how much more it could be takes two onsets at every width"
         )
-        claim = _percent(shift["claim"])
+        claim = percent(shift["claim"])
         judged_shift = {
             "supported": f" The claim of at most {claim} holds.",
             "inconclusive": f" The claim of at most {claim} is not shown.",
         }
         lines.append(
-            f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {_percent(shift['estimate'])}, "
+            f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {percent(shift['estimate'])}, "
             f"at width {table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
         )
     return lines
@@ -365,7 +365,3 @@ def _span(lo: float | None, hi: float | None, show: Any) -> str:
 
 def _epochs(value: float) -> str:
     return f"{value:.0f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.3g}%"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.result import Result
     from ncdiag.report.contents import Report, Section
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 
 @dataclass(frozen=True, kw_only=True)

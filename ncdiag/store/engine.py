@@ -10,8 +10,6 @@ from ncdiag.store.faults import MissingStoreError
 from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
 from ncdiag.store.mounts import find_network_type
 
-__all__ = ["Store", "open_store"]
-
 
 @contextmanager
 def open_store(
