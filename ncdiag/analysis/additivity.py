@@ -14,7 +14,7 @@ from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets,
 from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
-from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of
+from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of, mean_table
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
@@ -76,14 +76,12 @@ def _interaction(cells: Cells, values: FloatArray) -> Interaction | Tukey:
     """Test a scale: with the variance within cells, or by Tukey's one degree of freedom where there is none."""
     if not cells.single:
         return estimate_interaction(values, cells.row, cells.column, generator_of(values))
-    order = np.lexsort((cells.column, cells.row))
-    return tukey_one_df(values[order].reshape(len(cells.rows), -1))
+    return tukey_one_df(mean_table(values, grid_of(cells.row, cells.column)))
 
 
 def _free_shape(cells: Cells, values: FloatArray) -> dict[str, float]:
     """Look for an interaction of any shape in a table without gaps: exploratory, the verdict is Tukey's."""
-    table = values[np.lexsort((cells.column, cells.row))].reshape(len(cells.rows), -1)
-    found = free_shape(table, generator_of(values))
+    found = free_shape(mean_table(values, grid_of(cells.row, cells.column)), generator_of(values))
     return {
         "boik": found.boik,
         "p_boik": found.p_boik,
@@ -128,7 +126,6 @@ def _interaction_result(
         }
     robust = isinstance(found, Interaction) and not math.isnan(found.p_robust)
     extra["decided_by"] = "p_robust" if robust else "p"
-    status: Status = found.status  # type: ignore[assignment]  # the statuses of a test are statuses of a result
     estimate = extra["eta2p"] if isinstance(found, Interaction) else math.nan
     return Result(
         quantity=quantity,
@@ -138,7 +135,7 @@ def _interaction_result(
         hi=extra.get("eta2p_hi", math.nan),
         p=found.p,
         method=method,
-        status=status,
+        status=found.status,
         warnings=cautions,
         extra={**extra, **common},
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers
+from ncdiag.analysis.pairs import name_pair
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, IntArray
 
@@ -76,9 +77,9 @@ def list_branches(onsets: pd.DataFrame, by: tuple[str, ...]) -> list[Branches]:
     numbers = group_numbers(onsets, by)
     found = []
     for number in range(int(numbers.max(initial=-1)) + 1):
-        rows = np.flatnonzero((numbers == number) & (onsets["state"] != "no_data").to_numpy())
-        group = {column: plain_value(onsets[column].iloc[np.flatnonzero(numbers == number)[0]]) for column in by}
-        found += list(_pair_branches(onsets, rows, group))
+        own = numbers == number
+        rows = np.flatnonzero(own & (onsets["state"] != "no_data").to_numpy())
+        found += list(_pair_branches(onsets, rows, name_pair(onsets[own], by)))
     return found
 
 

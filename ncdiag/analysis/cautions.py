@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import show
+from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.records import UNFINISHED
@@ -114,10 +115,7 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
 
 def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:
     """Mark the runs without an onset that stopped at another eps, or may have: of ours they say nothing."""
-    done, planned = (
-        pair[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
-    )
-    known = pair["stop_eps"].notna() & (pair["stop_eps"] != rule.eps) & ~(done >= planned)
+    known = pair["stop_eps"].notna() & (pair["stop_eps"] != rule.eps) & ~ran_to_end(pair)
     return (known & pair["state"].isin(OPEN)) | pair["maybe_stopped"]
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from ncdiag.analysis.evidence import Evidence, Judgement, combine, judge_all
+from ncdiag.analysis.evidence import Evidence, Found, Judgement, combine, judge_all
 from ncdiag.analysis.factor_claims import decides, not_additive, three_regimes, turns, wider_is_faster
 from ncdiag.analysis.next_runs import NextRuns
 from ncdiag.analysis.pair_claims import announced, one_norm, returns, same_norm
 from ncdiag.domain.result import Result
 
 QUESTION = "claims"
-Found = Mapping[str, Sequence[Result]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,16 @@ def condition_numbers(runs: pd.DataFrame) -> IntArray:
     return group_numbers(runs, CONDITION_COLUMNS)
 
 
+def replication_units(conditions: IntArray, fewest: int) -> tuple[IntArray, str]:
+    """Give the number of the unit that each run counts with, and what the units are called.
+
+    They are conditions where there are enough of them, else runs: runs of one condition are not independent.
+    """
+    if len(np.unique(conditions)) >= fewest:
+        return conditions, "conditions"
+    return np.arange(len(conditions)), "runs"
+
+
 def condition_labels(runs: pd.DataFrame) -> list[str]:
     """Name the condition of each run by what varies among these runs: `depth=5, weight_decay=1e-05`."""
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]

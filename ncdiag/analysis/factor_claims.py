@@ -1,18 +1,18 @@
 """The claims about a grid and about one hyperparameter at a time, read off the results of the questions."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.branches import find_rescaling
 from ncdiag.analysis.conditions import show
-from ncdiag.analysis.evidence import Evidence, Part
+from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 
-Found = Mapping[str, Sequence[Result]]
 _NEITHER = {
     "removable": "fn* neither adds nor multiplies; on a power scale it would add",
     "crossover": "fn* neither adds nor multiplies, and the order of the cells changes",
@@ -178,9 +178,10 @@ def _one_loss(verdict: Result) -> str:
     """Say which losses the cells of a grid are read under."""
     cells: Sequence[Mapping[str, Any]] = verdict.extra["cells"]
     losses = {" ".join((cell["row"], cell["column"])): "/".join(cell["losses"]) for cell in cells if cell["losses"]}
-    if len(set(losses.values())) < 2:
+    counts = Counter(losses.values())
+    if len(counts) < 2:
         return "the cells are read in different phases of training"
-    rarest = min(set(losses.values()), key=lambda loss: list(losses.values()).count(loss))
+    rarest = min(counts, key=counts.__getitem__)  # of equals the first
     where = ", ".join(cell for cell, loss in losses.items() if loss == rarest)
     return f"the cells are read under different losses ({where} under {rarest})"
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
-from ncdiag.analysis.onsets import says_when
+from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.domain.group_tests import geometric_mean
 from ncdiag.domain.onset import OPEN, OnsetRule
 from ncdiag.domain.records import UNFINISHED
@@ -158,8 +158,7 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
     runs = _taken(every)
     levels = sorted(runs[factor].unique().tolist())
     level = np.array([levels.index(value) for value in runs[factor].tolist()], dtype=np.int64)
-    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
-    time = np.where(runs["state"].isin(["collapsed", "left_censored"]), onset, math.inf)
+    time = np.where(runs["state"].isin(["collapsed", "left_censored"]), collapsed_by(runs), math.inf)
     is_open = runs["state"].isin(OPEN).to_numpy()
     followed = runs["censored_at"].to_numpy(dtype=np.float64)
     budget = float(followed[is_open].min()) if is_open.any() else _last(time, runs)

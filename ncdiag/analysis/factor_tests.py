@@ -156,7 +156,7 @@ def _trend(group: FactorGroup, level: float) -> Result:
     if len(group.levels) < MIN_LEVELS:
         return Result(quantity="trend", **base, **too_few(group, level, f"{MIN_LEVELS} values"))
     values = np.log(group.restricted)
-    found = jonckheere(group.ranked, group.level, "decreasing", generator_of(values))
+    found = jonckheere(-group.ranked, group.level, generator_of(values))  # a fall of the onset
     if found.status != "ok":
         return Result(quantity="trend", **base, **no_variance(group, level))
     doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]

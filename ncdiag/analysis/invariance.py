@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
-from ncdiag.analysis.onsets import says_when
+from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
+from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
-from ncdiag.domain.result import Result, Status
+from ncdiag.domain.result import Result
 from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
-_STATUS: dict[str, Status] = {"ok": "ok", "too_few": "too_few", "zero_variance": "zero_variance"}
 
 
 def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95) -> list[Result]:
@@ -40,7 +40,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     p_rate, rate_method = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
-        "margin": found.margin,
+        "margin": MARGIN,
         "verdict": _verdict(found, 1 - level),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,
@@ -63,7 +63,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
         f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling up to 200 runs",
-        status=_STATUS[found.status],
+        status=found.status,
         warnings=_cautions(found, n_conditions),
         extra=extra,
         **pair_base(QUESTION, pair, by),
@@ -77,8 +77,8 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
     an onset is followed to its end, one that diverged or died never collapses.
     """
     runs = pair[(pair["state"] != "no_data") & says_when(pair)]
-    onset = np.where(runs["state"] == "left_censored", runs["hi"], runs["onset"]).astype(np.float64)
-    event, conditions = np.isfinite(onset), condition_numbers(runs)
+    onset, conditions = collapsed_by(runs), condition_numbers(runs)
+    event = np.isfinite(onset)
     if event.all():
         logs = np.log(onset)
         return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"

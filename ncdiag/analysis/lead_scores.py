@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ncdiag.analysis.cautions import say_pooled, stopped_by_design
+from ncdiag.analysis.conditions import replication_units
 from ncdiag.analysis.lead_data import LeadData
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
 from ncdiag.domain.crossing import count_crossings, find_confirmed
@@ -303,11 +304,6 @@ def _over_units(
     members: BoolArray,
     test: Callable[[FloatArray, FloatArray], Comparison],
 ) -> tuple[Comparison, str]:
-    """Test over condition means where there are enough of them: runs of one condition are not independent."""
-    condition = judged.data.condition[members]
-    runs = np.bincount(condition)
-    taken = runs > 0
-    if np.count_nonzero(taken) >= MIN_UNITS:
-        means = [np.bincount(condition, weights=each[members])[taken] / runs[taken] for each in (first, second)]
-        return test(*means), "conditions"
-    return test(first[members], second[members]), "runs"
+    """Test over the means of units; gives what these are called."""
+    unit, over = replication_units(judged.data.condition[members], MIN_UNITS)
+    return test(*(group_means(each[members], unit) for each in (first, second))), over

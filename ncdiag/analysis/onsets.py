@@ -11,7 +11,6 @@ from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
     OPEN,
-    FloatArray,
     Onset,
     OnsetRule,
     Trajectory,
@@ -21,6 +20,7 @@ from ncdiag.domain.onset import (
     read_onset,
 )
 from ncdiag.domain.records import RunStatus
+from ncdiag.domain.statistics import BoolArray, FloatArray
 
 # The fields of an Onset, under the names that they have beside the columns of a run.
 _NAMES = {
@@ -81,6 +81,23 @@ def onset_table(
     return table.assign(after_drop=after_drop(table, epochs))
 
 
+def collapsed_by(onsets: pd.DataFrame) -> FloatArray:
+    """Give the epoch by which each run had collapsed: its onset, or the first evaluation of one that was below eps.
+
+    NaN for the others.
+    """
+    return np.where(onsets["state"] == "left_censored", onsets["hi"], onsets["onset"]).astype(np.float64)
+
+
+def ran_to_end(runs: pd.DataFrame) -> BoolArray:
+    """Mark the runs that used up their budget; of those without a known one, none."""
+    done, planned = (
+        runs[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
+    )
+    found: BoolArray = done >= planned
+    return found
+
+
 def says_when(onsets: pd.DataFrame) -> pd.Series:
     """Mark the runs that say of some epoch of the training whether they had collapsed by then.
 
@@ -115,12 +132,9 @@ def _ended_as(onset: Onset, status: str) -> Onset:
 
 def _ended_early(runs: pd.DataFrame) -> list[bool]:
     """Mark the finished imports that did not use up their budget, or of which nobody knows what it was."""
-    done, planned = (
-        runs[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
-    )
     ended = (runs["status"] == RunStatus.DONE) & (runs["origin"] == "imported")
-    early = ended.to_numpy(dtype=bool) & ~(done >= planned)
-    return [bool(value) for value in early]
+    early: list[bool] = (ended.to_numpy(dtype=bool) & ~ran_to_end(runs)).tolist()
+    return early
 
 
 def _stop_eps(config: Any) -> float:

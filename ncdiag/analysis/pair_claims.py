@@ -7,15 +7,13 @@ from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_pooled, say_relapsed
-from ncdiag.analysis.evidence import Evidence, Part
+from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted
-from ncdiag.domain.shares import percent as _percent
+from ncdiag.domain.shares import counted, epochs, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
-Found = Mapping[str, Sequence[Result]]
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
 
@@ -38,7 +36,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             group=fn_star.group,
             ours="-"
             if math.isnan(cv.extra.get("cv_upper", math.nan))
-            else f"CV {_percent(cv.estimate)} (< {_percent(cv.extra['cv_upper'])})",
+            else f"CV {percent(cv.estimate)} (< {percent(cv.extra['cv_upper'])})",
             source=_one_sided(cv),
             parts=(
                 _small_cv(fn_star, cv, alpha),
@@ -66,7 +64,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         same = named["invariance"]
         yield Evidence(
             group=fn_star.group,
-            ours="-" if math.isnan(same.hi) else f"within {_percent(math.expm1(same.hi))}",
+            ours="-" if math.isnan(same.hi) else f"within {percent(math.expm1(same.hi))}",
             source=same,
             parts=(
                 _invariant(same, alpha),
@@ -76,9 +74,9 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             ),
             holds="fn* is the same in all conditions, though they change the onset",
             contrary=same.extra["p_beyond"],
-            against=f"off by > {_percent(math.expm1(same.lo))}",
+            against=f"off by > {percent(math.expm1(same.lo))}",
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
-            f"with {100 * (1 - alpha):.3g}% confidence)",
+            f"with {percent(1 - alpha)} confidence)",
             blocked=fn_star.extra["blocked"],
             notes=_pooled(named["placebo_cv"], "the comparison with a fixed epoch"),
         )
@@ -100,7 +98,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
         shown = lead and mae and guess and not math.isnan(lead.estimate)
         yield Evidence(
             group=fn_star.group,
-            ours=f"lead {_epochs(lead.estimate)}, MAE {_epochs(mae.estimate)}" if shown and lead and mae else "-",
+            ours=f"lead {epochs(lead.estimate)}, MAE {epochs(mae.estimate)}" if shown and lead and mae else "-",
             source=mae,
             parts=(
                 _out_of_sample(held_out, own),
@@ -190,7 +188,7 @@ def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
         runs = counted(fn_star.extra["n_collapsed"], "run")
         why = "all runs have one fn*, to the last digit" if cv.status == "zero_variance" else f"{runs} with an onset"
         return Part(name=name, shown=None, lacking=f"{why}: the spread needs {MIN_RUNS_FOR_CLAIM} that differ")
-    upper = _percent(cv.extra["cv_upper"])
+    upper = percent(cv.extra["cv_upper"])
     return Part(name=name, shown=cv.p <= alpha, p=cv.p, lacking=f"the CV may be as large as {upper}")
 
 
@@ -279,7 +277,7 @@ def _invariant(same: Result, alpha: float) -> Part:
     name = "all conditions within 8%"
     if math.isnan(same.p):
         return Part(name=name, shown=None, lacking=same.warnings[0].split(":")[0])
-    lacking = f"conditions may differ in fn* by {_percent(math.expm1(same.hi))}"
+    lacking = f"conditions may differ in fn* by {percent(math.expm1(same.hi))}"
     return Part(name=name, shown=same.p <= alpha, p=same.p, lacking=lacking)
 
 
@@ -302,7 +300,7 @@ def _precedes(lead: Result | None) -> Part:
     name = "the alarm comes before the onset"
     if lead is None or math.isnan(lead.lo):
         return Part(name=name, shown=None, lacking="too few alarms for an interval of the lead")
-    lacking = f"the mean lead may be {_epochs(lead.lo)} epochs"
+    lacking = f"the mean lead may be {epochs(lead.lo)} epochs"
     return Part(name=name, shown=lead.lo > 0, lacking=lacking)
 
 
@@ -313,7 +311,7 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
             name=name, shown=None, lacking="too few alarms to compare the forecast with guessing (4 are needed)"
         )
     p = skill.extra["p_holm"]
-    figures = f": error {_epochs(mae.estimate)}, guess {_epochs(guess.estimate)}" if mae and guess else ""
+    figures = f": error {epochs(mae.estimate)}, guess {epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
     lacking = f"that it forecasts better than the median onset is not shown ({p_is(p)}){figures}"
     return Part(name=name, shown=shown, p=skill.p, lacking=lacking)
@@ -356,10 +354,10 @@ def _opposite_of_one_norm(
     at_onset, epoch = (float(placebo.extra.get(name, math.nan)) for name in ("log_cv_at_onset", "epoch"))
     change = f"{_change(eps)} from 2 eps to eps/2"
     said = (
-        ("the CV is above 8%", f"CV {_percent(cv.estimate)} (> {_percent(cv.extra.get('cv_lower', math.nan))})"),
+        ("the CV is above 8%", f"CV {percent(cv.estimate)} (> {percent(cv.extra.get('cv_lower', math.nan))})"),
         (
             "fn varies more at onset than at a fixed epoch",
-            f"CV {_percent(at_onset)}, {_percent(placebo.estimate)} at {epoch:.0f}",
+            f"CV {percent(at_onset)}, {percent(placebo.estimate)} at {epoch:.0f}",
         ),
         (f"fn* moves with eps ({change})", f"fn* {_change(eps)} with eps"),
         ("rescaled runs collapse at another norm", f"rescaled fn* x{math.exp(furthest):.2f}"),
@@ -374,7 +372,3 @@ def _factors(ratio: Result) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", "/") for name in names)
-
-
-def _epochs(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"

@@ -9,7 +9,7 @@ import numpy as np
 from ncdiag.analysis.factor_groups import FactorGroup
 from ncdiag.analysis.factor_tests import MIN_LEVELS, base_of, censored, no_variance, too_few, turn_result, understated
 from ncdiag.domain.defaults import find_default
-from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_one
+from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_first
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import clopper_pearson, is_constant
@@ -52,8 +52,8 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     earlier = -np.log(times)
     if is_constant(earlier):
         return Result(quantity="slow_when_low", **base, **no_variance(group, level))
-    p, best, p_min, looked_at = largest_gain(earlier, numbers, 0, generator_of(times))
-    later = welch_to_one(earlier, numbers, 0, best, level)
+    p, best, p_min, looked_at = largest_gain(earlier, numbers, generator_of(times))
+    later = welch_to_first(earlier, numbers, best, level)
     return Result(
         quantity="slow_when_low",
         **base,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import Branches
+from ncdiag.analysis.conditions import replication_units
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import Equivalence, equality_level, paired_equivalence
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
@@ -32,9 +33,9 @@ class RescaledSet:
 
     def tested(self, values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
         """Test equality over conditions where there are enough of them, else over pairs; gives which."""
-        if len(np.unique(condition)) >= MIN_CONDITIONS:
-            return paired_equivalence(group_means(values, condition), alpha=self.alpha), "conditions"
-        return paired_equivalence(values, alpha=self.alpha), "pairs"
+        unit, over = replication_units(condition, MIN_CONDITIONS)
+        test = paired_equivalence(group_means(values, unit), alpha=self.alpha)
+        return test, "pairs" if over == "runs" else over
 
     def figures(self, test: Equivalence) -> dict[str, Any]:
         """Give the fields of a result that a test of equality fills."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import say_pooled
-from ncdiag.analysis.conditions import condition_numbers
+from ncdiag.analysis.conditions import condition_numbers, replication_units
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
@@ -17,7 +17,7 @@ from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import FloatArray, IntArray, group_means
+from ncdiag.domain.statistics import FloatArray, group_means
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
 QUESTION = "threshold"
@@ -64,7 +64,8 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     if known.sum() < 2:
         return Result(quantity="placebo_cv", status="too_few", extra=extra, **base)
     fixed, there = (estimate_threshold(np.exp(values), conditions, level) for values in (logs[known], at_onset))
-    test, over = _compare(at_onset, logs[known], conditions)
+    unit, over = replication_units(conditions, MIN_UNITS)
+    test = less_variable(group_means(at_onset, unit), group_means(logs[known], unit))
     extra |= {
         "cv": fixed.sample_cv,
         "cv_lower": fixed.cv_lower,
@@ -91,13 +92,6 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
         extra=extra,
         **base,
     )
-
-
-def _compare(at_onset: FloatArray, at_epoch: FloatArray, conditions: IntArray) -> tuple[Comparison, str]:
-    """Test over condition means where there are enough of them: runs of one condition are not independent."""
-    if len(np.unique(conditions)) >= MIN_UNITS:
-        return less_variable(group_means(at_onset, conditions), group_means(at_epoch, conditions)), "conditions"
-    return less_variable(at_onset, at_epoch), "runs"
 
 
 def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], conditions: int) -> tuple[str, ...]:
@@ -131,10 +125,9 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
     if not both.any():
         why = f"no run has onsets at both eps {asked.rule.eps / 2:g} and {asked.rule.eps * 2:g}"
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
-    differences, conditions = np.log(low[both]) - np.log(high[both]), condition_numbers(usable[both])
-    over = "conditions" if len(np.unique(conditions)) >= MIN_CONDITIONS else "runs"
-    units = group_means(differences, conditions) if over == "conditions" else differences
-    test = paired_equivalence(units, alpha=1 - asked.level)
+    differences = np.log(low[both]) - np.log(high[both])
+    unit, over = replication_units(condition_numbers(usable[both]), MIN_CONDITIONS)
+    test = paired_equivalence(group_means(differences, unit), alpha=1 - asked.level)
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
         quantity="eps_sensitivity",

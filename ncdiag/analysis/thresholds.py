@@ -8,16 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
-from ncdiag.analysis.conditions import (
-    PAIR,
-    condition_labels,
-    condition_numbers,
-    plain_value,
-)
+from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers, plain_value
+from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
-from ncdiag.domain.onset import OPEN, FloatArray, OnsetRule, Trajectory
+from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.statistics import FloatArray
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
@@ -195,7 +192,7 @@ def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     the mean of min(T, `budget`): the shortest training among the runs of the condition that have no onset.
     """
     evaluated = pair[pair["state"] != "no_data"].reset_index(drop=True)
-    onset = np.where(evaluated["state"] == "left_censored", evaluated["hi"], evaluated["onset"]).astype(np.float64)
+    onset = collapsed_by(evaluated)
     followed = evaluated["censored_at"].to_numpy(dtype=np.float64)
     is_open = evaluated["state"].isin(OPEN).to_numpy()
     norms = evaluated["fn_star"].to_numpy(dtype=np.float64)

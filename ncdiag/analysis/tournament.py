@@ -16,7 +16,7 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import say_pooled
-from ncdiag.analysis.conditions import condition_labels, condition_numbers
+from ncdiag.analysis.conditions import condition_labels, condition_numbers, replication_units
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
@@ -187,9 +187,7 @@ class _Pair:
         onset = view.onset
         own, other = view.forecasts(rule) - onset, view.forecasts(against) - onset
         condition = view.conditions
-        by_condition = len(np.unique(condition)) >= MIN_UNITS
-        unit = condition if by_condition else np.arange(len(onset))
-        over = "conditions" if by_condition else "runs"
+        unit, over = replication_units(condition, MIN_UNITS)
         base = float(np.abs(other).mean())
         extra: dict[str, Any] = {"rule": rule, "baseline": against, "n_tested": len(np.unique(unit)), "over": over}
         if base <= ROUNDING * float(onset.mean()):
@@ -201,7 +199,7 @@ class _Pair:
             test = less_variable(group_means(own, unit), group_means(other, unit))
             said |= {"p": test.p, "status": test.status}
             extra |= {"p_min": test.p_min, "primary_test": True}
-            if not by_condition and len(np.unique(condition)) > 1:
+            if over == "runs" and len(np.unique(condition)) > 1:
                 said["warnings"] = (say_pooled("the test", len(np.unique(condition))),)
         test_words = "Pitman-Morgan test, one-sided" if primary else "exploratory, no test"
         return self._result(

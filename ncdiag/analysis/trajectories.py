@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.domain.onset import FloatArray, Trajectory
+from ncdiag.domain.onset import Trajectory
+from ncdiag.domain.statistics import FloatArray
 
 
 def trajectories(epochs: pd.DataFrame, metric: str) -> dict[str, Trajectory]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.page_words import reminders
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -14,6 +16,10 @@ Values = Mapping[str, Any]
 
 _MAX_RATIOS = 8
 _SCALES = {"interaction_raw": "adding", "interaction_log": "multiplying"}
+_LEGEND = (
+    "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset, conditions weighing alike. "
+    "onset: median epoch; phase and loss: those of the training at onset."
+)
 
 
 def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
@@ -24,7 +30,7 @@ def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float
     group = verdict["group"]
     parts = [paragraph(f"Is fn* made of one part per {group['rows']} and one per {group['columns']}? ({rule})")]
     if verdict["cells"]:
-        parts += ["\n".join(_table(verdict["cells"])), paragraph(_legend())]
+        parts += ["\n".join(_table(verdict["cells"])), paragraph(_LEGEND)]
     lines = [paragraph(f"In short: {_reading(verdict, ratios)}", indent="  ")]
     if "p_raw" in verdict:
         lines += _tests(named)
@@ -32,9 +38,7 @@ def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float
         if verdict["p_raw"] is not None:
             lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
     if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:
-        lines.append("  Keep in mind:")
-        cautions = dict.fromkeys([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
-        lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+        lines += reminders([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
@@ -54,13 +58,6 @@ def _table(cells: Sequence[Values]) -> list[str]:
             ]
         )
     return layout(rows, right=[place > 0 for place in range(len(rows[0]))])
-
-
-def _legend() -> str:
-    return (
-        "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset, conditions weighing alike. "
-        "onset: median epoch; phase and loss: those of the training at onset."
-    )
 
 
 def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
@@ -149,7 +146,8 @@ def _ratio_lines(ratios: Sequence[Values], level: float) -> list[str]:
         if ratio["estimate"] is None:
             continue
         rows, columns = " / ".join(ratio["of_rows"]), ratio["of_columns"]
-        limits = "" if ratio["lo"] is None else f" ({100 * level:.3g}% interval {_limits(ratio)})"
+        lo, hi = (_number(ratio[end]) for end in ("lo", "hi"))
+        limits = "" if ratio["lo"] is None else f" ({percent(level)} interval {lo} to {hi})"
         lines.append(
             paragraph(
                 printable(
@@ -170,10 +168,6 @@ def _decision(verdict: Values) -> str:
         f"{unit}; adding is tested first ({p_is(verdict['p_raw'])}), multiplying only if adding is rejected "
         f"({p_is(verdict['p_log'])}), each at {verdict['alpha']:.2g}. This fixed order needs no correction."
     )
-
-
-def _limits(ratio: Values) -> str:
-    return f"{_number(ratio['lo'])} to {_number(ratio['hi'])}"
 
 
 def _share(test: Values) -> str:

@@ -1,8 +1,7 @@
 """`ncdiag analyze`: what the stored runs show, question by question."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,7 +103,7 @@ def analyze(
     elif form is Format.CSV:
         _emit_csv([_to_dict(result, named) for result in results])
     else:
-        emit_text(PAGES[question](survey, named) if question else _summary(survey, named))
+        emit_text(page_of(question, survey, named) if question else _summary(survey, named))
 
 
 def _summary(survey: "Survey", store: str) -> str:
@@ -112,63 +111,36 @@ def _summary(survey: "Survey", store: str) -> str:
     from ncdiag.cli.summary_page import summary_page
 
     with unwrapped():
-        pages = {name: PAGES[name](survey, store) for name in QUESTIONS if name != "claims"}
+        pages = {name: page_of(name, survey, store) for name in QUESTIONS if name != "claims"}
     table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.rule)
     return summary_page(table, pages)
 
 
-def _threshold_page(survey: "Survey", store: str) -> str:
+def page_of(question: str, survey: "Survey", store: str) -> str:
+    """Give what a question prints; `store` goes behind its commands (see `store_option`)."""
+    from ncdiag.cli.additivity_page import additivity_page
+    from ncdiag.cli.attractor_page import attractor_page
+    from ncdiag.cli.claims_page import claims_page
+    from ncdiag.cli.forecast_page import forecast_page
+    from ncdiag.cli.lead_page import lead_page
+    from ncdiag.cli.regularity_page import regularity_page
     from ncdiag.cli.threshold_page import threshold_page
 
-    return threshold_page(survey.results["threshold"], survey.rule, survey.level)
-
-
-def _lead_page(survey: "Survey", store: str) -> str:
-    from ncdiag.cli.lead_page import lead_page
-
-    return lead_page(survey.results["lead"], survey.rule)
-
-
-def _forecast_page(survey: "Survey", store: str) -> str:
-    from ncdiag.cli.forecast_page import forecast_page
-
-    return forecast_page(survey.results["forecast"], survey.rule)
-
-
-def _attractor_page(survey: "Survey", store: str) -> str:
-    from ncdiag.cli.attractor_page import attractor_page
-
-    return attractor_page(survey.results["attractor"], survey.rule, survey.level)
-
-
-def _additivity_page(survey: "Survey", store: str) -> str:
-    from ncdiag.cli.additivity_page import additivity_page
-
-    return additivity_page(survey.results["additivity"], survey.rule, survey.level)
-
-
-def _claims_page(survey: "Survey", store: str) -> str:
-    from ncdiag.cli.claims_page import claims_page
-
-    return claims_page([_to_dict(result, store) for result in survey.results["claims"]], survey.rule, survey.level)
-
-
-def _regularity_page(question: str, survey: "Survey", store: str) -> str:
-    from ncdiag.cli.regularity_page import regularity_page
-
-    return regularity_page(survey.results[question], question, survey.rule, survey.level)
-
-
-# What a question prints, given the survey and what goes behind its commands (see `store_option`).
-PAGES: "dict[str, Callable[[Survey, str], str]]" = {
-    "claims": _claims_page,
-    "threshold": _threshold_page,
-    "lead": _lead_page,
-    "forecast": _forecast_page,
-    "additivity": _additivity_page,
-    "attractor": _attractor_page,
-    **{name: partial(_regularity_page, name) for name in ("depth", "width", "activation", "weight-decay")},
-}
+    results, rule, level = survey.results[question], survey.rule, survey.level
+    match question:
+        case "claims":
+            return claims_page([_to_dict(result, store) for result in results], rule, level)
+        case "threshold":
+            return threshold_page(results, rule, level)
+        case "lead":
+            return lead_page(results, rule)
+        case "forecast":
+            return forecast_page(results, rule)
+        case "additivity":
+            return additivity_page(results, rule, level)
+        case "attractor":
+            return attractor_page(results, rule, level)
+    return regularity_page(results, question, rule, level)
 
 
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import pair_label
+from ncdiag.cli.page_words import by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -48,9 +48,7 @@ _WHAT = {
 
 def attractor_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
-    sets: dict[str, list[Values]] = {}
-    for result in results:
-        sets.setdefault(_label(result.group), []).append(result.to_dict())
+    sets = by_pair(results, _label)
     title = paragraph(f"Attractor: whether rescaled features come back (onset: {rule})")
     if not sets:
         return "\n\n".join([title, paragraph(_NOTHING)])
@@ -75,10 +73,7 @@ def _block(label: str, values: Sequence[Values], level: float) -> str:
     lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value, level))]
     lines += [paragraph(text, indent="  ") for text in _more_pairs(at_end, verdict["verdict"])]
     shown = [value for value in values if value["quantity"] not in ("log_ratio_at_onset", "onset_order")]
-    cautions = dict.fromkeys(caution for value in shown for caution in value["warnings"])
-    if cautions:
-        lines.append("  Keep in mind:")
-    return "\n".join([*lines, *(paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions)])
+    return "\n".join([*lines, *reminders(caution for value in shown for caution in value["warnings"])])
 
 
 def _reading(verdict: Values) -> str:
@@ -97,7 +92,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _table(at_end: Sequence[Values], level: float) -> list[str]:
-    interval = f"{100 * equality_level(level):.3g}% interval"
+    interval = f"{percent(equality_level(level))} interval"
     rows = [["    arms", "pairs", "ratio", interval, "within 8%", "differs", "published"]]
     for value in at_end:
         start = [f"    {_ARMS[value['arm']]}", str(value["n_pairs"])]

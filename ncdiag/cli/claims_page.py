@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
+from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
@@ -16,6 +17,7 @@ _MAX_GROUPS = 6
 _MAX_REASONS = 4
 _LABEL_WIDTH = 27
 _PAIR = ("arch", "dataset")
+_SHORT = {"weight_decay": "wd"}
 _LEGEND = (
     "supported: all that the claim needs is shown. refuted: its opposite is shown. inconclusive: neither is, or the "
     "runs cannot answer it fairly. not testable: no stored runs could show it. Not shown is not the same as not so."
@@ -62,7 +64,7 @@ def _by_claim(results: Sequence[Values]) -> dict[str, list[Values]]:
 
 def _rows(number: str, values: Sequence[Values]) -> list[list[str]]:
     first = values[0]
-    rows = [[number, _short(number), first["published"], first["ours"], first["verdict"]]]
+    rows = [[number, _claim(number).short, first["published"], first["ours"], first["verdict"]]]
     groups = values[1:]
     names = _names([value["group"] for value in groups])
     for value, name in list(zip(groups, names, strict=True))[:_MAX_GROUPS]:
@@ -72,16 +74,12 @@ def _rows(number: str, values: Sequence[Values]) -> list[list[str]]:
     return rows
 
 
-def _short(number: str) -> str:
-    return _claim(number).short
-
-
 def _figures(claims: Mapping[str, Sequence[Values]], level: float) -> list[str]:
     """Say what the figure of each claim is that has one, and with which confidence its limits hold."""
     from ncdiag.domain.equivalence import equality_level
 
     known = (number for number, values in claims.items() if any(v["ours"] != "-" for v in values[1:] or values))
-    said = {"sure": f"{100 * level:.3g}%", "equal": f"{100 * equality_level(level):.3g}%"}
+    said = {"sure": percent(level), "equal": percent(equality_level(level))}
     return [f"({number}) {_claim(number).here.format(**said)}" for number in known]
 
 
@@ -89,9 +87,6 @@ def _claim(number: str) -> "Claim":
     from ncdiag.analysis.claims import CLAIMS
 
     return next(claim for claim in CLAIMS if claim.number == number)
-
-
-_SHORT = {"weight_decay": "wd"}
 
 
 def _names(groups: Sequence[Values]) -> list[str]:

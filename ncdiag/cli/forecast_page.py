@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import corrected_p, is_shown, pair_label
+from ncdiag.cli.page_words import by_pair, corrected_p, is_shown, reminders
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
@@ -32,13 +32,10 @@ _CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what
 
 def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
     """Give the page: what is asked, for each pair a reading and two tables, then how to read them."""
-    pairs: dict[str, list[Values]] = {}
-    for result in results:
-        pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
     return "\n\n".join(
         [
             paragraph(f"Forecast: which rule says best when a run collapses ({rule})"),
-            *(_block(label, values) for label, values in pairs.items()),
+            *(_block(label, values) for label, values in by_pair(results).items()),
             paragraph(_INTRODUCTION),
             paragraph(_LEGEND.format(m=rule.metric)),
         ]
@@ -71,8 +68,7 @@ def _block(label: str, values: Sequence[Values]) -> str:
             "each run to its end, but not the next wavering, would still err so much."
         )
         lines.append(paragraph(said, indent="  "))
-    bullets = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
-    return "\n".join([*lines, *_rules(first), *(["  Keep in mind:", *bullets] if bullets else [])])
+    return "\n".join([*lines, *_rules(first), *reminders(cautions)])
 
 
 def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values:
@@ -135,7 +131,7 @@ def _curve(values: Sequence[Values], kind: str) -> list[str]:
             ]
         )
     covered = [value for value in values if value["quantity"] == "coverage"]
-    table = layout([heading, *rows], right=[False, *[True] * 7, False], gap=2)
+    table = layout([heading, *rows], right=[False, *[True] * 7, False])
     return [paragraph(f"Error, {_HELD_OUT[kind]}:", indent="  "), *table, paragraph(_coverage(covered), indent="  ")]
 
 
@@ -180,7 +176,7 @@ def _rules(values: Sequence[Values]) -> list[str]:
         f"Chosen is {chosen}: rules are compared at later epochs, too, and a single one has to err a third less than "
         "the mean of the rules."
     )
-    table = layout(rows, right=[True, False, True, True, True], gap=2)
+    table = layout(rows, right=[True, False, True, True, True])
     return [paragraph(said, indent="  "), *table, paragraph(why, indent="  ")]
 
 

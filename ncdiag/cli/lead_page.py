@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.lead_words import alarm_words, epochs, fixed_words, guess_words, published_words, specificity_words
+from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import pair_label
-from ncdiag.domain.shares import percent
+from ncdiag.cli.page_words import by_pair, reminders
+from ncdiag.domain.shares import epochs, percent
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -46,9 +46,7 @@ _SHORT = {"feature_norm_centred": "fn_centred"}
 
 def lead_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
     """Give the page: what is asked, for each pair a reading and its tables, then how to read them."""
-    pairs: dict[str, list[Values]] = {}
-    for result in results:
-        pairs.setdefault(pair_label(result.group), []).append(result.to_dict())
+    pairs = by_pair(results)
     explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
     parts = [
         paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({rule})"),
@@ -77,7 +75,7 @@ def _varied(values: Sequence[Values]) -> bool:
 def _block(label: str, values: Sequence[Values], metric: str) -> str:
     if not _judged(values):
         why, *cautions = values[0]["warnings"]
-        return "\n".join([label, paragraph(f"{printable(why)}.", indent="  "), *_reminders(cautions)])
+        return "\n".join([label, paragraph(f"{printable(why)}.", indent="  "), *reminders(cautions)])
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
     mine = [value for value in values if value["held_out"] == kinds[0]]
     lines = [label, paragraph(f"In short: {guess_words(mine)}", indent="  ")]
@@ -96,12 +94,7 @@ def _block(label: str, values: Sequence[Values], metric: str) -> str:
         for caution in value["warnings"]
         if "by construction" not in caution and value.get("baseline") in (None, "median")
     ]
-    return "\n".join([*lines, *_reminders(cautions)])
-
-
-def _reminders(cautions: Sequence[str]) -> list[str]:
-    once = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
-    return ["  Keep in mind:", *once] if once else []
+    return "\n".join([*lines, *reminders(cautions)])
 
 
 def _table(values: Sequence[Values], kind: str, metric: str) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ncdiag.cli.page_words import corrected_p, is_shown
 from ncdiag.domain.p_values import p_is
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, epochs, percent
 
 Values = Mapping[str, Any]
 
@@ -122,11 +122,6 @@ def specificity_words(values: Sequence[Values]) -> list[str]:
             f"least {epochs(own['hinge'])} epochs on average by fn at fn*, {epochs(guess['hinge'])} by guessing."
         )
     return found
-
-
-def epochs(value: float | None) -> str:
-    """Write a number of epochs: one decimal below 10, `-` where there is none."""
-    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
 
 
 def _primary(values: Sequence[Values]) -> Values:

@@ -16,7 +16,7 @@ from ncdiag.errors import NCDiagError
 
 if TYPE_CHECKING:
     from ncdiag.report.contents import Report
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 # What becomes of a run without a row of the store changing: it is lost when whoever trained it is gone.
 _RECHECK_SECONDS = 10.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ncdiag.cli.output import note
 
 if TYPE_CHECKING:
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 
 @contextmanager

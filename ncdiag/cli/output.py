@@ -177,15 +177,15 @@ def without_controls(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def layout(rows: Sequence[Sequence[str]], *, right: Sequence[bool], gap: int = 2) -> list[str]:
-    """Align the cells of a table, heading first, in columns `gap` spaces apart; `right` says which align right."""
+def layout(rows: Sequence[Sequence[str]], *, right: Sequence[bool]) -> list[str]:
+    """Align the cells of a table, heading first, in columns two spaces apart; `right` says which align right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(right))]
     aligned = (
         (cell.rjust(width) if to_right else cell.ljust(width))
         for row in rows
         for cell, width, to_right in zip(row, widths, right, strict=True)
     )
-    return [(" " * gap).join(next(aligned) for _ in right).rstrip() for _ in rows]
+    return ["  ".join(next(aligned) for _ in right).rstrip() for _ in rows]
 
 
 def paragraph(text: str, *, indent: str = "") -> str:

@@ -1,10 +1,13 @@
 """What the pages of several questions write alike: the name of a pair, and what its tests show."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.output import printable, table_cell
+from ncdiag.cli.output import paragraph, printable, table_cell
 from ncdiag.domain.p_values import p_is, p_text
+
+if TYPE_CHECKING:
+    from ncdiag.domain.result import Result
 
 Values = Mapping[str, Any]
 
@@ -15,6 +18,20 @@ def pair_label(group: Values) -> str:
     """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
     parts = [value if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
     return printable(" ".join(parts))
+
+
+def by_pair(results: "Sequence[Result]", name: Callable[[Values], str] = pair_label) -> dict[str, list[Values]]:
+    """Give the results of each pair as plain values, by the `name` of its group."""
+    pairs: dict[str, list[Values]] = {}
+    for result in results:
+        pairs.setdefault(name(result.group), []).append(result.to_dict())
+    return pairs
+
+
+def reminders(cautions: Iterable[str]) -> list[str]:
+    """Give the lines on what to keep in mind, each caution once; none where there is nothing."""
+    once = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
+    return ["  Keep in mind:", *once] if once else []
 
 
 def is_shown(test: Values, name: str = "p") -> bool:

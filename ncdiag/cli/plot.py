@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ncdiag.analysis.asked import Asked
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.plotting.figures import Kind
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 EXAMPLES = (
     "ncdiag plot trajectory -o figure.pdf --width column",

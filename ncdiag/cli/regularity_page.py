@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.cli.page_words import reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.shares import percent
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _TITLES = {
 
 def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule", level: float) -> str:
     """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
-    own = [result.to_dict() for result in results if result.question == question]
+    own = [result.to_dict() for result in results]
     groups: dict[str, list[Values]] = {}
     for result in own:
         if result["quantity"] == "trend_over_blocks":
@@ -66,11 +68,7 @@ def _block(group: Sequence[Values], question: str, varying: Sequence[str], level
     lines += [paragraph(text, indent="  ") for text in _says(question, named)]
     first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
     told = {result["warnings"][0] for result in first_told if result["warnings"]}
-    said = dict.fromkeys(caution for result in group for caution in result["warnings"])
-    cautions = [caution for caution in said if caution not in told]
-    if cautions:
-        lines.append("  Keep in mind:")
-    lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+    lines += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
     return "\n".join(lines)
 
 
@@ -88,7 +86,7 @@ def _label(group: Values, varying: Sequence[str]) -> str:
 
 
 def _table(described: Values, level: float) -> list[str]:
-    sure = f"{100 * level:.3g}%"
+    sure = percent(level)
     name = described["factor"].replace("_", " ")
     rows = [[f"  {name}", "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
     for entry in described["levels"]:
@@ -130,26 +128,25 @@ def _later(entry: Values) -> list[list[str]]:
 def _says(question: str, named: Mapping[str, Values]) -> list[str]:
     """Say what the tests of one group show, the short reading first."""
     if question == "depth":
-        return _turn_says(named["non_monotone"], "depth")
+        return _turn_says(named["non_monotone"])
     if question == "width":
         return _width_says(named)
     return _activation_says(named) if question == "activation" else _decay_says(named)
 
 
-def _turn_says(result: Values, what: str) -> list[str]:
+def _turn_says(result: Values) -> list[str]:
     if result["p"] is None:
         return [f"In short: {_not_tested(result)}"]
     ways = ("earlier", "later") if result["shape"] == "valley" else ("later", "earlier")
-    turn = f"up to {what} {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
+    turn = f"up to depth {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
     judged = {
         "supported": f"{turn}: more than noise on both sides.",
-        "inconclusive": f"no turn is shown: from {what} to {what}, what goes against a steady rise or fall "
-        "may be noise.",
+        "inconclusive": "no turn is shown: from depth to depth, what goes against a steady rise or fall may be noise.",
     }
     first, last = (table_cell(result["levels"][end]["level"]) for end in (0, -1))
     turn_at = table_cell(result["turn"])
     changes = "; ".join(
-        f"from {what} {start} to {end} the onset is multiplied by {_ratio(result[side], result['budget'])}"
+        f"from depth {start} to {end} the onset is multiplied by {_ratio(result[side], result['budget'])}"
         for side, start, end in (("left", first, turn_at), ("right", turn_at, last))
     )
     return [
@@ -173,23 +170,23 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
-        fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), _percent)
+        fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), percent)
         lines.append(f"In short: {judged[trend['verdict']]}")
         lines.append(f"Each doubling of the width: {fall} earlier.")
         lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
     if shift and shift["estimate"] is not None:
         bound = (
-            f"; with {_percent(shift['level'])} confidence, at most {_percent(shift['hi'])}"
+            f"; with {percent(shift['level'])} confidence, at most {percent(shift['hi'])}"
             if shift["hi"] is not None
             else "; how much more it could be takes two onsets at every width"
         )
-        claim = _percent(shift["claim"])
+        claim = percent(shift["claim"])
         judged_shift = {
             "supported": f" The claim of at most {claim} holds.",
             "inconclusive": f" The claim of at most {claim} is not shown.",
         }
         lines.append(
-            f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {_percent(shift['estimate'])}, "
+            f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {percent(shift['estimate'])}, "
             f"at width {table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
         )
     return lines
@@ -368,7 +365,3 @@ def _span(lo: float | None, hi: float | None, show: Any) -> str:
 
 def _epochs(value: float) -> str:
     return f"{value:.0f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.3g}%"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.analyze import PAGES, QUESTIONS
+from ncdiag.cli.analyze import QUESTIONS, page_of
 from ncdiag.cli.location import store_option
 from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.result import Result
     from ncdiag.report.contents import Report, Section
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def _sections(gathered: Gathered, store: "Store", options: Sequence[str]) -> "li
     survey = gathered.survey
     untouched = gathered.counted.without(survey.left_out)
     with unwrapped():
-        pages = {name: PAGES[name](survey, store_option(store)) for name in QUESTIONS}
+        pages = {name: page_of(name, survey, store_option(store)) for name in QUESTIONS}
     sections = []
     for name, page in pages.items():
         images, no_image = images_of(

@@ -17,7 +17,7 @@ from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
     from ncdiag.domain.records import EpochRecord, Run
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 Facts = list[tuple[str, Any]]  # what is known of a run: the name of each thing, and the thing
 

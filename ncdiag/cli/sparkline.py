@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 POINTS = 12
 _BARS = "▁▂▃▄▅▆▇█"

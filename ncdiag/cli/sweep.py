@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.spec import RunSpec
     from ncdiag.execution.worker import Outcome, TrainingOptions
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 EXAMPLES = (
     "ncdiag sweep --preset quickstart",

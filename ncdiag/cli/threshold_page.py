@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import pair_label
+from ncdiag.cli.page_words import pair_label, reminders
 from ncdiag.cli.threshold_words import (
     check_lines,
     condition_effect,
@@ -86,7 +86,7 @@ def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
     label = pair_label(pair["group"])
     spread = others["cv", label]
     checks = [others[key, label] for key in ("placebo_cv", "eps_sensitivity") if (key, label) in others]
-    lines = [pair_label(pair["group"]), paragraph(f"In short: {_reading(pair, spread)}", indent="  ")]
+    lines = [label, paragraph(f"In short: {_reading(pair, spread)}", indent="  ")]
     lines.append(paragraph(f"Runs: {_endings(pair)}.", indent="  "))
     if pair["estimate"] is not None:
         lines.append(paragraph(f"Onset: {_onset(pair)}.", indent="  "))
@@ -96,10 +96,7 @@ def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
         lines += [paragraph(f"Conditions: {'; '.join(said)}.", indent="  ")] if said else []
         lines += check_lines(checks)
     checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]
-    cautions = dict.fromkeys([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
-    if cautions:
-        lines.append("  Keep in mind:")
-    lines += [paragraph(f"{printable(caution)}.", indent="    - ") for caution in cautions]
+    lines += reminders([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
     return "\n".join(lines)
 
 

@@ -34,7 +34,7 @@ def invariance_words(result: Values | None) -> list[str]:
         return []
     margin, furthest = percent(math.expm1(result["margin"])), percent(math.expm1(result["estimate"]))
     sure = percent(math.expm1(result["hi"]))
-    confident = f"with {100 * result['level']:.3g}% confidence"
+    confident = f"with {percent(result['level'])} confidence"
     alone = ", with a single run," if result["furthest_runs"] == 1 else ","
     far = f"the furthest condition, {printable(result['furthest'])}{alone} is {furthest} from their mean"
     if result["verdict"] == "refuted":

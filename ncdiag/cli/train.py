@@ -20,7 +20,7 @@ from ncdiag.errors import DivergedError, SpecError, UnsafeError
 if TYPE_CHECKING:
     from ncdiag.execution.planning import Plan
     from ncdiag.execution.worker import TrainingOptions
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 EXAMPLES = (
     "ncdiag train --depth 3 --width 64 --phase ce:20 --phase mse:60",

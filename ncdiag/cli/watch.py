@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ncdiag.domain.records import Run
-    from ncdiag.store.engine import Store
+    from ncdiag.store.handle import Store
 
 EXAMPLES = ("ncdiag watch", "ncdiag watch run-1 --once")
 _FEWEST_POINTS, _MOST_POINTS, _OTHER_COLUMNS = 6, 24, 74  # of a curve; and the width that the rest of a row takes

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, special
 
-from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of
+from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of, mean_table
+from ncdiag.domain.result import Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval
 
 Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not_testable"]
@@ -37,7 +38,7 @@ class Tukey:
     ss_residual: float = math.nan
     d: float = math.nan
     power: float = math.nan
-    status: str = "ok"
+    status: Status = "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +111,10 @@ def judge(
     This order needs no correction: log is looked at only after raw has been rejected. The p that lets the cells differ
     in variance decides where there is one. "additive" and "multiplicative" mean that nothing speaks against it.
     """
-    if exact := _exact(raw, log):
-        return exact
+    if raw.status == "exactly_additive":
+        return Judgement(verdict="additive")
+    if log.status == "exactly_additive":
+        return Judgement(verdict="multiplicative")
     p_raw, p_log = deciding_p(raw), deciding_p(log)
     if math.isnan(p_raw) or math.isnan(p_log):
         return Judgement(verdict="not_testable")
@@ -156,8 +159,7 @@ def removing_power(values: FloatArray, row: IntArray, column: IntArray, alpha: f
     grid = grid_of(row, column)
     scaled = values / np.exp(np.log(values).mean())
     if grid.is_complete:
-        table = np.bincount(grid.member, weights=values) / grid.sizes
-        power = tukey_one_df(table.reshape(len(np.unique(row)), -1)).power
+        power = tukey_one_df(mean_table(values, grid)).power
         p = _p_at(scaled, row, column, power)
         if p > alpha:
             return power, p
@@ -172,20 +174,11 @@ def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> 
     if not abs(power) <= _POWERS[1]:
         return 0.0
     changed = np.log(scaled) if abs(power) < 1e-6 else scaled**power
-    found = estimate_interaction(changed, row, column)
-    if found.df2 < 1 and grid_of(row, column).is_complete:
-        grid = grid_of(row, column)
-        p = tukey_one_df(changed[np.lexsort((column, row))].reshape(-1, len(np.unique(grid.column)))).p
+    found, grid = estimate_interaction(changed, row, column), grid_of(row, column)
+    if found.df2 < 1 and grid.is_complete:
+        p = tukey_one_df(mean_table(changed, grid)).p
         return 0.0 if math.isnan(p) else p
     return deciding_p(found) if found.status == "ok" else 0.0
-
-
-def _exact(raw: Interaction | Tukey, log: Interaction | Tukey) -> Judgement | None:
-    if raw.status == "exactly_additive":
-        return Judgement(verdict="additive")
-    if log.status == "exactly_additive":
-        return Judgement(verdict="multiplicative")
-    return None
 
 
 def deciding_p(found: Interaction | Tukey) -> float:

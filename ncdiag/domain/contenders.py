@@ -25,11 +25,12 @@ import numpy as np
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.descent import Trend
 from ncdiag.domain.landmark import Landmark, median_of_known
+from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.statistics import FloatArray
 
 BASELINE = "median"
 NORM = "feature_norm"
-MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
+
 _HORIZON = 3.0  # a trend that reaches its level later than this many times now is not heading there
 _LEARNED = math.log(0.999)
 _SHRINKAGE = 1.0  # as much weight as the data have: a coefficient is halved, were the observables uncorrelated

@@ -62,15 +62,14 @@ class Descent:
         return np.where(below, crossed, ahead)
 
 
-def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray | None, **how: Unpack[Trend]) -> Descent:
+def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray, **how: Unpack[Trend]) -> Descent:
     """Give the descent of positive `values`; what is not finite or not positive is passed over.
 
     The trend is that of the last `share` of the training so far, within the current phase: a line by least squares, or
     with `robust` the median of the slopes between any two evaluations (Theil 1950, Sen 1968).
     """
     usable = np.isfinite(values) & (values > 0)
-    epoch, log = epoch[usable], np.log(values[usable])
-    phases = np.zeros(len(epoch)) if phase is None else np.nan_to_num(phase[usable])
+    epoch, log, phases = epoch[usable], np.log(values[usable]), phase[usable]
     start, slope = _trend(epoch, log, phases, how.get("share", WINDOW), how.get("robust", False))
     switched = np.diff(phases, prepend=phases[:1]) != 0
     return Descent(epoch=epoch, log=log, switched=switched, start=start, slope=slope)

@@ -90,12 +90,12 @@ def equality_level(level: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def pairs_needed(sd: float, margin: float = MARGIN, alpha: float = ALPHA) -> int | None:
+def pairs_needed(sd: float, alpha: float = ALPHA) -> int | None:
     """Give how many pairs whose differences have an sd > 0 show equivalence with 80 % power if there is none.
 
     None beyond 1000 pairs.
     """
-    return next((n for n in range(2, _MOST_PAIRS + 1) if _power(n, sd, margin, alpha) >= _GOOD_POWER), None)
+    return next((n for n in range(2, _MOST_PAIRS + 1) if _power(n, sd, alpha) >= _GOOD_POWER), None)
 
 
 def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float, alpha: float) -> Equivalence:
@@ -118,10 +118,10 @@ def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float,
     )
 
 
-def _power(n: int, sd: float, margin: float, alpha: float) -> float:
-    """Integrate the chance that |mean| < margin - t s / sqrt(n) over the distribution of the sample sd s."""
+def _power(n: int, sd: float, alpha: float) -> float:
+    """Integrate the chance that |mean| < `MARGIN` - t s / sqrt(n) over the distribution of the sample sd s."""
     shares = (np.arange(400) + 0.5) / 400
     s = sd * np.sqrt(special.chdtri(n - 1, 1 - shares) / (n - 1))
-    room = margin - t_quantile(1 - 2 * alpha, n - 1) * s / math.sqrt(n)
+    room = MARGIN - t_quantile(1 - 2 * alpha, n - 1) * s / math.sqrt(n)
     z = np.maximum(room, 0.0) / (sd / math.sqrt(n))
     return float(np.mean(2 * special.ndtr(z) - 1))

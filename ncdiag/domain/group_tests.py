@@ -9,10 +9,9 @@ import numpy as np
 from scipy import optimize, special
 
 from ncdiag.domain.multiplicity import holm
-from ncdiag.domain.permutations import Labels, count_labellings, permutation_p, smallest_p
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company, is_constant, t_quantile
+from ncdiag.domain.permutations import RELABELLED_RUNS, Labels, count_labellings, permutation_p, smallest_p
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company, is_constant, t_interval
 
-_RELABELLED_RUNS = 200  # beyond this the F distribution and relabelling agree
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
 _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
 
@@ -70,7 +69,7 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
 
     statistic, df2 = (float(each[0]) for each in _welch_f(*_of_groups(centred, sizes, group[None, :]), sizes))
     p_normal = float(special.fdtrc(k - 1, df2, statistic))
-    p, looked_at = permutation_p(f_of, group.astype(np.int64), generator) if n <= _RELABELLED_RUNS else (p_normal, 0)
+    p, looked_at = permutation_p(f_of, group.astype(np.int64), generator) if n <= RELABELLED_RUNS else (p_normal, 0)
     return OneWay(
         statistic=statistic,
         df1=k - 1,
@@ -94,13 +93,13 @@ def pairwise_welch(values: FloatArray, group: IntArray, level: float) -> list[Di
     ]
 
 
-def welch_to_one(values: FloatArray, group: IntArray, base: int, other: int, level: float) -> Interval:
-    """Give the difference of one group's mean from that of `base` by Welch's t, with simultaneous limits.
+def welch_to_first(values: FloatArray, group: IntArray, other: int, level: float) -> Interval:
+    """Give the difference of one group's mean from that of the first (number 0) by Welch's t, with simultaneous limits.
 
-    They hold for all groups beside `base` at once (Sidak 1967), so `other` may have been picked; NaN without a test.
+    They hold for all groups beside the first at once (Sidak 1967), so `other` may have been picked; NaN without a test.
     """
     comparisons = len(np.unique(group)) - 1
-    return _welch(values[group == base], values[group == other], level ** (1 / comparisons))[0]
+    return _welch(values[group == 0], values[group == other], level ** (1 / comparisons))[0]
 
 
 def many_to_one(values: FloatArray, group: IntArray, base: int, level: float) -> dict[int, Interval]:
@@ -165,28 +164,24 @@ def fewer_collapse(collapsed: tuple[int, int], runs: tuple[int, int]) -> tuple[f
     return _boschloo(collapsed, runs), _boschloo((0, runs[1]), runs)
 
 
-def largest_gain(
-    scores: FloatArray, level: IntArray, base: int, generator: np.random.Generator
-) -> tuple[float, int, float, int]:
-    """Test whether any level has larger scores than `base`: the best level counts, and the p allows for the choice.
+def largest_gain(scores: FloatArray, level: IntArray, generator: np.random.Generator) -> tuple[float, int, float, int]:
+    """Test whether any level has larger scores than the first: the best level counts, and the p allows for the choice.
 
     The statistic is the largest of Welch's t; relabelling all runs repeats the choice. Gives the p, that level, the
     smallest possible p and the number of relabellings. Without Welch's variances the test would err in 11 to 22 % where
-    `base` has three times the sd of the others.
+    the first has three times the sd of the others.
     """
     levels, member, sizes = np.unique(level, return_inverse=True, return_counts=True)
-    at = int(np.flatnonzero(levels == base)[0])
-    others = [g for g in range(len(levels)) if g != at]
     centred = scores - scores.mean()
 
     def gains(labels: Labels) -> FloatArray:
         means, errors = _of_groups(centred, sizes, labels)
-        best: FloatArray = (means[others] - means[at]) / np.sqrt(errors[others] + errors[at])
+        best: FloatArray = (means[1:] - means[0]) / np.sqrt(errors[1:] + errors[0])
         return best
 
     best = int(np.argmax(gains(member[None, :])[:, 0]))
     p, looked_at = permutation_p(lambda labels: gains(labels).max(axis=0), member.astype(np.int64), generator)
-    return p, int(levels[others[best]]), _least_p_of_gain(int(sizes[at]), sizes[others].tolist()), looked_at
+    return p, int(levels[1 + best]), _least_p_of_gain(int(sizes[0]), sizes[1:].tolist()), looked_at
 
 
 def _least_p_of_gain(base: int, others: list[int]) -> float:
@@ -201,11 +196,10 @@ def _least_p_of_gain(base: int, others: list[int]) -> float:
 
 def geometric_mean(values: FloatArray, level: float) -> Interval:
     """Give exp of the mean of logarithms with its t interval, for ratios."""
-    if len(values) < 2 or is_constant(values):
-        return Interval(estimate=math.exp(float(values.mean()))) if len(values) else Interval()
-    half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return Interval(estimate=math.exp(mean), lo=math.exp(mean - half), hi=math.exp(min(mean + half, 700.0)))
+    if not len(values):
+        return Interval()
+    found = t_interval(values, level)
+    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(min(found.hi, 700.0)))
 
 
 def _of_groups(centred: FloatArray, sizes: IntArray, labels: Labels) -> tuple[FloatArray, FloatArray]:

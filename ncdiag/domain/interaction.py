@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
 from ncdiag.domain.permutations import permutations_for
+from ncdiag.domain.result import Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, group_spread
 
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
@@ -57,7 +58,7 @@ class Interaction:
     ss_error: float = math.nan
     eta2p: Interval = field(default_factory=Interval)
     omega2p: float = math.nan
-    status: str = "ok"
+    status: Status = "ok"
 
 
 def grid_of(row: IntArray, column: IntArray) -> Grid:
@@ -69,6 +70,11 @@ def grid_of(row: IntArray, column: IntArray) -> Grid:
 def cell_means(values: FloatArray, grid: Grid) -> FloatArray:
     """Give the mean of each cell."""
     return np.bincount(grid.member, weights=values) / grid.sizes
+
+
+def mean_table(values: FloatArray, grid: Grid) -> FloatArray:
+    """Give the cell means of a grid without gaps as a table [rows, columns]."""
+    return cell_means(values, grid).reshape(len(np.unique(grid.row)), -1)
 
 
 def estimate_interaction(

@@ -10,6 +10,7 @@ only conditions with several runs can show it, against their own mean.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special
@@ -22,7 +23,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray, group_spread, is_cons
 class Invariance:
     """How far the mean of any condition is from the grand mean of the conditions, on logs.
 
-    `estimate` is the largest absolute distance, that of condition `furthest`; `hi` is below `margin` exactly where
+    `estimate` is the largest absolute distance, that of condition `furthest`; `hi` is below `MARGIN` exactly where
     `p`, the largest of the conditions' p-values, is below 1 - level. `lo` is the largest distance that is sure with
     that level over all conditions with several runs, and `p_beyond` the p that one of them is further away from
     their mean than the margin (Bonferroni); `beyond` is the furthest of which that is shown. There is no such p
@@ -36,17 +37,16 @@ class Invariance:
     hi: float = math.nan
     p: float = math.nan
     p_beyond: float = math.nan
-    margin: float = MARGIN
     furthest: int = 0
     beyond: int = 0
     distances: tuple[float, ...] = ()
     sizes: tuple[int, ...] = ()
     df: int = 0
-    status: str = "ok"
+    status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
 
-def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARGIN, level: float = 0.95) -> Invariance:
-    """Test whether the means of all conditions lie within +-`margin` of their own mean.
+def check_invariance(logs: FloatArray, condition: IntArray, level: float = 0.95) -> Invariance:
+    """Test whether the means of all conditions lie within +-`MARGIN` of their own mean.
 
     Each condition has its own variance (Welch): with four times the sd in one of four conditions, a pooled test errs in
     15 to 17 %. A condition with one value is given that of the others to be shown alike, so one needs two; it is never
@@ -55,7 +55,7 @@ def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARG
     _, member, sizes = np.unique(condition, return_inverse=True, return_counts=True)
     k, df = len(sizes), len(logs) - len(sizes)
     if k < 2 or df < 1:
-        return Invariance(margin=margin, df=max(df, 0), status="too_few")
+        return Invariance(df=max(df, 0), status="too_few")
     means = np.bincount(member, weights=logs) / sizes
     distances = means - means.mean()
     furthest = int(np.argmax(np.abs(distances)))
@@ -67,18 +67,17 @@ def check_invariance(logs: FloatArray, condition: IntArray, margin: float = MARG
     }
     residual = logs - means[member]
     if float(residual @ residual) <= 1e-20 * float(logs @ logs) or is_constant(logs):
-        return Invariance(margin=margin, df=df, status="zero_variance", **found)  # type: ignore[arg-type]
+        return Invariance(df=df, status="zero_variance", **found)  # type: ignore[arg-type]
     se, of = _errors(logs, member)
-    within = np.maximum(special.stdtr(of, (distances - margin) / se), special.stdtr(of, -(distances + margin) / se))
+    within = np.maximum(special.stdtr(of, (distances - MARGIN) / se), special.stdtr(of, -(distances + MARGIN) / se))
     width = special.stdtrit(of, level) * se
-    lo, p_beyond, beyond = _beyond(logs, member, sizes, margin, level)
+    lo, p_beyond, beyond = _beyond(logs, member, sizes, level)
     return Invariance(
         lo=min(lo, float(abs(distances[furthest]))),
         hi=float((np.abs(distances) + width).max()),
         p=float(within.max()),
         p_beyond=p_beyond,
         beyond=beyond,
-        margin=margin,
         df=df,
         **found,  # type: ignore[arg-type]
     )
@@ -91,9 +90,7 @@ def _errors(logs: FloatArray, member: IntArray) -> tuple[FloatArray, FloatArray]
     return group_spread(logs, member).of_contrast(np.eye(k) - 1 / k, sizes)  # a mean is 1/k of the grand mean itself
 
 
-def _beyond(
-    logs: FloatArray, member: IntArray, sizes: IntArray, margin: float, level: float
-) -> tuple[float, float, int]:
+def _beyond(logs: FloatArray, member: IntArray, sizes: IntArray, level: float) -> tuple[float, float, int]:
     """Give the largest distance that is sure, the p that one is beyond the margin, and the condition it is of."""
     several = np.flatnonzero(sizes > 1)
     if len(several) < 2:
@@ -103,7 +100,7 @@ def _beyond(
     means = np.bincount(numbers, weights=values) / sizes[several]
     distances, k = means - means.mean(), len(several)
     se, of = _errors(values, numbers)
-    p = np.minimum(special.stdtr(of, (margin - distances) / se), special.stdtr(of, (margin + distances) / se))
+    p = np.minimum(special.stdtr(of, (MARGIN - distances) / se), special.stdtr(of, (MARGIN + distances) / se))
     sure = np.abs(distances) - special.stdtrit(of, 1 - (1 - level) / (2 * k)) * se
     shown = np.flatnonzero(2 * k * p <= 1 - level)
     named = shown[np.argmax(np.abs(distances[shown]))] if len(shown) else np.argmin(p)

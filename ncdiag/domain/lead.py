@@ -18,7 +18,7 @@ import numpy as np
 
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
-MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)
+MARGINS = (0.0, 0.05, 0.1, 0.25, 0.5)  # above fn*, of the levels of an alarm
 PRIMARY_MARGIN = 0.25  # fixed before any data: about the published lead in the simulated causal world
 _SAME = 1e-9  # relative difference of two mean leads that rounding explains
 _SINGLE = 20  # up to so many units each is a fold of its own

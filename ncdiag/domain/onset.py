@@ -117,18 +117,6 @@ class Trajectory:
         """Mark the rows that cannot count as collapse: dead features, or an accuracy known to be too low."""
         return self.dead if self.train_accuracy is None else self.dead | (self.train_accuracy < MIN_ACCURACY)
 
-    def until(self, epoch: float) -> "Trajectory":
-        """Give what was known at an epoch: its row and those before it."""
-        stop = int(np.searchsorted(self.epoch, epoch, side="right"))
-        return Trajectory(
-            epoch=self.epoch[:stop],
-            metric=self.metric[:stop],
-            feature_norm=None if self.feature_norm is None else self.feature_norm[:stop],
-            train_accuracy=None if self.train_accuracy is None else self.train_accuracy[:stop],
-            phase=None if self.phase is None else self.phase[:stop],
-            loss=None if self.loss is None else self.loss[:stop],
-        )
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Onset:
@@ -160,7 +148,6 @@ class Onset:
     noise: float = math.nan
     slope: float = math.nan
     degenerate: int = 0
-    interpolated: bool = False
 
 
 def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
@@ -206,7 +193,7 @@ def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:
     first = _first_streak(below, start, stop, _patience(rule))
     if first is None or _came_before(trajectory, below, first, rule):
         return math.nan, math.nan
-    return _reading(trajectory, first, rule)[:2]
+    return _reading(trajectory, first, rule)
 
 
 def _patience(rule: OnsetRule) -> int:
@@ -266,7 +253,7 @@ def _epoch_of_last(trajectory: Trajectory, mask: NDArray[np.bool_], start: int, 
 def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Onset:
     """Describe the onset whose streak begins at row `first`."""
     epoch = trajectory.epoch
-    at, norm, interpolated = _reading(trajectory, first, rule)
+    at, norm = _reading(trajectory, first, rule)
     lo = float(epoch[first - 1]) if first else 0.0
     hi = float(epoch[first])
     phase = math.nan if trajectory.phase is None else float(trajectory.phase[first])
@@ -282,17 +269,16 @@ def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Ons
         feature_norm=norm,
         train_accuracy=math.nan if trajectory.train_accuracy is None else float(trajectory.train_accuracy[first]),
         slope=_slope(trajectory, first, first + length),
-        interpolated=interpolated,
     )
 
 
-def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float, float, bool]:
-    """Give the epoch of the onset whose streak begins at a row, the norm there, and whether a line was drawn."""
+def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float, float]:
+    """Give the epoch of the onset whose streak begins at a row, and the norm there."""
     share = _share(trajectory, first, rule) if rule.rule == "sustained" else None
     norm, hi = trajectory.feature_norm, float(trajectory.epoch[first])
     lo = float(trajectory.epoch[first - 1]) if first else 0.0
     at = hi if share is None else lo + share * (hi - lo)
-    return at, math.nan if norm is None else _log_between(norm, first, share), share is not None
+    return at, math.nan if norm is None else _log_between(norm, first, share)
 
 
 def _share(trajectory: Trajectory, first: int, rule: OnsetRule) -> float | None:

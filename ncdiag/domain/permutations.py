@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ncdiag.domain.statistics import FloatArray, IntArray
 
+RELABELLED_RUNS = 200  # beyond this the distribution of a statistic and relabelling agree
 PERMUTATIONS = 9999  # the standard error of a p of 0.05 is then 0.002
 _ENUMERATED = 20_000  # up to this many labellings all of them are looked at, and the p is exact
 _CELLS = 4_000_000  # numbers held at once

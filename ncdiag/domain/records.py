@@ -1,6 +1,5 @@
 """The values that cross layers: what one evaluation measured, and what the store knows of a run."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -9,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from ncdiag.domain.spec import RunSpec, canonical_json
+from ncdiag.domain.spec import RunSpec, hash_json
 from ncdiag.errors import DataError, SpecError
 
 METRICS = (
@@ -258,4 +257,4 @@ class ImportedRun:
         if self.spec:
             return self.spec.key
         rows = [values | nonfinite_fields(values) for values in map(EpochRecord.values, self.epochs)]
-        return hashlib.sha256(canonical_json({"config": self.config, "epochs": rows}).encode()).hexdigest()
+        return hash_json({"config": self.config, "epochs": rows})

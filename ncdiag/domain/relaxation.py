@@ -22,7 +22,7 @@ _GRID = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Relaxation:
-    """The fit to one run: `half_life` in the unit of time, `start` = A, `offset` = c, `gain` in sum of squares.
+    """The fit to one run: `half_life` in the unit of time, `start` = A, `offset` = c.
 
     `contraction` is |r| at the end over |r| at the first evaluation. `flags` may hold `no_relaxation_seen` (the
     half-life is then NaN), `faster_than_sampling` and `growing`.
@@ -31,7 +31,6 @@ class Relaxation:
     half_life: float
     start: float
     offset: float
-    gain: float
     contraction: float
     flags: tuple[str, ...] = ()
 
@@ -57,21 +56,19 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     )
     log_rate = float(found.x)
     offset, start, left = _linear(log_rate, time, values)
-    gain = 1 - left / total
-    if gain < _SMALLEST_GAIN or best == 0 or growing:
-        return _unseen(float(values.mean()), contraction, flags, gain)
+    if 1 - left / total < _SMALLEST_GAIN or best == 0 or growing:
+        return _unseen(float(values.mean()), contraction, flags)
     half_life = math.log(2) / math.exp(log_rate)
     if half_life < step:
         flags = (*flags, "faster_than_sampling")
-    return Relaxation(half_life=half_life, start=start, offset=offset, gain=gain, contraction=contraction, flags=flags)
+    return Relaxation(half_life=half_life, start=start, offset=offset, contraction=contraction, flags=flags)
 
 
-def _unseen(mean: float, contraction: float, flags: tuple[str, ...], gain: float = 0.0) -> Relaxation:
+def _unseen(mean: float, contraction: float, flags: tuple[str, ...]) -> Relaxation:
     return Relaxation(
         half_life=math.nan,
         start=math.nan,
         offset=mean,
-        gain=gain,
         contraction=contraction,
         flags=("no_relaxation_seen", *flags),
     )

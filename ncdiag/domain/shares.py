@@ -1,4 +1,4 @@
-"""How figures, shares and numbers of things are written for people."""
+"""How figures, shares, epochs and numbers of things are written for people."""
 
 _NOTHING = 1e-9  # a share that only rounding tells from 0
 
@@ -15,6 +15,11 @@ def percent(share: float | None) -> str:
     if abs(share) < _NOTHING:
         return "0%"
     return ">1000%" if share > 10 else f"{100 * share:.3g}%" if share < 9.995 else "1000%"
+
+
+def epochs(value: float | None) -> str:
+    """Write a number of epochs: one decimal below 10, `-` where there is none."""
+    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -329,7 +329,7 @@ class RunSpec:
     @property
     def key(self) -> str:
         """SHA-256 of the canonical JSON: the identity of the experiment."""
-        return hashlib.sha256(canonical_json(self.to_dict()).encode()).hexdigest()
+        return hash_json(self.to_dict())
 
 
 # Fields of a run that earlier specifications did not have, and the value that all of their runs had.
@@ -339,3 +339,8 @@ _LATER: dict[str, Any] = {"metric_samples": None, "test_samples": None, "precisi
 def canonical_json(value: Any) -> str:
     """Give the one JSON text of a value: sorted keys, no spaces, ASCII, shortest floats, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def hash_json(value: Any) -> str:
+    """Give the SHA-256 of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

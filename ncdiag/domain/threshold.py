@@ -32,6 +32,7 @@ from ncdiag.domain.statistics import (
 )
 
 CV_CLAIM = 0.08  # the abstract of arXiv 2604.00230: within a pair, CV < 8 %
+_CLAIMED = log_sd(CV_CLAIM) ** 2  # the variance of ln fn that such a CV has
 MIN_RUNS_FOR_CLAIM = 3  # two runs that happen to agree show nothing
 _LEAST_P = 1e-12
 MIN_CONDITIONS = 3  # from here on the interval is over conditions: with two, t has one degree of freedom
@@ -93,7 +94,7 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
         n_conditions=conditions,
         over=over,
         **_between(logs, condition, conditions),
-        **_claim_ps(logs, condition, conditions),
+        **_claim_ps(logs, condition),
         status="too_few" if len(logs) < 2 else "zero_variance" if math.isnan(fn_star.lo) else "ok",
     )
 
@@ -143,18 +144,11 @@ def _between(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str
     return {"cv_conditions": _cv_of_variance(components.between), "icc": components.icc}
 
 
-def _claim_ps(logs: FloatArray, condition: IntArray, conditions: int) -> dict[str, float]:
+def _claim_ps(logs: FloatArray, condition: IntArray) -> dict[str, float]:
     """Give the p of `CV below 8 %` and of `CV above 8 %`: the tails at which the bounds of the variance meet it."""
-    claimed = log_sd(CV_CLAIM) ** 2
     if len(logs) < 2 or is_constant(logs):
         return {}
-    if conditions == 1:
-        df = len(logs) - 1
-        chi2 = df * float(logs.var(ddof=1)) / claimed
-        return {"p_below": float(special.chdtr(df, chi2)), "p_above": float(special.chdtrc(df, chi2))}
-    parts = variance_components(logs, condition)
-    below = _tail(lambda tail: total_variance_upper(parts, 1 - tail) <= claimed)
-    above = _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= claimed)
+    below, above = _p_below(logs, condition), _p_above(logs, condition)
     if math.isnan(below) and math.isnan(above):
         return {"p_below": 0.5, "p_above": 0.5}
     own_above = 1 - below if math.isnan(above) else above
@@ -173,19 +167,27 @@ def _without_single(logs: FloatArray, condition: IntArray) -> list[float]:
         left = logs[kept]
         if len(left) < 2 or is_constant(left):
             return [1.0]
-        found.append(_p_above(left, condition[kept]))
+        p = _p_above(left, condition[kept])
+        found.append(1.0 if math.isnan(p) else p)
     return found
 
 
-def _p_above(logs: FloatArray, condition: IntArray) -> float:
-    """Give the p that the CV is above the claim: the tail at which the lower bound of the variance meets it."""
-    claimed = log_sd(CV_CLAIM) ** 2
+def _p_below(logs: FloatArray, condition: IntArray) -> float:
+    """Give the tail at which the upper bound of the variance meets the claim; NaN where none below one half does."""
     if len(np.unique(condition)) == 1:
         df = len(logs) - 1
-        return float(special.chdtrc(df, df * float(logs.var(ddof=1)) / claimed))
+        return float(special.chdtr(df, df * float(logs.var(ddof=1)) / _CLAIMED))
     parts = variance_components(logs, condition)
-    above = _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= claimed)
-    return 1.0 if math.isnan(above) else above
+    return _tail(lambda tail: total_variance_upper(parts, 1 - tail) <= _CLAIMED)
+
+
+def _p_above(logs: FloatArray, condition: IntArray) -> float:
+    """Give the tail at which the lower bound of the variance meets the claim; NaN where none below one half does."""
+    if len(np.unique(condition)) == 1:
+        df = len(logs) - 1
+        return float(special.chdtrc(df, df * float(logs.var(ddof=1)) / _CLAIMED))
+    parts = variance_components(logs, condition)
+    return _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= _CLAIMED)
 
 
 def _tail(meets: Callable[[float], bool]) -> float:

@@ -17,7 +17,6 @@ from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, Spread, group_spread, is_constant, t_quantile
 
 Shape = Literal["valley", "peak"]
-Direction = Literal["decreasing", "increasing"]
 
 _EXACT_RUNS = 60  # up to here the exact distribution of J is a matter of milliseconds
 _NULL_WORLDS = 9999
@@ -58,13 +57,12 @@ class TwoLines:
     status: str = "ok"
 
 
-def jonckheere(values: FloatArray, level: IntArray, direction: Direction, generator: np.random.Generator) -> Trend:
-    """Test for a trend in one direction: exactly without ties, by relabelling with ties or runs without onset."""
-    ordered = values if direction == "increasing" else -values
+def jonckheere(values: FloatArray, level: IntArray, generator: np.random.Generator) -> Trend:
+    """Test for a rise over the levels: exactly without ties, by relabelling with ties or infinite values."""
     sizes = np.unique(level, return_counts=True)[1].tolist()
     if len(sizes) < 2:
         return Trend(status="not_testable")
-    j = _observed_pairs(ordered, level)
+    j = _observed_pairs(values, level)
     p_min = 1 / count_labellings(sizes)
     if len(np.unique(values)) == 1:
         return Trend(j=j, p_min=p_min, status="zero_variance")
@@ -74,7 +72,7 @@ def jonckheere(values: FloatArray, level: IntArray, direction: Direction, genera
         return Trend(j=j, z=z, p=float(pmf[round(j) :].sum()), p_min=p_min, method="exact")
     if len(values) > _EXACT_RUNS:
         return Trend(j=j, z=z, p=float(special.ndtr(-z)), p_min=p_min, method="normal approximation")
-    order = _order(ordered)
+    order = _order(values)
     p, looked_at = permutation_p(lambda labels: _count_pairs(labels, order), level, generator)
     return Trend(j=j, z=z, p=p, p_min=p_min, method=f"{looked_at} relabellings")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from ncdiag.store import runs
-from ncdiag.store.engine import Store
+from ncdiag.store.handle import Store
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 

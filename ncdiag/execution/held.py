@@ -16,8 +16,8 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
 from ncdiag.store import runs
-from ncdiag.store.engine import Store
 from ncdiag.store.faults import StoreBusyError
+from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset

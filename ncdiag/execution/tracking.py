@@ -29,8 +29,9 @@ from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, StoreError, UnknownRunError, UnsafeError
 from ncdiag.execution.heartbeat import beating
 from ncdiag.store import runs
-from ncdiag.store.engine import Store, open_store
+from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
+from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.location import default_location
 from ncdiag.store.recorder import Recorder, hurried

@@ -19,7 +19,7 @@ from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
-from ncdiag.store.engine import Store
+from ncdiag.store.handle import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.memory import keep_freed_memory

@@ -19,7 +19,7 @@ from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
 from ncdiag.plotting.conditions import compact, label_pair
-from ncdiag.plotting.layout import Sheet, hide_spare, note_handles, panel_grid, shorten, start_figure, text_inches
+from ncdiag.plotting.layout import Sheet, label_panels, note_handles, panel_grid, shorten, start_figure, text_inches
 from ncdiag.plotting.style import INK, SHADE, figure_style, line_style
 
 _ARMS = ("up", "down")
@@ -120,13 +120,9 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
         log_axis(
             grid[0, 0].yaxis, [*table["ratio"], *table["end_lo"], *table["end_hi"], 1 / MARGIN_RATIO, MARGIN_RATIO]
         )
-        for place, (axes, own) in enumerate(zip(grid.flat, shown, strict=False)):
+        for axes, own in zip(grid.flat, shown, strict=False):
             _draw_set(axes, own, page.inches / across, sheet, alone=table["pair"].nunique() == 1)
-            if place % across == 0:
-                axes.set_ylabel("feature norm / control")
-            if place + across >= len(shown):
-                axes.set_xlabel("epoch")
-        hide_spare(list(grid.flat)[len(shown) :])
+        label_panels(grid, len(shown), "epoch", "feature norm / control")
     return figure
 
 

@@ -16,13 +16,12 @@ from ncdiag.plotting.axes import draw_interval, plain_axis, write
 from ncdiag.plotting.conditions import label_pairs, strictest
 from ncdiag.plotting.layout import (
     Sheet,
-    hide_spare,
+    join_titles,
+    label_panels,
     mark_handle,
     note_handles,
     panel_grid,
-    shorten,
     start_figure,
-    text_inches,
 )
 from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
@@ -65,21 +64,14 @@ def draw_calibration(table: pd.DataFrame, sheet: Sheet) -> Figure:
         for axes, own, title in zip(grid.flat, panels, _titles(panels, page.inches / across, sheet), strict=False):
             axes.set_title(title, pad=page.points * 2.1)
             _draw_epoch(axes, own, sheet)
-        hide_spare(list(grid.flat)[len(panels) :])
-        for axes in grid[:, 0]:
-            axes.set_ylabel("forecast, epoch")
-        for axes in list(grid.flat)[max(len(panels) - across, 0) : len(panels)]:
-            axes.set_xlabel("onset, epoch")
+        label_panels(grid, len(panels), "onset, epoch", "forecast, epoch")
     return figure
 
 
 def _titles(panels: Sequence[pd.DataFrame], inches: float, sheet: Sheet) -> list[str]:
-    """Name panels by pair and epoch, in two lines where one has no room: panels of a pair differ in the epoch alone."""
-    points, room = sheet.page.points * 1.1, inches * 0.8
+    """Name panels by pair and epoch: panels of a pair differ in the epoch alone."""
     named = [(str(own["pair"].iloc[0]), f"asked at epoch {own['epoch'].iloc[0]:g}") for own in panels]
-    if all(text_inches(", ".join(parts), points) <= room for parts in named):
-        return [", ".join(parts) for parts in named]
-    return ["\n".join(shorten(part, points, room) for part in parts) for parts in named]
+    return join_titles(named, ", ", sheet.page.points * 1.1, inches * 0.8)
 
 
 def _draw_epoch(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:

@@ -122,8 +122,13 @@ def name_series(table: pd.DataFrame, most: int) -> pd.Series:
         return table["condition"] if table["condition"].nunique() > 1 else nothing
     if 1 < table["pair"].nunique() <= most:
         return table["pair"]
-    outcomes = table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
+    outcomes = name_outcomes(table)
     return outcomes if outcomes.nunique() > 1 else nothing
+
+
+def name_outcomes(table: pd.DataFrame) -> pd.Series:
+    """Say of each row whether its run had an onset."""
+    return table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
 
 
 def describe_shared(runs: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
 from ncdiag.plotting.conditions import in_order, name_value, split_names
-from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, wrap
+from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, shorten, start_figure, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, figure_style, line_style
@@ -200,12 +200,7 @@ def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
 
 def _legend(cells: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     points = sheet.page.points
-    handles = []
-    for place, name in enumerate(in_order(cells["row"].unique())):
-        color, style = line_style(place)
-        handle = Line2D([], [], color=color, linestyle=style, marker=MARKERS[place % len(MARKERS)], label=name)
-        handle.set_markersize(points / 1.7)
-        handles.append(handle)
+    handles = [series_handle(place, name, points) for place, name in enumerate(in_order(cells["row"].unique()))]
     losses = set(cells.loc[cells["state"] == "collapsed", "loss"].dropna())
     if "ce" in losses:
         handles.append(mark_handle("o", "onset under cross-entropy", points, filled=False))

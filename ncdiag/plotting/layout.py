@@ -1,19 +1,21 @@
 """How every figure is laid out: its sheet, the line above it, the legend below, panels in a grid."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
+from numpy.typing import NDArray
 
 from ncdiag.domain.onset import OnsetRule
-from ncdiag.plotting.style import FAINT, INK, PAGES, Page, Width, new_figure
+from ncdiag.plotting.axes import MARKERS
+from ncdiag.plotting.style import FAINT, INK, PAGES, Page, Width, line_style, new_figure
 
 MOST_NAMED = 10  # a legend of more entries is a list to search; what it would name is told apart more coarsely
 _LEGEND_SAMPLE = 4.6  # width of a legend's sample and its gaps, in letters
@@ -124,10 +126,23 @@ def panel_grid(count: int, across: int) -> tuple[int, int]:
     return rows, math.ceil(count / rows)
 
 
-def hide_spare(panels: Iterable[Axes]) -> None:
-    """Empty the places of a grid that no panel needs."""
-    for axes in panels:
+def label_panels(grid: NDArray[Any], shown: int, x: str, y: str) -> None:
+    """Name the axes on the left and below the lowest panel of each column; empty the places that no panel needs."""
+    panels = list(grid.flat)
+    for axes in panels[shown:]:
         axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y)
+    for axes in panels[max(shown - grid.shape[1], 0) : shown]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel(x)
+
+
+def join_titles(named: Sequence[tuple[str, str]], between: str, points: float, inches: float) -> list[str]:
+    """Give titles of two parts each in one line, or all of them in two lines where one has no room."""
+    if all(text_inches(between.join(parts), points) <= inches for parts in named):
+        return [between.join(parts) for parts in named]
+    return ["\n".join(shorten(part, points, inches) for part in parts) for parts in named]
 
 
 def note_handles(left_out: int, what: str) -> list[Line2D]:
@@ -142,3 +157,9 @@ def mark_handle(marker: str, label: str, points: float, *, color: str = INK, fil
     handle = Line2D([], [], marker=marker, linestyle="none", color=color, markerfacecolor=inside, label=label)
     handle.set_markersize(points / 1.9)
     return handle
+
+
+def series_handle(place: int, label: str, points: float) -> Line2D:
+    """Explain the line and the mark of the series at a place (from 0) in a legend."""
+    (color, style), marker = line_style(place), MARKERS[place % len(MARKERS)]
+    return Line2D([], [], color=color, linestyle=style, marker=marker, markersize=points / 1.7, label=label)

@@ -17,13 +17,12 @@ from ncdiag.plotting.axes import plain_axis
 from ncdiag.plotting.conditions import label_pairs, strictest
 from ncdiag.plotting.layout import (
     Sheet,
-    hide_spare,
+    join_titles,
+    label_panels,
     mark_handle,
     note_handles,
     panel_grid,
-    shorten,
     start_figure,
-    text_inches,
     wrap,
 )
 from ncdiag.plotting.style import INK, PALE, PALETTE, LineStyle, figure_style
@@ -71,24 +70,17 @@ def draw_leads(table: pd.DataFrame, sheet: Sheet) -> Figure:
         for axes, own, title in zip(grid.flat, panels, _titles(panels, page.inches / across, sheet), strict=False):
             axes.set_title(title)
             _draw_pair(axes, own, sheet)
-        hide_spare(list(grid.flat)[len(pairs) :])
         label = wrap("MAE of the forecast, epochs", page.points, height - 5 * page.points / 72)
-        for axes in grid[:, 0]:
-            axes.set_ylabel("\n".join(label))
-        for axes in list(grid.flat)[max(len(pairs) - across, 0) : len(pairs)]:
-            axes.set_xlabel("mean lead of the alarm, epochs")
+        label_panels(grid, len(pairs), "mean lead of the alarm, epochs", "\n".join(label))
     return figure
 
 
 def _titles(panels: Sequence[pd.DataFrame], inches: float, sheet: Sheet) -> list[str]:
-    """Name panels by their pair and what was held out, all of them in two lines where one has no room."""
-    points, room = sheet.page.points * 1.1, inches * 0.88
+    """Name panels by their pair and what was held out."""
     named = [
         (str(own["pair"].iloc[0]), f"{own['held_out'].iloc[0]}s held out, {own['n'].iloc[0]} runs") for own in panels
     ]
-    if all(text_inches(": ".join(parts), points) <= room for parts in named):
-        return [": ".join(parts) for parts in named]
-    return ["\n".join(shorten(part, points, room) for part in parts) for parts in named]
+    return join_titles(named, ": ", sheet.page.points * 1.1, inches * 0.88)
 
 
 def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:

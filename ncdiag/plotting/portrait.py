@@ -13,15 +13,15 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.domain.onset import FloatArray
+from ncdiag.domain.statistics import FloatArray
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import line_weights, log_axis, mark_size
-from ncdiag.plotting.conditions import label_conditions, label_pairs
+from ncdiag.plotting.conditions import label_conditions, label_pairs, name_outcomes
 from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.layout import (
     MOST_NAMED,
     Sheet,
-    hide_spare,
+    label_panels,
     mark_handle,
     note_handles,
     panel_grid,
@@ -83,12 +83,7 @@ def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
         for axes, pair in zip(grid.flat, shown, strict=False):
             _draw_pair(axes, table[table["pair"] == pair], sheet)
             axes.set_title(shorten(pair, page.points * 1.1, page.inches / across * 0.85))
-        hide_spare(list(grid.flat)[len(shown) :])
-        for axes in list(grid.flat)[max(len(shown) - across, 0) : len(shown)]:
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel(_LABELS.get(rule.metric, rule.metric))
-        for axes in grid[:, 0]:
-            axes.set_ylabel("feature norm")
+        label_panels(grid, len(shown), _LABELS.get(rule.metric, rule.metric), "feature norm")
     return figure
 
 
@@ -96,7 +91,7 @@ def _with_styles(table: pd.DataFrame) -> pd.DataFrame:
     """Add what the curves are told apart by (`series`, empty where there is nothing to tell) and its number."""
     series = table["condition"]
     if series[series != ""].nunique() > MOST_NAMED:
-        series = table["onset_state"].map(lambda state: "run with onset" if state == "collapsed" else "run without")
+        series = name_outcomes(table)
     names = [name for name in series.unique() if name]
     numbers = [names.index(name) if name else -1 for name in series]
     found: pd.DataFrame = table.assign(series=series, number=numbers, pale=_in_left_phase(table))

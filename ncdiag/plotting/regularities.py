@@ -20,7 +20,7 @@ from ncdiag.analysis.regularities import regularity_results
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis, plain_axis, shifted, write
 from ncdiag.plotting.conditions import compact, label_conditions
-from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, shorten, start_figure, text_inches
+from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, series_handle, shorten, start_figure, text_inches
 from ncdiag.plotting.slots import Slots, make_slots, roomy, spread_out
 from ncdiag.plotting.style import FAINT, INK, Width, figure_style, line_style
 
@@ -240,12 +240,7 @@ def _draw_late(
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     points = sheet.page.points
     groups = [name for name in table["group"].unique() if name]
-    handles = []
-    for number, name in enumerate(groups[:MOST_NAMED]):
-        color, style = line_style(number)
-        handle = Line2D([], [], color=color, linestyle=style, marker=MARKERS[number % len(MARKERS)], label=name)
-        handle.set_markersize(points / 1.7)
-        handles.append(handle)
+    handles = [series_handle(number, name, points) for number, name in enumerate(groups[:MOST_NAMED])]
     handles.append(Line2D([], [], color=INK, linewidth=points / 7, marker="o", label=f"mean, {sheet.sure} interval"))
     handles[-1].set_markersize(points / 1.7)
     handles.append(mark_handle("o", "a run", points, filled=True))

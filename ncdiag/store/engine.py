@@ -10,8 +10,6 @@ from ncdiag.store.faults import MissingStoreError
 from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
 from ncdiag.store.mounts import find_network_type
 
-__all__ = ["Store", "open_store"]
-
 
 @contextmanager
 def open_store(
@@ -49,9 +47,7 @@ def _cautions(store: Store, *, new: bool) -> tuple[str, ...]:
 
 def _check_place(store: Store, *, create: bool) -> None:
     path = store.path
-    if path is None:
-        return
-    if path.is_file():
+    if path is None or path.is_file():
         return
     if path.exists():  # to open a pipe would wait for ever
         kind = "a folder" if path.is_dir() else "a pipe or a device"

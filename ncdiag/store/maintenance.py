@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 from ncdiag.errors import StoreError
 from ncdiag.store.consistency import list_inconsistencies
 from ncdiag.store.copying import copy_sqlite
-from ncdiag.store.engine import Store, open_store
+from ncdiag.store.engine import open_store
 from ncdiag.store.faults import translated
+from ncdiag.store.handle import Store
 
 
 def check_store(url: str) -> list[str]:

@@ -19,6 +19,7 @@ from ncdiag.store import schema
 from ncdiag.store.copying import copy_sqlite
 from ncdiag.store.faults import translated
 from ncdiag.store.handle import Store, make_file, make_store
+from ncdiag.store.location import default_location
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -155,7 +156,7 @@ def _keep_numbers_given(connection: Connection, given: dict[str, int]) -> None:
 @contextmanager
 def developer_connection() -> Iterator[Connection]:
     """Give the connection for the `alembic` command of a developer: the store named by NCDIAG_STORE, or ncdiag.db."""
-    store = make_store(os.environ.get("NCDIAG_STORE", "ncdiag.db"), write=True)
+    store = make_store(default_location(), write=True)
     make_file(store)
     with migrating(store) as connection:
         yield connection

@@ -1,6 +1,5 @@
 """Domain values to columns and back; no row of a table leaves the store."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from ncdiag.domain.records import (
     RunStatus,
     nonfinite_fields,
 )
-from ncdiag.domain.spec import RunSpec, canonical_json
+from ncdiag.domain.spec import RunSpec
 from ncdiag.domain.words import as_unicode
 from ncdiag.store import schema
 from ncdiag.store.handle import Store
@@ -128,11 +127,6 @@ def runs_by_key(store: Store, connection: Connection, keys: Sequence[str]) -> di
 def printable(text: str) -> str:
     """Spell out what no database can store as text: the bytes of a file name that are not UTF-8, and NUL."""
     return as_unicode(text).replace("\0", "\\x00")
-
-
-def hash_json(value: Any) -> str:
-    """Give the SHA-256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 EPOCH_SELECTION = [schema.epochs.c[name] for name in (*EPOCH_COLUMNS, "nonfinite")]

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, delete, func, insert, select, update
 
+from ncdiag.domain.importing.records import is_run_name
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.domain.words import nearest
@@ -25,7 +26,6 @@ from ncdiag.store.handle import Store
 from ncdiag.store.leases import beat, fence, this_host
 from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # What failed may have had its cause outside: a full disk, data that was not there.
 _CLAIMABLE = (RunStatus.PENDING, RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED)
 
@@ -35,7 +35,7 @@ def check_name(name: str, *, kind: str = "run", own: str | None = None) -> None:
 
     Names such as run-7 stay with the run of that id, which may be stored only later.
     """
-    if not _NAME.fullmatch(name):
+    if not is_run_name(name):
         raise SpecError(
             f"the {kind} name {name[:40]!r} cannot be used; expected a letter or digit, then up to 127 letters,\n"
             "digits, dots, underscores and hyphens, such as mlp-wd1e-4"

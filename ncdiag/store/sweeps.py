@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, String, cast, delete, insert, select, update
 
 from ncdiag.domain.records import Run
-from ncdiag.domain.spec import RunSpec
+from ncdiag.domain.spec import RunSpec, hash_json
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
-from ncdiag.store.rows import hash_json, runs_by_key, spec_columns
+from ncdiag.store.rows import runs_by_key, spec_columns
 from ncdiag.store.runs import check_name, insert_runs, remember_data
 
 

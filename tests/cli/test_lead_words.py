@@ -2,12 +2,12 @@ import pytest
 
 from ncdiag.cli.lead_words import (
     alarm_words,
-    epochs,
     fixed_words,
     guess_words,
     published_words,
     specificity_words,
 )
+from ncdiag.domain.shares import epochs
 
 
 def skill(estimate, p, baseline="median", **more):

@@ -9,7 +9,7 @@ from ncdiag.domain.descent import see_descent
 def seen(values, epoch=None, phase=None):
     values = np.asarray(values, dtype=float)
     epoch = np.arange(len(values), dtype=float) if epoch is None else np.asarray(epoch, dtype=float)
-    return see_descent(epoch, values, None if phase is None else np.asarray(phase, dtype=float))
+    return see_descent(epoch, values, np.zeros(len(values)) if phase is None else np.asarray(phase, dtype=float))
 
 
 def test_a_relaxing_norm_crosses_where_the_formula_says():

@@ -177,10 +177,10 @@ def test_the_best_of_several_levels_pays_for_the_choice():
     time = np.array([400.0, 410, 420, 300, 310, 320, 330, 340, 350])
     level = np.repeat([0, 1, 2], 3)
     scores = logrank_scores(time, np.ones(9, dtype=bool))
-    p, best, p_min, looked_at = largest_gain(scores, level, 0, rng())
+    p, best, p_min, looked_at = largest_gain(scores, level, rng())
     assert (best, looked_at) == (1, 1680)
     assert p_min == pytest.approx(2 / 1680)
-    slow, _ = largest_gain(-scores, level, 0, rng())[:2]
+    slow, _ = largest_gain(-scores, level, rng())[:2]
     assert p < 0.05 < slow
 
 
@@ -195,7 +195,7 @@ def test_no_gain_has_a_smaller_p_than_runs_of_these_sizes_can_give(sizes):
     for best in range(1, len(sizes)):
         centre = np.where(level == 0, 0.0, np.where(level == best, 100.0, 50.0))
         spread = np.where((level == 0) | (level == best), 0.01, 10.0)
-        p, picked, p_min, _ = largest_gain(centre + spread * rng().uniform(-1, 1, len(level)), level, 0, rng())
+        p, picked, p_min, _ = largest_gain(centre + spread * rng().uniform(-1, 1, len(level)), level, rng())
         assert picked == best
         found.append(p)
     assert min(found) >= p_min * (1 - 1e-9)
@@ -217,5 +217,5 @@ def test_the_choice_of_the_best_level_keeps_the_size():
     hits = 0
     for _ in range(300):
         scores = logrank_scores(generator.exponential(size=12), np.ones(12, dtype=bool))
-        hits += largest_gain(scores, level, 0, generator)[0] < 0.05
+        hits += largest_gain(scores, level, generator)[0] < 0.05
     assert hits / 300 < 0.085

@@ -129,7 +129,6 @@ def test_first_is_the_published_rule():
     metric = [1.0, 0.2, 0.009, 0.5, 0.4]
     onset = find_onset(run(metric, first_epoch=10, step=10, feature_norm=[9, 5, 2, 1, 1]), OnsetRule(rule="first"))
     assert (onset.epoch, onset.feature_norm, onset.confirmed_at) == (30, 2, 30)
-    assert not onset.interpolated
 
 
 def test_first_takes_even_the_first_evaluation():
@@ -207,14 +206,6 @@ def test_a_phase_that_was_not_reached_has_no_data():
 def test_exact_collapse_has_no_logarithm_and_is_put_at_its_evaluation():
     onset = find_onset(run([1, 1, 0, 0, 0], feature_norm=[5, 4, 3, 2, 1]), OnsetRule())
     assert (onset.epoch, onset.feature_norm) == (2, 3)
-
-
-def test_until_gives_what_was_known():
-    whole = run(np.arange(1, 11), first_epoch=10, step=10, phase=np.ones(10), loss=["ce"] * 10)
-    part = whole.until(45)
-    assert part.epoch.tolist() == [10, 20, 30, 40]
-    assert part.metric.tolist() == [1, 2, 3, 4]
-    assert len(part.phase) == len(part.loss) == 4
 
 
 @pytest.mark.parametrize(
