@@ -56,6 +56,14 @@ def condition_numbers(runs: pd.DataFrame) -> IntArray:
     return group_numbers(runs, CONDITION_COLUMNS)
 
 
+def in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give the runs by their settings, then by seed, then by content: an order that no store, merge or name decides.
+
+    Who is held out together, what a random relabelling draws, and which of two equals comes first follow this order.
+    """
+    return runs.sort_values([*CONDITION_COLUMNS, "seed", "key"], kind="stable", ignore_index=True)
+
+
 def condition_labels(runs: pd.DataFrame) -> list[str]:
     """Name the condition of each run by what varies among these runs: `depth=5, weight_decay=1e-05`."""
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
