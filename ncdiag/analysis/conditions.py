@@ -66,6 +66,14 @@ def replication_units(conditions: IntArray, fewest: int) -> tuple[IntArray, str]
     return np.arange(len(conditions)), "runs"
 
 
+def in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give the runs by their settings, then by seed, then by content: an order that no store, merge or name decides.
+
+    Who is held out together, what a random relabelling draws, and which of two equals comes first follow this order.
+    """
+    return runs.sort_values([*CONDITION_COLUMNS, "seed", "key"], kind="stable", ignore_index=True)
+
+
 def condition_labels(runs: pd.DataFrame) -> list[str]:
     """Name the condition of each run by what varies among these runs: `depth=5, weight_decay=1e-05`."""
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]

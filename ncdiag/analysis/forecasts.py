@@ -123,9 +123,10 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
 
 
 def spread_runs(runs: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
-    """Keep as many runs as can be worked through: those of the `own` condition, then the latest of each other one.
+    """Keep as many runs as can be worked through: those of the `own` condition, then the last of each other one.
 
-    After the latest come the second latest, and so on: the runs of one sweep are not all of them left out.
+    After the last come the second last, and so on: the runs of one sweep are not all of them left out. Runs that are
+    `in_order` lie by their seeds.
     """
     condition = runs["condition"]
     latest_first = condition.groupby(condition).cumcount(ascending=False)
@@ -181,7 +182,7 @@ def _about_many(known: int) -> list[str]:
     if known <= MOST_RUNS:
         return []
     return [
-        f"of {known} other runs only {MOST_RUNS} take part, those of its condition and the latest of every other one"
+        f"of {known} other runs only {MOST_RUNS} take part, those of its condition and the largest seeds of the others"
     ]
 
 

@@ -4,33 +4,42 @@ A seed decides every number of a run, so a repetition adds nothing. Counted as a
 narrower than the runs allow.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, in_order
 from ncdiag.domain.shares import counted
 
 
 def drop_repeats(runs: pd.DataFrame, *, keep: str | None = None) -> pd.DataFrame:
-    """Give the runs with each trajectory once: the run called `keep` if it is among them, else the longest.
+    """Give each trajectory once, `in_order`: the run called `keep` if it is among them, else the longest.
 
-    Runs without a seed are no repetitions of each other, since nothing tells them apart.
+    Of two that are as long, the one that is known to be evaluated more often is kept. Runs without a seed are no
+    repetitions of each other, since nothing tells them apart.
     """
-    marked = runs.assign(
-        _subset=[_subset_seed(config) for config in runs["config"]],
-        _kept=runs["run"] == keep,
-        _row=range(len(runs)),
+    ordered = in_order(runs)
+    marked = ordered.assign(
+        _subset=[_subset_seed(config) for config in ordered["config"]],
+        _every=[_eval_every(config) for config in ordered["config"]],
+        _kept=ordered["run"] == keep,
     )
-    ranked = marked.sort_values(["_kept", "epochs_done", "_row"], ascending=[False, False, True], kind="stable")
+    ranked = marked.sort_values(["_kept", "epochs_done", "_every"], ascending=[False, False, True], kind="stable")
     repeated = ranked.duplicated([*CONDITION_COLUMNS, "data_sha256", "_subset", "seed"]) & ranked["seed"].notna()
-    return runs.loc[ranked.index[~repeated].sort_values()].reset_index(drop=True)
+    return ordered.loc[ranked.index[~repeated].sort_values()].reset_index(drop=True)
 
 
 def _subset_seed(config: Any) -> int:
     data = config.get("data") if isinstance(config, Mapping) else None
     return int(data.get("subset_seed", 0)) if isinstance(data, Mapping) else 0
+
+
+def _eval_every(config: Any) -> float:
+    """Give how many epochs lie between two evaluations, infinity where that is not known, or not the same number."""
+    every = config.get("eval_every") if isinstance(config, Mapping) else None
+    return float(every) if isinstance(every, int) else math.inf
 
 
 def say_repeats(count: int) -> str:

@@ -281,7 +281,7 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
             runs = calibration_runs(table, run_courses(epochs))
             views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
-        cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the latest of every condition"
+        cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the largest seeds of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
         yield _Pair(
             table=table,

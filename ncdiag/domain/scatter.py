@@ -11,6 +11,7 @@ _REACH = 8  # sd of the noise on either side of eps: what lies beyond does not h
 _NODES = (np.arange(12) + 0.5) / 12  # shares of a normal distribution whose quantiles stand for it
 _PLACES = (np.arange(8) + 0.5) / 8  # between two evaluations, where the course may be at eps
 _WIDE = 20  # evaluations: where noise reaches so far, the place between two of them makes no difference
+_FLAT = 1000  # noise over fall: from 0.3 to 0.01 it would take thousands of evaluations, and no slope is known so well
 
 
 def onset_scatter(noise: float, fall: float, patience: int, *, between: bool) -> float:
@@ -20,9 +21,10 @@ def onset_scatter(noise: float, fall: float, patience: int, *, between: bool) ->
     is at the first of `patience` evaluations in a row below eps. With `between` it is where a straight line from the
     evaluation before it is at eps, as the rule `sustained` has it, and the course may be at eps anywhere between two
     evaluations; without, it is the evaluation itself, and the course is at eps at one. The chances of the evaluations
-    are exact, those of places between them are taken at the quantiles of the noise. NaN where the metric does not fall.
+    are exact, those of places between them are taken at the quantiles of the noise. NaN where the metric does not fall,
+    or by so little that the noise hides it.
     """
-    if not fall > 0 or not math.isfinite(noise):
+    if not (fall > 0 and noise <= _FLAT * fall):
         return math.nan
     if not between:
         return _distance(*_rows(noise, fall, patience, 0.0))

@@ -108,6 +108,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
         rule=asked.rule,
         by=asked.by,
         level=asked.level,
+        mix_phases=asked.mix_phases,
         questions=("claims",),
     )
     results = survey.results["claims"]

@@ -216,5 +216,5 @@ def test_of_very_many_runs_the_latest_of_each_condition_take_part_and_it_is_said
         and r.extra["primary"]
         and r.extra["held_out"] == "run"
     ]
-    assert winner.warnings == ("of 8 runs with an onset only 6 take part, the latest of every condition",)
+    assert winner.warnings == ("of 8 runs with an onset only 6 take part, the largest seeds of every condition",)
     assert set(calibration_table(asked)["run"]) == {f"run-{number}" for number in (1, 3, 4, 5, 6, 7)}

@@ -72,7 +72,7 @@ def test_the_onset_options_reach_the_rule(cli: Cli, store: Path):
 def test_where_and_by_choose_and_group_the_runs(cli: Cli, store: Path):
     assert fn_star(cli, "--where", "depth=5")["n_runs"] == 2
     groups = [result["group"] for result in results(cli, "--by", "depth") if result["quantity"] == "fn_star"]
-    assert groups == [{"depth": 5}, {"depth": 3}]
+    assert groups == [{"depth": 3}, {"depth": 5}]
 
 
 def test_csv_without_results_has_a_header(cli: Cli, store: Path):

@@ -57,6 +57,6 @@ def test_without_noise_there_is_no_scatter():
     assert onset_scatter(1e-6, 0.1, 1, between=True) < 1e-4
 
 
-@pytest.mark.parametrize("fall", [0.0, -0.1, math.nan])
+@pytest.mark.parametrize("fall", [0.0, -0.1, math.nan, 1e-17])  # the last one: a slope of 0, but for rounding
 def test_a_metric_that_does_not_fall_has_no_scatter_that_could_be_said(fall):
     assert math.isnan(onset_scatter(0.1, fall, 1, between=True))

@@ -16,7 +16,7 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 def ask(runs: Runs, *, by: tuple[str, ...] = ("arch", "dataset"), level: float = 0.95, **rule: Any) -> Asked:
     frame, epochs = build(runs)
-    frame["run_id"] = range(1, len(frame) + 1)
+    frame["run_id"], frame["key"] = range(1, len(frame) + 1), frame["run"]
     epochs["run_id"] = epochs["run"].map(dict(zip(frame["run"], frame["run_id"], strict=True)))
     for column in EPOCH_FRAME_COLUMNS:
         if column not in epochs:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,21 @@ def test_figures_are_in_the_units_that_are_named(table):
     assert by_claim.loc["1", "published_value"] == 8
     assert by_claim.loc["5", "published_value"] == pytest.approx((1 + 4.58) / (1 + 0.68))
     assert math.isnan(by_claim.loc["6a", "estimate"])
+
+
+def test_a_grid_under_two_losses_is_compared_where_that_is_asked_for(make_asked, make_run):
+    runs = {
+        f"{arch}-{dataset}-{seed}": make_run(
+            20.0, norm=1.02**seed, arch=arch, dataset=dataset, seed=seed, loss=[loss] * 200
+        )
+        for arch, loss in (("mlp", "ce"), ("cnn", "mse"))
+        for dataset in ("mnist", "digits")
+        for seed in range(3)
+    }
+    asked = make_asked(runs)
+    refused, mixed = (claims_table(some).set_index("claim") for some in (asked, replace(asked, mix_phases=True)))
+    assert math.isnan(refused.loc["5", "estimate"])
+    assert mixed.loc["5", "estimate"] == pytest.approx(1)
 
 
 def test_limits_are_those_that_decide_and_their_confidence_is_named(table):
