@@ -81,6 +81,11 @@ def sigterm_as_exit() -> Iterator[None]:
         _requests.append(signum)
         raise_if_asked()
 
+    def drop(unheard: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unheard.exc_value, (KeyboardInterrupt, SystemExit)):  # these are raised again, not printed
+            hook(unheard)
+
+    hook, sys.unraisablehook = sys.unraisablehook, drop
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
@@ -92,4 +97,5 @@ def sigterm_as_exit() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
         _requests.clear()

@@ -41,7 +41,7 @@ def taken_for_an_error(number: signal.Signals) -> None:
         raise RuntimeError("a callback failed") from error
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # nothing is said of what is dropped
 @pytest.mark.parametrize(("number", "expected"), STOPS)
 @pytest.mark.parametrize("ask", [raised_while_an_object_is_freed, taken_for_an_error])
 def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
@@ -51,13 +51,13 @@ def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
         if isinstance(event, EpochDone) and event.record.epoch == 2:
             ask(number)
 
-    handlers = [signal.getsignal(one) for one, _ in STOPS]
+    handlers = [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)]
     run, _ = add_run(store, small_spec(epochs=5))
     with pytest.raises(expected), sigterm_as_exit():
         train_run(store, run, TrainingOptions(device="cpu"), listen)
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.epochs_done) == (RunStatus.INTERRUPTED, 2)
-    assert [signal.getsignal(one) for one, _ in STOPS] == handlers
+    assert [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)] == handlers
     assert train_run(store, stopped, TrainingOptions(device="cpu"), lambda run, event: None) is RunStatus.DONE
 
 
@@ -100,6 +100,19 @@ def test_an_error_that_a_request_was_taken_for_is_none(number: signal.Signals, e
 def test_an_error_without_a_request_stays_one() -> None:
     with pytest.raises(ZeroDivisionError), sigterm_as_exit():
         1 / 0  # noqa: B018
+
+
+def test_an_error_that_python_drops_is_still_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unheard: printed.append(str(unheard.exc_value)))
+
+    class Freed:
+        def __del__(self) -> None:
+            raise ValueError("while it is freed")
+
+    with sigterm_as_exit():
+        Freed()
+    assert printed == ["while it is freed"]
 
 
 STOPPED_AT_THE_END = """
