@@ -121,7 +121,8 @@ def stop_training(folder: Path, stops: int, draw: random.Random) -> Account:
         os.kill(child, number)
         ended = end(child), status_in(store), said.read_text()
         account.kills += ended[0] != 0  # else it was over before it was asked
-        if ended not in ((128 + number, "interrupted", ""), (0, "done", "")):
+        asked = 128 + number
+        if ended not in ((asked, "interrupted", ""), (asked, "done", ""), (0, "done", "")):  # done: in its last moment
             account.problems.append(f"asked to stop by {number.name}, a run ended so: {ended}")
         account.acknowledged += len(before)
         account.lost += len(set(before) - set(rows_in(store)))
