@@ -2,15 +2,15 @@
 
 from typing import NoReturn
 
-from ncdiag.execution.signals import hear_ctrl_c
+from ncdiag.execution.signals import ctrl_c_heard
 
 
 def main() -> NoReturn:
     """Run the command line of this process, and leave with its exit code."""
-    hear_ctrl_c()
-    from ncdiag.cli import app
+    with ctrl_c_heard():
+        from ncdiag.cli import app
 
-    app.main()
+        app.main()
 
 
 if __name__ == "__main__":

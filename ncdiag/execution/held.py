@@ -166,17 +166,22 @@ def hold_run(
 
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         held = HeldRun(store, run, owner, start, every=every, tell=tell)  # an error here is met before the claim
-        claimed = runs.claim_run(
-            store,
-            run.id,
-            owner=owner,
-            device=str(device),
-            environment=environment(device),
-            fingerprint=numeric_fingerprint(device),
-            inexact=start.inexact,
-            discard_after=start.epoch if start.discard else None,
-        )
-        yield held if claimed else None
+        try:
+            claimed = runs.claim_run(
+                store,
+                run.id,
+                owner=owner,
+                device=str(device),
+                environment=environment(device),
+                fingerprint=numeric_fingerprint(device),
+                inexact=start.inexact,
+                discard_after=start.epoch if start.discard else None,
+            )
+            yield held if claimed else None
+        except (KeyboardInterrupt, SystemExit):
+            if held.ended is None:  # asked after the claim, and before anybody had the run in hand
+                held.give_up()
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,27 +2,45 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
-def hear_ctrl_c() -> None:
-    """Let Ctrl-C raise `KeyboardInterrupt`, as Python does, but not while a module is being loaded.
+@contextmanager
+def ctrl_c_heard() -> Iterator[None]:
+    """Let Ctrl-C raise `KeyboardInterrupt` in the block, as Python does, but not while a module is being loaded.
 
     torch and numpy swallow it there, or are left half loaded and fail in ways that look like bugs. A process that is
-    loading has begun nothing that would have to be put in order, so it ends at once.
+    loading has begun nothing that would have to be put in order, so it ends at once. So does one that has left the
+    block: torch takes a second to leave, and what is raised then ends in a traceback.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        while frame is not None:
-            if frame.f_globals.get("__name__") == "importlib._bootstrap":
-                os._exit(128 + signal.SIGINT)
-            frame = frame.f_back
+        if _loads(frame):
+            os._exit(128 + signal.SIGINT)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it was started so as to ignore it
-        signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it was started so as to ignore it
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _loads(frame: FrameType | None) -> bool:
+    """Tell whether a module is being loaded where this process is."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -63,12 +81,21 @@ def sigterm_as_exit() -> Iterator[None]:
         _requests.append(signum)
         raise_if_asked()
 
+    def drop(unheard: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unheard.exc_value, (KeyboardInterrupt, SystemExit)):  # these are raised again, not printed
+            hook(unheard)
+
+    hook, sys.unraisablehook = sys.unraisablehook, drop
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
+    except Exception:
+        raise_if_asked()  # what was raised for that may have been taken for an error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
         _requests.clear()

@@ -19,6 +19,7 @@ from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
+from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
@@ -148,6 +149,7 @@ def _train(
                 try:
                     found = stack.enter_context(claim)
                 except Exception as error:
+                    raise_if_asked()
                     ended[run.id] = in_plain_words(error)
                 else:
                     held += [found] if found else []

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
@@ -21,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from ncdiag.domain.words import as_unicode
 from ncdiag.errors import SpecError, UnavailableError
 from ncdiag.store.faults import decoded, translated
+from ncdiag.store.shielding import shielded
 
 BUSY_SECONDS = 30.0
 # Of a URL, whatever follows: with one slash too few it is no path, and may hold a password that must not be repeated.
@@ -41,19 +43,23 @@ class Store:
     engine: Engine = field(repr=False)
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def _writing(self) -> Engine:
+        return self.engine.execution_options(ncdiag_write=True)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection that sees one moment of the store throughout.
 
         Fetch every row before leaving, and leave soon: a reader that lingers keeps writers waiting.
         """
-        with translated(self.label), decoded(self.label), self.engine.connect() as connection:
+        with shielded(), translated(self.label), decoded(self.label), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection that is the only writer; its work is committed at the end, or undone by an exception."""
-        with translated(self.label), self.engine.execution_options(ncdiag_write=True).begin() as connection:
+        with shielded(), translated(self.label), self._writing.begin() as connection:
             yield connection
 
     def run_folder(self, run_id: int) -> Path:

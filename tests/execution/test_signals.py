@@ -1,8 +1,13 @@
-"""A request to stop that was raised where nobody hears it."""
+"""A request to stop that comes where nobody hears it, or at an awkward moment."""
 
+import os
 import signal
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from small import small_spec
@@ -10,7 +15,8 @@ from small import small_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.held import Note
 from ncdiag.execution.signals import sigterm_as_exit
-from ncdiag.execution.worker import TrainingOptions, train_run
+from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
+from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training.loop import EpochDone, Event
@@ -35,7 +41,7 @@ def taken_for_an_error(number: signal.Signals) -> None:
         raise RuntimeError("a callback failed") from error
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # nothing is said of what is dropped
 @pytest.mark.parametrize(("number", "expected"), STOPS)
 @pytest.mark.parametrize("ask", [raised_while_an_object_is_freed, taken_for_an_error])
 def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
@@ -45,11 +51,84 @@ def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
         if isinstance(event, EpochDone) and event.record.epoch == 2:
             ask(number)
 
-    handlers = [signal.getsignal(one) for one, _ in STOPS]
+    handlers = [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)]
     run, _ = add_run(store, small_spec(epochs=5))
     with pytest.raises(expected), sigterm_as_exit():
         train_run(store, run, TrainingOptions(device="cpu"), listen)
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.epochs_done) == (RunStatus.INTERRUPTED, 2)
-    assert [signal.getsignal(one) for one, _ in STOPS] == handlers
+    assert [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)] == handlers
     assert train_run(store, stopped, TrainingOptions(device="cpu"), lambda run, event: None) is RunStatus.DONE
+
+
+@pytest.mark.parametrize(("number", "expected"), STOPS)
+def test_a_run_that_was_just_claimed_is_given_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, expected: type[BaseException]
+) -> None:
+    claim = runs.claim_run
+
+    def claimed_and_stopped(*args: Any, **kwargs: Any) -> bool:
+        assert claim(*args, **kwargs)
+        signal.raise_signal(number)
+        return True
+
+    monkeypatch.setattr(runs, "claim_run", claimed_and_stopped)
+    run, _ = add_run(store, small_spec())
+    with pytest.raises(expected), sigterm_as_exit():
+        train_run(store, run, TrainingOptions(device="cpu"), lambda run, event: None)
+    stopped = get_run(store, run.name)
+    assert (stopped.status, stopped.reason) == (RunStatus.INTERRUPTED, "stopped by a signal")
+
+
+@pytest.mark.parametrize(("number", "expected"), STOPS)
+def test_a_request_that_was_taken_for_an_error_before_the_claim_ends_no_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, expected: type[BaseException]
+) -> None:
+    monkeypatch.setattr("ncdiag.execution.held.environment", lambda device: taken_for_an_error(number))
+    group = [add_run(store, small_spec(seed=seed))[0] for seed in range(2)]
+    with pytest.raises(expected), sigterm_as_exit():
+        train_runs(store, group, TrainingOptions(device="cpu"), lambda run, event: None)
+    assert {get_run(store, run.name).status for run in group} == {RunStatus.PENDING}
+
+
+@pytest.mark.parametrize(("number", "expected"), STOPS)
+def test_an_error_that_a_request_was_taken_for_is_none(number: signal.Signals, expected: type[BaseException]) -> None:
+    with pytest.raises(expected), sigterm_as_exit():
+        taken_for_an_error(number)
+
+
+def test_an_error_without_a_request_stays_one() -> None:
+    with pytest.raises(ZeroDivisionError), sigterm_as_exit():
+        1 / 0  # noqa: B018
+
+
+def test_an_error_that_python_drops_is_still_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unheard: printed.append(str(unheard.exc_value)))
+
+    class Freed:
+        def __del__(self) -> None:
+            raise ValueError("while it is freed")
+
+    with sigterm_as_exit():
+        Freed()
+    assert printed == ["while it is freed"]
+
+
+STOPPED_AT_THE_END = """
+import atexit, os, signal
+atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), print("went on")))
+"""
+
+
+def test_ctrl_c_while_the_process_leaves_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(STOPPED_AT_THE_END)
+    done = subprocess.run(
+        [sys.executable, "-m", "ncdiag", "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")  # a shell shows it as 130
+    assert "went on" not in done.stdout

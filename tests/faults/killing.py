@@ -18,6 +18,7 @@ import alembic.command  # noqa: F401  # loaded here, forked processes have it, a
 import torch
 import torch._dynamo  # what the first step of an optimiser loads
 
+from ncdiag.execution.signals import ctrl_c_heard, sigterm_as_exit
 from ncdiag.store import handle
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
 
@@ -82,6 +83,16 @@ def rows_in(store: Path) -> list[tuple[Any, ...]]:
         return [tuple(v for place, v in enumerate(row) if place not in left_out) for row in cursor]
 
 
+def status_in(store: Path) -> str | None:
+    """Give the status of the one run in a store, if it is there yet."""
+    if not store.exists():
+        return None
+    with closing(sqlite3.connect(f"file:{store}?mode=rw", uri=True, timeout=30)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone():
+            return None
+        return next((str(status) for (status,) in connection.execute("SELECT status FROM runs")), None)
+
+
 def weights_of(store: Path) -> dict[str, str]:
     """Give the SHA-256 of the last weights of every run in a store, by the run's key."""
     with closing(sqlite3.connect(store)) as connection:
@@ -103,6 +114,18 @@ def timed(work: Work) -> float:
     if code := end(start(work)):
         raise SystemExit(f"undisturbed work ended with {code}")
     return time.monotonic() - began
+
+
+def stoppable(work: Work, said: Path) -> None:
+    """Do some work as the command line does, ready to be asked to stop, and keep what it says on stderr."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    with ctrl_c_heard(), sigterm_as_exit():
+        try:
+            work()
+        except KeyboardInterrupt:
+            os._exit(128 + signal.SIGINT)
+        except SystemExit as stop:
+            os._exit(int(str(stop.code)))
 
 
 def watched(step: Callable[[], None]) -> None:

@@ -50,7 +50,7 @@ def test_an_upgrade_killed_at_random_is_done_or_not_done() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "kills"), [("training", 90), ("steps", 100), ("sweep", 60), ("pool", 8), ("migration", 60)]
+    ("kind", "kills"), [("training", 90), ("steps", 100), ("sweep", 60), ("pool", 8), ("stops", 100), ("migration", 60)]
 )
 def test_hundreds_of_kills_lose_nothing(kind: str, kills: int) -> None:
     check(trials(kind, "--kills", str(kills)), kills=kills)

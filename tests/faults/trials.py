@@ -25,7 +25,22 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from killing import Account, Work, contents, counting, done, dying_at, end, revision, rows_in, start, timed, weights_of
+from killing import (
+    Account,
+    Work,
+    contents,
+    counting,
+    done,
+    dying_at,
+    end,
+    revision,
+    rows_in,
+    start,
+    status_in,
+    stoppable,
+    timed,
+    weights_of,
+)
 from ordinary import kill_ordinary
 from small import SMALL_OPTIONS, small_spec
 
@@ -85,6 +100,36 @@ def finish(account: Account, store: Path, work: Work, reference: Path) -> None:
     elif weights_of(store) != weights_of(reference):
         account.different += 1
         account.problems.append(f"weights of {store} differ from the undisturbed ones")
+
+
+def stop_training(folder: Path, stops: int, draw: random.Random) -> Account:
+    """Ask runs to stop at random moments, by Ctrl-C or SIGTERM: each is interrupted, and nothing is said of it."""
+    account = Account()
+    spec = small_spec(phases=(PhaseSpec.parse("ce:30"), PhaseSpec.parse("mse:30")))
+    load_dataset(spec.data, arch="mlp", data_dir=None, path=None)
+    reference = folder / "whole.db"
+    seconds = timed(partial(train, reference, spec, 7))
+    while account.kills < stops:
+        store, said = folder / f"{account.finished}.db", folder / "said"
+        work = partial(train, store, spec, 7)
+        child = start(partial(stoppable, work, said))
+        while status_in(store) in (None, "pending") and not done(child):
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.5 * seconds))
+        before = rows_in(store)
+        number = draw.choice((signal.SIGINT, signal.SIGTERM))
+        os.kill(child, number)
+        ended = end(child), status_in(store), said.read_text()
+        account.kills += ended[0] != 0  # else it was over before it was asked
+        asked = 128 + number
+        if ended not in ((asked, "interrupted", ""), (asked, "done", ""), (0, "done", "")):  # done: in its last moment
+            account.problems.append(f"asked to stop by {number.name}, a run ended so: {ended}")
+        account.acknowledged += len(before)
+        account.lost += len(set(before) - set(rows_in(store)))
+        finish(account, store, work, reference)
+        shutil.rmtree(f"{store}.runs")
+        store.unlink()
+    return account
 
 
 OPTIMIZERS = tuple(itertools.product(("adam", "adamw", "sgd"), ("cosine", "multistep", "constant")))
@@ -240,7 +285,7 @@ def kill_migrations(folder: Path, kills: int, draw: random.Random) -> Account:
 def main() -> None:
     """Run the trials that the line asks for, and print the account as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("training", "steps", "sweep", "pool", "migration", "ordinary"))
+    parser.add_argument("kind", choices=("training", "steps", "sweep", "pool", "stops", "migration", "ordinary"))
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--step", type=int, default=1, help="kind steps: kill at every N-th step only")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which processes are killed")
@@ -254,6 +299,7 @@ def main() -> None:
             "steps": lambda: kill_at_every_step(folder, asked.step),
             "sweep": lambda: kill_sweep(folder, asked.kills, draw),
             "pool": lambda: kill_sweep(folder, asked.kills, draw, jobs=2),
+            "stops": lambda: stop_training(folder, asked.kills, draw),
             "migration": lambda: kill_migrations(folder, asked.kills, draw),
             "ordinary": lambda: kill_ordinary(folder, asked.kills, draw),
         }[asked.kind]()
