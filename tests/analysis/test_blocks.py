@@ -50,6 +50,7 @@ def test_it_belongs_to_no_family_and_is_said_on_the_page(make_frames, make_run):
     results, (found,) = over_blocks(make_frames, make_run, RATES)
     assert "p_holm" not in found.extra
     assert not math.isnan(found.p)
-    text = " ".join(regularity_page(results, "width", RULE, 0.95).split())
+    of_width = [result for result in results if result.question == "width"]
+    text = " ".join(regularity_page(of_width, "width", RULE, 0.95).split())
     assert "All 3 groups together, each ranking the values 64, 128, 256" in text
     assert "(Page's test, exploratory)" in text
