@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -57,6 +58,7 @@ class Blocker:
 
     def __init__(self, store: Store, first: int, last: int | None) -> None:
         self.connection = sqlite3.connect(str(store.path), isolation_level=None)
+        weakref.finalize(self, self.connection.close)  # Python 3.13 warns of one that is left open
         self.first = first
         self.last = last
         self.notes: list[str] = []
