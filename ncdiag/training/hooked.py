@@ -23,10 +23,11 @@ from torch.nn.parameter import is_lazy
 
 from ncdiag.domain.spec import Loss, check_choice
 from ncdiag.errors import DataError, SpecError
-from ncdiag.training.measure import accuracy, measure
+from ncdiag.training.measure import accuracy, measuring
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.products import using_products
+from ncdiag.training.stages import finish
 
 # Pairs of inputs, a tensor or tensors in tuples, lists and dicts, and labels, whole numbers [B] from 0; or dicts of
 # inputs by the names that the model has for them, and `labels`, as Hugging Face's collators make them.
@@ -115,13 +116,14 @@ def measure_model(
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
     with _undisturbed(device, batches, test), _exact(device):
-        measured = measure(
+        stages = measuring(
             network,
             lambda: _on_device(batches, device, num_classes),
             num_samples=_count(batches, num_classes),
             num_classes=num_classes,
             loss_of=loss_of,
         )
+        measured = finish(stages)
         found = {"train_accuracy": measured.train_accuracy, **measured.metrics}
         if loss:
             found["train_loss"] = measured.train_loss

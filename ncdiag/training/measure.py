@@ -29,7 +29,7 @@ from ncdiag.domain.moments import SINGLE, ClassMoments, Directions, Projections,
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LossFunction
 from ncdiag.training.reproducibility import full_precision
-from ncdiag.training.stages import Sent, Stages, finish
+from ncdiag.training.stages import Sent, Stages
 
 # Inputs, float32 on the network's device, and labels, int64 there.
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -66,36 +66,6 @@ class Measurement:
     metrics: dict[str, float]
 
 
-def measure(
-    network: Network,
-    batches: Callable[[], Batches],
-    *,
-    num_samples: int,
-    num_classes: int,
-    loss_of: LossFunction,
-    test: Callable[[], Batches] | None = None,
-    keep_bytes: int = KEEP_BYTES,
-) -> Measurement:
-    """Measure a network on its training set; the network, its modes and all random generators stay as they are.
-
-    `batches` starts a pass over the whole set, `num_samples` in all, in any order and split; `loss_of` gives the
-    loss of each sample; `test` starts a pass over a test set. Features that need more than `keep_bytes` (N x d x 4
-    bytes) are not kept, and `batches` is called again for a second forward pass. Features that are not finite give
-    NaN, not an error.
-    """
-    return finish(
-        measuring(
-            network,
-            batches,
-            num_samples=num_samples,
-            num_classes=num_classes,
-            loss_of=loss_of,
-            test=test,
-            keep_bytes=keep_bytes,
-        )
-    )
-
-
 def measuring(
     network: Network,
     batches: Callable[[], Batches],
@@ -106,9 +76,13 @@ def measuring(
     test: Callable[[], Batches] | None = None,
     keep_bytes: int = KEEP_BYTES,
 ) -> Stages[Measurement]:
-    """Measure a network in stages, as `measure` does: it pauses where the device has something to do first.
+    """Measure a network on its training set, in stages: it pauses where the device has something to do first.
 
-    The network must not change before the last stage.
+    `batches` starts a pass over the whole set, `num_samples` in all, in any order and split; `loss_of` gives the
+    loss of each sample; `test` starts a pass over a test set. Features that need more than `keep_bytes` (N x d x 4
+    bytes) are not kept, and `batches` is called again for a second forward pass. Features that are not finite give
+    NaN, not an error. The network, which must not change before the last stage, its modes and all random generators
+    stay as they are.
     """
     keep = num_samples * network.head.in_features * 4 <= keep_bytes
     with _evaluating(network):

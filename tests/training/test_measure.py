@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncdiag.domain.records import METRICS
 from ncdiag.training import measure as module
-from ncdiag.training.measure import Measurement, accuracy, measure, measuring
+from ncdiag.training.measure import Measurement, accuracy, measuring
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
+from ncdiag.training.stages import finish
 
 Data = tuple[Tensor, Tensor]
 
@@ -57,7 +58,7 @@ def split(data: Data, *sizes: int) -> Callable[[], list[Data]]:
 
 def measured(network: Network, data: Data, *sizes: int, loss: str = "ce", **options: Any) -> Measurement:
     num_classes = network.head.out_features
-    return measure(
+    stages = measuring(
         network,
         split(data, *sizes),
         num_samples=len(data[1]),
@@ -65,6 +66,7 @@ def measured(network: Network, data: Data, *sizes: int, loss: str = "ce", **opti
         loss_of=LOSSES[loss],
         **options,
     )
+    return finish(stages)
 
 
 def clusters(*, counts: list[int], dim: int, ratio: float, offset: float = 0.0) -> Data:
@@ -231,7 +233,7 @@ def test_an_error_in_the_pass_leaves_the_modes_as_they_were() -> None:
         raise RuntimeError("the data went away")
 
     for call in (
-        lambda: measure(network, broken, num_samples=74, num_classes=3, loss_of=LOSSES["ce"]),
+        lambda: finish(measuring(network, broken, num_samples=74, num_classes=3, loss_of=LOSSES["ce"])),
         lambda: accuracy(network, broken()),
     ):
         with pytest.raises(RuntimeError, match="went away"):
@@ -273,7 +275,8 @@ def test_features_are_computed_once_unless_they_are_too_large_to_keep(spare: int
         return split(data, 30)()
 
     keep_bytes = 74 * 8 * 4 + spare
-    found = measure(network, batches, num_samples=74, num_classes=3, loss_of=LOSSES["ce"], keep_bytes=keep_bytes)
+    stages = measuring(network, batches, num_samples=74, num_classes=3, loss_of=LOSSES["ce"], keep_bytes=keep_bytes)
+    found = finish(stages)
 
     assert len(calls) == passes
     assert found == measured(network, data, 30)
