@@ -47,9 +47,12 @@ def _cautions(store: Store, *, new: bool) -> tuple[str, ...]:
 
 def _check_place(store: Store, *, create: bool) -> None:
     path = store.path
-    if path is None or path.is_file():
+    if path is None:
         return
-    if path.exists():  # to open a pipe would wait for ever
+    if path.exists():  # asked first: another process may make the file at this moment
+        if path.is_file():
+            return
+        # To open a pipe would wait for ever.
         kind = "a folder" if path.is_dir() else "a pipe or a device"
         raise StoreError(f"the store {store.label} is {kind}; expected a file. Give one with --store PATH")
     if not create:

@@ -233,6 +233,24 @@ def test_eight_processes_may_make_a_store_at_once(url, at_once):
     assert revision_of(url) == schema.REVISION
 
 
+def test_a_store_that_another_process_makes_meanwhile_is_a_store(url, monkeypatch):
+    """The file appears behind whatever is asked of its place first."""
+
+    def asked(ask):
+        def answer(path, *args, **options):
+            found = ask(path, *args, **options)
+            if str(path) == url:
+                path.touch()
+            return found
+
+        return answer
+
+    for name in ("exists", "is_file"):
+        monkeypatch.setattr(Path, name, asked(getattr(Path, name)))
+    with open_store(url, write=True):
+        assert revision_of(url) == schema.REVISION
+
+
 def test_one_of_many_upgrades_an_old_store(store, url, folder, later, at_once):
     later()
     code = f"""
