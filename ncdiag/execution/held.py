@@ -204,7 +204,10 @@ def _find_start(
 
     In an unchanged environment the epochs after the checkpoint come out as they are stored, so they stay.
     """
-    state = find_state(store.run_folder(run.id), run, tell)
+    folder = store.run_folder(run.id)
+    state = find_state(folder, run, tell)
+    if state is None and run.epochs_done:
+        tell(f"{run.name}: no checkpoint in {folder}; training starts again with its first epoch")
     now = numeric_fingerprint(device)
     changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
     if not changed or not (state or run.epochs_done):

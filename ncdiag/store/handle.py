@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -65,10 +66,10 @@ class Store:
     def run_folder(self, run_id: int) -> Path:
         """Give the folder of a run's lock and checkpoints, which may not exist yet: `<store>.runs/<id>`.
 
-        A store that is not a file keeps them in `ncdiag.runs` in the current directory.
+        That of a store on a server is in the current directory, and called after the database.
         """
-        folder = Path("ncdiag.runs").absolute() if self.path is None else self.path.with_name(f"{self.path.name}.runs")
-        return folder / str(run_id)
+        place = self.path or Path(quote(self.engine.url.database or "ncdiag", safe="")).absolute()
+        return place.with_name(f"{place.name}.runs") / str(run_id)
 
 
 def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> Store:

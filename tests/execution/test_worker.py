@@ -306,8 +306,16 @@ def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store,
         run, _ = add_run(new, spec)
         shutil.copytree(folder, new.run_folder(run.id))
         run = _interrupt(new, spec, 1)  # before its own first checkpoint
-        assert train_run(new, run, TrainingOptions(), ignore) is RunStatus.DONE
+        said: list[str] = []
+
+        def hear(run: Run, event: Event | Note) -> None:
+            said.extend([event.text] if isinstance(event, Note) else [])
+
+        assert train_run(new, run, TrainingOptions(), hear) is RunStatus.DONE
         assert rows(new, run) == rows(store, whole)
+        (text,) = said
+        assert "no checkpoint" in text
+        assert str(new.run_folder(run.id)) in text
 
 
 def test_unknown_device_is_named() -> None:

@@ -205,3 +205,10 @@ def test_a_read_only_place_can_be_read(make_spec, start_python):
         said, problem = start_python(UNPRIVILEGED, url).communicate()
         folder.chmod(0o755)
     assert said.startswith(f"the store {url} is read-only here"), problem
+
+
+def test_runs_of_two_databases_have_folders_of_their_own(folder, monkeypatch):
+    pytest.importorskip("psycopg", reason="needs psycopg, the driver of PostgreSQL")
+    monkeypatch.chdir(folder)
+    places = [make_store(f"postgresql://me@host/{name}", write=True).run_folder(7) for name in ("a", "b", "..%2Fc")]
+    assert places == [folder / "a.runs" / "7", folder / "b.runs" / "7", folder / "..%2Fc.runs" / "7"]
