@@ -18,6 +18,7 @@ from ncdiag.domain.onset import (
     find_onset,
     has_relapsed,
     read_onset,
+    went_on,
 )
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.statistics import BoolArray, FloatArray
@@ -50,14 +51,17 @@ def onset_table(
     at, `stop_eps` is the eps at which the run was told to stop, `maybe_stopped` marks a run without an onset that may
     have been stopped at another one, `relapsed` one that collapsed and is not below eps at its end, and `after_drop`
     is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run whose training
-    ended as diverged or dead before an onset has that state. `found` are the `trajectories` of the epochs, if they are
-    known already.
+    ended as diverged or dead before an onset has that state. How a run ended says nothing of a phase after which it
+    went on: there neither its status nor its `stop_eps` counts. `found` are the `trajectories` of the epochs, if
+    they are known already.
     """
     found = trajectories(epochs, rule.metric) if found is None else found
     names = [str(name) for name in runs["run"]]
+    over = [name in found and went_on(found[name], rule) for name in names]
+    onsets = [find_onset(found[name], rule) if name in found else _NO_DATA for name in names]
     onsets = [
-        _ended_as(find_onset(found[name], rule), status) if name in found else _NO_DATA
-        for name, status in zip(names, runs["status"], strict=True)
+        _ended_as(onset, status) if name in found and not past else onset
+        for name, onset, past, status in zip(names, onsets, over, runs["status"], strict=True)
     ]
     columns: dict[str, Any] = {
         column: [getattr(onset, field) for onset in onsets] for column, field in ONSET_COLUMNS.items()
@@ -67,8 +71,13 @@ def onset_table(
     columns["onset_loss"] = pd.Series(columns["onset_loss"], dtype=object)
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
-    columns["stop_eps"] = [_stop_eps(config) for config in runs["config"]]
-    kept = [onset.state == "censored" and early for onset, early in zip(onsets, _ended_early(runs), strict=True)]
+    columns["stop_eps"] = [
+        np.nan if past else _stop_eps(config) for past, config in zip(over, runs["config"], strict=True)
+    ]
+    kept = [
+        onset.state == "censored" and early and not past
+        for onset, early, past in zip(onsets, _ended_early(runs), over, strict=True)
+    ]
     columns["maybe_stopped"] = [
         end and np.isnan(stop) and ends_near_eps(found[name], rule)
         for end, stop, name in zip(kept, columns["stop_eps"], names, strict=True)

@@ -178,6 +178,11 @@ def has_relapsed(trajectory: Trajectory, rule: OnsetRule) -> bool:
     return bool(len(last)) and not bool(np.any(last < rule.eps))
 
 
+def went_on(trajectory: Trajectory, rule: OnsetRule) -> bool:
+    """Tell whether a run went on after the phase that a rule looks at: how it ended says nothing of that phase."""
+    return 0 < _scope(trajectory, rule.phase)[1] < len(trajectory.epoch)
+
+
 def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:
     """Tell whether the last value of the metric is the smallest, and above eps by less than a factor of `NEAR_EPS`."""
     metric = trajectory.metric

@@ -32,7 +32,7 @@ def generator_of(*values: FloatArray) -> np.random.Generator:
 
 def permutations_for(n: int) -> int:
     """Give the number of random permutations of `n` values: 9999, and fewer where that would take many seconds."""
-    return int(min(PERMUTATIONS, max(999, 50_000_000 // max(n, 1))))
+    return int(min(PERMUTATIONS, max(999, 50_000_000 // n)))
 
 
 def count_labellings(sizes: Sequence[int]) -> int:
@@ -62,7 +62,7 @@ def permutation_p(
     level = observed - _TIE * max(abs(observed), 1.0)
     sizes = np.unique(labels, return_counts=True)[1].tolist()
     total = count_labellings(sizes)
-    chunk = max(1, _CELLS // max(len(labels), 1))
+    chunk = max(1, _CELLS // len(labels))
     if total <= _ENUMERATED:
         every = list_labellings(labels)
         reached = sum(int(np.sum(statistic(every[at : at + chunk]) >= level)) for at in range(0, total, chunk))

@@ -122,28 +122,20 @@ def variance_factor(df: int, probability: float) -> float:
 
 
 def variance_interval(values: FloatArray, level: float) -> Interval:
-    """Give the variance with its chi-square interval; no limits for equal values."""
-    if len(values) < 2:
-        return Interval()
-    variance, df = float(values.var(ddof=1)), len(values) - 1
-    if is_constant(values):
-        return Interval(estimate=0.0)
-    tail = (1 - level) / 2
-    lo, hi = (variance * variance_factor(df, share) for share in (1 - tail, tail))
-    return Interval(estimate=variance, lo=lo, hi=hi)
+    """Give the variance of values that differ with its chi-square interval."""
+    each = (1 + level) / 2
+    return Interval(
+        estimate=float(values.var(ddof=1)), lo=variance_lower(values, each), hi=variance_upper(values, each)
+    )
 
 
 def variance_upper(values: FloatArray, level: float) -> float:
-    """Give the one-sided upper chi-square bound of the variance, NaN where there is none."""
-    if len(values) < 2 or is_constant(values):
-        return math.nan
+    """Give the one-sided upper chi-square bound of the variance of values that differ."""
     return float(values.var(ddof=1)) * variance_factor(len(values) - 1, 1 - level)
 
 
 def variance_lower(values: FloatArray, level: float) -> float:
-    """Give the one-sided lower chi-square bound of the variance, NaN where there is none."""
-    if len(values) < 2 or is_constant(values):
-        return math.nan
+    """Give the one-sided lower chi-square bound of the variance of values that differ."""
     return float(values.var(ddof=1)) * variance_factor(len(values) - 1, level)
 
 
@@ -228,11 +220,11 @@ def total_variance_lower(components: Components, level: float) -> float:
 
 def total_variance_interval(components: Components, level: float) -> Interval:
     """Give the variance of a single value with the two-sided limits of Graybill and Wang (1980)."""
-    tail = (1 - level) / 2
+    each = (1 + level) / 2
     return Interval(
         estimate=components.total,
-        lo=max(components.total - _half_width(components, 1 - tail), 0.0),
-        hi=components.total + _half_width(components, tail),
+        lo=total_variance_lower(components, each),
+        hi=total_variance_upper(components, each),
     )
 
 

@@ -50,7 +50,7 @@ def median_interval(time: FloatArray, event: BoolArray, level: float) -> tuple[I
     if n >= _CURVE_RUNS and event.any() and bool((time[~event] < time[event].max()).any()):
         return _curve_interval(time, event, level), level
     rank = 0
-    while 2 * (rank + 1) < n and _median_level(n, rank + 1) >= level:
+    while _median_level(n, rank + 1) >= level:
         rank += 1
     lo, hi = np.sort(time)[rank], np.sort(np.where(event, time, math.inf))[n - 1 - rank]
     return Interval(estimate=median_time(time, event), lo=float(lo), hi=float(hi)), _median_level(n, rank)

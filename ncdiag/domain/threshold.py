@@ -187,7 +187,7 @@ def _p_above(logs: FloatArray, condition: IntArray) -> float:
         df = len(logs) - 1
         return float(special.chdtrc(df, df * float(logs.var(ddof=1)) / _CLAIMED))
     parts = variance_components(logs, condition)
-    return _tail(lambda tail: total_variance_interval(parts, 1 - 2 * tail).lo >= _CLAIMED)
+    return _tail(lambda tail: total_variance_lower(parts, 1 - tail) >= _CLAIMED)
 
 
 def _tail(meets: Callable[[float], bool]) -> float:

@@ -1,6 +1,6 @@
 import pytest
 
-from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, stopped_by_design
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset import OnsetRule
 
@@ -62,6 +62,24 @@ def test_a_run_that_was_told_to_stop_before_this_onset_is_named(make_frames, mak
     assert found[0].startswith("1 run stopped by another rule (eps 0.05: 1) before an onset at this eps")
     ended = {**stopped, "epochs_planned": 100}  # its budget was used up, and the other eps never reached
     assert not any("another rule" in said for said in cautions(make_frames({"a": make_run(20.0), "b": ended})))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"status": "diverged"},
+        {"status": "dead"},
+        {"config": {"stop": {"eps": 0.06}}, "epochs_planned": 200},
+        {"origin": "imported", "epochs_planned": 200},  # ends at 0.0117
+    ],
+)
+def test_how_a_run_ended_says_nothing_of_a_phase_after_which_it_went_on(make_frames, make_run, end):
+    run = make_run(22.5, epochs=100, **end) | {"phase": [1] * 60 + [2] * 40}
+    for phase, told in ((1, False), (2, True), (None, True)):
+        rule = OnsetRule(phase=phase)
+        table = onset_table(*make_frames({"a": run}), rule)
+        assert (table["state"][0] != "censored" or stopped_by_design(table, rule)[0]) == told
+        assert table["censored_at"][0] == (60 if phase == 1 else 100)
 
 
 def test_small_nc1_without_learning_is_named(make_frames, make_run):

@@ -64,10 +64,20 @@ def test_a_product_table_is_exactly_additive_on_logs():
     assert raw.d == pytest.approx(1 / table.mean())
     assert raw.power == pytest.approx(0, abs=1e-12)
     assert (raw.status, log.status) == ("zero_variance", "exactly_additive")
+    assert (log.ss, log.ss_residual, log.d, log.power) == (0, 0, 0, 1)
     assert math.isnan(raw.p)
     assert math.isnan(log.p)
     row, column = np.divmod(np.arange(9), 3)
     assert judge(table.reshape(-1), row, column, raw, log, 0.05).verdict == "multiplicative"
+
+
+def test_a_product_beside_a_constant_is_no_test_of_either_scale():
+    """Raw, the product is all there is beside the effects and F is infinite; on logs it is not exact."""
+    table = 5 + np.outer((1.0, 2.0, 4.0), (1.0, 3.0, 9.0))
+    row, column = np.divmod(np.arange(9), 3)
+    raw, log = tukey_one_df(table), tukey_one_df(np.log(table))
+    assert (raw.status, log.status) == ("zero_variance", "ok")
+    assert judge(table.reshape(-1), row, column, raw, log, 0.05).verdict == "not_testable"
 
 
 def test_a_single_two_by_two_table_tests_nothing():

@@ -67,6 +67,12 @@ def test_relabelling_two_equal_groups_is_that_of_the_difference_of_means():
     assert exact.p_min == pytest.approx(0.1)
 
 
+def test_beyond_200_values_p_is_that_of_the_distribution():
+    groups = np.random.default_rng(0).normal(size=(3, 67))
+    found = one_way(*grouped(groups), rng())
+    assert (found.p, found.relabellings) == (pytest.approx(anova_oneway(groups, use_var="unequal").pvalue), 0)
+
+
 @pytest.mark.parametrize(
     ("groups", "status"),
     [

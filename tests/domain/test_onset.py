@@ -47,6 +47,8 @@ def test_never_below_is_censored_at_the_last_epoch():
 def test_a_streak_that_is_cut_off_is_censored_before_it_began():
     onset = find_onset(run(high_then_low(50, 48)), RULE)
     assert (onset.state, onset.censored_at) == ("unconfirmed", 47)
+    only = find_onset(run([0.01, 0.01], first_epoch=10), RULE)
+    assert (only.state, only.censored_at) == ("unconfirmed", 0)
 
 
 def test_below_from_the_start_is_left_censored():
@@ -109,8 +111,12 @@ def test_a_monotone_transform_of_metric_and_threshold_keeps_the_evaluation():
 
 def test_feature_norm_is_read_on_a_line_of_logarithms():
     t = np.arange(100)
-    onset = find_onset(run(np.exp(-t / 20), feature_norm=8 * np.exp(-t / 90)), RULE)
-    assert onset.feature_norm == pytest.approx(8 * math.exp(-20 * math.log(10) / 90), rel=1e-12)
+    norm = 0.8 * np.exp(-t / 90)
+    onset = find_onset(run(np.exp(-t / 20), feature_norm=norm), RULE)
+    assert onset.feature_norm == pytest.approx(0.8 * math.exp(-20 * math.log(10) / 90), rel=1e-12)
+    for unknown in (math.nan, math.inf, 0.0):
+        alone = find_onset(run(np.exp(-t / 20), feature_norm=np.where(t == 46, unknown, norm)), RULE)
+        assert (alone.epoch, alone.feature_norm) == (onset.epoch, norm[47])
 
 
 def test_slope_is_the_decay_rate_and_a_smooth_curve_has_no_noise():
@@ -191,6 +197,16 @@ def test_a_phase_filter_sees_one_phase_only():
         find_onset(run(metric, phase=phase), OnsetRule(eps=0.1, patience=5, phase=scope)).index for scope in (1, 2)
     ]
     assert found == [10, 45]
+
+
+@pytest.mark.parametrize(("phase", "state", "at"), [(1, "unconfirmed", 25), (2, "left_censored", math.nan)])
+def test_a_streak_is_confirmed_within_its_phase(phase, state, at):
+    """Four evaluations below eps before the switch, and many after it."""
+    trajectory = run(high_then_low(60, 26), phase=np.where(np.arange(60) < 30, 1, 2))
+    onset = find_onset(trajectory, OnsetRule(eps=0.1, patience=5, phase=phase))
+    assert (onset.state, onset.censored_at) == (state, pytest.approx(at, nan_ok=True))
+    short = run(high_then_low(33, 30), phase=np.where(np.arange(33) < 30, 1, 2))
+    assert find_onset(short, OnsetRule(eps=0.1, patience=5, phase=2)).censored_at == 29
 
 
 def test_collapsed_before_the_phase_is_left_censored_in_it():

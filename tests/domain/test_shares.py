@@ -2,7 +2,8 @@ from ncdiag.domain.shares import counted, four_digits, percent
 
 
 def test_shares_have_three_digits_and_an_end():
-    assert [percent(share) for share in (None, 0.08, 9.996, 11, 1179.455)] == ["-", "8%", "1000%", ">1000%", ">1000%"]
+    shares = {None: "-", 0.08: "8%", 9.99: "999%", 9.996: "1000%", 10.0: "1000%", 11: ">1000%", 1179.455: ">1000%"}
+    assert [percent(share) for share in shares] == list(shares.values())
 
 
 def test_what_rounding_leaves_is_nothing():

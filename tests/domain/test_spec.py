@@ -90,6 +90,8 @@ def test_phase_of_counts_within_phases() -> None:
     [
         (lambda: NetworkSpec(arch="mpl", depth=5, width=512), "did you mean mlp"),  # type: ignore[arg-type]
         (lambda: NetworkSpec(arch="mlp", depth=0, width=512), "depth"),
+        (lambda: NetworkSpec(arch="mlp", depth=True, width=512), "depth must be a whole number"),
+        (lambda: DataSpec(dataset="mnist", train_size=0), "train size"),
         (lambda: NetworkSpec(arch="mlp", depth=5, width=10**9), "width"),
         (lambda: NetworkSpec(arch="mlp", depth=5, width=0.5), "number of features"),
         (lambda: NetworkSpec(arch="mlp", depth=5, width=math.nan), "width"),
@@ -143,14 +145,16 @@ def test_what_cannot_be_run_is_refused_by_name(make, message: str) -> None:  # t
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        # the published protocol (PAPER.md): optimiser, rate, decay, schedule, MSE epochs
-        ({"arch": "mlp", "dataset": "mnist"}, ("adam", 1e-3, 1e-4, "cosine", 400, 0.0)),
-        ({"arch": "resnet20", "dataset": "cifar10"}, ("sgd", 0.1, 1e-3, "multistep", 600, 0.9)),
+        # the published protocol (PAPER.md): optimiser, rate, decay, schedule, MSE epochs, momentum, batch
+        ({"arch": "mlp", "dataset": "mnist"}, ("adam", 1e-3, 1e-4, "cosine", 400, 0.0, 256)),
+        ({"arch": "resnet20", "dataset": "cifar10"}, ("sgd", 0.1, 1e-3, "multistep", 600, 0.9, 128)),
+        ({"arch": "resnet20", "dataset": "mnist"}, ("sgd", 0.1, 1e-3, "multistep", 600, 0.9, 512)),
     ],
 )
 def test_defaults_are_the_published_protocol(given: dict[str, str], expected: tuple[object, ...]) -> None:
     spec = complete_spec(given)
     o = spec.optimizer
-    assert (o.name, o.lr, o.weight_decay, o.schedule, spec.phases[1].epochs, o.momentum) == expected
+    found = (o.name, o.lr, o.weight_decay, o.schedule, spec.phases[1].epochs, o.momentum, spec.batch_size)
+    assert found == expected
     assert [(p.loss) for p in spec.phases] == ["ce", "mse"]
     assert spec.phases[0].epochs == 200

@@ -78,13 +78,6 @@ def test_variance_bounds_are_those_of_chi_square():
     assert variance_upper(X, 0.95) == pytest.approx(squares / stats.chi2.ppf(0.05, df))
 
 
-def test_variance_of_equal_values_has_no_bounds():
-    assert variance_interval(np.ones(3), 0.95).estimate == 0
-    assert math.isnan(variance_interval(np.ones(3), 0.95).hi)
-    assert math.isnan(variance_upper(np.ones(3), 0.95))
-    assert math.isnan(variance_interval(np.ones(1), 0.95).estimate)
-
-
 def test_group_means_follow_the_group_numbers():
     assert group_means(np.array([1.0, 5.0, 3.0]), np.array([2, 0, 2])).tolist() == [5, 2]
 

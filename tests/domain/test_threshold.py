@@ -149,6 +149,16 @@ def test_the_p_of_the_claim_is_the_level_at_which_its_bound_meets_eight_percent(
     assert found.p_below + found.p_above == pytest.approx(1)
 
 
+def test_a_spread_of_about_eight_percent_speaks_for_neither_side():
+    """Where the claim lies between the bounds of a tail of one half, no smaller one meets it."""
+    logs = np.random.default_rng(2).normal(0, 0.1, (4, 1)) + np.random.default_rng(3).normal(0, 0.1, (4, 3))
+    conditions = np.repeat(np.arange(4), 3)
+    total = variance_components(logs.ravel(), conditions).total
+    found = estimate_threshold(np.exp(logs.ravel() * math.sqrt(math.log1p(0.08**2) / total)), conditions, 0.95)
+    assert found.cv.estimate == pytest.approx(0.08)
+    assert (found.p_below, found.p_above) == (0.5, 0.5)
+
+
 def test_one_run_of_a_condition_does_not_refute_a_small_spread():
     norms = np.exp(np.random.default_rng(0).normal(0, 0.02, 12))
     condition = np.repeat(np.arange(4), 3)

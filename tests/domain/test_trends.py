@@ -210,6 +210,14 @@ def test_isotonic_distance_without_variance_is_no_test():
     assert math.isnan(isotonic_p(*grouped([5], [1], [5]), rng())[1])
 
 
+def test_levels_at_the_budget_lend_no_quiet_to_the_others():
+    groups = [5.0, 5.0, 5.0], [1.0, 1.4, 1.1], [3.0, 3.6, 3.1]
+    values, level = grouped(*groups)
+    distance, p = isotonic_p(values, level, rng(), np.array([0]))
+    assert distance == pytest.approx(distance_only(values, level) / np.mean([np.var(g, ddof=1) for g in groups[1:]]))
+    assert p > isotonic_p(values, level, rng())[1]
+
+
 def test_the_slope_is_that_of_linregress():
     x, y = np.array([7.0, 7, 8, 8, 9, 9]), np.array([1.0, 1.2, 0.8, 0.9, 0.7, 0.5])
     expected = stats.linregress(x, y)

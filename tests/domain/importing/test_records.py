@@ -48,8 +48,8 @@ def test_a_field_can_be_left_out():
 
 
 def test_columns_that_nothing_reads_and_that_are_not_there_are_named():
-    columns = match_columns(("epoch", "nc1", "note", "feat_norm"), {"test_accuracy": "test"})
-    assert columns.sources == {"epoch": "epoch", "nc1": "nc1"}
+    columns = match_columns(("epoch", "NC1", "note", "feat_norm"), {"test_accuracy": "test", "nc1": "NC1", "lr": ""})
+    assert columns.sources == {"epoch": "epoch", "nc1": "NC1"}
     assert columns.extra == ("note", "feat_norm")
     assert columns.absent == ("test",)
     assert columns.misspelt == {"feat_norm": "feature_norm"}
@@ -129,6 +129,11 @@ def test_what_is_wrong_with_a_row_is_named_with_its_line(text: str, problem: tup
     assert read(text)[1] == [problem]
 
 
+def test_a_row_without_a_phase_is_of_no_earlier_one():
+    runs, problems = read("epoch,phase,nc1\n1,1,0.5\n2,,0.4\n3,2,0.3\n")
+    assert (phases_and_losses(runs[None]), problems) == ([(1, None), (None, None), (2, None)], [])
+
+
 def test_rows_of_one_epoch_that_say_different_things_of_it_are_one():
     """As Lightning's CSVLogger writes them, which logs some columns at steps and others at the end of an epoch."""
     rows = ["epoch,step,step_loss,test_accuracy,train_loss,loss", "0,4,2.2,,,", "0,9,1.9,,,", "0,9,,0.5,,ce"]
@@ -205,6 +210,7 @@ def test_a_plan_that_is_not_sure_is_believed_up_to_the_end_of_the_first_phase():
 def test_what_the_file_says_comes_before_the_plan():
     plan = PhasePlan(phases=(("ce", 200), ("mse", None)), sure=True)
     assert phases_and_losses(with_phases(records(1, 2, None), plan)) == [(1, "ce"), (2, "mse"), (2, "mse")]
+    assert phases_and_losses(with_phases([EpochRecord(epoch=300, loss="ce")], plan)) == [(2, "ce")]
 
 
 def test_a_plan_that_is_not_sure_names_losses_but_fills_no_gap_in_a_phase_column():
