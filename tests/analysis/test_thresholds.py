@@ -56,12 +56,19 @@ def test_fn_star_is_the_mean_over_conditions_with_their_interval(make_frames, ma
 
 
 @pytest.mark.parametrize(
-    ("norms", "says"),
-    [([[1.0]], "one run collapsed"), ([[1.0, 1.1, 1.2]], "one condition"), ([[1.0, 1.1], [1.2, 1.0]], "2 conditions")],
+    ("norms", "says", "over", "bounds"),
+    [
+        ([[1.0]], "one run collapsed", "the norm of one run", "chi-square"),
+        ([[1.0, 1.1, 1.2]], "one condition", "over 3 runs", "chi-square"),
+        ([[1.0, 1.1], [1.2, 1.0]], "2 conditions", "over 4 runs", "Graybill and Wang"),
+        ([[1.0, 1.1], [1.2, 1.0], [1.1, 1.1]], "", "over 3 condition means", "Graybill and Wang"),
+    ],
 )
-def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, norms, says):
-    fn_star = results_of(make_frames(conditions(make_run, norms)))[0]
-    assert any(says in warning for warning in fn_star.warnings)
+def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, norms, says, over, bounds):
+    fn_star, cv = results_of(make_frames(conditions(make_run, norms)))
+    assert any(says in warning for warning in fn_star.warnings) or not (says or fn_star.warnings)
+    assert fn_star.method.endswith(over)
+    assert bounds in cv.method
 
 
 def test_a_run_that_stopped_early_leaves_the_median_between_its_limits(make_frames, make_run):

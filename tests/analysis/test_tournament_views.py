@@ -24,8 +24,9 @@ def test_the_primary_question_is_asked_at_the_published_lead():
     assert found.contest.landmark.now == round(found.onset.mean() - PUBLISHED_LEAD)
 
 
-def test_short_runs_are_asked_at_the_same_share_of_their_onset():
-    found = primary(views([10, 11, 12, 13], [0, 1, 2, 3]), "run")
+@pytest.mark.parametrize("rates", [[10, 11, 12, 13], [20, 21, 22, 23]])  # 2 x 62 epochs is at a rate of 26.9
+def test_short_runs_are_asked_at_the_same_share_of_their_onset(rates):
+    found = primary(views(rates, [0, 1, 2, 3]), "run")
     assert found.lead == pytest.approx(PUBLISHED_SHARE * found.onset.mean(), abs=0.5)
 
 
@@ -33,6 +34,13 @@ def test_a_run_that_collapsed_before_the_question_is_not_asked():
     found = primary(views([30, 60, 65, 70, 75], [0, 1, 2, 3, 4]), "condition")
     assert len(found.onset) == 4
     assert found.lead == pytest.approx(found.onset.mean() - found.contest.landmark.now)
+
+
+def test_a_question_is_asked_of_half_of_the_runs_or_more():
+    """The three late runs alone would have a mean lead of 62 epochs at epoch 237."""
+    found = views([10, 10.1, 10.2, 10.3, 60, 65, 70], range(7))
+    assert {view.held_out for view in found} == {"condition", "run"}
+    assert all(2 * len(view.onset) >= 7 for view in found)
 
 
 def test_questions_are_asked_at_evaluations_and_once_each():
