@@ -139,6 +139,23 @@ def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, pub
                     ahead = [mean(each) > 0 for each in of_depth if each and mean(each)]
                     assert lead.p == pytest.approx(stats.binomtest(sum(ahead), len(ahead), 0.5, "greater").pvalue)
                     assert lead.extra["p_min"] == 0.5 ** len(ahead)
+                    rates = {
+                        r.quantity: r
+                        for r in results
+                        if r.quantity in ("sensitivity", "specificity")
+                        and (r.extra["held_out"], r.extra["margin"]) == (held_out, margin)
+                    }
+                    assert rates["sensitivity"].estimate == pytest.approx(mean(at >= 0 for at in leads))
+                    quiet = [n for n in ended if table["state"][n] == "censored"]
+                    loud = [n for n in quiet if not math.isnan(own[units[n], place][0][n])]
+                    assert rates["specificity"].estimate == pytest.approx(1 - len(loud) / len(quiet))
+                    overdue = [n for n in loud if forecast(own, units[n], place, n, guess[n]) < ended[n]]
+                    counts = ("crossed_collapsed", "missed_collapsed", "crossed_censored", "overdue_censored")
+                    caught = sum(at >= 0 for at in leads)
+                    assert [rates["sensitivity"].extra[name] for name in counts] == [
+                        *(caught, len(leads) - caught),
+                        *(len(loud), len(overdue)),
+                    ]
                     below = {n: Naive(runs[n], column).below(*own[units[n], place][3]) for n in onsets}
                     sure = [onsets[n] - confirmed(each, rule) for n, each in below.items() if confirmed(each, rule)]
                     assert lead.extra["actionable"] == pytest.approx(mean(sure), abs=1e-6)

@@ -197,6 +197,17 @@ def test_three_regimes_of_weight_decay(make_frames, make_run):
     assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
 
 
+def test_a_valley_of_weight_decay_is_looked_for_one_way(make_frames, make_run):
+    """It was named beforehand, so its p is not doubled as that of a turn in depth is; and a peak is no valley."""
+    rates = dict(zip((1e-5, 1e-4, 1e-3), VALLEY.values(), strict=True))
+    ends, middle = [np.log(rates[1e-5]), np.log(rates[1e-3])], np.log(rates[1e-4])
+    arms = [stats.ttest_ind(end, middle, equal_var=False, alternative="greater").pvalue for end in ends]
+    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "valley"]
+    assert found.p == pytest.approx(max(arms), rel=1e-6)
+    peak = {1e-5: rates[1e-4], 1e-4: rates[1e-3], 1e-3: rates[1e-4]}
+    assert answers(make_frames(sweep(make_run, "weight_decay", peak)))["weight-decay", "valley"].p > 0.5
+
+
 def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):
     rates = {value * 3: seeds for value, seeds in DECAYS.items()}
     high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]

@@ -55,11 +55,14 @@ def test_with_four_conditions_their_means_are_compared(make_frames, make_run):
     assert sensitivity.extra["over"] == "conditions"
 
 
-def test_three_runs_are_too_few_and_it_says_so_beforehand(make_frames, make_run):
-    placebo, _ = checks(make_frames(one_condition(make_run, NORMS[:3])))
+@pytest.mark.parametrize("runs", [2, 3])
+def test_three_runs_are_too_few_and_it_says_so_beforehand(make_frames, make_run, runs):
+    """Nothing is tested; how much the norms vary is told all the same."""
+    placebo, _ = checks(make_frames(one_condition(make_run, NORMS[:runs])))
     assert placebo.status == "too_few"
     assert math.isnan(placebo.p)
-    assert any("smallest p: 0.167" in warning for warning in placebo.warnings)
+    assert any(f"smallest p: {1 / math.factorial(runs):.3g}" in warning for warning in placebo.warnings)
+    assert placebo.extra["cv_at_onset"] == pytest.approx(np.std(NORMS[:runs], ddof=1) / np.mean(NORMS[:runs]))
 
 
 def test_fn_star_at_half_and_twice_eps_over_the_same_runs(make_frames, make_run):
