@@ -107,9 +107,7 @@ def test_a_return_has_to_be_seen_in_most_pairs(make_frames, make_run, seen, verd
     runs = experiment(make_run, BACK)
     for seed in range(seen, 5):
         for arm, shift, stays in (("u", math.log(3), BACK[seed][0]), ("d", -math.log(3), BACK[seed][1])):
-            runs[f"{arm}{seed}"] = branch(
-                make_run, seed, shift, offset=stays, level=1 + 0.02 * seed, half_life=1e-3
-            )
+            runs[f"{arm}{seed}"] = branch(make_run, seed, shift, offset=stays, level=1 + 0.02 * seed, half_life=1e-3)
     found = attractor(make_frames(runs))
     judged = pick(found, "verdict")
     assert (judged.extra["verdict"], judged.extra["not_shown"]) == (verdict, [])
@@ -207,7 +205,9 @@ def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_
         wavers = 0.01 * (t % 5) if name[0] == "u" else 0  # 0.02 over any five evaluations
         run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(wavers - t / 200)).tolist()
     found = attractor(make_frames(runs))
-    assert pick(found, "log_ratio", "up_control").extra["values"] == pytest.approx(np.array(BACK)[:, 0] + 0.02, abs=1e-6)
+    assert pick(found, "log_ratio", "up_control").extra["values"] == pytest.approx(
+        np.array(BACK)[:, 0] + 0.02, abs=1e-6
+    )
     logs = np.log([runs[f"c{seed}"]["feature_norm"] for seed in range(5)])
     at_onset = [np.interp((15 + s / 10) * math.log(100), runs[f"c{s}"]["epoch"], logs[s]) for s in range(5)]
     assert pick(found, "settled").estimate == pytest.approx(np.mean(logs[:, -5:].mean(axis=1) - at_onset))

@@ -195,6 +195,8 @@ def test_equal_onsets_leave_nothing_to_forecast(make_frames, make_run):
     skill = pick(found, "skill", margin=0.25, held_out="run", baseline="median")
     assert skill.status == "zero_variance"
     assert math.isnan(skill.estimate)
+    order = pick(found, "concordance", margin=0.25, held_out="run")
+    assert (order.status, order.extra["n_pairs"]) == ("not_testable", 0)
 
 
 def test_a_late_condition_alone_at_risk_has_no_landmark(make_frames, make_run):

@@ -105,7 +105,7 @@ def test_single_runs_have_a_trend_but_no_bound(make_frames, make_run):
 
 
 def test_equal_onsets_at_every_width_have_no_trend(make_frames, make_run):
-    trend = answers(make_frames(sweep(make_run, "width", {width: (20.0, 20.0) for width in WIDTHS})))["width", "trend"]
+    trend = answers(make_frames(sweep(make_run, "width", dict.fromkeys(WIDTHS, (20.0, 20.0)))))["width", "trend"]
     assert (trend.status, trend.extra["verdict"]) == ("zero_variance", "not testable")
     assert "agree exactly" in trend.warnings[0]
     assert math.isnan(trend.p)
