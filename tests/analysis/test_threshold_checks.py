@@ -33,6 +33,8 @@ def test_the_placebo_is_fn_at_the_median_onset(make_frames, make_run):
     total, difference = np.log(NORMS) + at_median, np.log(NORMS) - at_median
     assert placebo.p == pytest.approx(max(1 / 120, stats.pearsonr(total, difference, alternative="less").pvalue))
     assert (placebo.extra["n_tested"], placebo.extra["over"]) == (5, "runs")
+    limits = at_median.var(ddof=1) * 4 / stats.chi2.ppf([0.975, 0.025], 4)
+    assert [placebo.lo, placebo.hi] == pytest.approx(np.sqrt(np.expm1(limits)))
     assert placebo.extra["p_min"] == pytest.approx(1 / 120)
 
 
@@ -78,6 +80,19 @@ def test_fn_star_at_half_and_twice_eps_over_the_same_runs(make_frames, make_run)
     )
 
 
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_change_with_eps_has_the_limits_of_two_one_sided_tests(make_frames, make_run, level):
+    _, found = checks(make_frames(one_condition(make_run)), level=level)
+    changes = -np.array(RATES) * math.log(4) / 400
+    limits = stats.t.interval(2 * level - 1, 4, changes.mean(), stats.sem(changes))
+    assert (found.lo, found.hi) == pytest.approx(limits)
+    assert found.level == pytest.approx(2 * level - 1)
+    norms = np.array(NORMS) * np.exp(np.array(RATES) * math.log(2) / 400)  # at the onset at 2 eps
+    row = found.extra["curve"][2]
+    assert row["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
+    assert (row["onset"], row["n_runs"]) == (pytest.approx(np.median(RATES) * math.log(50)), 5)
+
+
 def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     runs = one_condition(make_run)
     runs["0"] = make_run(20.0, norm=1.0, epochs=95)
@@ -86,6 +101,7 @@ def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     assert any("known of 4 of 5 collapsed runs" in warning for warning in found.warnings)
     only = checks(make_frames({"0": runs["0"]}))[1]
     assert only.status == "not_testable"
+    assert only.warnings == ("no run has onsets at both eps 0.005 and 0.02",)
     assert math.isnan(only.p)
 
 
