@@ -99,6 +99,10 @@ def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
         limits = np.exp(stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs)))
         assert (half_life.lo, half_life.hi) == pytest.approx(limits)
         assert half_life.warnings == ()
+        stays = np.array(BACK)[:, 0 if arm == "up_control" else 1]
+        assert half_life.extra["offset"] == pytest.approx(stays.mean(), abs=1e-5)
+        equal = ttost_paired(stays, np.zeros(5), -MARGIN, MARGIN)[0]
+        assert half_life.extra["p_offset"] == pytest.approx(equal, rel=1e-2)
 
 
 @pytest.mark.parametrize(("seen", "verdict"), [(2, "inconclusive"), (3, "supported")])

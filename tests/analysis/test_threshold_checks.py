@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.domain.onset import OnsetRule
 
@@ -46,15 +46,22 @@ def test_where_runs_stop_earlier_the_fixed_epoch_is_one_that_all_reached(make_fr
     assert placebo.extra["n_used"] == 5
 
 
-def test_with_four_conditions_their_means_are_compared(make_frames, make_run):
+@pytest.mark.parametrize("conditions", [2, 4])
+def test_with_four_conditions_their_means_are_compared(make_frames, make_run, conditions):
     runs = {
         f"{c}-{s}": make_run(20.0 + c + s, norm=1 + 0.1 * c + 0.03 * s, weight_decay=10.0**-c)
-        for c in range(4)
+        for c in range(conditions)
         for s in range(2)
     }
     placebo, sensitivity = checks(make_frames(runs))
-    assert (placebo.extra["over"], placebo.extra["n_tested"], placebo.n_conditions) == ("conditions", 4, 4)
-    assert sensitivity.extra["over"] == "conditions"
+    over = "conditions" if conditions == 4 else "runs"
+    assert (placebo.extra["over"], placebo.extra["n_tested"], placebo.n_conditions) == (over, 4, conditions)
+    assert sensitivity.extra["over"] == over
+    pooled = [
+        [f"{what} takes the runs of 2 conditions as independent"] for what in ("a fixed epoch", "the test of eps")
+    ]
+    said = [[warning.removeprefix("the comparison with ") for warning in r.warnings] for r in (placebo, sensitivity)]
+    assert said == (pooled if conditions == 2 else [[], []])
 
 
 @pytest.mark.parametrize("runs", [2, 3])
@@ -122,4 +129,11 @@ def test_onsets_after_a_drop_are_counted(make_frames, make_run):
     frames = make_frames({"a": make_run(20.0, lr=rate), "b": make_run(25.0, lr=rate)})
     onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
     said = list_cautions(onsets, OnsetRule())
+    assert list_disqualifiers(onsets) == ["1 of 2 onsets follow a drop of the learning rate"]
+    for more, forbids in (
+        ({"c": 26.0, "d": 27.0}, []),
+        ({"c": 20.1}, ["2 of 3 onsets follow a drop of the learning rate"]),
+    ):
+        runs, epochs = make_frames({n: make_run(r, lr=rate) for n, r in {"a": 20.0, "b": 25.0, **more}.items()})
+        assert list_disqualifiers(Asked(runs=runs, epochs=epochs, rule=OnsetRule()).onsets) == forbids
     assert any("1 of 2 onsets are the first evaluations after a drop" in caution for caution in said)
