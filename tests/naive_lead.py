@@ -63,6 +63,10 @@ class Naive:
             previous = t, log
         return math.nan
 
+    def below(self, sign, level):
+        """Each evaluation, and whether the observable is at a level or beyond it then."""
+        return [(t, sign * log <= level) for t, log, _ in self.rows]
+
     def outlook(self, now, sign, level):
         """When it was at a level by `now`, or will be by the line through the last fifth of the training, if ever."""
         seen = [(t, sign * log, switched) for t, log, switched in self.rows if t <= now]

@@ -115,7 +115,7 @@ def missing_cells(onsets: pd.DataFrame, cells: Cells, by: Sequence[str]) -> str 
     without = [" ".join(cell) for cell in product(*lines) if cell not in known]
     if not without:
         return None
-    if known and not cells.single and estimate_interaction(cells.logs, cells.row, cells.column).df1:
+    if not cells.single and estimate_interaction(cells.logs, cells.row, cells.column).df1:
         return None
     evaluated = onsets[onsets["state"] != "no_data"]
     trained = {" ".join(map(show, cell)) for cell in evaluated[list(by)].itertuples(index=False)}

@@ -160,10 +160,9 @@ def skill_over(judged: Judged, alarm: Alarm, other: Forecasts, margin: float) ->
 
 
 def compare_errors(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> tuple[Comparison, str]:
-    """Test whether the errors of one forecast vary less than those of another, each about its own median."""
-    errors = [each - judged.data.onset for each in (own, other)]
-    first, second = (each - np.median(each[members]) for each in errors)
-    return _over_units(judged, first, second, members, less_variable)
+    """Test whether the errors of one forecast vary less than those of another; a bias of either is not seen."""
+    onset = judged.data.onset
+    return _over_units(judged, own - onset, other - onset, members, less_variable)
 
 
 def skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def _phases(epochs: pd.DataFrame) -> dict[int, list[list[Any]]]:
     phase = epochs["phase"].to_numpy(dtype=np.float64, na_value=np.nan)
     ids = epochs["run_id"].to_numpy(dtype=np.int64)
     begins = np.ones(len(ids), dtype=bool)
-    begins[1:] = (ids[1:] != ids[:-1]) | ((phase[1:] != phase[:-1]) & ~(np.isnan(phase[1:]) & np.isnan(phase[:-1])))
+    begins[1:] = (ids[1:] != ids[:-1]) | (phase[1:] != phase[:-1])
     found: dict[int, list[list[Any]]] = {}
     for place in np.flatnonzero(begins & np.isfinite(phase)).tolist():
         loss = epochs["loss"].iloc[place]

@@ -124,6 +124,23 @@ def test_one_condition_per_cell_speaks_of_these_conditions_only(make_frames, mak
     assert any("one condition per cell" in warning for warning in named["verdict"].warnings)
 
 
+def test_a_cell_of_one_run_among_others_is_named(make_frames, make_run):
+    runs = {name: run for name, run in grid(make_run, PUBLISHED).items() if name not in ("000", "001")}
+    named, _ = answers(make_frames(runs))
+    assert named["verdict"].warnings == (
+        "one condition per cell: the figures are over seeds, and speak of these conditions only",
+        "1 of 4 cells have a single value",
+    )
+    for name, run in runs.items():
+        run["weight_decay"] = 1e-4 if name.endswith("2") else 1e-3
+    named, _ = answers(make_frames(runs))
+    assert named["verdict"].warnings == (
+        "the conditions of 3 of 4 cells measure the noise of all of them; the others have one condition",
+        "1 of 4 cells have a single value",
+        "7 conditions in 4 cells: choose comparable ones with --where",
+    )
+
+
 def test_single_values_are_tested_by_tukey_from_two_by_three_on(make_frames, make_run):
     table = np.array([[1.7, 1.9, 2.0], [4.4, 4.5, 5.7], [6.6, 7.4, 10.5]])
     named, found = answers(make_frames(grid(make_run, table[..., None])))

@@ -7,6 +7,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results
+from ncdiag.analysis.pair_claims import returns
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.onset import OnsetRule
 
@@ -63,6 +64,8 @@ def test_features_that_come_back_from_both_sides_are_attracted(make_frames, make
     assert up.extra["p_equivalence"] == pytest.approx(ttost_paired(values, np.zeros(5), -MARGIN, MARGIN)[0], rel=1e-3)
     assert up.extra["p_difference"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-3)
     assert pick(found, "log_ratio", "up_down").estimate == pytest.approx(np.mean([u - d for u, d in BACK]), abs=1e-6)
+    ends = np.log1p(0.02 * np.arange(5))  # of the controls
+    assert up.extra["p_published_fn"] == pytest.approx(stats.ttest_ind(ends + values, ends).pvalue, rel=1e-6)
 
 
 def test_each_condition_has_its_own_ratio(make_frames, make_run):
@@ -74,6 +77,7 @@ def test_each_condition_has_its_own_ratio(make_frames, make_run):
         runs |= {f"{width}{name}": run for name, run in arms.items()}
     up = pick(attractor(make_frames(runs)), "log_ratio", "up_control")
     assert [(one["condition"], one["n_pairs"]) for one in up.extra["conditions"]] == [("width=64", 3), ("width=128", 3)]
+    assert up.warnings == ("the pairs of 2 conditions count as independent",)
     for one, shifts in zip(up.extra["conditions"], (back, away), strict=True):
         own = stats.t.interval(0.9, 2, np.mean(shifts), stats.sem(shifts))
         assert [one["estimate"], one["lo"], one["hi"]] == pytest.approx([np.mean(shifts), *own], abs=1e-6)
@@ -91,7 +95,33 @@ def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
         )
         assert half_life.estimate == pytest.approx(HALF_LIFE, rel=5e-3)
         assert half_life.extra["n_seen"] == 5
-        assert half_life.lo < HALF_LIFE < half_life.hi
+        logs = np.log(half_life.extra["half_lives"])
+        limits = np.exp(stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs)))
+        assert (half_life.lo, half_life.hi) == pytest.approx(limits)
+        assert half_life.warnings == ()
+        stays = np.array(BACK)[:, 0 if arm == "up_control" else 1]
+        assert half_life.extra["offset"] == pytest.approx(stays.mean(), abs=1e-5)
+        equal = ttost_paired(stays, np.zeros(5), -MARGIN, MARGIN)[0]
+        assert half_life.extra["p_offset"] == pytest.approx(equal, rel=1e-2)
+
+
+@pytest.mark.parametrize(("seen", "verdict"), [(2, "inconclusive"), (3, "supported")])
+def test_a_return_has_to_be_seen_in_most_pairs(make_frames, make_run, seen, verdict):
+    """In the other pairs both arms are where they end at the first evaluation: equal, but nothing came back."""
+    runs = experiment(make_run, BACK)
+    for seed in range(seen, 5):
+        for arm, shift, stays in (("u", math.log(3), BACK[seed][0]), ("d", -math.log(3), BACK[seed][1])):
+            runs[f"{arm}{seed}"] = branch(make_run, seed, shift, offset=stays, level=1 + 0.02 * seed, half_life=1e-3)
+    found = attractor(make_frames(runs))
+    judged = pick(found, "verdict")
+    assert (judged.extra["verdict"], judged.extra["not_shown"]) == (verdict, [])
+    half_life = pick(found, "half_life", "up_control")
+    assert half_life.extra["n_seen"] == seen
+    assert half_life.warnings == (f"no return of up to control was seen in {5 - seen} of 5 pairs",)
+    (claimed,) = returns({"attractor": found}, 0.05)
+    assert (claimed.parts[0].shown, claimed.contradicted) == (verdict == "supported", False)
+    if verdict == "inconclusive":
+        assert claimed.parts[0].lacking == "the return itself was not seen in most pairs"
 
 
 def test_features_that_stay_where_they_were_put_are_not(make_frames, make_run):
@@ -174,10 +204,17 @@ def test_a_missing_arm_is_said(make_frames, make_run):
 
 def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_run):
     runs = experiment(make_run, BACK)
-    for run in runs.values():
+    for name, run in runs.items():
         t = np.array(run["epoch"])
-        run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(-t / 200)).tolist()
+        wavers = 0.01 * (t % 5) if name[0] == "u" else 0  # 0.02 over any five evaluations
+        run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(wavers - t / 200)).tolist()
     found = attractor(make_frames(runs))
+    assert pick(found, "log_ratio", "up_control").extra["values"] == pytest.approx(
+        np.array(BACK)[:, 0] + 0.02, abs=1e-6
+    )
+    logs = np.log([runs[f"c{seed}"]["feature_norm"] for seed in range(5)])
+    at_onset = [np.interp((15 + s / 10) * math.log(100), runs[f"c{s}"]["epoch"], logs[s]) for s in range(5)]
+    assert pick(found, "settled").estimate == pytest.approx(np.mean(logs[:, -5:].mean(axis=1) - at_onset))
     drift = pick(found, "drift")
     assert drift.estimate == pytest.approx(-(drift_span(runs["c0"]) / 200), rel=0.1)
     assert drift.extra["outcome"] == "different"
@@ -202,6 +239,11 @@ def test_runs_that_stop_at_onset_cannot_show_that_it_stays(make_frames, make_run
 def test_a_schedule_that_ends_at_zero_is_a_caution(make_frames, make_run):
     found = attractor(make_frames(experiment(make_run, BACK, schedule="cosine")))
     assert any("learning rate of 0" in warning for warning in pick(found, "drift").warnings)
+    assert pick(found, "verdict").warnings == ()
+    apart = attractor(make_frames(experiment(make_run, BACK, back=False, schedule="cosine")))
+    assert "still under way when the learning rate reached 0" in pick(apart, "verdict").warnings[0]
+    constant = attractor(make_frames(experiment(make_run, BACK, back=False)))
+    assert (pick(constant, "verdict").extra["verdict"], pick(constant, "verdict").warnings) == ("refuted", ())
 
 
 def test_heads_are_judged_apart_and_one_without_a_test_is_no_member_of_the_family(make_frames, make_run):
@@ -244,10 +286,16 @@ def test_the_order_of_the_onsets_is_a_paired_test_of_up_and_down(make_frames, ma
     for seed, factor in enumerate(LATER):
         rate = (15.0 + seed / 10) * factor
         runs[f"u{seed}"]["nc1"] = np.exp(-np.array(runs[f"u{seed}"]["epoch"]) / rate).tolist()
-    order = pick(attractor(make_frames(runs)), "onset_order")
+    found = attractor(make_frames(runs))
+    order = pick(found, "onset_order")
     expected = stats.ttest_1samp(np.log(LATER), 0, alternative="greater")
     assert order.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert order.estimate == pytest.approx(np.log(LATER).mean())
+    limits = stats.ttest_1samp(np.log(LATER), 0).confidence_interval(0.95)
+    assert (order.lo, order.hi) == pytest.approx((limits.low, limits.high))
+    earlier = np.array([15 + seed / 10 for seed in range(5)])
+    pooled = stats.ttest_ind(earlier * LATER, earlier).pvalue
+    assert pick(found, "log_ratio", "up_down").extra["p_published_onset"] == pytest.approx(pooled)
     assert order.extra["n_pairs"] == 5
     for seed in range(5):
         runs[f"u{seed}"], runs[f"d{seed}"] = (

@@ -58,6 +58,7 @@ def test_where_fn_causes_collapse_and_was_moved_by_hand_it_can_be_shown(causal):
     assert first.extra["verdict"] == "supported"
     assert first.p == max(part["p"] for part in first.extra["parts"] if part["p"] == part["p"])
     assert first.n_runs == 24  # the rescaled runs are no training conditions
+    assert first.level == pytest.approx(0.9)  # of the two bounds of the CV together, each at 95 %
 
 
 def test_a_shared_clock_passes_every_test_but_that_of_moving_fn(shared):
@@ -139,14 +140,15 @@ def test_a_large_spread_refutes_one_norm_and_conditions_apart_refute_sameness():
 
 def test_several_pairs_have_a_row_each_and_one_for_all():
     runs, epochs = make_world("shared", 1)
-    again = runs.assign(run="b-" + runs["run"], dataset="cifar10", run_id=runs["run_id"] + 100)
+    again = runs[5:].assign(run="b-" + runs["run"], dataset="cifar10", run_id=runs["run_id"] + 100)
     both = pd.concat([runs, again], ignore_index=True)
     more = pd.concat([epochs, epochs.assign(run="b-" + epochs["run"])], ignore_index=True)
     combined, *each = claim(claims_of(both, more), "1")
     assert combined.group == {}
     assert [result.group["dataset"] for result in each] == ["mnist", "cifar10"]
     assert combined.extra["verdicts"] == {"not testable": 2}
-    assert combined.n_runs == 40
+    assert combined.n_runs == 35
+    assert combined.extra["command"] == each[0].extra["command"] != each[1].extra["command"]  # that with more runs
 
 
 def test_rescaled_runs_are_an_experiment_and_no_condition():

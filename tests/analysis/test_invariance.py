@@ -38,6 +38,13 @@ def test_a_condition_with_another_norm_refutes_it(make_frames, make_run):
     assert found.extra["furthest"] == "weight_decay=0.001"
 
 
+def test_a_distance_that_may_be_chance_does_not_refute_it(make_frames, make_run):
+    norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (4, 3))) * np.array([[1], [1], [1], [1.17]])
+    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3))
+    assert 0.05 < expected.p_beyond < 0.1
+    assert result_of(make_frames, make_run, norms).extra["verdict"] == "inconclusive"
+
+
 def test_conditions_with_one_onset_do_not_change_the_rate(make_frames, make_run):
     norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (3, 4)))
     rates = [20.0, 20.0, 20.0]

@@ -53,8 +53,7 @@ def naive_forecasts(runs, onsets, risk, units, now, logs):
 
 
 def pitman_morgan(first, second):
-    """Of the sum and the difference of errors, each about its median, the correlation's one-sided p."""
-    first, second = first - np.median(first), second - np.median(second)
+    """Of the sum and the difference of errors the correlation's one-sided p."""
     total = (first - first.mean()) + (second - second.mean())
     difference = (first - first.mean()) - (second - second.mean())
     of = stats.pearsonr if len(first) < 6 else stats.spearmanr

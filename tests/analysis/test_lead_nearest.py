@@ -22,6 +22,8 @@ def test_numbers_go_by_rank_and_words_by_being_the_same(make_frames, make_run):
     assert found[0] == pytest.approx([0, 0.5, 2, 1])
     assert found[1, 2] == pytest.approx(1.5)
     assert found[2, 3] == pytest.approx(2)
+    alone, _ = make_frames({"a": make_run(width=512), "b": make_run(width=None)})
+    assert distances(alone).tolist() == [[0, 1], [1, 0]]
 
 
 def test_equally_near_conditions_count_together_and_open_runs_teach_nothing(make_frames, make_run):

@@ -6,6 +6,7 @@ from statistics import mean, median
 import numpy as np
 import pytest
 from naive_lead import OBSERVED, Naive, level_and_sign, messy_runs
+from scipy import stats
 from statsmodels.api import OLS
 
 from ncdiag.analysis.asked import Asked
@@ -16,7 +17,10 @@ from ncdiag.domain.onset import OnsetRule
 
 
 def naive_errors(runs, onsets, column, units, offsets, between, logs_at_onset=None):
-    """Give for each held-out unit and offset the alarms by run, the median lag and the mean lead of the others."""
+    """Give for each held-out unit and offset the alarms by run, the median lag and mean lead of the others, the level.
+
+    The level comes with its direction, 1 for a fall to it and -1 for a rise, by which it is multiplied.
+    """
     curves = {name: Naive(run, column) for name, run in runs.items()}
     known = [name for name in runs if name in onsets]
     logs = logs_at_onset or {name: curves[name].at(onsets[name]) for name in known}
@@ -31,14 +35,30 @@ def naive_errors(runs, onsets, column, units, offsets, between, logs_at_onset=No
                 alarm,
                 median(leads) if leads else math.nan,
                 mean(leads) if leads and 2 * len(leads) >= len(rest) else math.nan,
+                (sign, sign * level + offset + 1e-12),
             )
     return found
 
 
 def forecast(found, held, place, name, guess):
-    alarm, lag, _ = found[held, place]
+    alarm, lag, *_ = found[held, place]
     value = alarm[name] + lag
     return guess if math.isnan(value) else value
+
+
+def confirmed(below, rule):
+    """The evaluation at which a run has been at or below a level for long enough; None if it never was."""
+    streak = 0
+    for epoch, is_below in below:
+        streak = streak + 1 if is_below else 0
+        if streak == (1 if rule.rule == "first" else rule.patience):
+            return epoch
+    return None
+
+
+def entries(below):
+    """How often a run comes to be at or below a level; to begin there counts."""
+    return sum(here and not before for (_, here), (_, before) in zip(below, [(0, False), *below], strict=False))
 
 
 def interval(values, conditions, level, least=-math.inf):
@@ -111,3 +131,64 @@ def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, pub
                         if (r.quantity, r.extra.get("held_out"), r.extra["margin"]) == ("lead", held_out, margin)
                     ]
                     assert (lead.lo, lead.hi) == pytest.approx(interval(leads, of_known, 0.95), abs=1e-6, nan_ok=True)
+                    known = {name: at for name, at in zip(onsets, leads, strict=True) if not math.isnan(at)}
+                    quartiles = [lead.extra[name] for name in ("q25", "median", "q75")]
+                    assert quartiles == pytest.approx(np.quantile([*known.values()], [0.25, 0.5, 0.75]), abs=1e-6)
+                    assert (lead.extra["n_crossed"], lead.extra["n_never"]) == (len(known), len(leads) - len(known))
+                    of_depth = [[at for n, at in known.items() if runs[n]["depth"] == d] for d in (3, 4, 5)]
+                    ahead = [mean(each) > 0 for each in of_depth if each and mean(each)]
+                    assert lead.p == pytest.approx(stats.binomtest(sum(ahead), len(ahead), 0.5, "greater").pvalue)
+                    assert lead.extra["p_min"] == 0.5 ** len(ahead)
+                    rates = {
+                        r.quantity: r
+                        for r in results
+                        if r.quantity in ("sensitivity", "specificity")
+                        and (r.extra["held_out"], r.extra["margin"]) == (held_out, margin)
+                    }
+                    assert rates["sensitivity"].estimate == pytest.approx(mean(at >= 0 for at in leads))
+                    quiet = [n for n in ended if table["state"][n] == "censored"]
+                    loud = [n for n in quiet if not math.isnan(own[units[n], place][0][n])]
+                    assert rates["specificity"].estimate == pytest.approx(1 - len(loud) / len(quiet))
+                    overdue = [n for n in loud if forecast(own, units[n], place, n, guess[n]) < ended[n]]
+                    counts = ("crossed_collapsed", "missed_collapsed", "crossed_censored", "overdue_censored")
+                    caught = sum(at >= 0 for at in leads)
+                    assert [rates["sensitivity"].extra[name] for name in counts] == [
+                        *(caught, len(leads) - caught),
+                        *(len(loud), len(overdue)),
+                    ]
+                    below = {n: Naive(runs[n], column).below(*own[units[n], place][3]) for n in onsets}
+                    sure = [onsets[n] - confirmed(each, rule) for n, each in below.items() if confirmed(each, rule)]
+                    assert lead.extra["actionable"] == pytest.approx(mean(sure), abs=1e-6)
+                    assert lead.extra["actionable_median"] == pytest.approx(median(sure), abs=1e-6)
+                    assert lead.extra["n_left_censored"] == sum(each[0][1] for each in below.values())
+                    assert lead.extra["n_several"] == sum(entries(each) > 1 for each in below.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_trend_of_the_metric_is_read_when_the_alarm_of_fn_comes(make_frames, make_run, seed):
+    """ln NC1 bends, so that its trend depends on when it is seen: at the first evaluation from the alarm on."""
+    runs = messy_runs(make_run, seed)
+    for name, run in runs.items():
+        t, rate = np.array(run["epoch"]), 200.0 if name in ("r7", "r8", "tiny") else 15.0 + int(name[1:])
+        run["nc1"] = np.exp(-((t / rate) ** 1.5)).tolist()
+    frames = make_frames(runs)
+    asked = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule())
+    table = asked.onsets.set_index("run")
+    usable = table[(table["state"] == "collapsed") & (table["fn_star"] > 0)]
+    onsets, norms = usable["onset"].to_dict(), np.log(usable["fn_star"]).to_dict()
+    judged = {name: runs[name] for name in (*onsets, *table.index[table["state"].isin(["censored", "unconfirmed"])])}
+    results = lead_results(asked)
+    for held_out in ("run", "condition"):
+        units = {n: n if held_out == "run" else str(runs[n]["depth"]) for n in judged}
+        own = naive_errors(judged, onsets, "feature_norm", units, [math.log1p(m) for m in MARGINS], True, norms)
+        for place, margin in enumerate(MARGINS):
+            errors = []
+            for name, onset in onsets.items():
+                others = [onsets[m] for m in onsets if units[m] != units[name]]
+                alarm, metric = own[units[name], place][0][name], Naive(runs[name], "nc1")
+                seen = min((t for t, *_ in metric.rows if t >= alarm), default=metric.rows[-1][0])
+                said = metric.outlook(seen, 1, math.log(0.01)) if not math.isnan(alarm) else math.nan
+                errors.append(abs((said if said <= 2 * max(others) else median(others)) - onset))
+            wanted = {"held_out": held_out, "margin": margin, "baseline": "nc1_trend"}
+            (found,) = [r for r in results if r.quantity == "mae" and wanted.items() <= r.extra.items()]
+            assert found.estimate == pytest.approx(mean(errors), abs=1e-6)

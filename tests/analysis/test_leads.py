@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_scores import share_of_error
@@ -44,6 +45,8 @@ def test_leads_at_fn_star_cancel_where_fn_falls_steadily(make_frames, make_run):
     assert lead.estimate == pytest.approx(0, abs=1e-6)
     assert lead.extra["median"] == pytest.approx(np.median(own), abs=1e-6)
     assert lead.extra["share_positive"] == pytest.approx(np.mean(own > 0))
+    assert lead.p == pytest.approx(stats.binomtest(np.count_nonzero(own > 0), 6, alternative="greater").pvalue)
+    assert (lead.extra["p_min"], lead.extra["over"]) == (1 / 64, "runs")
     assert any("0 by construction" in warning for warning in lead.warnings)
 
 
@@ -192,6 +195,8 @@ def test_equal_onsets_leave_nothing_to_forecast(make_frames, make_run):
     skill = pick(found, "skill", margin=0.25, held_out="run", baseline="median")
     assert skill.status == "zero_variance"
     assert math.isnan(skill.estimate)
+    order = pick(found, "concordance", margin=0.25, held_out="run")
+    assert (order.status, order.extra["n_pairs"]) == ("not_testable", 0)
 
 
 def test_a_late_condition_alone_at_risk_has_no_landmark(make_frames, make_run):

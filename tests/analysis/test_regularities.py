@@ -24,10 +24,30 @@ def test_a_valley_in_depth(make_frames, make_run):
     assert (found.extra["family"], found.extra["verdict"]) == (1, "supported")
     assert (found.extra["shape"], found.extra["turn"], found.extra["fastest"]) == ("valley", 5, [5])
     assert found.estimate == pytest.approx(math.exp(min(means[0], means[2]) - means[1]))
-    assert found.extra["left"]["ratio"] == pytest.approx(math.exp(means[1] - means[0]))
+    for side, later, earlier in (("left", 1, 0), ("right", 2, 1)):
+        welch = stats.ttest_ind(logs[later], logs[earlier], equal_var=False).confidence_interval(0.95)
+        expected = np.exp([means[later] - means[earlier], welch.low, welch.high])
+        assert [found.extra[side][name] for name in ("ratio", "lo", "hi")] == pytest.approx(expected)
+    # the smaller change is that on the left, where the later onset is the first
+    smaller = stats.ttest_ind(logs[0], logs[1], equal_var=False).confidence_interval(0.95)
+    assert (found.lo, found.hi) == pytest.approx((math.exp(smaller.low), math.exp(smaller.high)))
     assert [found.extra[side]["bound"] for side in ("left", "right")] == [None, None]
     assert found.extra["p_isotonic"] < 0.01
     assert (found.n_runs, found.n_conditions) == (9, 3)
+
+
+def test_two_runs_of_each_value_are_enough_for_a_turn(make_frames, make_run):
+    rates = {depth: seeds[:2] for depth, seeds in VALLEY.items()}
+    assert answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"].status == "ok"
+
+
+def test_a_value_is_beaten_only_if_the_comparisons_with_all_others_are_allowed_for(make_frames, make_run):
+    """The first is earlier than each of the others with p < .05, which three comparisons make more than .05."""
+    rates = {2: (20.0, 21.0, 22.0), 5: (22.6, 23.6, 24.6), 8: (22.8, 23.6, 24.4)}
+    logs = [np.log(seeds) for seeds in rates.values()]
+    p = [stats.ttest_ind(logs[0], other, equal_var=False).pvalue for other in logs[1:]]
+    assert max(p) < 0.05 < 3 * min(p)
+    assert answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"].extra["fastest"] == [2, 5, 8]
 
 
 def test_a_steady_rise_has_no_turn(make_frames, make_run):
@@ -96,12 +116,34 @@ def test_a_width_that_slows_refutes_the_trend(make_frames, make_run):
     assert found.extra["verdict"] == "refuted"
 
 
+def test_a_reversal_beyond_noise_refutes_a_fall_that_is_one_on_the_whole(make_frames, make_run):
+    rates = {64: (40.0, 40.5), 128: (25.0, 25.3), 256: (33.0, 33.4), 512: (20.0, 20.2)}
+    trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    assert trend.estimate > 0  # the slope is a fall, and not surely none
+    assert trend.hi > 0
+    assert trend.extra["verdict"] == "refuted"
+
+
+def test_without_the_default_the_middle_width_is_what_others_are_compared_with(make_frames, make_run):
+    norms = {64: (1.05, 1.04), 128: (1.0, 1.01), 256: (1.02, 1.01)}
+    rates = {width: WIDTHS[width] for width in norms}
+    shift = answers(make_frames(sweep(make_run, "width", rates, norms)))["width", "fn_shift"]
+    assert (shift.extra["base"], shift.extra["largest"]) == (128, 64)
+
+
 def test_single_runs_have_a_trend_but_no_bound(make_frames, make_run):
     rates = {width: seeds[:1] for width, seeds in WIDTHS.items()}
     found = answers(make_frames(sweep(make_run, "width", rates)))
     assert found["width", "trend"].p == pytest.approx(1 / 24)
     assert found["width", "fn_shift"].status == "not_testable"
     assert math.isnan(found["width", "fn_shift"].hi)
+
+
+def test_equal_onsets_at_every_width_have_no_trend(make_frames, make_run):
+    trend = answers(make_frames(sweep(make_run, "width", dict.fromkeys(WIDTHS, (20.0, 20.0)))))["width", "trend"]
+    assert (trend.status, trend.extra["verdict"]) == ("zero_variance", "not testable")
+    assert "agree exactly" in trend.warnings[0]
+    assert math.isnan(trend.p)
 
 
 def test_censored_widths_take_part(make_frames, make_run):
@@ -119,6 +161,9 @@ def test_activation_needs_both_to_differ(make_frames, make_run):
     found = answers(make_frames(sweep(make_run, "activation", ACTIVATIONS, norms)))
     speed, norm, joint = (found["activation", name] for name in ("speed", "fn_star", "joint"))
     assert joint.p == max(speed.p, norm.p)
+    for result, seeds in ((speed, ACTIVATIONS), (norm, norms)):
+        means = [np.log(values).mean() for values in seeds.values()]
+        assert result.estimate == pytest.approx(math.exp(max(means) - min(means)))
     assert joint.extra["verdict"] == "supported"
     assert "p_holm" not in speed.extra
     welch = stats.ttest_ind(*(np.log(ACTIVATIONS[name]) for name in ("gelu", "relu")), equal_var=False)
@@ -143,6 +188,7 @@ def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, mak
     assert not math.isnan(found["activation", "speed"].p)
     assert "enter with the budget, so changes of the onset are understated" in found["activation", "speed"].warnings[0]
     assert found["activation", "joint"].status == "not_testable"
+    assert math.isnan(found["activation", "joint"].extra["p_min"])
     assert "onsets by activation: relu: 2, tanh: 0" in found["activation", "joint"].warnings[0]
 
 
@@ -178,11 +224,26 @@ def test_three_regimes_of_weight_decay(make_frames, make_run):
     assert (low.lo, low.hi) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
     assert high.p == pytest.approx(1 / 64)
     assert (high.extra["reference"], high.extra["collapsed_high"], high.extra["edge"]) == (1e-4, [0, 3], [5e-4, 1e-2])
-    assert (high.estimate, high.lo < -0.2) == (-1, True)
+    # Newcombe's interval of a difference from Clopper and Pearson's of 0 in 3 and of 3 in 3, each 1 - .025^(1/3) wide
+    wide = 1 - 0.025 ** (1 / 3)
+    assert (high.estimate, high.lo, high.hi) == pytest.approx((-1, -1, -1 + math.hypot(wide, wide)))
+    # the three onsets of the default come before none of the others: 1 of the 20 ways to deal six runs, and its mirror
+    assert high.extra["p_logrank"] == pytest.approx(2 / math.comb(6, 3))
     assert valley.p < 0.01
     p = np.array([low.p, high.p, valley.p])
     assert [r.extra["p_holm"] for r in (low, high, valley)] == pytest.approx(holm(p).tolist())
     assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
+
+
+def test_a_valley_of_weight_decay_is_looked_for_one_way(make_frames, make_run):
+    """It was named beforehand, so its p is not doubled as that of a turn in depth is; and a peak is no valley."""
+    rates = dict(zip((1e-5, 1e-4, 1e-3), VALLEY.values(), strict=True))
+    ends, middle = [np.log(rates[1e-5]), np.log(rates[1e-3])], np.log(rates[1e-4])
+    arms = [stats.ttest_ind(end, middle, equal_var=False, alternative="greater").pvalue for end in ends]
+    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "valley"]
+    assert found.p == pytest.approx(max(arms), rel=1e-6)
+    peak = {1e-5: rates[1e-4], 1e-4: rates[1e-3], 1e-3: rates[1e-4]}
+    assert answers(make_frames(sweep(make_run, "weight_decay", peak)))["weight-decay", "valley"].p > 0.5
 
 
 def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):
@@ -190,6 +251,9 @@ def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_
     high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
     assert high.p == pytest.approx(3 / 64)
     assert "times their number (3)" in high.method
+    rates[min(rates)] = (30.0, 90.0, 90.0)  # the other two differ from the largest as before
+    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
+    assert (high.p, high.extra["collapsed_reference"]) == (pytest.approx(3 / 64), [3, 3])
 
 
 def test_a_slow_value_that_is_loud_is_as_uncertain_as_its_own_runs(make_frames, make_run):

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.cautions import list_cautions
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.domain.onset import OnsetRule
 
@@ -33,6 +33,8 @@ def test_the_placebo_is_fn_at_the_median_onset(make_frames, make_run):
     total, difference = np.log(NORMS) + at_median, np.log(NORMS) - at_median
     assert placebo.p == pytest.approx(max(1 / 120, stats.pearsonr(total, difference, alternative="less").pvalue))
     assert (placebo.extra["n_tested"], placebo.extra["over"]) == (5, "runs")
+    limits = at_median.var(ddof=1) * 4 / stats.chi2.ppf([0.975, 0.025], 4)
+    assert [placebo.lo, placebo.hi] == pytest.approx(np.sqrt(np.expm1(limits)))
     assert placebo.extra["p_min"] == pytest.approx(1 / 120)
 
 
@@ -44,22 +46,32 @@ def test_where_runs_stop_earlier_the_fixed_epoch_is_one_that_all_reached(make_fr
     assert placebo.extra["n_used"] == 5
 
 
-def test_with_four_conditions_their_means_are_compared(make_frames, make_run):
+@pytest.mark.parametrize("conditions", [2, 4])
+def test_with_four_conditions_their_means_are_compared(make_frames, make_run, conditions):
     runs = {
         f"{c}-{s}": make_run(20.0 + c + s, norm=1 + 0.1 * c + 0.03 * s, weight_decay=10.0**-c)
-        for c in range(4)
+        for c in range(conditions)
         for s in range(2)
     }
     placebo, sensitivity = checks(make_frames(runs))
-    assert (placebo.extra["over"], placebo.extra["n_tested"], placebo.n_conditions) == ("conditions", 4, 4)
-    assert sensitivity.extra["over"] == "conditions"
+    over = "conditions" if conditions == 4 else "runs"
+    assert (placebo.extra["over"], placebo.extra["n_tested"], placebo.n_conditions) == (over, 4, conditions)
+    assert sensitivity.extra["over"] == over
+    pooled = [
+        [f"{what} takes the runs of 2 conditions as independent"] for what in ("a fixed epoch", "the test of eps")
+    ]
+    said = [[warning.removeprefix("the comparison with ") for warning in r.warnings] for r in (placebo, sensitivity)]
+    assert said == (pooled if conditions == 2 else [[], []])
 
 
-def test_three_runs_are_too_few_and_it_says_so_beforehand(make_frames, make_run):
-    placebo, _ = checks(make_frames(one_condition(make_run, NORMS[:3])))
+@pytest.mark.parametrize("runs", [2, 3])
+def test_three_runs_are_too_few_and_it_says_so_beforehand(make_frames, make_run, runs):
+    """Nothing is tested; how much the norms vary is told all the same."""
+    placebo, _ = checks(make_frames(one_condition(make_run, NORMS[:runs])))
     assert placebo.status == "too_few"
     assert math.isnan(placebo.p)
-    assert any("smallest p: 0.167" in warning for warning in placebo.warnings)
+    assert any(f"smallest p: {1 / math.factorial(runs):.3g}" in warning for warning in placebo.warnings)
+    assert placebo.extra["cv_at_onset"] == pytest.approx(np.std(NORMS[:runs], ddof=1) / np.mean(NORMS[:runs]))
 
 
 def test_fn_star_at_half_and_twice_eps_over_the_same_runs(make_frames, make_run):
@@ -75,6 +87,19 @@ def test_fn_star_at_half_and_twice_eps_over_the_same_runs(make_frames, make_run)
     )
 
 
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_change_with_eps_has_the_limits_of_two_one_sided_tests(make_frames, make_run, level):
+    _, found = checks(make_frames(one_condition(make_run)), level=level)
+    changes = -np.array(RATES) * math.log(4) / 400
+    limits = stats.t.interval(2 * level - 1, 4, changes.mean(), stats.sem(changes))
+    assert (found.lo, found.hi) == pytest.approx(limits)
+    assert found.level == pytest.approx(2 * level - 1)
+    norms = np.array(NORMS) * np.exp(np.array(RATES) * math.log(2) / 400)  # at the onset at 2 eps
+    row = found.extra["curve"][2]
+    assert row["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
+    assert (row["onset"], row["n_runs"]) == (pytest.approx(np.median(RATES) * math.log(50)), 5)
+
+
 def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     runs = one_condition(make_run)
     runs["0"] = make_run(20.0, norm=1.0, epochs=95)
@@ -83,6 +108,7 @@ def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     assert any("known of 4 of 5 collapsed runs" in warning for warning in found.warnings)
     only = checks(make_frames({"0": runs["0"]}))[1]
     assert only.status == "not_testable"
+    assert only.warnings == ("no run has onsets at both eps 0.005 and 0.02",)
     assert math.isnan(only.p)
 
 
@@ -103,4 +129,11 @@ def test_onsets_after_a_drop_are_counted(make_frames, make_run):
     frames = make_frames({"a": make_run(20.0, lr=rate), "b": make_run(25.0, lr=rate)})
     onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
     said = list_cautions(onsets, OnsetRule())
+    assert list_disqualifiers(onsets) == ["1 of 2 onsets follow a drop of the learning rate"]
+    for more, forbids in (
+        ({"c": 26.0, "d": 27.0}, []),
+        ({"c": 20.1}, ["2 of 3 onsets follow a drop of the learning rate"]),
+    ):
+        runs, epochs = make_frames({n: make_run(r, lr=rate) for n, r in {"a": 20.0, "b": 25.0, **more}.items()})
+        assert list_disqualifiers(Asked(runs=runs, epochs=epochs, rule=OnsetRule()).onsets) == forbids
     assert any("1 of 2 onsets are the first evaluations after a drop" in caution for caution in said)

@@ -47,6 +47,11 @@ def test_fn_star_is_the_mean_over_conditions_with_their_interval(make_frames, ma
     assert fn_star.extra["sd"] == pytest.approx(norms.std(ddof=1))
     assert fn_star.extra["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
     assert fn_star.extra["cv_upper"] == cv.extra["cv_upper"] > cv.hi * 0.5
+    within = np.log(norms).var(axis=1, ddof=1).mean()
+    between = means.var(ddof=1) - within / 2  # a mean of two seeds has half of their variance
+    assert cv.estimate == pytest.approx(math.sqrt(math.expm1(between + within)))
+    assert cv.extra["cv_conditions"] == pytest.approx(math.sqrt(math.expm1(between)))
+    assert cv.extra["icc"] == pytest.approx(between / (between + within))
     each = fn_star.extra["conditions"]
     assert [entry["fn_star"] for entry in each] == pytest.approx(np.exp(means).tolist())
     assert each[0]["condition"] == "weight_decay=1"
@@ -56,12 +61,19 @@ def test_fn_star_is_the_mean_over_conditions_with_their_interval(make_frames, ma
 
 
 @pytest.mark.parametrize(
-    ("norms", "says"),
-    [([[1.0]], "one run collapsed"), ([[1.0, 1.1, 1.2]], "one condition"), ([[1.0, 1.1], [1.2, 1.0]], "2 conditions")],
+    ("norms", "says", "over", "bounds"),
+    [
+        ([[1.0]], "one run collapsed", "the norm of one run", "chi-square"),
+        ([[1.0, 1.1, 1.2]], "one condition", "over 3 runs", "chi-square"),
+        ([[1.0, 1.1], [1.2, 1.0]], "2 conditions", "over 4 runs", "Graybill and Wang"),
+        ([[1.0, 1.1], [1.2, 1.0], [1.1, 1.1]], "", "over 3 condition means", "Graybill and Wang"),
+    ],
 )
-def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, norms, says):
-    fn_star = results_of(make_frames(conditions(make_run, norms)))[0]
-    assert any(says in warning for warning in fn_star.warnings)
+def test_few_conditions_are_no_claim_about_invariance(make_frames, make_run, norms, says, over, bounds):
+    fn_star, cv = results_of(make_frames(conditions(make_run, norms)))
+    assert any(says in warning for warning in fn_star.warnings) or not (says or fn_star.warnings)
+    assert fn_star.method.endswith(over)
+    assert bounds in cv.method
 
 
 def test_a_run_that_stopped_early_leaves_the_median_between_its_limits(make_frames, make_run):
@@ -77,6 +89,10 @@ def test_a_run_that_stopped_early_leaves_the_median_between_its_limits(make_fram
 def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
     cv = results_of(make_frames(conditions(make_run, [[0.95, 1.0, 1.05]])))[1]
     assert cv.extra["verdict"] == "inconclusive"
+    variance = np.log([0.95, 1.0, 1.05]).var(ddof=1)
+    limits = np.sqrt(np.expm1(2 * variance / stats.chi2.ppf([0.975, 0.025], 2)))
+    assert [cv.lo, cv.hi] == pytest.approx(limits)
+    assert cv.extra["cv_upper"] == pytest.approx(math.sqrt(math.expm1(2 * variance / stats.chi2.ppf(0.05, 2))))
     assert any("cannot be claimed with 3 runs of 1 condition (upper bound 22.4%" in text for text in cv.warnings)
     assert any("needs a sample CV below 1.8%" in text for text in cv.warnings)
 

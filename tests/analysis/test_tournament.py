@@ -91,6 +91,11 @@ def test_the_winner_beats_guessing_and_fn_adds_nothing_where_only_nc1_informs(ma
     best = pick(results, "mae", rule=winner.extra["chosen"], held_out="condition", primary=True)
     assert winner.extra["mae_selected"] == best.estimate
     assert best.extra["rank"] == 1
+    view = [r for r in results if r.extra["held_out"] == "condition" and r.extra.get("primary")]
+    errors = {r.extra["rule"]: r.estimate for r in view if r.quantity == "mae"}
+    skills = {r.extra["rule"]: r.estimate for r in view if r.quantity == "skill"}
+    saved = {rule: 1 - error / errors["median"] for rule, error in errors.items() if rule != "median"}
+    assert skills == pytest.approx(saved)
 
 
 def test_coverage_counts_the_rows_of_the_table(make_frames, noisy):
