@@ -319,6 +319,17 @@ def test_unknown_device_is_named() -> None:
         assert pick_device("auto") == torch.device("cpu")
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 CUDA device"), (2, "2 CUDA devices")])
+def test_a_gpu_beyond_those_there_are_is_refused(monkeypatch: pytest.MonkeyPatch, count: int, said: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    assert [pick_device(name) for name in ("auto", "cuda", f"cuda:{count - 1}")] == [
+        torch.device(name) for name in ("cuda", "cuda", f"cuda:{count - 1}")
+    ]
+    with pytest.raises(SpecError, match=rf"device 'cuda:{count}' is not here; torch .* sees {said}\. Use"):
+        pick_device(f"cuda:{count}")
+
+
 def test_killed_run_is_lost_and_continues_to_the_same_end(store: Store, tmp_path: Path) -> None:
     spec = small_spec(phases=(PhaseSpec.parse("ce:40"), PhaseSpec.parse("mse:40")))
     whole = train(store, spec)
