@@ -113,10 +113,12 @@ def test_a_sweep_fills_every_gpu_unless_one_is_named() -> None:
     assert list_devices(torch.device("cpu"), 0) == ["cpu"]
 
 
-def test_runs_that_began_with_other_threads_are_continued_apart(store: Store) -> None:
+@pytest.mark.parametrize(("what", "values"), [("threads", [1, 2, 2]), ("products", ["onednn", "default", "default"])])
+def test_runs_that_began_with_other_threads_or_products_are_continued_apart(
+    store: Store, what: str, values: list[Any]
+) -> None:
     new, *begun = add(store, *(small_spec(seed=seed) for seed in range(4)))
-    threads = [1, 2, 2]
-    begun = [replace(run, fingerprint={"threads": number}) for run, number in zip(begun, threads, strict=True)]
+    begun = [replace(run, fingerprint={what: value}) for run, value in zip(begun, values, strict=True)]
     assert [[run.id for run in shape.runs] for shape in list_shapes([new, *begun], key)] == [
         [new.id],
         [begun[0].id],

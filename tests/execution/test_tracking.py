@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import small_spec
 from torch import nn
 
 import ncdiag
@@ -22,7 +23,7 @@ from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import SpecError, UnsafeError
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.runs import get_run, list_runs
+from ncdiag.store.runs import add_run, get_run, list_runs
 
 
 @pytest.fixture
@@ -175,6 +176,10 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         enter("mine", **same, resume=True)
     with pytest.raises(SpecError, match="belongs to another run"):
         enter("mine", **same)
+    with open_store(url, write=True) as store:
+        trained, _ = add_run(store, small_spec())
+    with pytest.raises(UnsafeError, match=f"{trained.name} was not tracked but {trained.origin}; choose another name"):
+        enter(trained.name, store=url, resume=True)
     assert stored(url, "mine")[0].epochs_done == 4
 
 

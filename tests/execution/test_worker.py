@@ -148,6 +148,15 @@ def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monke
     assert get_run(store, run.name).inexact
 
 
+def test_a_run_is_not_continued_on_other_data_than_it_was_begun_on(store: Store) -> None:
+    run = _interrupt(store, small_spec(), 4)
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE runs SET data_sha256 = 'another'")
+    with pytest.raises(UnsafeError, match=rf"begun on data with SHA-256 another, and finds {run.data_sha256} now"):
+        train_run(store, run, TrainingOptions(), ignore)
+    assert get_run(store, run.name).epochs_done == 4
+
+
 def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _interrupt(store, small_spec(), 1)
     (first,) = list_epochs(store, run.id)
