@@ -100,13 +100,17 @@ def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9 has one library only")
-def test_workers_compute_with_the_library_that_the_sweep_picked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_compute_with_their_share_of_the_cores_and_the_library_that_the_sweep_picked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = pick_products()
     other = "default" if here == "onednn" else "onednn"  # a worker that tried for itself would not take it
     monkeypatch.setattr("ncdiag.execution.local.pick_products", lambda: other)
+    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 5)
     runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
     train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
     assert [run.fingerprint["products"] for run in list_runs(store)] == [other, other]
+    assert [run.fingerprint["threads"] for run in list_runs(store)] == [2, 2]  # of five cores
 
 
 @pytest.mark.parametrize(
