@@ -18,7 +18,7 @@ from ncdiag.execution.held import Note
 from ncdiag.execution.worker import Outcome, TrainingOptions, data_key, load_data, pick_device, train_run, train_runs
 from ncdiag.store import recorder
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import list_epochs
+from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
@@ -144,8 +144,11 @@ def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monke
     with pytest.raises(UnsafeError, match=r"cpu_capability.*OTHER"):
         train_run(store, run, TrainingOptions(), ignore)
     assert get_run(store, run.name).status is RunStatus.INTERRUPTED  # nothing was changed
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE epochs SET nc1 = 123.0 WHERE epoch > 3")  # the checkpoint's epoch
     assert train_run(store, run, TrainingOptions(allow_inexact=True), ignore) is RunStatus.DONE
     assert get_run(store, run.name).inexact
+    assert 123.0 not in [record.nc1 for record in list_epochs(store, run.id)]
 
 
 def test_a_run_is_not_continued_on_other_data_than_it_was_begun_on(store: Store) -> None:
@@ -157,13 +160,18 @@ def test_a_run_is_not_continued_on_other_data_than_it_was_begun_on(store: Store)
     assert get_run(store, run.name).epochs_done == 4
 
 
-def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stored", [1, 0])
+def test_other_environment_without_a_checkpoint_begins_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
     run = _interrupt(store, small_spec(), 1)
     (first,) = list_epochs(store, run.id)
     # what the other environment measured, stored and waiting to be, is told by a value that no run has
     with store.write() as connection:
         connection.exec_driver_sql("UPDATE epochs SET nc1 = 123.0")
-    recorder.Recorder(store, run, owner="gone", tell=print).postpone(replace(first, epoch=2, nc1=123.0))
+        if not stored:
+            discard_epochs(connection, run.id, 0)
+    recorder.Recorder(store, run, owner="gone", tell=print).postpone(replace(first, epoch=stored + 1, nc1=123.0))
     monkeypatch.setattr(
         "ncdiag.execution.held.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
     )

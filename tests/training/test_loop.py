@@ -172,6 +172,7 @@ def test_features_that_are_dead_at_the_end_are_a_status_however_late_they_died(d
     ("norm", "accuracy", "status"),
     [
         (0.9 * DEAD_NORM, 0.18, RunStatus.DEAD),
+        (0.0, 0.18, RunStatus.DEAD),
         (1.1 * DEAD_NORM, 0.18, RunStatus.DONE),
         (0.9 * DEAD_NORM, 0.20, RunStatus.DONE),  # ten equal classes: a tenth of the way from 0.1 to 1 is 0.19
     ],

@@ -130,6 +130,14 @@ def test_the_fingerprint_names_what_is_different(name: str, otherwise: AbstractC
     assert numeric_fingerprint(torch.device("cpu")) == before
 
 
+def test_what_a_gpu_computes_does_not_hang_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "H200")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    found = numeric_fingerprint(torch.device("cuda"))
+    assert {name for name, value in found.items() if value is not None} == {"torch", "device", "device_name"}
+    assert (found["device"], found["device_name"]) == ("cuda", "H200")
+
+
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks Linux")
 def test_the_processor_is_known_by_its_model() -> None:
     names = set(re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE))
