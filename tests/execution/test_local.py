@@ -106,11 +106,11 @@ def test_workers_compute_with_their_share_of_the_cores_and_the_library_that_the_
     here = pick_products()
     other = "default" if here == "onednn" else "onednn"  # a worker that tried for itself would not take it
     monkeypatch.setattr("ncdiag.execution.local.pick_products", lambda: other)
-    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 5)
+    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 3)
     runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
     train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
     assert [run.fingerprint["products"] for run in list_runs(store)] == [other, other]
-    assert [run.fingerprint["threads"] for run in list_runs(store)] == [2, 2]  # of five cores
+    assert [run.fingerprint["threads"] for run in list_runs(store)] == [1, 1]  # of three cores
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_damage_is_named(tmp_path: Path, content: bytes) -> None:
     checkpoint_path(tmp_path, 1).write_bytes(content)
     with pytest.raises(DataError, match="epoch-000001"):
         load_checkpoint(tmp_path, 1)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_file_with_one_compressed_part_is_damage(tmp_path: Path, place: int) -> None:
+    path = save_checkpoint(tmp_path, 7, STATE)
+    with zipfile.ZipFile(path) as archive:
+        parts = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED if name == list(parts)[place] else zipfile.ZIP_STORED)
+    with pytest.raises(DamagedCheckpointError, match="compressed parts"):
+        load_checkpoint(tmp_path, 7)
 
 
 def test_a_file_that_is_none_of_a_run_is_damage_and_one_of_another_format_is_not(tmp_path: Path) -> None:
