@@ -14,18 +14,21 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.training.measure import accuracy
+from ncdiag.training.measure import measuring
 from ncdiag.training.member import EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
 from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
+from ncdiag.training.objectives import LOSSES
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.stack import make_stacks
+from ncdiag.training.stages import finish
 
 ROUNDS = 7
 
@@ -79,7 +82,9 @@ def compare_batches_of_measuring() -> None:
     images, labels = torch.randn(EVAL_BATCH, 3, 32, 32), torch.arange(EVAL_BATCH) % 10
 
     def in_batches(size: int) -> Callable[[], object]:
-        return lambda: accuracy(network, zip(images.split(size), labels.split(size), strict=True))
+        batches = list(zip(images.split(size), labels.split(size), strict=True))
+        options: Any = {"num_samples": EVAL_BATCH, "num_classes": 10, "loss_of": LOSSES["ce"]}
+        return lambda: finish(measuring(network, lambda: batches, **options))
 
     large, small = EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
     report(f"ResNet-20 measured in batches of {large}", in_batches(large), f"in batches of {small}", in_batches(small))

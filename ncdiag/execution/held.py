@@ -210,9 +210,9 @@ def _find_start(
         tell(f"{run.name}: no checkpoint in {folder}; training starts again with its first epoch")
     now = numeric_fingerprint(device)
     changed = [name for name, value in now.items() if run.fingerprint.get(name) != value]
-    if not changed or not (state or run.epochs_done):
+    if not changed:
         return _Start(state=state)
-    if state is None:
+    if state is None:  # of a run that has not begun there is nothing to throw away
         return _Start(discard=True)
     if allow_inexact:
         return _Start(state=state, discard=True, inexact=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
@@ -66,7 +67,7 @@ def pick_device(name: str) -> torch.device:
         raise SpecError(f"device {name!r} is not known; expected auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA device"
+        found = counted(torch.cuda.device_count(), "CUDA device") if torch.cuda.is_available() else "no CUDA device"
         raise SpecError(f"device {name!r} is not here; torch {torch.__version__} sees {found}. Use --device auto")
     return device
 

@@ -66,6 +66,8 @@ def _pixel_statistics(blocks: list[NDArray[Any]]) -> tuple[float, float]:
         counts = sum(np.bincount(block.ravel(), minlength=256) for block in blocks)
         values = np.arange(256) / 255
         mean = float(counts @ values) / size
+        if np.count_nonzero(counts) == 1:  # else what rounding did to the mean would be taken for variation
+            return mean, 0.0
         return mean, math.sqrt(counts @ (values - mean) ** 2 / size)
     mean = math.fsum(float(block.sum(dtype=np.float64)) for block in blocks) / size
     squares = math.fsum(float(((block.astype(np.float64) - mean) ** 2).sum()) for block in blocks)

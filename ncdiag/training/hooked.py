@@ -23,7 +23,7 @@ from torch.nn.parameter import is_lazy
 
 from ncdiag.domain.spec import Loss, check_choice
 from ncdiag.errors import DataError, SpecError
-from ncdiag.training.measure import accuracy, measuring
+from ncdiag.training.measure import measuring
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.products import using_products
@@ -122,14 +122,15 @@ def measure_model(
             num_samples=_count(batches, num_classes),
             num_classes=num_classes,
             loss_of=loss_of,
+            test=None if test is None else lambda: _on_device(test, device, num_classes),
         )
         measured = finish(stages)
-        found = {"train_accuracy": measured.train_accuracy, **measured.metrics}
-        if loss:
-            found["train_loss"] = measured.train_loss
-        if test is not None:
-            found["test_accuracy"] = accuracy(network, _on_device(test, device, num_classes))
-        return found
+    found = {"train_accuracy": measured.train_accuracy, **measured.metrics}
+    if loss:
+        found["train_loss"] = measured.train_loss
+    if measured.test_accuracy is not None:
+        found["test_accuracy"] = measured.test_accuracy
+    return found
 
 
 def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:

@@ -110,13 +110,6 @@ def measuring(
     )
 
 
-def accuracy(network: Network, batches: Batches) -> float:
-    """Give the share of samples whose label has the largest logit; the network and its modes stay as they are."""
-    with _evaluating(network):
-        hits, samples = _count_hits(network, batches)
-        return int(hits) / samples
-
-
 @contextmanager
 def _evaluating(network: Network) -> Iterator[None]:
     """Put every module into eval mode without gradients or TF32, and each back into the mode it was in."""

@@ -38,9 +38,8 @@ def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> ND
     than there are.
     """
     counts = np.bincount(labels)
-    exact = counts * (size / len(labels))
-    shares = np.floor(exact).astype(np.int64)
-    shares[np.argsort(shares - exact, kind="stable")[: size - shares.sum()]] += 1
+    shares, remainders = np.divmod(counts * size, len(labels))
+    shares[np.argsort(-remainders, kind="stable")[: size - shares.sum()]] += 1
     if size > len(labels) or not shares.all():
         least = int(np.ceil(len(labels) / counts.min()))
         raise SpecError(

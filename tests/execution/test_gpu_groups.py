@@ -44,10 +44,10 @@ def test_groups_of_a_gpu(
 
 def test_shapes_on_one_data_set_share_a_gpu(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     of_one_set = [small_spec(width=width, seed=seed) for width in (16, 17) for seed in range(2)]
-    others = [small_spec(train_size=100), small_spec(arch="cnn", depth=2, width=8)]
+    others = [small_spec(train_size=100), *(small_spec(arch="cnn", depth=2, width=width) for width in (8, 9))]
     runs, said = plan_sweep(store, specs=[*of_one_set, *others]), list[str]()
     groups = groups_on_gpu(store, runs, monkeypatch, free=10**9, say=said.append)
-    assert sorted(groups) == [[0, 1, 2, 3], [4], [5]]
+    assert sorted(groups) == [[0, 1, 2, 3], [4], [5], [6]]
     assert said == ["4 runs of 2 shapes train side by side"]
 
 

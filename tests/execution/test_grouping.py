@@ -66,13 +66,14 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
     def size(free_bytes: float) -> int:
         return size_on_gpu(spec, (1, 28, 28), sizes, free_bytes=int(free_bytes))
 
-    assert size((features + 10.5 * member) / 0.8) == 10
-    assert size((features + 9.5 * member) / 0.8) == 9
+    assert size((features + 10.001 * member) / 0.8) == 10
+    assert size((features + 9.999 * member) / 0.8) == 9
     assert size(0) == 1
     assert size(1e15) < 1000  # each of them holds a file open, of which a process may have 1,024
     part = replace(spec, metric_samples=6000, test_samples=1000)  # of which each member has a copy
-    free_bytes = int((features + 10.5 * (member + 7000 * 784)) / 0.8)
-    assert size_on_gpu(part, (1, 28, 28), sizes, free_bytes=free_bytes) == 10
+    for members, expected in ((10.001, 10), (9.999, 9)):
+        free_bytes = int((features + members * (member + 7000 * 784)) / 0.8)
+        assert size_on_gpu(part, (1, 28, 28), sizes, free_bytes=free_bytes) == expected
 
 
 @pytest.mark.parametrize(
@@ -113,10 +114,12 @@ def test_a_sweep_fills_every_gpu_unless_one_is_named() -> None:
     assert list_devices(torch.device("cpu"), 0) == ["cpu"]
 
 
-def test_runs_that_began_with_other_threads_are_continued_apart(store: Store) -> None:
+@pytest.mark.parametrize(("what", "values"), [("threads", [1, 2, 2]), ("products", ["onednn", "default", "default"])])
+def test_runs_that_began_with_other_threads_or_products_are_continued_apart(
+    store: Store, what: str, values: list[Any]
+) -> None:
     new, *begun = add(store, *(small_spec(seed=seed) for seed in range(4)))
-    threads = [1, 2, 2]
-    begun = [replace(run, fingerprint={"threads": number}) for run, number in zip(begun, threads, strict=True)]
+    begun = [replace(run, fingerprint={what: value}) for run, value in zip(begun, values, strict=True)]
     assert [[run.id for run in shape.runs] for shape in list_shapes([new, *begun], key)] == [
         [new.id],
         [begun[0].id],

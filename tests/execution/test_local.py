@@ -21,7 +21,7 @@ from small import small_spec
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import OutOfMemoryError, UnavailableError
 from ncdiag.execution.held import Note
-from ncdiag.execution.local import train_all, usable_cores
+from ncdiag.execution.local import default_jobs, most_jobs, train_all, usable_cores
 from ncdiag.execution.pool import Pool, _stop
 from ncdiag.execution.worker import TrainingOptions
 from ncdiag.store.engine import Store, open_store
@@ -100,13 +100,17 @@ def test_workers_in_groups_and_this_process_alone_give_the_same_numbers(
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9 has one library only")
-def test_workers_compute_with_the_library_that_the_sweep_picked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_compute_with_their_share_of_the_cores_and_the_library_that_the_sweep_picked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = pick_products()
     other = "default" if here == "onednn" else "onednn"  # a worker that tried for itself would not take it
     monkeypatch.setattr("ncdiag.execution.local.pick_products", lambda: other)
+    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 3)
     runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(2)])
     train_all(store.url, runs, TrainingOptions(), jobs=2, listen=Heard())
     assert [run.fingerprint["products"] for run in list_runs(store)] == [other, other]
+    assert [run.fingerprint["threads"] for run in list_runs(store)] == [1, 1]  # of three cores
 
 
 @pytest.mark.parametrize(
@@ -342,4 +346,14 @@ def test_a_container_with_a_share_of_the_cores_has_no_more_workers_than_that(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr("ncdiag.execution.local.core_limits", lambda: limits)
-    assert usable_cores() == cores
+    assert usable_cores() == default_jobs("cpu") == most_jobs("cpu") == cores
+
+
+@pytest.mark.parametrize(("name", "gpus", "jobs", "most"), [("cuda", 8, 8, 8), ("cuda", 2, 2, 4), ("cuda:1", 8, 1, 4)])
+def test_there_is_a_worker_for_each_gpu_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, jobs: int, most: int
+) -> None:
+    monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
+    monkeypatch.setattr("ncdiag.execution.local.usable_cores", lambda: 4)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert (default_jobs(name), most_jobs(name)) == (jobs, most)

@@ -37,7 +37,7 @@ def test_what_would_be_refused_is_known_without_the_data(monkeypatch: pytest.Mon
     monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
     monkeypatch.setattr("ncdiag.execution.planning.load_dataset", None)
     fits = small_spec(dataset="mnist")
-    assert find_refusal([fits], "cpu") is None
+    assert find_refusal([fits, small_spec(dataset="mine", sha256="0" * 64, width=65_536)], "cpu") is None
     refusal = find_refusal([fits, small_spec(dataset="mnist", width=65_536)], "cpu")
     # 785 x 65536 + 65537 x 65536 + 65537 x 10 weights and biases, 28 bytes for each with moments, copies and gradients
     assert refusal is not None

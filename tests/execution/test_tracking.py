@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import small_spec
 from torch import nn
 
 import ncdiag
@@ -22,7 +23,8 @@ from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import SpecError, UnsafeError
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.runs import get_run, list_runs
+from ncdiag.store.leases import hold_lease
+from ncdiag.store.runs import add_run, get_run, list_runs
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
         during, rows = stored(url, "mine")
         assert during.status is RunStatus.RUNNING
         assert [(r.epoch, r.nc1, r.feature_norm, r.train_accuracy, r.lr) for r in rows] == [(1, 0.5, 2.5, 0.75, None)]
-        run.log(3, nc1=math.inf, loss="mse", seconds=1.5, nc3=-1e-16)
+        run.log(3, nc1=math.inf, loss="mse", seconds=1.5, nc3=-1e-16, cdnv=0.0, test_accuracy=1.0)
         assert run.epoch == 3
     after, rows = stored(url, "mine")
     assert (after.status, after.reason, after.origin, after.source) == ("done", None, "imported", "ncdiag.track")
@@ -52,6 +54,7 @@ def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
     assert (after.device, after.environment["ncdiag"]) == ("tpu", ncdiag.__version__)
     assert after.config == {**said, "width": 64.0}
     assert (after.epochs_done, rows[1].nc1, rows[1].seconds) == (3, math.inf, 1.5)
+    assert (rows[1].cdnv, rows[1].test_accuracy) == (0.0, 1.0)
     assert rows[0].seconds is not None
     assert rows[0].seconds >= 0
 
@@ -166,6 +169,13 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         enter("mine", **same)
     with pytest.raises(SpecError, match="needs its name"):
         enter(**same, resume=True)
+    with (
+        open_store(url, write=True) as store,
+        hold_lease(store, get_run(store, "mine").id, "about to claim it"),
+        pytest.raises(UnsafeError, match="held by a process that trains it"),
+    ):
+        enter("mine", **same, resume=True)
+    assert stored(url, "mine")[0].status is RunStatus.INTERRUPTED
     with ncdiag.track("mine", **same, resume=True):
         with pytest.raises(UnsafeError, match="held by a process that trains it"):
             enter("mine", **same, resume=True)
@@ -175,6 +185,10 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
         enter("mine", **same, resume=True)
     with pytest.raises(SpecError, match="belongs to another run"):
         enter("mine", **same)
+    with open_store(url, write=True) as store:
+        trained, _ = add_run(store, small_spec())
+    with pytest.raises(UnsafeError, match=f"{trained.name} was not tracked but {trained.origin}; choose another name"):
+        enter(trained.name, store=url, resume=True)
     assert stored(url, "mine")[0].epochs_done == 4
 
 

@@ -15,10 +15,10 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import SpecError, UnavailableError, UnsafeError
 from ncdiag.execution.held import Note
-from ncdiag.execution.worker import Outcome, TrainingOptions, pick_device, train_run, train_runs
+from ncdiag.execution.worker import Outcome, TrainingOptions, data_key, load_data, pick_device, train_run, train_runs
 from ncdiag.store import recorder
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import list_epochs
+from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
@@ -144,17 +144,34 @@ def test_other_numeric_environment_is_refused_unless_allowed(store: Store, monke
     with pytest.raises(UnsafeError, match=r"cpu_capability.*OTHER"):
         train_run(store, run, TrainingOptions(), ignore)
     assert get_run(store, run.name).status is RunStatus.INTERRUPTED  # nothing was changed
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE epochs SET nc1 = 123.0 WHERE epoch > 3")  # the checkpoint's epoch
     assert train_run(store, run, TrainingOptions(allow_inexact=True), ignore) is RunStatus.DONE
     assert get_run(store, run.name).inexact
+    assert 123.0 not in [record.nc1 for record in list_epochs(store, run.id)]
 
 
-def test_other_environment_without_a_checkpoint_begins_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_continued_on_other_data_than_it_was_begun_on(store: Store) -> None:
+    run = _interrupt(store, small_spec(), 4)
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE runs SET data_sha256 = 'another'")
+    with pytest.raises(UnsafeError, match=rf"begun on data with SHA-256 another, and finds {run.data_sha256} now"):
+        train_run(store, run, TrainingOptions(), ignore)
+    assert get_run(store, run.name).epochs_done == 4
+
+
+@pytest.mark.parametrize("stored", [1, 0])
+def test_other_environment_without_a_checkpoint_begins_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
     run = _interrupt(store, small_spec(), 1)
     (first,) = list_epochs(store, run.id)
     # what the other environment measured, stored and waiting to be, is told by a value that no run has
     with store.write() as connection:
         connection.exec_driver_sql("UPDATE epochs SET nc1 = 123.0")
-    recorder.Recorder(store, run, owner="gone", tell=print).postpone(replace(first, epoch=2, nc1=123.0))
+        if not stored:
+            discard_epochs(connection, run.id, 0)
+    recorder.Recorder(store, run, owner="gone", tell=print).postpone(replace(first, epoch=stored + 1, nc1=123.0))
     monkeypatch.setattr(
         "ncdiag.execution.held.numeric_fingerprint", lambda device: run.fingerprint | {"cpu_capability": "OTHER"}
     )
@@ -318,6 +335,33 @@ def test_checkpoints_of_a_store_that_was_deleted_are_not_continued(store: Store,
         assert str(new.run_folder(run.id)) in text
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "data_dir", "path"),
+    [
+        ({}, None, None, None),
+        ({"data_dir": "/there"}, None, Path("/there"), None),
+        ({"data_dir": "/there"}, Path("/here"), Path("/here"), None),
+        ({"path": "/mine.npz"}, Path("/here"), Path("/here"), Path("/mine.npz")),
+    ],
+)
+def test_data_is_looked_for_where_it_was_unless_a_place_is_named(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: dict[str, str],
+    given: Path | None,
+    data_dir: Path | None,
+    path: Path | None,
+) -> None:
+    run = replace(add_run(store, small_spec())[0], data=stored)
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "ncdiag.execution.worker.load_dataset", lambda spec, **where: asked.extend([where["data_dir"], where["path"]])
+    )
+    load_data(run, TrainingOptions(data_dir=given))
+    assert asked == [data_dir, path]
+    assert data_key(run, TrainingOptions(data_dir=given))[-1] == str(path or data_dir)
+
+
 def test_unknown_device_is_named() -> None:
     with pytest.raises(SpecError, match="warp"):
         pick_device("warp")
@@ -325,6 +369,17 @@ def test_unknown_device_is_named() -> None:
         with pytest.raises(SpecError, match="no CUDA device"):
             pick_device("cuda")
         assert pick_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 CUDA device"), (2, "2 CUDA devices")])
+def test_a_gpu_beyond_those_there_are_is_refused(monkeypatch: pytest.MonkeyPatch, count: int, said: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    assert [pick_device(name) for name in ("auto", "cuda", f"cuda:{count - 1}")] == [
+        torch.device(name) for name in ("cuda", "cuda", f"cuda:{count - 1}")
+    ]
+    with pytest.raises(SpecError, match=rf"device 'cuda:{count}' is not here; torch .* sees {said}\. Use"):
+        pick_device(f"cuda:{count}")
 
 
 def test_killed_run_is_lost_and_continues_to_the_same_end(store: Store, tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def images(shape, dtype=np.uint8):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((5, 4), (1, 5, 4)), ((3, 5, 4), (3, 5, 4)), ((3, 5, 3), (3, 5, 3)), ((7,), (1, 1, 7))],
-    ids=["grey", "channels first", "channels first, three wide", "vectors"],
+    [((5, 4), (1, 5, 4)), ((3, 5, 4), (3, 5, 4)), ((3, 5, 3), (3, 5, 3)), ((1, 5, 3), (1, 5, 3)), ((7,), (1, 1, 7))],
+    ids=["grey", "channels first", "channels first, three wide", "one channel, three wide", "vectors"],
 )
 @pytest.mark.parametrize(
     ("dtype", "kept"), [("uint8", "uint8"), ("float32", "float32"), ("float64", "float32"), (">f4", "float32")]
@@ -103,6 +103,7 @@ BAD = {
     "one-hot labels": ({"y_test": np.eye(6, 3)}, r"y_test has shape \(6, 3\), expected \(6,\)"),
     "one class": ({"y_train": np.zeros(12, dtype=int), "y_test": np.zeros(6, dtype=int)}, r"one class, '0'"),
     "channels last": ({"x_train": images((12, 8, 8, 3))}, r"looks like \[N, H, W, C\].*\n.*transpose\(0, 3, 1, 2\)"),
+    "channel last": ({"x_train": images((12, 8, 8, 1))}, r"looks like \[N, H, W, C\]"),
     "whole numbers": ({"x_train": images((12, 5, 4), np.int64)}, r"x_train holds int64; expected uint8 or floats"),
     "one axis": ({"x_train": images((12,))}, r"x_train has shape \(12,\)"),
     "no images": ({"x_test": images((0, 5, 4)), "y_test": np.zeros(0, dtype=int)}, r"x_test has shape \(0, 5, 4\)"),

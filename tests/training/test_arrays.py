@@ -58,12 +58,13 @@ def test_channel_statistics_are_over_all_training_pixels(monkeypatch, dtype, sca
     np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_constant_channel_gets_the_deviation_one(dtype):
+@pytest.mark.parametrize("value", [51, 127, 240])  # 140 times 127/255, divided by 140, is not 127/255 in float64
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 255), ("float32", 1)])
+def test_constant_channel_gets_the_deviation_one(dtype, scale, value):
     x_train = arrays(dtype).x_train
-    x_train[:, 1] = 51
+    x_train[:, 1] = value
     mean, std = arrays(x_train=x_train).channel_statistics
-    assert mean[1] == pytest.approx(0.2 if dtype == "uint8" else 51)
+    assert mean[1] == pytest.approx(value / scale)
     assert std[1] == 1.0
     assert std[0] != 1.0
 

@@ -1,3 +1,4 @@
+from itertools import accumulate, chain
 from types import SimpleNamespace
 
 import pytest
@@ -7,17 +8,23 @@ from small import small_spec
 from ncdiag.domain.spec import Arch
 from ncdiag.training import calibration
 from ncdiag.training.calibration import group_size, speedup, step_seconds
+from ncdiag.training.footprint import least_bytes
 
 
-def test_what_cannot_gain_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_gain_or_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     def tried(*args: object, **options: object) -> None:
         raise AssertionError("tried")
 
     monkeypatch.setattr("ncdiag.training.calibration.Steps", tried)
+    spec = small_spec(width=64)
+    nine = 9 * least_bytes(spec, (1, 28, 28), 10)  # a network alone, and eight together
+    monkeypatch.setattr("ncdiag.training.calibration.memory_of", lambda device: nine)
     assert speedup(small_spec(arch="cnn"), (1, 8, 8), 10) == 1
     assert speedup(small_spec(width=512, batch_size=256), (1, 28, 28), 10) == 1
     with pytest.raises(AssertionError, match="tried"):
-        speedup(small_spec(width=64), (1, 28, 28), 10)
+        speedup(spec, (1, 28, 28), 10)
+    monkeypatch.setattr("ncdiag.training.calibration.memory_of", lambda device: nine - 1)
+    assert speedup(spec, (1, 28, 28), 10) == 1
 
 
 @pytest.mark.parametrize(
@@ -32,6 +39,22 @@ def test_trying_gives_a_ratio_and_leaves_nothing_behind() -> None:
     assert speedup(small_spec(batch_size=32, metric_samples=2000), (1, 8, 8), 10) > 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
+
+
+def test_the_gain_is_that_of_a_network_by_the_fastest_rounds_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, eight = (1.0, 9.0, 6.0, 7.0), (2.0, 40.0, 30.0, 16.0)  # seconds; the first ones warm up
+    parts = [(0.0, seconds) for pair in zip(alone, eight, strict=True) for seconds in pair]
+    clock = iter(accumulate(chain.from_iterable(parts)))
+    taken: list[int] = []
+
+    def take(orders: list[torch.Tensor], rates: list[float]) -> torch.Tensor:
+        taken.append(len(orders))
+        return torch.zeros(len(orders))
+
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(calibration, "Steps", lambda *_, **__: SimpleNamespace(take=take))
+    assert speedup(small_spec(), (1, 8, 8), 10) == 6 / (16 / 8)
+    assert taken == [1, 8] * 4
 
 
 @pytest.mark.parametrize(("arch", "seconds"), [("mlp", 3.0), ("cnn", 6.0)])

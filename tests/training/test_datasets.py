@@ -175,6 +175,19 @@ def test_parts_that_are_measured_keep_the_shares_of_the_classes(digits):
     assert torch.equal(only.test_labels, part.test_labels)
 
 
+def test_images_are_normalised_once_where_they_take_no_more_than_a_gigabyte(digits, monkeypatch):
+    needed = 4 * 64 * (1437 + 360)  # bytes of float32
+    monkeypatch.setattr(datasets, "NORMALISED_BYTES", needed)
+    ready = digits.normalised()
+    assert ready.train_images.dtype == torch.float32
+    assert ready.normalised() is ready
+    for part in (slice(5, 9), torch.tensor([3, 1])):
+        assert torch.equal(ready.train_inputs(part), digits.train_inputs(part))
+        assert torch.equal(ready.test_inputs(part), digits.test_inputs(part))
+    monkeypatch.setattr(datasets, "NORMALISED_BYTES", needed - 1)
+    assert digits.normalised() is digits
+
+
 def test_training_subset_that_is_too_large():
     with pytest.raises(SpecError, match=r"not 1437.*\n.*all 1437"):
         load_dataset(DataSpec(dataset="digits", train_size=1437), arch="mlp")

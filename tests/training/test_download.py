@@ -38,6 +38,8 @@ def server(mnist, monkeypatch):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            if self.server.mode == "silent":
+                self.server.never.wait(30)
             content = PACKED[self.path.lstrip("/")]
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
@@ -53,6 +55,7 @@ def server(mnist, monkeypatch):
 
     class Server(http.server.ThreadingHTTPServer):
         mode = "good"
+        never = threading.Event()  # what waits for it is to give up before
 
         def handle_error(self, request, client_address):
             pass  # torchvision hangs up on its first request, which only follows redirections
@@ -96,6 +99,15 @@ def test_a_damaged_download_leaves_nothing(server, tmp_path, mode):
     with pytest.raises(UnavailableError, match=r"MNIST is not in .*: could not be fetched"):
         download(FILES, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(server, tmp_path, monkeypatch):
+    server.mode = "silent"
+    monkeypatch.setattr("ncdiag.training.download.TIMEOUT_S", 0.2)
+    with pytest.raises(UnavailableError, match="timed out"):
+        download(FILES, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert socket.getdefaulttimeout() is None
 
 
 def test_an_interrupted_download_leaves_nothing(server, tmp_path, mnist, monkeypatch):

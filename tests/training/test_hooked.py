@@ -184,10 +184,13 @@ def test_a_loss_that_is_not_known_is_refused() -> None:
 
 
 def test_a_model_in_lower_precision_is_measured() -> None:
-    found = measure_model(make_model().bfloat16(), "classifier", [(X.bfloat16(), Y)], loss="ce")
+    lower = make_model().bfloat16()
+    found = measure_model(lower, "classifier", [(X.bfloat16(), Y)], loss="ce")
     exact = measure_model(make_model(), "classifier", [(X, Y)], loss="ce")
     assert found["feature_norm"] == pytest.approx(exact["feature_norm"], rel=0.02)
     assert found["feature_norm"] != exact["feature_norm"]
+    logits = lower.eval()(X.bfloat16()).double()  # the loss of these is not rounded again
+    assert found["train_loss"] == pytest.approx(nn.functional.cross_entropy(logits, Y).item(), rel=1e-6)
 
 
 def test_autocast_around_it_does_not_lower_the_measurement() -> None:

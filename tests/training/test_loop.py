@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 from trained import make_spec, records, run, same
 
+from ncdiag.domain.onset import DEAD_NORM
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec
 from ncdiag.errors import UnsafeError
@@ -165,6 +166,29 @@ def test_features_that_are_dead_at_the_end_are_a_status_however_late_they_died(d
         events, _ = run([replace(dying, phases=(PhaseSpec.parse(f"mse:{epochs}"),))], digits)
         assert isinstance(events[-1], Ended)
         assert (len(records(events)), events[-1].status) == (epochs, status)
+
+
+@pytest.mark.parametrize(
+    ("norm", "accuracy", "status"),
+    [
+        (0.9 * DEAD_NORM, 0.18, RunStatus.DEAD),
+        (0.0, 0.18, RunStatus.DEAD),
+        (1.1 * DEAD_NORM, 0.18, RunStatus.DONE),
+        (0.9 * DEAD_NORM, 0.20, RunStatus.DONE),  # ten equal classes: a tenth of the way from 0.1 to 1 is 0.19
+    ],
+)
+def test_features_are_dead_where_their_norm_and_the_accuracy_say_so(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, norm: float, accuracy: float, status: RunStatus
+) -> None:
+    def told(member: Member, loss: str, *, tested: bool) -> Stages[Measurement]:
+        values = {"nc1": 1.0, "feature_norm": 1000.0 * (norm if member.epoch > 1 else 1.0)}
+        return Measurement(train_loss=1.0, train_accuracy=accuracy, test_accuracy=accuracy, metrics=values)
+        yield
+
+    monkeypatch.setattr(Member, "_measuring", told)
+    events, _ = run([make_spec(phases=(PhaseSpec.parse("ce:3"),))], digits)
+    assert isinstance(events[-1], Ended)
+    assert events[-1].status is status
 
 
 def test_stop_at_onset_ends_after_patience_evaluations(digits: Dataset) -> None:

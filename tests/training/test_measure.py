@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncdiag.domain.records import METRICS
 from ncdiag.training import measure as module
-from ncdiag.training.measure import Measurement, accuracy, measuring
+from ncdiag.training.measure import Measurement, measuring
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LOSSES
 from ncdiag.training.stages import finish
@@ -133,13 +133,14 @@ def test_loss_and_accuracy_are_means_over_the_samples(loss: str) -> None:
     logits = network(data[0]).detach().double()
     target = nn.functional.one_hot(data[1], 3).double()
     losses = {"ce": -(logits.log_softmax(1) * target).sum(1).mean(), "mse": ((logits - target) ** 2).mean()}
-    hits = (logits.argmax(1) == data[1]).double().mean()
+    right = (logits.argmax(1) == data[1]).double()
+    test = data[0][:101], data[1][:101]  # of which another share is right
 
-    found = measured(network, data, 500, loss=loss)
+    found = measured(network, data, 500, loss=loss, test=split(test, 100))
 
     assert found.train_loss == pytest.approx(float(losses[loss]), rel=1e-6)
-    assert found.train_accuracy == float(hits)
-    assert accuracy(network, split(data, 100, 400)()) == float(hits)
+    assert found.train_accuracy == float(right.mean())
+    assert found.test_accuracy == float(right[:101].mean()) != found.train_accuracy
 
 
 def test_exact_collapse_is_exactly_zero() -> None:
@@ -215,8 +216,7 @@ def test_measuring_changes_nothing() -> None:
     before = states_of(network)
 
     for keep_bytes in (2**30, 0):
-        measured(network, data, 30, keep_bytes=keep_bytes)
-    accuracy(network, split(data, 30)())
+        measured(network, data, 30, keep_bytes=keep_bytes, test=split(data, 30))
 
     assert_equal_states(before, states_of(network))
     network(data[0])  # in training mode this does change it, so the comparison can fail
@@ -224,7 +224,8 @@ def test_measuring_changes_nothing() -> None:
         assert_equal_states(before, states_of(network))
 
 
-def test_an_error_in_the_pass_leaves_the_modes_as_they_were() -> None:
+@pytest.mark.parametrize("where", ["batches", "test"])
+def test_an_error_in_the_pass_leaves_the_modes_as_they_were(where: str) -> None:
     data, network = clusters(counts=[40, 25, 9], dim=8, ratio=0.1), mixed_modes()
     before = states_of(network)
 
@@ -232,12 +233,9 @@ def test_an_error_in_the_pass_leaves_the_modes_as_they_were() -> None:
         yield data
         raise RuntimeError("the data went away")
 
-    for call in (
-        lambda: finish(measuring(network, broken, num_samples=74, num_classes=3, loss_of=LOSSES["ce"])),
-        lambda: accuracy(network, broken()),
-    ):
-        with pytest.raises(RuntimeError, match="went away"):
-            call()
+    given = {"batches": split(data), where: broken}
+    with pytest.raises(RuntimeError, match="went away"):
+        finish(measuring(network, **given, num_samples=74, num_classes=3, loss_of=LOSSES["ce"]))
     assert_equal_states(before, states_of(network))
 
 

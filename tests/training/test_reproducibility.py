@@ -1,13 +1,27 @@
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
-from ncdiag.training.reproducibility import batch_order, full_precision, generator, numeric_fingerprint
+from ncdiag.training.reproducibility import (
+    batch_order,
+    device_name,
+    flushed_denormals,
+    full_precision,
+    generator,
+    numeric_fingerprint,
+)
+from ncdiag.training.threads import computing_threads
 
 
 def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
@@ -88,22 +102,46 @@ for block, value, flag in (
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
-def test_fingerprint_tells_threads_apart() -> None:
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = numeric_fingerprint(torch.device("cpu"))
-        torch.set_num_threads(2)
-        assert numeric_fingerprint(torch.device("cpu")) != one
-    finally:
-        torch.set_num_threads(before)
+@contextmanager
+def another(place: str, value: object) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(place, value)
+        yield
 
 
-def test_fingerprint_tells_apart_what_instructions_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "otherwise"),
+    [
+        ("torch", another("torch.__version__", "1.0")),
+        ("device_name", another("ncdiag.training.reproducibility.device_name", lambda device: "another")),
+        ("threads", computing_threads(torch.get_num_threads() + 1)),
+        ("cpu_capability", another("torch.backends.cpu.get_cpu_capability", lambda: "another")),
+        ("onednn", another("torch.backends.mkldnn", SimpleNamespace(enabled=not torch.backends.mkldnn.enabled))),
+        ("products", another("ncdiag.training.reproducibility.products_in_use", lambda: "another")),
+        ("flush_denormals", flushed_denormals()),
+        ("isa_limit", mock.patch.dict(os.environ, {"ONEDNN_MAX_CPU_ISA": "another"})),
+    ],
+)
+def test_the_fingerprint_names_what_is_different(name: str, otherwise: AbstractContextManager[Any]) -> None:
+    before = numeric_fingerprint(torch.device("cpu"))
+    with otherwise:
+        now = numeric_fingerprint(torch.device("cpu"))
+    assert [key for key in before if now[key] != before[key]] == [name]
+    assert numeric_fingerprint(torch.device("cpu")) == before
+
+
+def test_what_a_gpu_computes_does_not_hang_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "H200")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    free = numeric_fingerprint(torch.device("cpu"))
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert numeric_fingerprint(torch.device("cpu")) != free
+    found = numeric_fingerprint(torch.device("cuda"))
+    assert {name for name, value in found.items() if value is not None} == {"torch", "device", "device_name"}
+    assert (found["device"], found["device_name"]) == ("cuda", "H200")
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks Linux")
+def test_the_processor_is_known_by_its_model() -> None:
+    names = set(re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), flags=re.MULTILINE))
+    assert device_name(torch.device("cpu")) in names or not names
 
 
 def test_denormals_are_flushed_in_every_thread() -> None:

@@ -1,3 +1,6 @@
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +76,29 @@ def test_proportional_part_keeps_the_shares_of_the_classes() -> None:
     # 7, 2, 1 of 10 scaled to 11: 7.7, 2.2, 1.1
     assert np.bincount(labels[proportional_subset(labels, 11, "")]).tolist() == [8, 2, 1]
     assert np.array_equal(proportional_subset(labels, 1000, ""), np.arange(1000))
+
+
+def by_largest_remainder(counts: list[int], size: int) -> list[int]:
+    """The documented rounding in exact fractions: the lower class first among equals."""
+    exact = [Fraction(count * size, sum(counts)) for count in counts]
+    shares = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda c: (shares[c] - exact[c], c))
+    return [share + (c in by_remainder[: size - sum(shares)]) for c, share in enumerate(shares)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "size"),
+    [
+        ([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949], 40_000),  # MNIST, where remainders are thirds
+        ([980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], 4640),
+        ([50, 30, 20, 50], 75),
+        ([3, 3, 3], 5),
+    ],
+)
+def test_shares_are_rounded_by_largest_remainder_the_lower_class_first(counts: list[int], size: int) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    found = np.bincount(labels[proportional_subset(labels, size, "")]).tolist()
+    assert found == by_largest_remainder(counts, size)
 
 
 @pytest.mark.parametrize("size", [0, 4, 1001])
