@@ -65,7 +65,10 @@ def root_page(path, name):
 TABLES = ("runs", "epochs", "interventions", "sweeps", "sweep_points")
 
 
-def test_all_of_a_sound_store_is_saved(damaged, folder):
+@pytest.mark.parametrize("before", ["", "VACUUM"])  # which moves the tables to other pages than a new store has them on
+def test_all_of_a_sound_store_is_saved(damaged, folder, before):
+    with closing(sqlite3.connect(damaged)) as connection:
+        connection.execute(before)
     new = folder / "new.db"
     saved = salvage(damaged, new)
     assert (saved.runs, saved.epochs) == (TRAINED + 1, TRAINED * EPOCHS + IMPORTED)
