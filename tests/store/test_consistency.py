@@ -61,7 +61,7 @@ BROKEN = [
         ["run-1 says at epoch 3 that something is not finite, and not what"],
     ),
     (
-        """UPDATE epochs SET nonfinite = '{"nc9":"nan"}' WHERE run_id = 1 AND epoch = 3""",
+        """UPDATE epochs SET nonfinite = '{"nc1":"nan","nc9":"nan"}' WHERE run_id = 1 AND epoch = 3""",
         ["run-1 says at epoch 3 that something is not finite, and not what"],
     ),
     (

@@ -91,7 +91,7 @@ def test_whatever_page_is_ruined_the_rest_is_saved_and_the_losses_are_counted(da
     rows = {name: set(table(damaged, name)) for name in ("epochs", "interventions", "sweep_points")}
     keys = {row[0]: row[2] for row in table(damaged, "runs")}
     roots = {root_page(damaged, name) for name in ("runs", "epochs")}
-    worst = 0
+    worst, lacking = 0, set()
     for page in range(len(content) // PAGE):
         ruin(damaged, page, bytes(PAGE) if kind == "zeros" else random.Random(page).randbytes(PAGE))
         new = folder / f"{page}.db"
@@ -102,7 +102,9 @@ def test_whatever_page_is_ruined_the_rest_is_saved_and_the_losses_are_counted(da
         else:
             found = {name: set(table(new, name)) for name in rows}
             assert all(found[name] <= rows[name] for name in rows)  # nothing is made up
-            there = {row[0]: row[2] for row in table(new, "runs")}
+            runs = table(new, "runs")
+            assert {status for _, _, _, origin, status, *_ in runs if origin == "imported"} <= {"done"}
+            there = {row[0]: row[2] for row in runs}
             assert there.items() <= keys.items()
             lost_runs = keys.keys() - there.keys()
             lost = sum(row[0] not in lost_runs for row in rows["epochs"] - found["epochs"])
@@ -110,11 +112,13 @@ def test_whatever_page_is_ruined_the_rest_is_saved_and_the_losses_are_counted(da
             assert saved.epochs_lost >= lost
             assert (saved.runs, saved.epochs) == (len(there), len(found["epochs"]))
             assert check_store(str(new)) == [] or lost
+            lacking |= {*saved.incomplete}
             if page not in roots:
                 worst = max(worst, len(lost_runs) * EPOCHS + lost)
         ruin(damaged, page, content[page * PAGE : (page + 1) * PAGE])
     assert damaged.read_bytes() == content
     assert worst < 0.6 * TRAINED * EPOCHS
+    assert {"run-1", "foreign"} <= lacking
 
 
 def test_a_truncated_store_gives_what_is_left(damaged, folder):
