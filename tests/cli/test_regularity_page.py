@@ -208,6 +208,12 @@ def test_pairs_without_a_test_are_not_counted():
     assert "tanh / gelu" not in page
 
 
+def test_what_could_not_be_tested_is_left_out():
+    speed = Result(question="activation", quantity="speed", group={}, extra={"p_min": None, "pairs": []})
+    page = regularity_page([claim("joint", "not testable"), speed], "activation", OnsetRule(), 0.95)
+    assert "Onset:" not in page
+
+
 @pytest.mark.parametrize(
     ("bound", "said"),
     [
