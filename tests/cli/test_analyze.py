@@ -231,6 +231,12 @@ def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
     )
 
 
+def test_conditions_that_are_not_shown_are_counted():
+    row = {"n_evaluated": 6, "n_runs": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    page = reading("ok", "inconclusive", {"mse": 3}, [{**row, "condition": "seen", "median_level": 0.9}] * 50)
+    assert f"and {50 - page.count('seen 6/6')} more (--format json)" in page
+
+
 def reading(
     status: Any,
     verdict: str,

@@ -257,6 +257,12 @@ def test_groups_are_told_apart_by_their_rescaling():
     assert "\nmlp intervention=3@20\n" in page
 
 
+def test_groups_that_are_not_shown_are_counted():
+    results = [replace(claim("joint", "inconclusive"), group={"arch": "mlp", "lr": float(rate)}) for rate in range(50)]
+    page = regularity_page(results, "activation", OnsetRule(), 0.95)
+    assert f"\nand {50 - page.count('In short: ')} more groups (--format json)\n" in page
+
+
 def test_a_refuted_trend_says_that_the_onset_rises():
     page = regularity_page([claim("trend", "refuted")], "width", OnsetRule(), 0.95)
     assert "the onset rises somewhere" in " ".join(page.split())
