@@ -44,7 +44,8 @@ def write_output(content: bytes, target: str) -> None:
         return
     if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
         raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
-    unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    # A name has at most 255 bytes, and a character up to 4 of them.
+    unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)

@@ -37,7 +37,13 @@ def serve(
     ] = False,
     every: Annotated[
         float,
-        number_option("--every", metavar="SECONDS", least=1, text="How often at most to answer the questions anew."),
+        number_option(
+            "--every",
+            metavar="SECONDS",
+            least=1,
+            most=86_400,
+            text="How often at most to answer the questions anew.",
+        ),
     ] = 60,
     *,
     rule: "OnsetRule",

@@ -51,7 +51,13 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Show where they stand, and leave.")] = False,
     every: Annotated[
         float | None,
-        number_option("--every", metavar="SECONDS", least=0.1, text="How often to look. [default: 2; 10 for lines]"),
+        number_option(
+            "--every",
+            metavar="SECONDS",
+            least=0.1,
+            most=86_400,
+            text="How often to look. [default: 2; 10 for lines]",
+        ),
     ] = None,
     store: StoreOption = "",
 ) -> None:

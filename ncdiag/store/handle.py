@@ -146,7 +146,7 @@ def connect_sqlite(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) ->
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.OperationalError as error:
         connection.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK or mode != "ro":
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
         # A writer was killed in mid-commit and left its journal. Rolling it back takes a connection that may write.
         _roll_back(path, busy_seconds)

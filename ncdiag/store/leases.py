@@ -44,7 +44,6 @@ _locked: set[TextIO] = set()  # the files whose locks this process has
 def _let_go() -> None:
     for file in _locked:
         file.close()
-    _locked.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

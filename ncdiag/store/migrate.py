@@ -145,12 +145,10 @@ def _find_numbers_given(connection: Connection) -> dict[str, int]:
 
 def _keep_numbers_given(connection: Connection, given: dict[str, int]) -> None:
     """Put back what a table that was rebuilt has forgotten, so that no id is given again."""
-    tables = set(inspect(connection).get_table_names())
     for name, number in given.items():
-        if name in tables:
-            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
-            counted = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
-            connection.execute(counted, {"name": name, "number": number})
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
+        counted = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
+        connection.execute(counted, {"name": name, "number": number})
 
 
 @contextmanager

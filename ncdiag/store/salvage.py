@@ -136,10 +136,11 @@ def _lend_contents(copy: Path, fresh: Path) -> None:
 
 
 def _contents_pages(content: bytes) -> list[int]:
-    """Give the pages, counted from 1, to which the first page of a file points (sqlite.org/fileformat2.html, 1.6)."""
-    kind, cells = content[100], struct.unpack_from(">H", content, 103)[0]
-    if kind != 5:  # no interior page: there is only the first
-        return []
+    """Give the pages, counted from 1, to which the first page of a new store points (sqlite.org/fileformat2.html, 1.6).
+
+    It is an interior page: the schema takes more than one.
+    """
+    (cells,) = struct.unpack_from(">H", content, 103)
     places = struct.unpack_from(f">{cells}H", content, 112)
     pages = [struct.unpack_from(">I", content, place)[0] for place in places]
     return [*pages, struct.unpack_from(">I", content, 108)[0]]

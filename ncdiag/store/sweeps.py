@@ -29,7 +29,7 @@ def plan_sweep(
 ) -> list[Run]:
     """Store a grid in one transaction, and give its runs in the order of `specs`, the known ones as they stand.
 
-    Without a name the sweep is called `sweep-<id>`; the name of another grid moves to this one. `config` is what the
+    Without a name a new sweep is called `sweep-<id>`; the name of another grid moves to this one. `config` is what the
     user asked for, in plain values; `data`, one for each spec, says where the data is (see `runs.add_run`).
     """
     if name is not None:
@@ -51,13 +51,16 @@ def plan_sweep(
 def _save_sweep(connection: Connection, name: str | None, key: str, config: dict[str, Any]) -> int:
     sweeps = schema.sweeps
     found: int | None = connection.scalar(select(sweeps.c.id).where(sweeps.c.key == key))
+    numbered = "sweep-" + cast(sweeps.c.id, String)
     if found is None and name is not None:  # a grid that has grown: its name stays, its runs are there already
         found = connection.scalar(select(sweeps.c.id).where(sweeps.c.name == name))
         connection.execute(update(sweeps).where(sweeps.c.id == found).values(key=key, config=config))
+    elif name is not None:
+        connection.execute(update(sweeps).where(sweeps.c.name == name, sweeps.c.id != found).values(name=numbered))
+        connection.execute(update(sweeps).where(sweeps.c.id == found).values(name=name))
     if found is None:
         row = {"name": name or key, "key": key, "config": config, "created_at": schema.UtcNow()}
         connection.execute(insert(sweeps).values(**row))
-        numbered = "sweep-" + cast(sweeps.c.id, String)
         connection.execute(update(sweeps).where(sweeps.c.name == sweeps.c.key).values(name=numbered))
         found = connection.execute(select(sweeps.c.id).where(sweeps.c.key == key)).scalar_one()
     return found

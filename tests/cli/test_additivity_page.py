@@ -17,7 +17,7 @@ TEST = {"statistic": 4.0, "df1": 1, "df2": 8, "p_robust": 0.03, "p_permutation":
 TEST |= {"eta2p": 0.3, "eta2p_lo": 0.1, "eta2p_hi": 0.5}
 
 
-def page(verdict: str, test: dict[str, Any] | None = None, **extra: Any) -> str:
+def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, **extra: Any) -> str:
     common: dict[str, Any] = {"cells": [CELL], "unit": "runs"}
     tests = [
         Result(quantity=name, p=0.02, extra={**TEST, **(test or {}), **common}, **BASE)
@@ -34,7 +34,7 @@ def page(verdict: str, test: dict[str, Any] | None = None, **extra: Any) -> str:
     judged = {"verdict": verdict, "alpha": 0.05, "p_raw": 0.03, "p_log": 0.02, "power": -1.5, "p_power": 0.4}
     judged |= {"crossings": [], **common, **extra}
     told = Result(quantity="verdict", warnings=("3 of 4 cells have a single value",), extra=judged, **BASE)
-    text = additivity_page([*tests, ratio, told], OnsetRule(), 0.95)
+    text = additivity_page([*tests, *[ratio] * ratios, told], OnsetRule(), 0.95)
     assert max(map(len, text.splitlines())) <= 80
     return " ".join(text.split())
 
@@ -54,6 +54,12 @@ def page(verdict: str, test: dict[str, Any] | None = None, **extra: Any) -> str:
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: str):
     assert said in page(verdict)
+
+
+def test_ratios_that_are_not_shown_are_counted():
+    text = page("multiplicative", ratios=50)
+    assert f"and {50 - text.count('Ratio of ratios: ')} more (--format json)" in text
+    assert " more (--format json)" not in page("multiplicative")
 
 
 def test_a_share_never_lies_outside_its_interval():

@@ -99,8 +99,12 @@ def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
     assert max(map(len, lines)) <= 80
     assert lines[3].split() == ["pair", "runs", "fn*", "95%", "interval", "CV", "CV", "up", "to", "onset", "loss"]
     assert lines[4].split()[:5] == ["mlp", "digits", "4/5", "1.000", "0.765-1.31"]
-    for said in ("In short: ", "4 of 5 collapsed, 1 ended before an onset", "in phase 2, under mse", "depth=3"):
+    for said in ("In short: ", "4 of 5 collapsed, 1 ended before an onset", "in phase 2, under mse"):
         assert said in answer.out
+    # 2.7676 times 33 and 36, and 31 and 35 beside a run that may never collapse
+    rows = [line.split() for line in lines]
+    assert ["depth=5", "2/2", "1.000", "95", "91", "100"] in rows
+    assert ["depth=3", "2/3", "1.000", "91", "80", "never"] in rows
 
 
 def test_without_a_question_each_is_answered_in_short(cli: Cli, store: Path):
@@ -192,7 +196,13 @@ def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], sa
 def test_the_reading_follows_the_verdict(status: Any, verdict: str, said: str):
     page = reading(status, verdict, {"mse": 3})
     assert said in page
+    assert "of this one condition" not in page
     assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, under mse" in page
+
+
+def test_how_much_one_condition_varies_is_said_of_that_condition_alone():
+    said = "it varies by less than 8% from run to run of this one condition, and there are enough runs to say so."
+    assert said in reading("ok", "supported", {"mse": 3}, n_conditions=1)
 
 
 def test_what_forbids_a_verdict_is_said_with_it():
@@ -221,6 +231,12 @@ def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
     )
 
 
+def test_conditions_that_are_not_shown_are_counted():
+    row = {"n_evaluated": 6, "n_runs": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    page = reading("ok", "inconclusive", {"mse": 3}, [{**row, "condition": "seen", "median_level": 0.9}] * 50)
+    assert f"and {50 - page.count('seen 6/6')} more (--format json)" in page
+
+
 def reading(
     status: Any,
     verdict: str,
@@ -228,6 +244,7 @@ def reading(
     conditions: list[dict[str, Any]] | None = None,
     *,
     blocked: list[str] | None = None,
+    n_conditions: int = 2,
 ) -> str:
     """Give the page of three runs with a CV of 10 %."""
     without_limits = status != "ok"
@@ -249,6 +266,7 @@ def reading(
         estimate=1.0,
         status=status,
         n_runs=3,
+        n_conditions=n_conditions,
         extra={**extra, "conditions": conditions or []},
         **limits,
         **PAIR,

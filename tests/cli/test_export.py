@@ -133,7 +133,10 @@ def test_cells_that_a_spreadsheet_would_run_are_quoted_where_asked(store: Path, 
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("a.csv", "run,epoch"), ("a.jsonl", '{"run"'), ("a.json", "{\n"), ("a.txt", "run "), ("a", "run,")],
+    [
+        *(("a.csv", "run,epoch"), ("a.jsonl", '{"run"'), ("a.json", "{\n"), ("a.txt", "run "), ("a", "run,")),
+        ("é" * 125 + ".csv", "run,epoch"),  # 254 bytes: the longest name that there can be, almost
+    ],
 )
 def test_a_file_says_its_format_by_its_ending(store: Path, cli: Cli, name: str, first: str):
     answer = cli("export", "-o", name)

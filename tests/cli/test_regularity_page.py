@@ -208,6 +208,12 @@ def test_pairs_without_a_test_are_not_counted():
     assert "tanh / gelu" not in page
 
 
+def test_what_could_not_be_tested_is_left_out():
+    speed = Result(question="activation", quantity="speed", group={}, extra={"p_min": None, "pairs": []})
+    page = regularity_page([claim("joint", "not testable"), speed], "activation", OnsetRule(), 0.95)
+    assert "Onset:" not in page
+
+
 @pytest.mark.parametrize(
     ("bound", "said"),
     [
@@ -249,6 +255,12 @@ def test_groups_are_told_apart_by_their_rescaling():
     page = regularity_page(results, "activation", OnsetRule(), 0.95)
     assert "\nmlp intervention=none\n" in page
     assert "\nmlp intervention=3@20\n" in page
+
+
+def test_groups_that_are_not_shown_are_counted():
+    results = [replace(claim("joint", "inconclusive"), group={"arch": "mlp", "lr": float(rate)}) for rate in range(50)]
+    page = regularity_page(results, "activation", OnsetRule(), 0.95)
+    assert f"\nand {50 - page.count('In short: ')} more groups (--format json)\n" in page
 
 
 def test_a_refuted_trend_says_that_the_onset_rises():

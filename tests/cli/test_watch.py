@@ -87,6 +87,9 @@ def test_a_run_can_be_named_whether_or_not_it_is_trained(training: Training, cli
     answer = cli("watch", "deep-0")
     assert answer.out == "deep-0  done  epoch 120  fn 1.1  NC1 0.002479  onset: collapsed at 92\n"
     assert cli("watch", "deep-9").code == 4
+    training.epoch(1)
+    training.finish()  # earlier than planned, and no time is left
+    assert cli("watch", "mine").out.startswith("mine  done  epoch 1/200  fn 50  NC1 1  onset: ")
 
 
 def test_where_nothing_is_trained_it_says_so_and_ends(training: Training, cli: Cli) -> None:

@@ -141,7 +141,10 @@ def test_what_makes_no_sense_is_refused_and_makes_no_store(here: Path, cli: Cli,
         (["sweep", "--seed", "0:2", "--jobs", "0"], "--jobs: expected a whole number of at least 1, not '0'"),
         (["runs", "ls", "--limit", "few"], "--limit: expected a whole number of at least 0, not 'few'"),
         (["serve", "--port", "99999"], "--port: expected a whole number from 0 to 65535, not '99999'"),
-        (["watch", "--every", "nan"], "--every: expected a number of at least 0.1, not 'nan'"),
+        (["watch", "--every", "nan"], "--every: expected a number from 0.1 to 86400, not 'nan'"),
+        (["watch", "--every", "inf"], "--every: expected a number from 0.1 to 86400, not 'inf'"),
+        (["serve", "--every", "inf"], "--every: expected a number from 1 to 86400, not 'inf'"),
+        (["report", "--max-mb", "0"], "--max-mb: expected a number of at least 0.001, not '0'"),
     ],
 )
 def test_a_number_that_is_none_is_repeated_beside_what_was_expected(

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,8 @@ def test_a_read_sees_one_moment(url, store, make_spec):
     assert len(list_runs(store)) == before + 1
 
 
-def test_passwords_are_never_shown():
+def test_passwords_are_never_shown(store):
+    assert "secret" not in repr(replace(store, url="postgresql://me:secret@host/db"))
     with pytest.raises(SpecError) as other:
         make_store("mysql://me:secret1@host/db?password=secret2", write=False)
     with pytest.raises(UnavailableError) as missing:

@@ -26,6 +26,7 @@ with open_store(sys.argv[1], write=True) as store, hold_lease(store, 1, owner) a
 def test_a_lock_is_held_by_one(store):
     with hold_lease(store, 1, "a") as first, hold_lease(store, 1, "b") as second, hold_lease(store, 2, "b") as other:
         assert (first, second, other) == (True, False, True)
+        assert (store.run_folder(1) / "lock").read_text() == "a"
     with hold_lease(store, 1, "b") as again:
         assert again
         assert (store.run_folder(1) / "lock").read_text() == "b"

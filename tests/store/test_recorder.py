@@ -12,7 +12,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import StoreBusyError, TakenOverError
 from ncdiag.store.interventions import list_interventions
-from ncdiag.store.recorder import Recorder, list_pending, pending_path
+from ncdiag.store.recorder import Recorder, list_pending, pending_path, store_together
 from ncdiag.store.runs import add_run, finish_run
 
 
@@ -71,8 +71,10 @@ def test_a_record_that_waits_is_on_the_disk_before_training_goes_on(
 
 
 def test_it_says_once_that_records_wait_and_once_that_they_are_stored(url, record, impatient, said):
+    impatient.add(record(1))
+    assert said == []
     with locked(url):
-        for epoch in (1, 2, 3):
+        for epoch in (2, 3, 4):
             impatient.add(record(epoch))
     assert impatient.settle()
     assert [text.partition(":")[0] for text in said] == ["run-1", "run-1"]
@@ -93,12 +95,18 @@ def test_while_the_store_is_held_training_waits_for_it_every_ten_seconds_and_no_
     assert tried == [1011.0, 1022.0]
 
 
-def test_at_the_end_a_lock_is_an_error_that_names_the_file_and_what_to_do(url, record, impatient):
+def test_at_the_end_a_lock_is_waited_for_and_then_an_error_that_names_the_file_and_what_to_do(
+    url, record, impatient, monkeypatch
+):
+    hurries = []
+    monkeypatch.setattr(recorder, "hurried", lambda store: hurries.append(1) or store)
     with locked(url):
         impatient.add(record(1))
         with pytest.raises(StoreBusyError, match=r"1 epoch of run-1 not stored yet: .*pending.jsonl\n.*--resume run-1"):
             impatient.settle()
+        assert not hurries
         assert not impatient.settle(hurry=True)
+        assert hurries
     assert impatient.path.exists()
     assert impatient.settle()
 
@@ -169,6 +177,10 @@ def test_a_file_that_no_process_has_written_so_is_an_error_that_says_what_to_do(
         with pytest.raises(StoreError, match=r"pending.jsonl is damaged.*\nRemove it and the checkpoints"):
             work()
     assert impatient.path.exists()
+
+
+def test_where_all_runs_of_a_group_wait_there_is_nothing_to_store_together():
+    store_together([])
 
 
 def test_a_full_disk_is_an_error_of_the_store(url, record, impatient):

@@ -8,6 +8,7 @@ from recorded import append
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import DataSpec, Intervention
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
+from ncdiag.store.epochs import list_epochs
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import (
     add_run,
@@ -136,6 +137,7 @@ def test_only_the_first_claim_wins(store, make_spec):
         assert not claim_run(store, run.id, owner="two", device="cpu", environment={})
         now = get_run(store, run.name)
     assert (now.status, now.device, now.environment) == (RunStatus.RUNNING, "cpu", {"torch": "2.9"})
+    assert not now.inexact
     assert now.started_at is not None
 
 
@@ -177,6 +179,16 @@ def test_the_first_start_is_kept_when_a_run_continues(store, running, owner):
     finish_run(store, running.id, owner=owner, status=RunStatus.INTERRUPTED)
     claim_run(store, running.id, owner=owner, device="cpu", environment={})
     assert get_run(store, running.name).started_at == started
+
+
+def test_who_wins_may_discard_the_epochs_after_the_state_that_is_continued(store, running, owner, record):
+    append(store, running, *map(record, range(1, 5)), owner=owner)
+    assert not claim_run(store, running.id, owner="late", device="cpu", environment={}, discard_after=0)
+    assert len(list_epochs(store, running.id)) == 4
+    finish_run(store, running.id, owner=owner, status=RunStatus.INTERRUPTED)
+    assert claim_run(store, running.id, owner=owner, device="cpu", environment={}, discard_after=2)
+    assert [kept.epoch for kept in list_epochs(store, running.id)] == [1, 2]
+    assert get_run(store, running.name).epochs_done == 2
 
 
 def test_an_inexact_run_stays_inexact(store, running, owner):

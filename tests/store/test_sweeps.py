@@ -48,6 +48,16 @@ def test_a_grid_that_grows_keeps_its_name_and_runs(store, make_spec):
     assert [run.id for run in grown] == [1, 2, 3]
 
 
+def test_a_grid_that_is_there_gets_the_name_that_is_said_now(store, make_spec):
+    small, large = ([make_spec(seed=seed) for seed in range(number)] for number in (1, 2))
+    plan_sweep(store, specs=small)
+    plan_sweep(store, name="mine", specs=large)
+    plan_sweep(store, specs=large)
+    assert sweeps_of(store) == {"sweep-1": (1,), "mine": (1, 2)}
+    plan_sweep(store, name="mine", specs=small)
+    assert sweeps_of(store) == {"mine": (1,), "sweep-2": (1, 2)}
+
+
 def test_data_is_said_point_by_point(store, make_spec):
     plan_sweep(store, specs=[make_spec(seed=0), make_spec(seed=1)], data=[{"path": "/a"}, {"path": "/b"}])
     plan_sweep(store, specs=[make_spec(seed=1)], data=[{"path": "/moved"}])

@@ -1,4 +1,5 @@
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -248,6 +249,24 @@ def test_a_manifest_describes_the_runs_of_one_file(write):
     assert [(run.name, run.config["depth"]) for run in runs] == [("b", 7), ("a", 5)]
     with pytest.raises(SpecError, match=r"runs\.csv has no row for run 'd'"):
         read_file("epochs.csv", b"run,epoch,nc1\nd,1,0.5\n", asked(), manifest=manifest)
+    with pytest.raises(SpecError, match=r"runs\.csv has no row for run 'log'"):
+        read_file("log.csv", GOOD.encode(), asked(), manifest=manifest)
+
+
+@pytest.mark.parametrize(("row", "what"), [(",mlp,7", "no name of a run"), ("a,mlp,7", "run 'a' twice")])
+def test_a_manifest_of_one_file_names_every_run_once(write, row: str, what: str):
+    manifest = write("runs.csv", f"run,arch,depth\na,mlp,5\n{row}\n")
+    with pytest.raises(DataError, match=f"of runs.csv cannot be imported; nothing was stored\nline 3: {what}"):
+        read_file("a.csv", GOOD.encode(), asked(), manifest=manifest)
+
+
+@pytest.mark.parametrize(("more", "kept"), [({}, True), ({"maps": "nc1="}, False), ({"sets": ("note=other",)}, False)])
+def test_a_run_that_ncdiag_trained_is_the_same_run_unless_something_else_is_said_of_it(write, make_spec, more, kept):
+    spec = make_spec()
+    row = {"run": "a", "key": spec.key, "origin": "trained", "config": spec.to_dict(), "status": "dead", "reason": "0"}
+    manifest = write("runs.jsonl", json.dumps(row))
+    ((run,), _) = read_file("a.csv", b"epoch,nc1,nc3\n1,0.5,1\n2,0.4,1\n", asked(**more), manifest=manifest)
+    assert (run.spec, run.status, run.reason) == ((spec, "dead", "0") if kept else (None, "done", None))
 
 
 def test_a_manifest_that_is_not_there_is_said(tmp_path: Path):
