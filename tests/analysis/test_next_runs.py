@@ -69,6 +69,33 @@ def test_a_grid_has_two_of_each(make_frames, make_run):
     )
 
 
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        (["ce:100"], " --phase ce:100"),
+        (["ce:100", "mse:100"], ""),
+        (["ce:200,mse:400"], ""),  # those of the MLP: a ResNet has its own
+        ([None], ""),
+        (["a phase"], ""),
+        (["ce:100@50"], ""),  # milestones, which the usual schedule has not
+    ],
+)
+def test_a_grid_is_trained_in_the_phases_of_all_runs(make_frames, make_run, phases, said):
+    """Else its new cells would be read under another loss than those that are there."""
+    runs = {f"{place}": make_run(phases=one, seed=place) for place, one in enumerate(phases)}
+    assert suggest(make_frames, runs).grid() == (
+        f"ncdiag sweep{said} --arch mlp,resnet20 --dataset mnist,cifar10 --seed 0:3"
+    )
+
+
+def test_runs_that_say_no_pair_have_no_more_like_them(make_frames, make_run):
+    """What would be trained is a network of the defaults, which is another pair."""
+    nothing = {"arch": None, "dataset": None}
+    suggested = suggest(make_frames, of(make_run, [1e-4], 3, **nothing))
+    assert suggested.conditions(nothing) == suggested.intervention(nothing) == ""
+    assert suggested.levels("depth", {}) != ""  # a claim about any network is another matter
+
+
 @pytest.mark.parametrize("phases", ["ce:200,mse", "ce:200,mse:400", None])
 def test_phases_without_their_epochs_are_the_usual_ones(make_frames, make_run, phases):
     assert "--phase" not in suggest(make_frames, of(make_run, [1e-4], 2, phases=phases)).conditions(PAIR)

@@ -78,7 +78,7 @@ def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
     cv = results_of(make_frames(conditions(make_run, [[0.95, 1.0, 1.05]])))[1]
     assert cv.extra["verdict"] == "inconclusive"
     assert any("cannot be claimed with 3 runs of 1 condition (upper bound 22.4%" in text for text in cv.warnings)
-    assert any("needs a sample CV below 1.8%" in text for text in cv.warnings)
+    assert any("needs a sample CV below 1.81%" in text for text in cv.warnings)
 
 
 @pytest.mark.parametrize(
