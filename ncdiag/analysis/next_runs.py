@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.branches import find_rescaling
+from ncdiag.analysis.branches import Rescaling, find_rescaling
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
 from ncdiag.domain.result import Result
@@ -68,10 +68,10 @@ class NextRuns:
         plan = {**_PUBLISHED, "epoch": _epoch_before_onset(base, own)}
         plan |= {key: group[key] for key in ("epoch", "up", "down") if group.get(key) is not None}
         axes = {"scale_features": "none," + _FACTORS.format(**plan)}
-        needed = ratio.extra.get("pairs_needed") if ratio is not None else None
-        have = ratio.extra.get("n_pairs", 0) if ratio is not None else 0
-        axes["seed"] = f"0:{max(_SEEDS, min(needed or 0, _MOST_PAIRS), 2 * have if have >= _SEEDS else 0)}"
         compensated = group.get("head") == "compensated"
+        needed = ratio.extra.get("pairs_needed") if ratio is not None else None
+        up = Rescaling(alpha=plan["up"], epoch=plan["epoch"], compensated=compensated)
+        axes["seed"] = f"0:{max(_more_seeds(self._rescaled_seeds(group, up)), min(needed or 0, _MOST_PAIRS))}"
         if not _can_rescale(base, plan, compensated):
             return ""
         words = self._sweep(base, spoken_options(base), axes)
@@ -122,9 +122,15 @@ class NextRuns:
             return None
         return None if shared in [find_default(arch, "phases") for arch in archs] else shared
 
-    def _matching(self, group: Mapping[str, Any]) -> pd.DataFrame:
-        """Give the runs of a group that were left as they are."""
-        kept = self._untouched.copy()
+    def _rescaled_seeds(self, group: Mapping[str, Any], scaling: Rescaling) -> int:
+        """Count the seeds of a pair that were rescaled in this way."""
+        rescaled = self._matching(group, untouched=False)
+        same = [find_rescaling(text) == scaling for text in rescaled["intervention"]]
+        return int(rescaled.loc[same, "seed"].nunique())
+
+    def _matching(self, group: Mapping[str, Any], *, untouched: bool = True) -> pd.DataFrame:
+        """Give the runs of a group that were left as they are, or those that were rescaled."""
+        kept = self._untouched == untouched
         for column, value in group.items():
             if column in self._onsets and column != "intervention":
                 cells = self._onsets[column]

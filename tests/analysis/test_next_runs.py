@@ -58,6 +58,14 @@ def test_a_set_of_branches_is_continued_as_it_was(make_frames, make_run):
     assert command.endswith("--compensate-head")
 
 
+@pytest.mark.parametrize(("seeds", "wanted"), [(0, 5), (2, 5), (5, 10), (10, 20)])
+def test_more_seeds_are_rescaled_than_there_are(make_frames, make_run, seeds, wanted):
+    runs = of(make_run, [1e-4], max(seeds, 2))
+    runs |= {f"up-{s}": make_run(weight_decay=1e-4, seed=s, intervention="3@46") for s in range(seeds)}
+    runs |= {f"other-{s}": make_run(weight_decay=1e-4, seed=s, intervention="2@46") for s in range(7)}
+    assert f"none,0.3@46,3@46 --seed 0:{wanted}" in suggest(make_frames, runs).intervention(PAIR)
+
+
 def test_features_that_no_single_layer_scales_get_no_intervention(make_frames, make_run):
     runs = of(make_run, [1e-3], 2, arch="resnet20", depth=20, width=1)
     assert suggest(make_frames, runs).intervention({"arch": "resnet20", "dataset": "mnist"}) == ""
