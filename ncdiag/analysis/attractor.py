@@ -18,9 +18,11 @@ from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray, IntArray, t_interval
 
 QUESTION = "attractor"
+MIN_PAIRS = 2
 ARMS = ("up_control", "down_control", "up_down")
 
 
@@ -272,13 +274,14 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
     moved = [_name(test) for test, p_beyond in zip(tests, beyond, strict=True) if p_beyond < this.alpha]
     open_ = [_name(test) for test in tests if not str(test.extra.get("outcome", "")).startswith("equivalent")]
     returned = all(half.extra.get("n_seen", 0) >= max(2, half.extra["n_pairs"] // 2 + 1) for half in halves)
-    if any(arm.extra.get("outcome", "not testable") == "not testable" for arm in arms):
+    lacks = _lacks(arms)
+    if lacks:
         verdict = "not testable"
     elif moved:
         verdict = "refuted"
     else:
         verdict = "inconclusive" if open_ or not returned else "supported"
-    extra = {"verdict": verdict, "different": moved, "not_shown": open_, "returned": returned}
+    extra = {"verdict": verdict, "lacks": lacks, "different": moved, "not_shown": open_, "returned": returned}
     return Result(
         quantity="verdict",
         p=p,
@@ -288,6 +291,16 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
         extra=extra,
         **this.base,
     )
+
+
+def _lacks(arms: list[Result]) -> str:
+    """Say what the tests of the arms lack, as a clause; nothing where all could be made."""
+    if all(arm.status == "ok" for arm in arms):
+        return ""
+    pairs = min(arm.extra["n_pairs"] for arm in arms)
+    if pairs < MIN_PAIRS:
+        return f"{counted(pairs, 'seed')} with every arm; two are the least for a test, five are recommended"
+    return "the differences between arms are equal to the last digit, so there is no noise to test them against"
 
 
 def _name(test: Result) -> str:

@@ -119,6 +119,7 @@ CLAIMS = (
         nothing="no runs that differ in width alone",
     ),
 )
+COMMANDS = ("command", "second_command")
 _FACTORS = {"6a": "depth", "6b": "activation", "6c": "weight_decay", "6d": "width"}
 
 
@@ -128,10 +129,10 @@ def claim_results(
     """Give a result for each claim and group of runs that it is about, and one more, without a group, over several.
 
     `found` has the results of the other questions by name, `onsets` is the table of `onset_table`, from which a
-    `command` is made that trains what is missing (empty where these runs cannot be trained here); `paths` says where
-    the user's own data lies. `quantity` is `claim_1` to `claim_6d`, `extra` holds `claim`, `published`, `ours`,
-    `bound` (what the estimate bounds where runs without an onset are behind it, else None), `verdict`, `reason`,
-    `parts`, `p_holm` and `family`.
+    `command` is made that trains what is missing (empty where these runs cannot be trained here), and a
+    `second_command` where one is not enough; `paths` says where the user's own data lies. `quantity` is `claim_1` to
+    `claim_6d`, `extra` holds `claim`, `published`, `ours`, `bound` (what the estimate bounds where runs without an
+    onset are behind it, else None), `verdict`, `reason`, `parts`, `p_holm` and `family`.
     """
     suggest = NextRuns(onsets, paths or {})
     return [result for claim in CLAIMS for result in _claim(claim, found, suggest, level)]
@@ -142,16 +143,16 @@ def _claim(claim: Claim, found: Found, suggest: NextRuns, level: float) -> list[
     if not evidence:
         judgement = Judgement(verdict="not testable", reason=claim.nothing)
         empty = Evidence(group={}, ours="-", source=None, parts=())
-        return [_result(claim, empty, judgement, level, _command(claim, empty, suggest))]
+        return [_result(claim, empty, judgement, level, _commands(claim, empty, suggest))]
     judged = judge_all(evidence, 1 - level)
     results = [
-        _result(claim, one, judgement, level, _command(claim, one, suggest))
+        _result(claim, one, judgement, level, _commands(claim, one, suggest))
         for one, judgement in zip(evidence, judged, strict=True)
     ]
     return results if len(results) == 1 else [_combined(claim, results, level), *results]
 
 
-def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, command: str) -> Result:
+def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, commands: tuple[str, str]) -> Result:
     source = one.source
     figures: dict[str, Any] = {}
     if source is not None:
@@ -179,7 +180,7 @@ def _result(claim: Claim, one: Evidence, judgement: Judgement, level: float, com
             "notes": list(one.notes),
             "p_holm": judgement.p_holm,
             "family": judgement.family,
-            "command": command,
+            **dict(zip(COMMANDS, commands, strict=True)),
         },
     )
 
@@ -207,20 +208,24 @@ def _combined(claim: Claim, results: Sequence[Result], level: float) -> Result:
             "verdict": verdict,
             "reason": f"in {counted[verdict]} of {len(results)} groups, {deciding.extra['reason']}",
             "verdicts": dict(counted),
-            "command": deciding.extra["command"],
+            **{name: deciding.extra[name] for name in COMMANDS},
         },
     )
 
 
-def _command(claim: Claim, one: Evidence, suggest: NextRuns) -> str:
-    """Choose what to run: a rescaling where only that is missing, else more of what the claim is about."""
+def _commands(claim: Claim, one: Evidence, suggest: NextRuns) -> tuple[str, str]:
+    """Choose what to run: more of what the claim is about, and a rescaling where that is missing, too, or alone."""
     if claim.number in _FACTORS:
-        return suggest.levels(_FACTORS[claim.number], one.group)
+        return suggest.levels(_FACTORS[claim.number], one.group), ""
     if claim.number == "5":
-        return suggest.grid()
+        return suggest.grid(), ""
     if claim.number == "4":
-        return suggest.intervention(one.group, one.source) or "ncdiag sweep --preset intervention"
-    open_parts = [part.name for part in one.parts if not part.shown]
-    if len(open_parts) == 1 and "rescaling" in open_parts[0]:
-        return suggest.intervention(one.group)
-    return suggest.conditions(one.group, 5 if claim.number == "3" else 3)
+        return suggest.intervention(one.group, one.source) or "ncdiag sweep --preset intervention", ""
+    if claim.number == "3":
+        return suggest.conditions(one.group, 5), ""
+    open_parts = [part for part in one.parts if not part.shown]
+    rescaling = next((part for part in open_parts if "rescaling" in part.name), None)
+    if rescaling and len(open_parts) == 1:
+        return suggest.intervention(one.group), ""
+    untested = rescaling is not None and rescaling.shown is None
+    return suggest.conditions(one.group), suggest.intervention(one.group) if untested else ""

@@ -16,6 +16,7 @@ from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
+from ncdiag.domain.statistics import IntArray
 from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
@@ -37,13 +38,14 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     conditions = condition_numbers(usable)
     n_conditions = int(conditions.max(initial=-1)) + 1
     found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=level)
-    p_rate, rate_method = _rate(pair)
+    p_rate, rate_method, rate_lacks = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": MARGIN,
         "verdict": _verdict(found, 1 - level),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,
+        "rate_lacks": rate_lacks,
         "furthest": labels.get(found.furthest) if found.distances else None,
         "furthest_runs": found.sizes[found.furthest] if found.distances else 0,
         "beyond": None if math.isnan(found.p_beyond) else labels.get(found.beyond),
@@ -70,8 +72,8 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     )
 
 
-def _rate(pair: pd.DataFrame) -> tuple[float, str]:
-    """Give the p that the conditions differ in their onset, and how it was found.
+def _rate(pair: pd.DataFrame) -> tuple[float, str, str]:
+    """Give the p that the conditions differ in their onset, how it was found, and what it lacks where it is NaN.
 
     Where all runs collapsed that is Welch's F of ln onset, else the logrank scores of all runs: one that ended without
     an onset is followed to its end, one that diverged or died never collapses.
@@ -81,10 +83,20 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str]:
     event = np.isfinite(onset)
     if event.all():
         logs = np.log(onset)
-        return one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
-    followed = np.where(runs["state"].isin(OPEN), runs["censored_at"], math.inf)
-    time = np.where(event, onset, followed.astype(np.float64))
-    return logrank_of_groups(time, event, conditions, generator_of(time)), "logrank scores of all runs over conditions"
+        p, method = one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
+    else:
+        followed = np.where(runs["state"].isin(OPEN), runs["censored_at"], math.inf)
+        time = np.where(event, onset, followed.astype(np.float64))
+        p = logrank_of_groups(time, event, conditions, generator_of(time))
+        method = "logrank scores of all runs over conditions"
+    return p, method, _lacks(conditions) if math.isnan(p) else ""
+
+
+def _lacks(conditions: IntArray) -> str:
+    """Say why whether conditions change the onset could not be tested."""
+    if np.count_nonzero(np.bincount(conditions) > 1) < 2:
+        return "whether conditions change the onset takes two of two runs each"
+    return "no two runs of a condition differ in their onset, so there is no noise to compare conditions with"
 
 
 def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:

@@ -104,7 +104,12 @@ def landmark_results(landmark: Landmark, forecasts: dict[str, FloatArray]) -> li
     at_risk = int(members.sum())
     about = {"landmark": landmark.share, "epoch": landmark.now, "n_at_risk": at_risk}
     if not landmark.enough:
-        why = f"{counted(at_risk, 'run')} had not collapsed by epoch {landmark.now:.0f}: too few to hold one out"
+        units = counted(len(np.unique(judged.folds[members])), judged.held_out)
+        of = "" if judged.held_out == "run" else f" of {units}"
+        why = (
+            f"{counted(at_risk, 'run')}{of} had not collapsed by epoch {landmark.now:.0f}; a forecast needs "
+            f"{_MIN_UNITS} {judged.held_out}s, one to hold out and two to learn from"
+        )
         return [judged.result("landmark_mae", status="too_few", warnings=(why,), extra=about)]
     found = []
     for name, forecast in forecasts.items():

@@ -169,7 +169,7 @@ def skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ..
     """Say what limits a test of skill."""
     conditions = judged.base["n_conditions"]
     if test.status == "too_few":
-        return (f"the test of skill needs {MIN_UNITS} runs that crossed, not {test.n}",)
+        return (f"the test of skill needs {MIN_UNITS} runs that can be compared, not {test.n}",)
     if over == "runs" and conditions > 1:
         return (say_pooled("the test of skill", conditions),)
     return ()

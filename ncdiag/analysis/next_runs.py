@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.branches import find_rescaling
-from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers, plain_value
+from ncdiag.analysis.branches import Rescaling, find_rescaling
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
 from ncdiag.domain.result import Result
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
@@ -48,7 +48,7 @@ class NextRuns:
         """Suggest more training conditions of a pair, and more seeds of each: `wanted` weight decays at least."""
         own = self._matching(group)
         base = _base(own)
-        if base is None:
+        if base is None or _is_of_nothing(group):
             return ""
         have = len(np.unique(condition_numbers(own)))
         count = wanted if have < wanted else wanted + 2
@@ -63,15 +63,15 @@ class NextRuns:
         """Suggest the rescaling of a pair's features; for a set of branches, as many seeds as its spread asks for."""
         own = self._matching(group)
         base = _base(own)
-        if base is None:
+        if base is None or _is_of_nothing(group):
             return ""
         plan = {**_PUBLISHED, "epoch": _epoch_before_onset(base, own)}
         plan |= {key: group[key] for key in ("epoch", "up", "down") if group.get(key) is not None}
         axes = {"scale_features": "none," + _FACTORS.format(**plan)}
-        needed = ratio.extra.get("pairs_needed") if ratio is not None else None
-        have = ratio.extra.get("n_pairs", 0) if ratio is not None else 0
-        axes["seed"] = f"0:{max(_SEEDS, min(needed or 0, _MOST_PAIRS), 2 * have if have >= _SEEDS else 0)}"
         compensated = group.get("head") == "compensated"
+        needed = ratio.extra.get("pairs_needed") if ratio is not None else None
+        up = Rescaling(alpha=plan["up"], epoch=plan["epoch"], compensated=compensated)
+        axes["seed"] = f"0:{max(_more_seeds(self._rescaled_seeds(group, up)), min(needed or 0, _MOST_PAIRS))}"
         if not _can_rescale(base, plan, compensated):
             return ""
         words = self._sweep(base, spoken_options(base), axes)
@@ -91,7 +91,10 @@ class NextRuns:
         return self._sweep(base, spoken_options(base), {factor: _listed(levels), "seed": f"0:{seeds}"})
 
     def grid(self) -> str:
-        """Suggest every architecture on every data set, three seeds of each, trained to the end of the defaults."""
+        """Suggest every architecture on every data set, three seeds each, in the phases of all runs or the usual ones.
+
+        Cells that are read under different losses could not be compared.
+        """
         archs, datasets = (
             sorted(value for value in self._onsets[column].dropna().unique() if _is_possible(column, value))
             for column in ("arch", "dataset")
@@ -107,11 +110,27 @@ class NextRuns:
         cell = self._onsets.groupby(["arch", "dataset"], dropna=False)["seed"].nunique()
         seeds = _SEEDS if len(cell) >= len(archs) * len(datasets) and cell.min() >= 3 else 3
         axes = {"arch": ",".join(archs), "dataset": ",".join(datasets), "seed": f"0:{seeds}"}
-        return _or_none(lambda: sweep_command(said, axes))
+        alike = {**said, "phases": phases} if (phases := self._shared_phases(archs)) else said
+        return _or_none(lambda: sweep_command(alike, axes)) or _or_none(lambda: sweep_command(said, axes))
 
-    def _matching(self, group: Mapping[str, Any]) -> pd.DataFrame:
-        """Give the runs of a group that were left as they are."""
-        kept = self._untouched.copy()
+    def _shared_phases(self, archs: Sequence[str]) -> tuple[PhaseSpec, ...] | None:
+        """Give the phases of all runs; None where they differ, are not known, or need not be said."""
+        texts = self._onsets["phases"].unique()
+        try:
+            shared = _phases(None, texts[0]) if len(texts) == 1 else None
+        except SpecError:
+            return None
+        return None if shared in [find_default(arch, "phases") for arch in archs] else shared
+
+    def _rescaled_seeds(self, group: Mapping[str, Any], scaling: Rescaling) -> int:
+        """Count the seeds of a pair that were rescaled in this way."""
+        rescaled = self._matching(group, untouched=False)
+        same = [find_rescaling(text) == scaling for text in rescaled["intervention"]]
+        return int(rescaled.loc[same, "seed"].nunique())
+
+    def _matching(self, group: Mapping[str, Any], *, untouched: bool = True) -> pd.DataFrame:
+        """Give the runs of a group that were left as they are, or those that were rescaled."""
+        kept = self._untouched == untouched
         for column, value in group.items():
             if column in self._onsets and column != "intervention":
                 cells = self._onsets[column]
@@ -128,6 +147,11 @@ class NextRuns:
         if sha256 and sha256 not in self._paths:
             return ""
         return _or_none(lambda: sweep_command(said, axes, path=self._paths.get(sha256 or "")))
+
+
+def _is_of_nothing(group: Mapping[str, Any]) -> bool:
+    """Tell whether runs do not say their architecture or data set: what is trained here would be another pair."""
+    return any(group.get(column, "") is None for column in PAIR)
 
 
 def _base(runs: pd.DataFrame) -> RunSpec | None:

@@ -8,6 +8,7 @@ from typing import Any
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_pooled, say_relapsed
 from ncdiag.analysis.evidence import Evidence, Found, Part
+from ncdiag.domain.comparison import MIN_UNITS
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
@@ -124,7 +125,7 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
         apart = [name for name in verdict.extra["different"] if name in ARMS]
         lacking = {
             "refuted": "fn returns, but goes on moving after onset: it is not fn* that it returns to",
-            "not testable": "too few seeds with every arm",
+            "not testable": verdict.extra["lacks"],
             "inconclusive": "equality within 8% is not shown: " + _listed(verdict.extra["not_shown"])
             if verdict.extra["not_shown"]
             else "the return itself was not seen in most pairs",
@@ -197,7 +198,9 @@ def _placebo(placebo: Result, alpha: float) -> Part:
     if placebo.status == "zero_variance":
         return Part(name=name, shown=None, lacking="all onsets are at one epoch, so fn* is fn at that epoch")
     if math.isnan(placebo.p):
-        return Part(name=name, shown=None, lacking="too few runs to compare with fn at a fixed epoch (4 are needed)")
+        runs = counted(placebo.extra.get("n_used", 0), "run")
+        lacking = f"{runs} with an onset: to compare with fn at a fixed epoch takes {MIN_UNITS}"
+        return Part(name=name, shown=None, lacking=lacking)
     epoch = f"{placebo.extra['epoch']:.0f}"
     lacking = f"that fn varies less at onset than at epoch {epoch} is not shown ({p_is(placebo.p)})"
     return Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking)
@@ -206,7 +209,13 @@ def _placebo(placebo: Result, alpha: float) -> Part:
 def _eps(eps: Result, alpha: float) -> Part:
     name = "fn* does not depend on eps"
     if math.isnan(eps.p):
-        why = "no run was followed from 2 eps to eps/2" if math.isnan(eps.estimate) else "too few runs reach eps/2"
+        why = (
+            "no run was followed from 2 eps to eps/2"
+            if math.isnan(eps.estimate)
+            else "fn changes by as much in every run from 2 eps to eps/2, with no noise to compare it with"
+            if eps.status == "zero_variance"
+            else "one run alone was followed from 2 eps to eps/2, and 2 are needed"
+        )
         return Part(name=name, shown=None, p=eps.p, lacking=f"{why}, so fn* may depend on eps")
     change = f"{_change(eps)} from 2 eps to eps/2"
     moves = float(eps.extra.get("p_beyond", math.nan)) <= alpha
@@ -243,11 +252,14 @@ def _clock(found: Found, pair: Result, alpha: float) -> Part:
     name = "rescaling fn moves the onset, and fn at onset stays"
     sets = _rescaled(found, pair)
     if not sets:
-        return Part(name=name, shown=None, lacking="fn and NC1 may only share a clock: no run was rescaled to tell")
+        never = ", and no single layer scales the features of a ResNet" if pair.group.get("arch") == "resnet20" else ""
+        why = f"fn and NC1 may only share a clock: no run was rescaled to tell{never}"
+        return Part(name=name, shown=None, lacking=why)
     tests = [(_find(own, "log_ratio_at_onset", arm="up_control"), _find(own, "onset_order")) for own in sets]
     ps = [max(at.p, order.p) for at, order in tests if at and order and not math.isnan(at.p + order.p)]
     if not ps:
-        return Part(name=name, shown=None, lacking="too few rescaled runs collapsed to tell fn* from a common clock")
+        why = "to tell fn* from a common clock takes two seeds that collapsed as they were, scaled up and scaled down"
+        return Part(name=name, shown=None, lacking=why)
     p = min(1.0, len(ps) * min(ps))
     lacking = f"that rescaling fn moves the onset to where fn is fn* again is not shown ({p_is(p)}): a clock would do"
     return Part(name=name, shown=p <= alpha, p=p, lacking=lacking)
@@ -285,7 +297,7 @@ def _rate(same: Result, alpha: float) -> Part:
     p = float(same.extra["p_rate"])
     name = "conditions change the onset"
     if math.isnan(p):
-        return Part(name=name, shown=None, lacking="whether conditions change the onset takes two of two runs each")
+        return Part(name=name, shown=None, lacking=same.extra["rate_lacks"])
     return Part(name=name, shown=p <= alpha, p=p, lacking=f"that conditions change the onset is not shown ({p_is(p)})")
 
 
@@ -299,7 +311,10 @@ def _out_of_sample(held_out: str, own: Sequence[Result]) -> Part:
 def _precedes(lead: Result | None) -> Part:
     name = "the alarm comes before the onset"
     if lead is None or math.isnan(lead.lo):
-        return Part(name=name, shown=None, lacking="too few alarms for an interval of the lead")
+        heard = 0 if lead is None else lead.extra["n_crossed"]
+        few = f"{counted(heard, 'alarm')}: an interval of the lead needs 2"
+        lacking = few if heard < 2 else "all leads are the same, with no noise to judge them by"
+        return Part(name=name, shown=None, lacking=lacking)
     lacking = f"the mean lead may be {epochs(lead.lo)} epochs"
     return Part(name=name, shown=lead.lo > 0, lacking=lacking)
 
@@ -307,9 +322,10 @@ def _precedes(lead: Result | None) -> Part:
 def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | None, alpha: float) -> Part:
     name = "a better forecast than the median onset"
     if skill is None or math.isnan(skill.extra.get("p_holm", skill.p)):
-        return Part(
-            name=name, shown=None, lacking="too few alarms to compare the forecast with guessing (4 are needed)"
-        )
+        alarms = 0 if skill is None else skill.extra["n_tested"]
+        few = f"{counted(alarms, 'alarm')}: to compare the forecast with guessing takes {MIN_UNITS}"
+        same = "every alarm comes at one epoch, so it says no more than guessing"
+        return Part(name=name, shown=None, lacking=few if alarms < MIN_UNITS else same)
     p = skill.extra["p_holm"]
     figures = f": error {epochs(mae.estimate)}, guess {epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
@@ -319,11 +335,12 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
 
 def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     name = "a better forecast than every other alarm"
-    tested = [rival for rival in rivals if not math.isnan(rival.p)]
-    if not tested:
-        few = "too few runs to compare the alarm of fn with others (4 are needed)"
+    runs = min((rival.extra["n_tested"] for rival in rivals), default=0)
+    if runs < MIN_UNITS:
+        few = f"{counted(runs, 'run')} with an onset: to compare the alarm of fn with others takes {MIN_UNITS}"
         none = "no other observable was stored to compare the alarm of fn with"
         return Part(name=name, shown=None, lacking=few if rivals else none)
+    tested = [replace(rival, p=1.0) if math.isnan(rival.p) else rival for rival in rivals]  # errs as fn does
     worst = max(tested, key=lambda rival: rival.p)
     best = min(tested, key=lambda rival: rival.estimate)
     does = "errs less" if best.estimate < 0 else "may err as little"

@@ -48,7 +48,8 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     own = group.level < count
     times, numbers = group.restricted[own], group.level[own]
     if len(times) < count + 2:
-        return Result(quantity="slow_when_low", **base, **too_few(group, level, "two runs at the smallest values"))
+        below = f"{count + 2} runs at the {count} smallest values"
+        return Result(quantity="slow_when_low", **base, **too_few(group, level, below))
     earlier = -np.log(times)
     if is_constant(earlier):
         return Result(quantity="slow_when_low", **base, **no_variance(group, level))
@@ -88,7 +89,8 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
         collapsed = tuple(int(group.event[group.level == number].sum()) for number in (high, candidate))
         runs = (group.sizes[high], group.sizes[candidate])
         tested.append((*fewer_collapse((collapsed[0], collapsed[1]), runs), candidate, collapsed, runs))
-    p, p_min, candidate, collapsed, runs = min(tested, key=lambda test: test[0])
+    p, _, candidate, collapsed, runs = min(tested, key=lambda test: test[0])
+    p_min = min(test[1] for test in tested)  # another candidate with more runs could give a smaller p
     count = len(candidates)
     shares = [clopper_pearson(k, n, level) for k, n in zip(collapsed, runs, strict=True)]
     difference = shares[0].estimate - shares[1].estimate

@@ -82,14 +82,24 @@ def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
 def _corrected(results: Sequence[Result], alpha: float) -> list[Result]:
     corrected = with_holm(results, _family)
     family = next((result.extra["family"] for result in corrected if _family(result)), 0)
-    return [_judged(result, alpha, family) if result.quantity in CLAIMS else result for result in corrected]
+    at_best = with_holm([_at_its_least(result) for result in results], _family)
+    return [
+        _judged(result, alpha, family, best.extra.get("p_holm", math.nan)) if result.quantity in CLAIMS else result
+        for result, best in zip(corrected, at_best, strict=True)
+    ]
+
+
+def _at_its_least(result: Result) -> Result:
+    """Give a result with the smallest p that its runs allow: where all of them are that small, so are Holm's."""
+    return result if math.isnan(result.p) else replace(result, p=result.extra.get("p_min", 0.0))
 
 
 def _family(result: Result) -> str | None:
     return "regularities" if result.quantity in CLAIMS and not result.extra.get("exploratory") else None
 
 
-def _judged(result: Result, alpha: float, family: int) -> Result:
+def _judged(result: Result, alpha: float, family: int, least: float) -> Result:
+    """Give the verdict on a claim; `least` is the smallest corrected p that runs like these can give."""
     p_min, p_holm = (result.extra.get(name, math.nan) for name in ("p_min", "p_holm"))
     extra: dict[str, Any] = {**result.extra, "p_min": p_min, "p_holm": p_holm, "family": family, "alpha": alpha}
     if math.isnan(p_holm):
@@ -97,6 +107,12 @@ def _judged(result: Result, alpha: float, family: int) -> Result:
     warnings = result.warnings
     if p_min > alpha:
         warnings = (f"cannot be shown by design: with so few runs p is at least {p_min:.2g}", *warnings)
+    elif least > alpha:
+        warnings = (
+            f"cannot be shown by design: with so few runs p is at least {p_min:.2g}, and {least:.2g} once all "
+            f"{family} tests are allowed for",
+            *warnings,
+        )
     elif p_min * family > alpha:
         warnings = (
             f"with so few runs p is at least {p_min:.2g}: as the first of {family} tests it would need "

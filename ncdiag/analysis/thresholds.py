@@ -259,11 +259,13 @@ def _cv_caution(found: Threshold) -> tuple[str, ...]:
     if found.status == "too_few":
         return ()
     cautions = [*_condition_caution(found)]
-    if not found.cv_upper < CV_CLAIM:
+    limits = f"upper bound {percent(found.cv_upper)}; needs a sample CV below {percent(found.cv_needed)}"
+    if found.n_runs < MIN_RUNS_FOR_CLAIM:
+        limits = f"needs {MIN_RUNS_FOR_CLAIM}"
+    if found.n_runs < MIN_RUNS_FOR_CLAIM or not found.cv_upper < CV_CLAIM:
         cautions.append(
             f"a CV below {CV_CLAIM:.0%} cannot be claimed with {found.n_runs} runs of "
-            f"{counted(found.n_conditions, 'condition')} (upper bound {percent(found.cv_upper)}; "
-            f"needs a sample CV below {found.cv_needed:.1%})"
+            f"{counted(found.n_conditions, 'condition')} ({limits})"
         )
     return tuple(cautions)
 

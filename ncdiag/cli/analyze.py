@@ -144,11 +144,11 @@ def page_of(question: str, survey: "Survey", store: str) -> str:
 
 
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:
-    """Give a result as plain values; a command that it suggests has the --store that it needs."""
+    """Give a result as plain values; the commands that it suggests have the --store that they need."""
+    from ncdiag.analysis.claims import COMMANDS
+
     values = result.to_dict()
-    if values.get("command"):
-        values["command"] += store
-    return values
+    return values | {name: values[name] + store for name in COMMANDS if values.get(name)}
 
 
 def _emit_csv(results: Sequence[Mapping[str, Any]]) -> None:

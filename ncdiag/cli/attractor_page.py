@@ -37,7 +37,6 @@ _READINGS = {
     "supported": "the feature norm comes back to that of the untouched run from both sides, within 8%, and stays.",
     "refuted": "that the feature norm comes back, and stays, does not hold within this training",
     "inconclusive": "whether it comes back cannot be said yet",
-    "not testable": "too few pairs for a test; two seeds with every arm are the least, five are recommended.",
 }
 _WHAT = {
     **_ARMS,
@@ -77,6 +76,8 @@ def _block(label: str, values: Sequence[Values], level: float) -> str:
 
 
 def _reading(verdict: Values) -> str:
+    if verdict["verdict"] == "not testable":
+        return f"not tested: {verdict['lacks']}."
     found = _READINGS[verdict["verdict"]]
     if verdict["verdict"] == "refuted":
         return f"{found}: more than 8% apart, beyond chance: {_listed(verdict['different'])}."

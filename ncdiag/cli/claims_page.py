@@ -142,11 +142,14 @@ def _noted(value: Values) -> str:
 
 
 def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:
-    """Give a command for each claim, that of the group which decides it, once for claims that share one."""
+    """Give the commands for each claim, those of the group which decides it, once for claims that share one."""
+    from ncdiag.analysis.claims import COMMANDS
+
     wanted: dict[str, list[str]] = {}
     for number, values in claims.items():
-        if values[0]["command"]:
-            wanted.setdefault(values[0]["command"], []).append(number)
+        for command in (values[0].get(name) for name in COMMANDS):
+            if command:
+                wanted.setdefault(command, []).append(number)
     return [line for command, numbers in wanted.items() for line in (f"  for {', '.join(numbers)}:", *_broken(command))]
 
 

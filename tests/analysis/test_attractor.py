@@ -189,7 +189,9 @@ def test_equal_differences_are_zero_variance(make_frames, make_run):
     exact = experiment(make_run, [(0.0, 0.0)] * 3)
     for name in ("u0", "u1", "u2"):
         exact[name]["feature_norm"] = exact["c" + name[1]]["feature_norm"]
-    same = pick(attractor(make_frames(exact)), "log_ratio", "up_control")
+    found = attractor(make_frames(exact))
+    assert pick(found, "verdict").extra["lacks"].startswith("the differences between arms are equal to the last digit")
+    same = pick(found, "log_ratio", "up_control")
     assert (same.status, same.extra["outcome"]) == ("zero_variance", "not testable")
     assert math.isnan(same.p)
 
@@ -199,7 +201,8 @@ def test_a_missing_arm_is_said(make_frames, make_run):
     found = attractor(make_frames(runs))
     assert pick(found, "log_ratio", "down_control").status == "not_testable"
     assert any("no seed has both arms of up_down" in w for w in pick(found, "log_ratio", "up_down").warnings)
-    assert pick(found, "verdict").extra["verdict"] == "not testable"
+    verdict = pick(found, "verdict").extra
+    assert (verdict["verdict"], verdict["lacks"].partition(";")[0]) == ("not testable", "0 seeds with every arm")
 
 
 def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_run):

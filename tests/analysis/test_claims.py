@@ -7,7 +7,7 @@ from worlds import make_world
 
 from ncdiag.analysis.claims import CLAIMS
 from ncdiag.analysis.factor_claims import not_additive
-from ncdiag.analysis.pair_claims import returns
+from ncdiag.analysis.pair_claims import _beats, returns
 from ncdiag.analysis.survey import Survey
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
@@ -70,6 +70,63 @@ def test_a_shared_clock_passes_every_test_but_that_of_moving_fn(shared):
         assert "share a clock" in result.extra["reason"]
         assert "--scale-features none,0.3@" in result.extra["command"]
         assert np.isnan(result.p)
+
+
+def test_what_lacks_more_runs_and_a_rescaling_gets_a_command_for_each():
+    (first,) = claim(claims_of(*make_world("shared", 1, conditions=1, seeds=3)), "1")
+    assert "scale-features" not in first.extra["command"]
+    assert "--weight-decay" in first.extra["command"]
+    assert "--scale-features none,0.3@" in first.extra["second_command"]
+
+
+def test_where_a_rescaling_alone_is_missing_one_command_does(shared):
+    assert [result.extra["second_command"] for result in shared if result.quantity == "claim_1"] == [""]
+
+
+def at_evaluations(onset_step):
+    """Give runs whose fn falls below 1.25 fn* at one epoch, and that collapse some evaluations apart."""
+    runs, epochs = make_world("causal", 1, conditions=4, seeds=3)
+    onset = epochs["run"].map({name: 100 + onset_step * place for place, name in enumerate(runs["run"])})
+    norm = np.where(epochs["epoch"] < 40, 5.0, 1.1 - (epochs["epoch"] - 40) / 2000)
+    return runs, epochs.assign(feature_norm=norm, nc1=np.where(epochs["epoch"] < onset, 0.5, 0.005))
+
+
+def test_alarms_at_one_epoch_are_not_too_few():
+    """They forecast one epoch for every run, which is a guess."""
+    (third,) = claim(claims_of(*at_evaluations(10), rule=OnsetRule(rule="first")), "3")
+    assert parts(third)["a better forecast than the median onset"] == {
+        "name": "a better forecast than the median onset",
+        "shown": None,
+        "lacking": "every alarm comes at one epoch, so it says no more than guessing",
+        "p": pytest.approx(np.nan, nan_ok=True),
+    }
+
+
+def test_leads_that_are_all_the_same_are_not_too_few():
+    (third,) = claim(claims_of(*at_evaluations(0), rule=OnsetRule(rule="first")), "3")
+    assert parts(third)["the alarm comes before the onset"]["lacking"] == (
+        "all leads are the same, with no noise to judge them by"
+    )
+
+
+def test_an_alarm_that_errs_just_as_that_of_fn_is_not_beaten():
+    """No test compares errors that are the same: it has no p, as one of three runs has none."""
+    beaten, same = (
+        Result(question="lead", quantity="skill", group={}, estimate=0.5, p=p, extra={"baseline": name, "n_tested": 8})
+        for name, p in (("nc1", 0.001), ("weight_norm", np.nan))
+    )
+    assert _beats([beaten], 0.05).shown
+    assert (_beats([beaten, same], 0.05).shown, _beats([beaten, same], 0.05).p) == (False, 1.0)
+
+
+def test_a_change_with_eps_that_is_the_same_in_all_runs_is_no_want_of_runs():
+    runs, epochs = make_world("causal", 1, conditions=4, seeds=3)
+    falls = np.exp(-epochs["epoch"] / 20)
+    (first,) = claim(claims_of(runs, epochs.assign(feature_norm=1 + falls, nc1=falls)), "1")
+    lacking = parts(first)["fn* does not depend on eps"]["lacking"]
+    assert lacking.startswith(
+        "fn changes by as much in every run from 2 eps to eps/2, with no noise to compare it with"
+    )
 
 
 def test_an_alarm_no_better_than_that_of_nc1_is_not_shown(shared):
@@ -269,7 +326,8 @@ def test_one_condition_and_one_pair_are_not_tested_whatever_forbids_a_verdict():
 @pytest.mark.parametrize(("apart", "also"), [(["up_control"], False), ([], True)])
 def test_features_that_stay_apart_did_not_return(apart, also):
     """An arm that stays apart, or arms that meet while fn goes on moving: only of these is it said that fn returns."""
-    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "p_holm": 0.9, "family": 1}
+    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "lacks": ""}
+    said |= {"p_holm": 0.9, "family": 1}
     verdict = Result(question="attractor", quantity="verdict", group={}, extra=said)
     (evidence,) = returns({"attractor": [verdict]}, 0.05)
     assert evidence.contradicted == bool(apart)

@@ -48,7 +48,22 @@ def test_a_distance_that_may_be_chance_does_not_refute_it(make_frames, make_run)
 def test_conditions_with_one_onset_do_not_change_the_rate(make_frames, make_run):
     norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (3, 4)))
     rates = [20.0, 20.0, 20.0]
-    assert result_of(make_frames, make_run, norms, rates).extra["p_rate"] > 0.5
+    found = result_of(make_frames, make_run, norms, rates)
+    assert found.extra["p_rate"] > 0.5
+    assert found.extra["rate_lacks"] == ""
+
+
+@pytest.mark.parametrize("never", [False, True])
+def test_runs_of_a_condition_with_one_onset_are_no_noise_to_compare_conditions_with(make_frames, make_run, never):
+    rates = {1e-4: (90.0 if never else 20.0,) * 3, 1e-3: (90.0 if never else 24.0,) * 3, 1e-2: (22.0,)}
+    runs = {
+        f"{decay:g}-{s}": make_run(rate, weight_decay=decay, norm=1 + s / 100)
+        for decay, seeds in rates.items()
+        for s, rate in enumerate(seeds)
+    }
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    assert math.isnan(found.extra["p_rate"])
+    assert found.extra["rate_lacks"].startswith("no two runs of a condition differ in their onset")
 
 
 def test_a_condition_of_one_run_is_named_and_does_not_change_the_rate(make_frames, make_run):

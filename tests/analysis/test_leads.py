@@ -206,6 +206,9 @@ def test_a_late_condition_alone_at_risk_has_no_landmark(make_frames, make_run):
     found = leads(make_frames(world(make_run, rates, [0.01] * 10, depth=depths)))
     late = pick(found, "landmark_mae", held_out="condition", landmark=0.75)
     assert (late.status, late.extra["n_at_risk"]) == ("too_few", 6)
+    assert late.warnings[0].startswith(
+        "6 runs of 1 condition had not collapsed by epoch 71; a forecast needs 3 conditions"
+    )
     assert pick(found, "landmark_mae", held_out="run", landmark=0.75, baseline="nearest").status == "ok"
 
 
@@ -288,6 +291,8 @@ def test_a_landmark_with_few_runs_at_risk_says_so(make_frames, make_run):
     found = leads(make_frames(world(make_run, [10.0, 11, 40, 41], [0.01] * 4)))
     last = pick(found, "landmark_mae", landmark=0.75, held_out="run")
     assert (last.status, last.extra["n_at_risk"]) == ("too_few", 2)
+    assert last.warnings[0].startswith("2 runs had not collapsed by epoch")
+    assert last.warnings[0].endswith("a forecast needs 3 runs, one to hold out and two to learn from")
 
 
 def test_runs_without_an_onset_count_by_how_much_a_forecast_was_too_early(make_frames, make_run):

@@ -58,6 +58,14 @@ def test_a_set_of_branches_is_continued_as_it_was(make_frames, make_run):
     assert command.endswith("--compensate-head")
 
 
+@pytest.mark.parametrize(("seeds", "wanted"), [(0, 5), (2, 5), (5, 10), (10, 20)])
+def test_more_seeds_are_rescaled_than_there_are(make_frames, make_run, seeds, wanted):
+    runs = of(make_run, [1e-4], max(seeds, 2))
+    runs |= {f"up-{s}": make_run(weight_decay=1e-4, seed=s, intervention="3@46") for s in range(seeds)}
+    runs |= {f"other-{s}": make_run(weight_decay=1e-4, seed=s, intervention="2@46") for s in range(7)}
+    assert f"none,0.3@46,3@46 --seed 0:{wanted}" in suggest(make_frames, runs).intervention(PAIR)
+
+
 def test_features_that_no_single_layer_scales_get_no_intervention(make_frames, make_run):
     runs = of(make_run, [1e-3], 2, arch="resnet20", depth=20, width=1)
     assert suggest(make_frames, runs).intervention({"arch": "resnet20", "dataset": "mnist"}) == ""
@@ -67,6 +75,33 @@ def test_a_grid_has_two_of_each(make_frames, make_run):
     assert suggest(make_frames, of(make_run, [1e-4], 2)).grid() == (
         "ncdiag sweep --arch mlp,resnet20 --dataset mnist,cifar10 --seed 0:3"
     )
+
+
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        (["ce:100"], " --phase ce:100"),
+        (["ce:100", "mse:100"], ""),
+        (["ce:200,mse:400"], ""),  # those of the MLP: a ResNet has its own
+        ([None], ""),
+        (["a phase"], ""),
+        (["ce:100@50"], ""),  # milestones, which the usual schedule has not
+    ],
+)
+def test_a_grid_is_trained_in_the_phases_of_all_runs(make_frames, make_run, phases, said):
+    """Else its new cells would be read under another loss than those that are there."""
+    runs = {f"{place}": make_run(phases=one, seed=place) for place, one in enumerate(phases)}
+    assert suggest(make_frames, runs).grid() == (
+        f"ncdiag sweep{said} --arch mlp,resnet20 --dataset mnist,cifar10 --seed 0:3"
+    )
+
+
+def test_runs_that_say_no_pair_have_no_more_like_them(make_frames, make_run):
+    """What would be trained is a network of the defaults, which is another pair."""
+    nothing = {"arch": None, "dataset": None}
+    suggested = suggest(make_frames, of(make_run, [1e-4], 3, **nothing))
+    assert suggested.conditions(nothing) == suggested.intervention(nothing) == ""
+    assert suggested.levels("depth", {}) != ""  # a claim about any network is another matter
 
 
 @pytest.mark.parametrize("phases", ["ce:200,mse", "ce:200,mse:400", None])

@@ -182,6 +182,36 @@ def test_three_against_three_cannot_be_shown_by_design(make_frames, make_run):
     assert "cannot be shown by design" in joint.warnings[0]
 
 
+def test_what_all_tests_of_a_family_keep_from_being_shown_is_said(make_frames, make_run):
+    """Three runs each, and no default among them: even of the clearest runs, two of three regimes cannot be shown."""
+    rates = {3e-4: (30.0, 31.0, 32.0), 6e-4: (20.0, 20.5, 21.0), 1e-2: (90.0, 90.0, 90.0)}
+    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))
+    low, high, valley = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high", "valley"))
+    for result, least in ((low, 0.05), (high, 1 / 32)):
+        assert result.p == pytest.approx(least)
+        assert result.extra["p_min"] == pytest.approx(least)
+        corrected = f"{2 * high.p:.2g} once all 3 tests are allowed for"
+        assert result.warnings[0] == (
+            f"cannot be shown by design: with so few runs p is at least {least:.2g}, and {corrected}"
+        )
+        assert result.extra["verdict"] == "inconclusive"
+    assert valley.extra["verdict"] == "supported"
+    named = {1e-4: rates[3e-4], 2e-4: rates[6e-4], 1e-2: rates[1e-2]}  # 1e-4 is the default
+    found = answers(make_frames(sweep(make_run, "weight_decay", named)))
+    low, high = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high"))
+    assert "so it can only be shown after others" in low.warnings[0]
+    assert [result.extra["verdict"] for result in (low, high)] == ["supported"] * 2
+
+
+def test_the_smallest_p_is_that_of_any_value_that_the_largest_may_be_compared_with(make_frames, make_run):
+    """No p is below 1 here, beside two runs as beside eight; but beside eight it could be smaller."""
+    rates = {3e-5: (90.0,) * 2, 6e-5: (90.0,) * 8, 9e-5: (20.0, 21.0)}
+    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
+    beside = [stats.boschloo_exact([[0, n], [2, 0]], alternative="less").pvalue for n in (2, 8)]
+    assert high.p == 1
+    assert high.extra["p_min"] == pytest.approx(2 * min(beside))
+
+
 def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, make_run):
     rates = {"relu": (20.0, 21.0), "tanh": (90.0, 90.0)}
     found = answers(make_frames(sweep(make_run, "activation", rates)))

@@ -94,7 +94,7 @@ def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
     assert [cv.lo, cv.hi] == pytest.approx(limits)
     assert cv.extra["cv_upper"] == pytest.approx(math.sqrt(math.expm1(2 * variance / stats.chi2.ppf(0.05, 2))))
     assert any("cannot be claimed with 3 runs of 1 condition (upper bound 22.4%" in text for text in cv.warnings)
-    assert any("needs a sample CV below 1.8%" in text for text in cv.warnings)
+    assert any("needs a sample CV below 1.81%" in text for text in cv.warnings)
 
 
 @pytest.mark.parametrize(

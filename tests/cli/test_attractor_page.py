@@ -40,7 +40,7 @@ def results(verdict: str, **said: Any) -> list[Result]:
         for arm in ("up_control", "down_control", "up_down")
     ]
     half = {"arm": "up_control", "n_seen": 2, "n_pairs": 3, "flags": {"faster_than_sampling": 1}}
-    extra = {"verdict": verdict, "different": [], "not_shown": [], "returned": True, **said}
+    extra = {"verdict": verdict, "lacks": "", "different": [], "not_shown": [], "returned": True, **said}
     return [
         *arms,
         Result(quantity="half_life", estimate=5.0, lo=3.0, hi=8.0, extra=half, **PAIR),
@@ -61,7 +61,11 @@ def results(verdict: str, **said: Any) -> list[Result]:
         ),
         ("inconclusive", {"not_shown": ["settled"]}, "not shown within 8%: fn at the end against fn at onset."),
         ("inconclusive", {"returned": False}, "the return itself was not seen in most pairs."),
-        ("not testable", {}, "too few pairs for a test"),
+        (
+            "not testable",
+            {"lacks": "1 seed with every arm; two are the least"},
+            "not tested: 1 seed with every arm; two",
+        ),
     ],
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: dict[str, Any], expected: str):
