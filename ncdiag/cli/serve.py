@@ -8,6 +8,7 @@ from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
+    MixPhasesOption,
     StoreOption,
     WhereOption,
     takes_onset_rule,
@@ -44,6 +45,7 @@ def serve(
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
+    mix_phases: MixPhasesOption = False,
     store: StoreOption = "",
 ) -> None:
     """Show the report in a browser, live, while runs are trained.
@@ -65,7 +67,7 @@ def serve(
         )
     parse_where(where or "")
     quiet_matplotlib()
-    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level)
+    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases)
     with open_store(store) as opened:
         source = LiveSource(opened, request, seconds=every)
         with ReportServer(source, host, port) as server:
