@@ -1,5 +1,6 @@
 """`ncdiag serve`: the report as a page that follows the store."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,6 +58,7 @@ def serve(
     from ncdiag.cli.plot import quiet_matplotlib
     from ncdiag.cli.report_contents import Request
     from ncdiag.domain.filters import parse_where
+    from ncdiag.execution.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
 
@@ -78,5 +80,9 @@ def serve(
                 emit_text(server.url)
                 note(f"following {opened.label}; Ctrl-C ends it")
                 server.serve_forever()
+            except (KeyboardInterrupt, SystemExit) as stop:
+                # The questions may be being answered. A thread cannot be made to stop, and where Python takes itself
+                # apart under one that draws, the process aborts; so it ends as it is. It has only read.
+                os._exit(EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_TERMINATED)
             finally:
                 source.stop()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as a shell says it
+
 
 @contextmanager
 def stops_heard() -> Iterator[None]:
@@ -25,9 +27,9 @@ def stops_heard() -> Iterator[None]:
 
     def leave(unheard: "sys.UnraisableHookArgs") -> None:
         if isinstance(unheard.exc_value, KeyboardInterrupt):
-            os._exit(128 + signal.SIGINT)
+            os._exit(EXIT_INTERRUPTED)
         if isinstance(unheard.exc_value, SystemExit):
-            os._exit(128 + signal.SIGTERM)
+            os._exit(EXIT_TERMINATED)
         hook(unheard)
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -38,7 +40,7 @@ def stops_heard() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(EXIT_INTERRUPTED)
     finally:
         for number in heard:
             signal.signal(number, signal.SIG_DFL)
@@ -72,7 +74,7 @@ def raise_if_asked() -> None:
     if signal.SIGINT in _requests:
         raise KeyboardInterrupt
     if _requests:
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(EXIT_TERMINATED)
 
 
 @contextmanager
