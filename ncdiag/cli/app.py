@@ -14,9 +14,9 @@ from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import without_controls
 from ncdiag.cli.streams import prepare_streams
 from ncdiag.errors import NCDiagError, OutOfMemoryError, SpecError, StoreError
+from ncdiag.execution.signals import EXIT_INTERRUPTED
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 # The system refuses to write: no space, quota used up, read-only, not permitted, file too large, fault of the device;
 # or there can be no such place.

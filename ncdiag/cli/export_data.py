@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import csv_text, write_output
+from ncdiag.cli.files import check_output, csv_text, find_ending, write_output
 from ncdiag.cli.options import StoreOption, WhereOption, takes_onset_rule
 from ncdiag.cli.output import Column, Format, emit, frame_columns, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption
@@ -42,6 +41,8 @@ class ExportFormat(StrEnum):
 
 
 _ENDINGS = {
+    "": ExportFormat.CSV,
+    ".csv": ExportFormat.CSV,
     ".json": ExportFormat.JSON,
     ".jsonl": ExportFormat.JSONL,
     ".ndjson": ExportFormat.JSONL,
@@ -90,6 +91,7 @@ def export(
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
+    check_output(output)
     form = form or _format_of(output)
     if excel_safe and form is not ExportFormat.CSV:
         raise SpecError(f"--excel-safe is for CSV, not for {form}; leave it out, or add --format csv")
@@ -120,7 +122,13 @@ def export(
 def _format_of(output: str) -> ExportFormat:
     from ncdiag.store.compressed import bare_name
 
-    return _ENDINGS.get(Path(bare_name(output)).suffix.lower(), ExportFormat.CSV)
+    ending = find_ending(bare_name(output))
+    if ending not in _ENDINGS:
+        raise SpecError(
+            f"{output} ends in {ending}; expected {', '.join(filter(None, _ENDINGS))} or none.\n"
+            "Choose another name, or say with --format what to write"
+        )
+    return _ENDINGS[ending]
 
 
 def _parts(frame: "DataFrame") -> "Iterator[DataFrame]":

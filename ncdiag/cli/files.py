@@ -1,6 +1,7 @@
 """Writing what a command made: to stdout, or to a file that is there in full or not at all."""
 
 import csv
+import errno
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from ncdiag.cli.output import csv_cell
 from ncdiag.errors import SpecError, StoreError, UnsafeError
 from ncdiag.store.magic import LONGEST, looks_like_database
+from ncdiag.store.shielding import shielded
 
 # What a spreadsheet takes for a formula, at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -19,12 +21,37 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _AS_IT_IS = {float, int, str, type(None)}
 
 
-def write_output(content: bytes, target: str) -> None:
-    """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
+def check_output(target: str) -> None:
+    """Find out whether `write_output` could write here, before anything is computed that would be lost.
 
     Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs, and
     `StoreError` where the system refuses.
     """
+    if target == "-":
+        return
+    if not target:
+        raise SpecError("the name of the file to write is empty; give one, or - for stdout")
+    path = Path(os.path.realpath(target))
+    if path.is_symlink():
+        raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
+    if path.is_dir():
+        raise SpecError(f"{target} is a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
+    if path.exists() and not path.is_file():
+        return
+    if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
+        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
+    if not os.access(path.parent, os.W_OK):
+        raise _refused(target, os.strerror(errno.EACCES))
+
+
+def write_output(content: bytes, target: str) -> None:
+    """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
+
+    Raises what `check_output` does.
+    """
+    check_output(target)
     if target == "-":
         sys.stdout.flush()
         rest = memoryview(content)
@@ -33,30 +60,32 @@ def write_output(content: bytes, target: str) -> None:
         sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(target))
-    if path.is_symlink():
-        raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
-    if path.is_dir():
-        raise SpecError(f"{target} is a folder; expected the name of a file")
-    if not path.parent.is_dir():
-        raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
     if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
         path.write_bytes(content)
         return
-    if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
-        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
     # A name has at most 255 bytes, and a character up to 4 of them.
     unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{target} cannot be written ({error.strerror}); nothing was changed.\n"
-            "Check free space and permissions, or choose another file"
-        ) from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+    with shielded():
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        except OSError as error:
+            raise _refused(target, error.strerror) from None
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+
+
+def _refused(target: str, reason: str | None) -> StoreError:
+    return StoreError(
+        f"{target} cannot be written ({reason}); nothing was changed.\n"
+        "Check free space and permissions, or choose another file"
+    )
+
+
+def find_ending(name: str) -> str:
+    """Give what the name of a file ends in, such as `.csv`, in small letters."""
+    return Path(name).suffix.lower()
 
 
 def _is_database(path: Path) -> bool:

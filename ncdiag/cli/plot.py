@@ -4,13 +4,12 @@ import logging
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.files import csv_text, write_output
+from ncdiag.cli.files import check_output, csv_text, find_ending, write_output
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
@@ -120,6 +119,9 @@ def plot(
     output = output or f"{kind}.{form or ImageChoice.PNG}"
     image = _image_format(output, form)
     _check_stdout(output, data)
+    check_output(output)
+    if data is not None:
+        _check_data(data)
     quiet_matplotlib()
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
@@ -197,7 +199,7 @@ def _describe(shows: str, runs: list[str], shared: str, rule: "OnsetRule") -> st
 
 def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
     """Give the format that was said, else the one that the file ends in; it cannot be both a PNG and called x.pdf."""
-    ending = Path(output).suffix.lower().lstrip(".")
+    ending = find_ending(output).lstrip(".")
     known = ending in list(ImageChoice)
     if said and known and said != ending:
         raise SpecError(
@@ -206,6 +208,13 @@ def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
     if not said and ending and not known:
         raise SpecError(f"{output} ends in .{ending}; expected .png, .svg or .pdf, or say which with --format")
     return said or ImageChoice(ending or "png")
+
+
+def _check_data(data: str) -> None:
+    ending = find_ending(data)
+    if ending not in ("", ".csv"):
+        raise SpecError(f"{data} ends in {ending}; --data writes CSV, expected .csv or none. Choose another name")
+    check_output(data)
 
 
 def _check_stdout(output: str, data: str | None) -> None:

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import write_output
+from ncdiag.cli.files import check_output, find_ending, write_output
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     MAX_MB,
     ByOption,
     LevelOption,
+    MixPhasesOption,
     StoreOption,
     WhereOption,
     takes_onset_rule,
@@ -17,6 +18,7 @@ from ncdiag.cli.options import (
 from ncdiag.cli.output import note
 from ncdiag.domain.shares import counted
 from ncdiag.domain.words import as_unicode, split_columns
+from ncdiag.errors import SpecError
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -45,6 +47,7 @@ def report(
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
+    mix_phases: MixPhasesOption = False,
     store: StoreOption = "",
 ) -> None:
     """Write all that the runs show into one HTML page.
@@ -58,12 +61,18 @@ def report(
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
 
+    if find_ending(output) not in ("", ".html", ".htm"):
+        raise SpecError(
+            f"{output} ends in {find_ending(output)}; a report is HTML, expected .html. Choose another name"
+        )
+    check_output(output)
     quiet_matplotlib()
     request = Request(
         where=where,
         rule=rule,
         by=tuple(split_columns(by)),
         level=level,
+        mix_phases=mix_phases,
         title=None if title is None else as_unicode(title),
         max_mb=max_mb,
     )

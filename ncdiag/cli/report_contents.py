@@ -36,6 +36,7 @@ class Request:
     rule: "OnsetRule"
     by: tuple[str, ...]
     level: float
+    mix_phases: bool = False
     title: str | None = None
     max_mb: float = MAX_MB
 
@@ -52,7 +53,10 @@ class Request:
             "--by": (",".join(self.by), "arch,dataset"),
             "--level": (self.level, 0.95),
         }
-        return [word for name, (value, default) in differing.items() if value != default for word in (name, str(value))]
+        words = [
+            word for name, (value, default) in differing.items() if value != default for word in (name, str(value))
+        ]
+        return words + ["--mix-phases"] * self.mix_phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +111,14 @@ def gather(store: "Store", request: Request) -> Gathered:
     epochs = epochs_frame(store, runs["run_id"].tolist())
     kept_runs = drop_repeats(runs)
     kept = epochs[epochs["run_id"].isin(kept_runs["run_id"])].reset_index(drop=True)
-    everything = Asked(runs=runs, epochs=epochs, rule=request.rule, by=request.by, level=request.level)
+    everything = Asked(
+        runs=runs,
+        epochs=epochs,
+        rule=request.rule,
+        by=request.by,
+        level=request.level,
+        mix_phases=request.mix_phases,
+    )
 
     def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
         return epochs.loc[epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
@@ -121,6 +132,7 @@ def gather(store: "Store", request: Request) -> Gathered:
             rule=request.rule,
             by=request.by,
             level=request.level,
+            mix_phases=request.mix_phases,
             questions=QUESTIONS,
             paths=data_paths(store, kept_runs),
             rescaled=asks_for_rescaled(request.where),

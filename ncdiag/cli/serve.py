@@ -1,5 +1,6 @@
 """`ncdiag serve`: the report as a page that follows the store."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
+    MixPhasesOption,
     StoreOption,
     WhereOption,
     takes_onset_rule,
@@ -50,6 +52,7 @@ def serve(
     where: WhereOption = None,
     by: ByOption = "arch,dataset",
     level: LevelOption = 0.95,
+    mix_phases: MixPhasesOption = False,
     store: StoreOption = "",
 ) -> None:
     """Show the report in a browser, live, while runs are trained.
@@ -61,6 +64,7 @@ def serve(
     from ncdiag.cli.plot import quiet_matplotlib
     from ncdiag.cli.report_contents import Request
     from ncdiag.domain.filters import parse_where
+    from ncdiag.execution.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
 
@@ -71,7 +75,7 @@ def serve(
         )
     parse_where(where or "")
     quiet_matplotlib()
-    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level)
+    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases)
     with open_store(store) as opened:
         source = LiveSource(opened, request, seconds=every)
         with ReportServer(source, host, port) as server:
@@ -82,5 +86,9 @@ def serve(
                 emit_text(server.url)
                 note(f"following {opened.label}; Ctrl-C ends it")
                 server.serve_forever()
+            except (KeyboardInterrupt, SystemExit) as stop:
+                # The questions may be being answered. A thread cannot be made to stop, and where Python takes itself
+                # apart under one that draws, the process aborts; so it ends as it is. It has only read.
+                os._exit(EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_TERMINATED)
             finally:
                 source.stop()

@@ -155,6 +155,7 @@ def hold_run(
 
     Raises `UnsafeError`, and changes nothing, where continuing would not give the bits that the run would have had.
     """
+    runs.get_run_by_id(store, run.id)  # a lock would make the folder of a run that was removed anew
     with hold_lease(store, run.id, owner) as leased:
         if not leased:
             yield None

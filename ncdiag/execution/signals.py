@@ -7,31 +7,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as a shell says it
+
 
 @contextmanager
-def ctrl_c_heard() -> Iterator[None]:
-    """Let Ctrl-C raise `KeyboardInterrupt` in the block, as Python does, but not while a module is being loaded.
+def stops_heard() -> Iterator[None]:
+    """Let Ctrl-C raise `KeyboardInterrupt` in the block, and SIGTERM `SystemExit(143)`, so that what is half made goes.
 
-    torch and numpy swallow it there, or are left half loaded and fail in ways that look like bugs. A process that is
-    loading has begun nothing that would have to be put in order, so it ends at once. So does one that has left the
-    block: torch takes a second to leave, and what is raised then ends in a traceback.
+    But not while a module is being loaded: torch and numpy swallow it there, or are left half loaded and fail in ways
+    that look like bugs. A process that is loading has begun nothing that would have to be put in order, so it ends at
+    once. So does one in which Python would drop what is raised, and one that has left the block: torch takes a second
+    to leave, and what is raised then ends in a traceback.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if _loads(frame):
-            os._exit(128 + signal.SIGINT)
-        raise KeyboardInterrupt
+            os._exit(128 + signum)
+        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it was started so as to ignore it
-        yield
-        return
-    signal.signal(signal.SIGINT, stop)
+    def leave(unheard: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unheard.exc_value, KeyboardInterrupt):
+            os._exit(EXIT_INTERRUPTED)
+        if isinstance(unheard.exc_value, SystemExit):
+            os._exit(EXIT_TERMINATED)
+        hook(unheard)
+
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    heard = [number for number, handler in usual.items() if signal.getsignal(number) is handler]  # else it is ignored
+    hook, sys.unraisablehook = sys.unraisablehook, leave
+    for number in heard:
+        signal.signal(number, stop)
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(EXIT_INTERRUPTED)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+        sys.unraisablehook = hook
 
 
 def _loads(frame: FrameType | None) -> bool:
@@ -61,7 +74,7 @@ def raise_if_asked() -> None:
     if signal.SIGINT in _requests:
         raise KeyboardInterrupt
     if _requests:
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(EXIT_TERMINATED)
 
 
 @contextmanager

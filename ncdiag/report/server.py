@@ -62,7 +62,7 @@ class ReportServer(ThreadingHTTPServer):
             reason = getattr(error, "strerror", None) or str(error)
             raise SpecError(
                 f"cannot serve on {host} port {port}: {reason}.\n"
-                "Choose another with --port; --port 0 takes any free one"
+                "Choose another --port (0 takes any free one), or another --host"
             ) from None
         named = f"[{host}]" if ":" in host else host
         self.url = f"http://{named}:{self.server_port}/"

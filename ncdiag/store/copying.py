@@ -8,6 +8,8 @@ from pathlib import Path
 from ncdiag.errors import StoreError
 from ncdiag.store.handle import connect_sqlite
 
+_PAGES = 4096  # copied before a signal is heard: usually 16 MB
+
 
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy an SQLite file as it is at one moment; `target` appears complete or not at all.
@@ -22,7 +24,10 @@ def copy_sqlite(source: Path, target: Path) -> None:
     try:
         with closing(connect_sqlite(source, "ro")) as reader, closing(sqlite3.connect(partial)) as writer:
             writer.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed, and its journal would stay
-            reader.backup(writer)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchall()  # from here on it is one moment
+            # Python hears signals between its own instructions only, and a copy in one go would be deaf to them.
+            reader.backup(writer, pages=_PAGES, progress=lambda status, remaining, total: None)
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,8 +4,10 @@ A run is known by its key, so the same run in two stores stays one run; of the t
 with everything that was stored of it. Typing a sweep again then finds its points trained, wherever that was.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,13 @@ def merge_store(store: Store, source: Store) -> Merged:
         numbered = "run-" + cast(schema.runs.c.id, String)
         ours.execute(update(schema.runs).where(schema.runs.c.name == schema.runs.c.key).values(name=numbered))
         names = {key: run.name for key, run in runs_by_key(store, ours, list(here)).items()}
-    for run in taken:
-        if run.status not in FINAL:
+    for run in found:
+        if run.status in FINAL:
+            continue
+        if run.key in here:
             _copy_folder(source.run_folder(run.id), store.run_folder(here[run.key].id))
+        elif _progress(run) == _progress(known[run.key]) and known[run.key].status is not RunStatus.RUNNING:
+            _finish_folder(source.run_folder(run.id), store.run_folder(known[run.key].id))
     new = [run for run in taken if run.key not in known]
     return Merged(
         new=tuple(names[run.key] for run in new),
@@ -105,12 +111,33 @@ def _take_children(ours: Connection, theirs: Connection, there: int, here: int) 
 def _copy_folder(there: Path, here: Path) -> None:
     """Copy the checkpoints of a run in place of those that are here, and its epochs that wait to be stored.
 
-    The lock stays where it is.
+    The lock stays where it is. The newest checkpoint comes last, so that where it is, everything is.
     """
-    kept = [file for pattern in ("*.pt", PENDING) for file in there.glob(pattern)]
+    kept = [*there.glob(PENDING), *_checkpoints(there)]
     if kept:
         here.mkdir(parents=True, exist_ok=True)
-        for old in [*here.glob("*.pt"), *here.glob(PENDING)]:
+        for old in [*here.glob(PENDING), *_checkpoints(here)]:
             old.unlink()
         for file in kept:
-            shutil.copyfile(file, here / file.name)
+            _copy_file(file, here / file.name)
+
+
+def _finish_folder(there: Path, here: Path) -> None:
+    """Copy the checkpoints of a run that is as far here as there, if whoever took it in was killed before it did."""
+    theirs, ours = ([file.name for file in _checkpoints(folder)] for folder in (there, here))
+    if theirs and (not ours or ours[-1] < theirs[-1]):
+        _copy_folder(there, here)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.pt"))
+
+
+def _copy_file(file: Path, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with suppress(FileNotFoundError):  # it is still trained there, and has a newer one by now
+            shutil.copyfile(file, unfinished)
+            unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import beat, fence, this_host
 from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
+from ncdiag.store.shielding import shielded
 
 # What failed may have had its cause outside: a full disk, data that was not there.
 _CLAIMABLE = (RunStatus.PENDING, RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED)
@@ -279,13 +280,14 @@ def remove_runs(store: Store, names: Iterable[str]) -> list[Run]:
 
     All or none: raises `UnknownRunError` for a name without a run, `UnsafeError` when one is being trained.
     """
-    with store.write() as connection:
-        removed = _named(store, connection, list(dict.fromkeys(names)))
+    with shielded():  # no command would find the folder of a run that is gone
+        with store.write() as connection:
+            removed = _named(store, connection, list(dict.fromkeys(names)))
+            for run in removed:
+                if run.status is RunStatus.RUNNING:
+                    raise UnsafeError(f"{run.name} is being trained; stop the process that trains it, then remove it")
+            for some in chunked([run.id for run in removed]):
+                connection.execute(delete(schema.runs).where(schema.runs.c.id.in_(some)))
         for run in removed:
-            if run.status is RunStatus.RUNNING:
-                raise UnsafeError(f"{run.name} is being trained; stop the process that trains it, then remove it")
-        for some in chunked([run.id for run in removed]):
-            connection.execute(delete(schema.runs).where(schema.runs.c.id.in_(some)))
-    for run in removed:
-        shutil.rmtree(store.run_folder(run.id), ignore_errors=True)
+            shutil.rmtree(store.run_folder(run.id), ignore_errors=True)
     return removed

@@ -200,28 +200,30 @@ def test_ctrl_c_is_heard_while_a_module_is_loading_that_would_swallow_it(tmp_pat
 
 WAIT_FOR_EVER = """
 import sys, time, typer
+from ncdiag.__main__ import main
 from ncdiag.cli import app
 app.app = typer.Typer()
 @app.app.command()
 def wait() -> None:
-    sys.stderr.write("ready\\n")
-    time.sleep(60)
-app.main()
+    try:
+        sys.stderr.write("ready\\n")
+        time.sleep(60)
+    finally:
+        print("put away")
+main()
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_signals_end_the_process_without_a_traceback(sent: signal.Signals, code: int):
-    """A shell shows a death by SIGTERM as 143."""
-    process = subprocess.Popen([PYTHON, "-c", WAIT_FOR_EVER], stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_process_in_good_order_and_without_a_traceback(sent: signal.Signals, code: int):
+    process = subprocess.Popen([PYTHON, "-c", WAIT_FOR_EVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"
     process.send_signal(sent)
     started = time.monotonic()
-    assert process.wait(10) == code
+    assert process.communicate(timeout=10) == ("put away\n", "")
+    assert process.returncode == code
     assert time.monotonic() - started < 5
-    assert process.stderr.read() == ""
-    process.stderr.close()
 
 
 def test_a_closed_stdout_is_no_bug():

@@ -4,8 +4,10 @@ import io
 import json
 import math
 import os
+import signal
 import struct
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +22,7 @@ from pandas import DataFrame
 from ncdiag.cli import app
 from ncdiag.cli.output import frame_columns
 from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.execution.signals import stops_heard
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
 from ncdiag.store.imports import import_runs
@@ -161,9 +164,35 @@ def test_a_file_keeps_what_it_had_until_all_is_written(store: Path, cli: Cli, mo
     assert [path.name for path in store.parent.iterdir() if path.name.endswith(".tmp")] == []
 
 
+@pytest.mark.parametrize("name", ["x.parquet", "x.xlsx", "x.tsv", "x.db", "x.parquet.gz"])
+def test_a_file_cannot_end_in_what_is_not_written(store: Path, cli: Cli, name: str):
+    answer = cli("export", "-o", name)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"{name} ends in {name.removesuffix('.gz')[1:]}; expected .csv, .json, .jsonl, .ndjson, .txt" in answer.err
+    assert not store.with_name(name).exists()
+    assert cli("export", "-o", name, "--format", "csv").code == 0
+    assert store.with_name(name).exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_file_is_written_leaves_nothing_beside_it(
+    store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+):
+    def write(self: Path, content: bytes, write_bytes: Callable[[Path, bytes], int] = Path.write_bytes) -> int:
+        signal.raise_signal(sent)
+        return write_bytes(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(SystemExit), stops_heard():
+        raise SystemExit(cli("export", "-o", "x.csv").code)
+    assert sorted(path.name for path in store.parent.iterdir()) == ["ncdiag.db", "x.csv"]
+    assert len(rows_of(store.with_name("x.csv").read_text())) == 56
+
+
 @pytest.mark.usefixtures("store")
-def test_where_no_file_can_be_is_said(cli: Cli):
-    assert "make it first" in cli("export", "-o", "nowhere/out.csv").err
+def test_where_no_file_can_be_is_said_before_anything_is_read(cli: Cli):
+    assert "the name of the file to write is empty" in cli("export", "-o", "", "--store", "none.db").err
+    assert "make it first" in cli("export", "-o", "nowhere/out.csv", "--store", "none.db").err
     assert "is a folder" in cli("export", "-o", ".").err
     assert cli("export", "-o", ".").code == 2
 

@@ -196,7 +196,10 @@ def test_two_processes_draw_the_same_bytes(store: Path):
         (("trajectory", "--run", "deep-9"), 4, "no run 'deep-9'"),
         (("trajectory", "--where", "depth=9"), 2, "none of the 5 runs fits"),
         (("trajectory", "--by", "colour"), 2, "no column 'colour'"),
-        (("trajectory", "-o", "nowhere/f.png"), 2, "does not exist"),
+        (("trajectory", "-o", "nowhere/f.png", "--store", "none.db"), 2, "does not exist"),  # before it is read
+        (("trajectory", "--data", "nowhere/f.csv", "--store", "none.db"), 2, "does not exist"),
+        (("trajectory", "--data", "f.parquet"), 2, "f.parquet ends in .parquet; --data writes CSV"),
+        (("trajectory", "--data", "f.csv.gz"), 2, "expected .csv or none"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(cli: Cli, arguments: tuple[str, ...], code: int, what: str):

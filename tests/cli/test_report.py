@@ -1,5 +1,6 @@
 import base64
 import json
+import math
 import re
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from clihelp import Cli, run_ncdiag
 
 from ncdiag.cli.analyze import QUESTIONS
+from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.store.engine import open_store
+from ncdiag.store.imports import import_runs
 
 
 def shared(page: str) -> dict[str, object]:
@@ -66,12 +70,46 @@ def test_the_options_decide_what_is_in_it(cli: Cli) -> None:
     assert "ncdiag report --store ncdiag.db --where depth=5 --eps 0.05" in page
 
 
+def test_a_grid_of_different_phases_is_compared_if_asked_for(cli: Cli, tmp_path: Path) -> None:
+    """Of one cell NC1 = exp(-epoch / time) passes 0.01 before the loss is switched, at 5 ln 100, else at 15 ln 100."""
+    runs = [
+        ImportedRun(
+            name=f"{depth}-{width}-{seed}",
+            config={"arch": "mlp", "depth": depth, "width": float(width), "dataset": "digits", "seed": seed},
+            epochs=tuple(
+                EpochRecord(
+                    epoch=epoch,
+                    phase=1 + (epoch > 40),
+                    loss="mse" if epoch > 40 else "ce",
+                    feature_norm=depth + seed / 100,
+                    nc1=math.exp(-epoch / (5 if depth * width == 320 else 15)),
+                )
+                for epoch in range(1, 121)
+            ),
+            source="synthetic.csv",
+        )
+        for depth in (3, 5)
+        for width in (64, 128)
+        for seed in range(3)
+    ]
+    path = str(tmp_path / "mixed.db")
+    with open_store(path, write=True) as opened:
+        import_runs(opened, runs)
+    refused, mixed = (
+        cli("report", "-o", "-", "--by", "depth,width", "--store", path, *more).out for more in ((), ("--mix-phases",))
+    )
+    assert "or accept the mixture with" in refused
+    assert "or accept the mixture with" not in mixed
+    assert "--by depth,width --mix-phases</code>" in mixed
+
+
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
         (("--where", "depth=9"), 2, "none of the 5 runs fits"),
-        (("-o", "nowhere/r.html"), 2, "does not exist"),
+        (("-o", "nowhere/r.html", "--store", "none.db"), 2, "does not exist"),  # before anything is read
+        (("-o", "report.pdf"), 2, "report.pdf ends in .pdf; a report is HTML"),
         (("--by", "colour"), 2, "no column 'colour'"),
         (("--store", "none.db"), 3, "no store at"),
     ],

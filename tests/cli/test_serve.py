@@ -132,6 +132,31 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+TAKEN_APART = """
+import atexit, sys
+atexit.register(sys.stderr.write, "taken apart")
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_at_once_whatever_is_computed(store: Path, tmp_path: Path, sent: signal.Signals, code: int):
+    """A thread that draws when Python takes itself apart aborts the process: "terminate called without ..."."""
+    (tmp_path / "sitecustomize.py").write_text(TAKEN_APART)
+    process = subprocess.Popen(
+        [PYTHON, "-m", "ncdiag", "serve", "--port", "0", "--store", str(store)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    assert process.stderr is not None
+    assert "following" in process.stderr.readline()
+    process.send_signal(sent)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == code
+
+
 @pytest.mark.slow
 def test_the_page_follows_a_store_that_is_written_to(
     serve: "Callable[..., tuple[subprocess.Popen[str], str]]", writer: "subprocess.Popen[str]"
@@ -268,7 +293,7 @@ def test_a_port_that_is_taken_is_said(cli: Cli, store: Path) -> None:
         taken.listen()
         answer = cli("serve", "--port", str(taken.getsockname()[1]), "--store", store)
     assert answer.code == 2
-    assert "--port 0 takes any free one" in answer.err
+    assert "another --port (0 takes any free one)" in answer.err
 
 
 def test_there_has_to_be_a_store(cli: Cli, tmp_path: Path) -> None:

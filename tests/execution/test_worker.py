@@ -22,7 +22,7 @@ from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
-from ncdiag.store.runs import add_run, get_run
+from ncdiag.store.runs import add_run, get_run, remove_runs
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
 from ncdiag.training.loop import Event
 
@@ -71,6 +71,14 @@ def test_finished_run_is_not_trained_again(store: Store) -> None:
     run = train(store, small_spec())
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.RUNNING  # not claimed
     assert get_run(store, run.name).status is RunStatus.DONE
+
+
+def test_a_run_that_was_removed_while_it_waited_leaves_no_folder(store: Store) -> None:
+    run, _ = add_run(store, small_spec())
+    remove_runs(store, [run.name])
+    (outcome,) = train_runs(store, [run], TrainingOptions(), ignore)
+    assert "it was removed meanwhile" in str(outcome.error)
+    assert not store.run_folder(run.id).exists()
 
 
 def test_run_held_by_another_process_is_left_alone(store: Store) -> None:

@@ -1,15 +1,19 @@
 import shutil
+import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from recorded import append
+from small import small_spec
 
 from ncdiag.errors import StoreError
+from ncdiag.execution.signals import stops_heard
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.maintenance import backup_store, check_store, upgrade_store
-from ncdiag.store.runs import get_run
+from ncdiag.store.runs import add_run, get_run
 
 
 def test_a_sound_store_has_no_problems(store, url, running, owner, record):
@@ -100,6 +104,56 @@ def test_a_backup_that_fails_leaves_nothing(store, url, folder, monkeypatch):
     with pytest.raises(StoreError, match="disk is full"):
         backup_store(url, folder / "copy.db")
     assert [path.name for path in folder.iterdir()] == ["ncdiag.db"]
+
+
+@pytest.mark.parametrize(("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_backup_hears_a_signal_before_it_is_done_and_leaves_nothing(store, url, folder, monkeypatch, sent, raised):
+    """Of a signal that comes while a part is copied, Python says nothing until it runs a line of Python again."""
+    left: list[int] = []
+
+    class Signalled(sqlite3.Connection):
+        def backup(self, target, *, pages, progress):
+            def part(status, remaining, total):
+                left.append(remaining)
+                signal.raise_signal(sent)
+                progress(status, remaining, total)
+
+            super().backup(target, pages=1, progress=part)
+
+    def connect(path, mode):
+        return sqlite3.connect(path, factory=Signalled, isolation_level=None)
+
+    monkeypatch.setattr("ncdiag.store.copying.connect_sqlite", connect)
+    with stops_heard(), pytest.raises(raised):
+        backup_store(url, folder / "copy.db")
+    assert len(left) == 1
+    assert left[0] > 0
+    assert [path.name for path in folder.iterdir()] == ["ncdiag.db"]
+
+
+def test_a_writer_waits_for_a_backup_that_copies_in_parts(store, url, folder, monkeypatch):
+    """Otherwise every commit of another process would make the copy begin anew."""
+    refused: list[str] = []
+
+    class Watched(sqlite3.Connection):
+        def backup(self, target, *, pages, progress):
+            def part(status, remaining, total):
+                with closing(sqlite3.connect(url, timeout=0, isolation_level=None)) as writer:
+                    with pytest.raises(sqlite3.OperationalError) as error:
+                        writer.execute("UPDATE runs SET reason = 'late'")
+                    refused.append(str(error.value))
+
+            super().backup(target, pages=1, progress=part)
+
+    def connect(path, mode):
+        return sqlite3.connect(path, factory=Watched, isolation_level=None)
+
+    add_run(store, small_spec())
+    monkeypatch.setattr("ncdiag.store.copying.connect_sqlite", connect)
+    copy = backup_store(url, folder / "copy.db")
+    assert len(refused) > 10
+    assert set(refused) == {"database is locked"}
+    assert check_store(str(copy)) == []
 
 
 def test_what_a_killed_backup_left_is_in_nobodys_way(store, url, folder):

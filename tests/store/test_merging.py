@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,55 @@ def test_what_is_left_here_of_a_run_that_is_replaced_goes_and_a_run_that_is_over
     merge_store(store, other)
     assert {file.name for file in store.run_folder(here.id).iterdir()} == {"lock", "epoch-000003.pt"}
     assert not store.run_folder(get_run(store, "run-2").id).exists()
+
+
+def test_merging_again_copies_the_checkpoints_that_a_kill_kept_back(store, other, make_spec, record, monkeypatch):
+    there = put(other, make_spec(), record, 3, status=RunStatus.INTERRUPTED)
+    for name in ("epoch-000002.pt", "epoch-000003.pt", "pending.jsonl"):
+        (other.run_folder(there.id) / name).write_text(name)
+
+    class Killed(BaseException):
+        pass
+
+    def copy_two(source, target, copy=shutil.copyfile):
+        copy(source, target)
+        if "000003" in source.name:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", copy_two)
+        with pytest.raises(Killed):
+            merge_store(store, other)
+    here = store.run_folder(get_run(store, "run-1").id)
+    assert sorted(file.name for file in here.iterdir()) == ["epoch-000002.pt", "pending.jsonl"]
+    assert merge_store(store, other).kept == ("run-1",)
+    assert {file.name: file.read_text() for file in here.iterdir()} == {
+        name: name for name in ("epoch-000002.pt", "epoch-000003.pt", "pending.jsonl")
+    }
+
+
+def test_merging_again_leaves_the_checkpoints_of_a_run_that_went_on_here(store, other, make_spec, record):
+    there = put(other, make_spec(), record, 3, status=RunStatus.INTERRUPTED)
+    (other.run_folder(there.id) / "epoch-000002.pt").touch()
+    merge_store(store, other)
+    here = store.run_folder(get_run(store, "run-1").id)
+    (here / "epoch-000002.pt").rename(here / "epoch-000003.pt")
+    merge_store(store, other)
+    assert [file.name for file in here.iterdir()] == ["epoch-000003.pt"]
+
+
+def test_a_checkpoint_that_goes_while_it_is_copied_is_left_out(store, other, make_spec, record, monkeypatch):
+    there = put(other, make_spec(), record, 3, status=RunStatus.INTERRUPTED)
+    for name in ("epoch-000002.pt", "epoch-000003.pt"):
+        (other.run_folder(there.id) / name).touch()
+
+    def late(source, target, copy=shutil.copyfile):
+        (other.run_folder(there.id) / "epoch-000002.pt").unlink(missing_ok=True)
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", late)
+    merge_store(store, other)
+    assert [file.name for file in store.run_folder(get_run(store, "run-1").id).iterdir()] == ["epoch-000003.pt"]
 
 
 def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):

@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+import signal
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +10,7 @@ from recorded import append
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import DataSpec, Intervention
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
+from ncdiag.execution.signals import stops_heard
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import (
@@ -102,6 +105,21 @@ def test_a_hostile_name_is_looked_for_as_it_is(store, make_spec, name):
 def test_the_name_of_a_later_run_is_refused(store, make_spec):
     with pytest.raises(SpecError, match="run-7 is kept"):
         add_run(store, make_spec(), name="run-7")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_folder_of_a_run_that_is_gone(store, make_spec, monkeypatch, sent):
+    run, _ = add_run(store, make_spec())
+    store.run_folder(run.id).mkdir(parents=True)
+
+    def remove(folder, ignore_errors, rmtree=shutil.rmtree):
+        signal.raise_signal(sent)
+        rmtree(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with stops_heard(), pytest.raises((SystemExit, KeyboardInterrupt)):
+        remove_runs(store, [run.name])
+    assert not store.run_folder(run.id).exists()
 
 
 def test_the_id_of_a_removed_run_is_not_given_again(store, make_spec):
