@@ -68,16 +68,25 @@ def backup(
     emit_text(str(backup_store(store, target)))
 
 
-@app.command("merge", epilog=show_examples("ncdiag store merge slice.db", "ncdiag store merge gpu.db --store all.db"))
+@app.command(
+    "merge", epilog=show_examples("ncdiag store merge slice.db", "ncdiag store merge seed-*.db --store all.db")
+)
 def merge(
-    source: Annotated[str, typer.Argument(metavar="OTHER", show_default=False, help="The store to take runs from.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="OTHER...", show_default=False, help="The stores to take runs from.")
+    ],
     store: StoreOption = "",
 ) -> None:
-    """Take in the runs of another store; it is not changed.
+    """Take in the runs of other stores; these are not changed.
 
     The same run in both stays one run, and the one that got further is kept, so
     the same sweep can be trained in slices on several machines.
     """
+    for source in sources:
+        _merge(source, store)
+
+
+def _merge(source: str, store: str) -> None:
     from ncdiag.store.engine import open_store
     from ncdiag.store.merging import merge_store
 
@@ -87,7 +96,8 @@ def merge(
         merged = merge_store(opened, other)
     for name in (*merged.new, *merged.replaced):
         emit_text(name)
-    note(f"{len(merged.new)} new, {len(merged.replaced)} replaced by one that got further, {len(merged.kept)} kept")
+    counts = f"{len(merged.new)} new, {len(merged.replaced)} replaced by one that got further, {len(merged.kept)} kept"
+    note(f"{other.label}: {counts}")
     for name, got in merged.renamed.items():
         note(f"{name} is called {got} here, since another run has that name")
     for name in merged.busy:

@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -77,9 +78,12 @@ def test_merge_takes_in_the_runs_of_another_store(cli: Cli, store: Path, tmp_pat
     listed = cli("export", "epochs").out
     assert cli("export", "epochs", "--store", target).out == listed
     assert taken.out.splitlines() == list(dict.fromkeys(line.split(",")[0] for line in listed.splitlines()[1:]))
-    again = cli("store", "merge", store, "--store", target)
+    shutil.copy(store, "same.db")
+    again = cli("store", "merge", store, "same.db", "--store", target)
     assert (again.code, again.out) == (0, "")
-    assert "0 new, 0 replaced" in again.err
+    assert [line.split(" new, 0 replaced")[0] for line in again.err.splitlines()] == [
+        f"ncdiag: note: {name}: 0" for name in (store, "same.db")
+    ]
 
 
 def test_merge_refuses_the_store_itself_and_one_that_is_not_there(cli: Cli, store: Path):
