@@ -130,7 +130,7 @@ class NextRuns:
 
     def _matching(self, group: Mapping[str, Any], *, untouched: bool = True) -> pd.DataFrame:
         """Give the runs of a group that were left as they are, or those that were rescaled."""
-        kept = self._untouched == untouched
+        kept = self._untouched.copy() if untouched else ~self._untouched
         for column, value in group.items():
             if column in self._onsets and column != "intervention":
                 cells = self._onsets[column]
