@@ -23,6 +23,8 @@ from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
 from ncdiag.domain.survival import median_interval, restricted_mean
 
+_MOST_NAMED = 8  # runs, in a filter that is to be typed
+
 Bound = Literal["at least", "at most", "within the budget"]
 
 
@@ -203,12 +205,15 @@ def _limited(
     lost = int(np.count_nonzero(np.isfinite(time) & (time > budget)))
     if not lost:
         return ()
-    short = runs["run"].to_numpy()[is_open & (followed == budget)]
+    short = runs["run"][is_open & (followed == budget)].tolist()
     count = "counts" if lost == 1 else "count"
+    ends, them = (f"{short[0]} ends", "it") if len(short) == 1 else (f"{len(short)} runs end", "them")
+    # a run that is left out alone changes nothing while another one ends as early
+    named = f"={short[0]}" if len(short) == 1 else f" in ({','.join(short)})"
+    leave = f", or leave {them} out with --where 'not run{named}'" if len(short) <= _MOST_NAMED else ""
     return (
-        f"the common budget is {budget:g} epochs, where {short[0]} ends"
-        f"{f' (and {len(short) - 1} more)' if len(short) > 1 else ''}; {counted(lost, 'later onset')} {count} as none. "
-        f"Train it for longer, or leave it out with --where 'not run={short[0]}'",
+        f"the common budget is {budget:g} epochs, where {ends}; {counted(lost, 'later onset')} {count} as none. "
+        f"Train {them} for longer{leave}",
     )
 
 

@@ -70,7 +70,7 @@ class NextRuns:
         axes = {"scale_features": "none," + _FACTORS.format(**plan)}
         compensated = group.get("head") == "compensated"
         needed = ratio.extra.get("pairs_needed") if ratio is not None else None
-        up = Rescaling(alpha=plan["up"], epoch=plan["epoch"], compensated=compensated)
+        up = Rescaling(alpha=plan["up"], epoch=int(plan["epoch"]), compensated=compensated)
         axes["seed"] = f"0:{max(_more_seeds(self._rescaled_seeds(group, up)), min(needed or 0, _MOST_PAIRS))}"
         if not _can_rescale(base, plan, compensated):
             return ""
@@ -130,7 +130,7 @@ class NextRuns:
 
     def _matching(self, group: Mapping[str, Any], *, untouched: bool = True) -> pd.DataFrame:
         """Give the runs of a group that were left as they are, or those that were rescaled."""
-        kept = self._untouched == untouched
+        kept = self._untouched.copy() if untouched else ~self._untouched
         for column, value in group.items():
             if column in self._onsets and column != "intervention":
                 cells = self._onsets[column]

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.tournament import calibration_table
+from ncdiag.analysis.tournament_views import MIN_UNITS_HELD
 from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, plain_axis, write
@@ -39,8 +40,9 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
     if table.empty:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
-            f"too few runs of one pair have an onset to forecast one of them from the others ({asked.rule}): "
-            f"{collapsed} of {counted(len(asked.onsets), 'run')}.\n`ncdiag sweep --preset quickstart` trains nine such"
+            f"forecasts that can be checked need {MIN_UNITS_HELD} runs of one pair with an onset ({asked.rule}); "
+            f"{collapsed} of {counted(len(asked.onsets), 'run')} with one.\n"
+            "`ncdiag sweep --preset quickstart` trains nine such"
         )
     table.insert(0, "pair", label_pairs(table, asked.by))
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")

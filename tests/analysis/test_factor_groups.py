@@ -54,7 +54,19 @@ def test_an_onset_after_the_common_budget_counts_as_none(make_frames, make_run):
     assert not found.event.any()
     assert "where short ends" in found.cautions[0]
     assert "1 later onset counts as none" in found.cautions[0]
-    assert "not run=short" in found.cautions[0]
+    assert found.cautions[0].endswith("Train it for longer, or leave it out with --where 'not run=short'")
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, True), (9, False)])
+def test_all_runs_that_end_at_the_common_budget_are_named(make_frames, make_run, count, named):
+    """Without one of them alone the budget would be the same."""
+    runs = {"slow": make_run(35.0, depth=3)} | {f"s{n}": make_run(90.0, depth=5, epochs=100) for n in range(count)}
+    (found,) = groups(make_frames(runs))
+    assert f"where {count} runs end; 1 later onset counts as none" in found.cautions[0]
+    where = " or leave them out with --where 'not run in (s0,s1)'" if named else ""
+    assert found.cautions[0].endswith(f"Train them for longer{where and f',{where}'}")
+    (alone,) = groups(make_frames({name: run for name, run in runs.items() if name != "s0"}))
+    assert alone.budget == found.budget
 
 
 @pytest.mark.parametrize("status", ["diverged", "dead"])

@@ -107,5 +107,5 @@ def test_whether_an_onset_is_inside_is_in_the_table(make_asked, make_run):
 
 
 def test_too_few_onsets_are_said(make_asked, make_run):
-    with pytest.raises(AnalysisError, match="too few runs of one pair have an onset"):
+    with pytest.raises(AnalysisError, match="need 3 runs of one pair with an onset"):
         forecast_table(make_asked({"a": make_run(), "b": make_run()}))
