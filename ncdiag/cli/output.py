@@ -225,7 +225,10 @@ def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) ->
     _emit_rich(kept, cells, right, max(width, _needed(kept, widths)))
     if len(kept) < len(columns):
         left_out = ", ".join(column.heading for column in columns if column not in kept)
-        note(f"columns left out to fit {width} characters: {left_out} (--format csv has everything)")
+        note(
+            f"columns left out to fit {width} characters: {left_out} "
+            "(a wider terminal has them; --format csv has every number)"
+        )
 
 
 def _fitting(columns: Sequence[Column], widths: Mapping[str, int], available: int) -> list[Column]:

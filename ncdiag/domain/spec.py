@@ -189,7 +189,7 @@ class Intervention:
         try:
             return cls(alpha=float(alpha), epoch=int(epoch))
         except ValueError:
-            raise SpecError(f"--scale-features takes ALPHA@EPOCH, such as 0.3@200, not {text!r}") from None
+            raise SpecError(f"an intervention is ALPHA@EPOCH, such as 0.3@200, not {text!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

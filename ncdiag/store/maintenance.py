@@ -1,5 +1,6 @@
 """What `ncdiag store` does for a store as a whole: check it, copy it, bring it up to date."""
 
+import os
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -52,6 +53,8 @@ def backup_store(url: str, target: Path) -> Path:
             raise StoreError(f"{store.label} is not a file; copy it with the tools of its database, such as pg_dump")
         if not target.parent.is_dir():
             raise StoreError(f"the copy {target} cannot be made: its folder does not exist. Make the folder first")
+        if not os.access(target.parent, os.W_OK):
+            raise StoreError(f"the copy {target} cannot be made: its folder is read-only here. Give one in another")
         with translated(str(target)):
             copy_sqlite(store.path, target)
     return target

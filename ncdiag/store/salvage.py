@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import alembic.command  # noqa: F401  # a signal that comes while it is loading would leave what is half made
+
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, StoreError

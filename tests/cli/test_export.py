@@ -197,6 +197,13 @@ def test_where_no_file_can_be_is_said_before_anything_is_read(cli: Cli):
     assert cli("export", "-o", ".").code == 2
 
 
+def test_a_read_only_folder_is_said_before_anything_is_read(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path or mode != os.W_OK)
+    answer = cli("export", "-o", tmp_path / "x.csv", "--store", tmp_path / "none.db")
+    assert answer.code == 3
+    assert "x.csv cannot be written (Permission denied); nothing was changed" in answer.err
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl", "table"])
 def test_rows_that_are_made_some_at_a_time_are_the_same(
     store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, form: str

@@ -229,7 +229,7 @@ def test_a_narrow_terminal_loses_the_least_important_column_and_says_so():
     shown = run_on_terminal("d" * 90, COLUMNS="80")
     assert "run-1" in shown
     assert "ddd" not in shown
-    assert "columns left out to fit 80 characters: dataset (--format csv has everything)" in shown
+    assert "columns left out to fit 80 characters: dataset (a wider terminal has them" in shown
 
 
 def test_the_narrowest_terminal_does_not_cut_a_name():

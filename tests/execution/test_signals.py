@@ -132,3 +132,28 @@ def test_ctrl_c_while_the_process_leaves_ends_it_without_a_traceback(tmp_path: P
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")  # a shell shows it as 130
     assert "went on" not in done.stdout
+
+
+DROPPED = """
+import signal, sys, weakref
+from ncdiag.execution.signals import stops_heard
+class Freed:
+    pass
+with stops_heard():
+    thing = Freed()
+    ref = weakref.ref(thing, lambda _: signal.raise_signal(int(sys.argv[1])))
+    del thing
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_request_that_python_drops_ends_a_command_in_silence(number: signal.Signals, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED, str(int(number))],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")

@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import sqlite3
@@ -94,6 +95,12 @@ def test_a_backup_overwrites_nothing(store, url, folder):
         backup_store(url, Path(url))
     with pytest.raises(StoreError, match="its folder does not exist"):
         backup_store(url, folder / "a" / "copy.db")
+
+
+def test_a_backup_into_a_read_only_folder_says_so(store, url, folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != folder or mode != os.W_OK)
+    with pytest.raises(StoreError, match=r"the copy .*copy\.db cannot be made: its folder is read-only"):
+        backup_store(url, folder / "copy.db")
 
 
 def test_a_backup_that_fails_leaves_nothing(store, url, folder, monkeypatch):
