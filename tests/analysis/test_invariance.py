@@ -71,11 +71,17 @@ def test_a_condition_of_one_run_is_named_and_does_not_change_the_rate(make_frame
 
 
 @pytest.mark.parametrize(
-    ("norms", "says"), [([[1.0, 1.1]], "one condition"), ([[1.0], [1.1], [1.2]], "one run in every condition")]
+    ("norms", "says"),
+    [
+        ([], "one condition"),
+        ([[1.0, 1.1]], "one condition"),
+        ([[1.0], [1.1]], "one run in every condition"),
+        ([[1.0], [1.1], [1.2]], "one run in every condition"),
+    ],
 )
 def test_what_is_missing_is_said(make_frames, make_run, norms, says):
-    found = result_of(make_frames, make_run, norms)
-    assert (found.status, found.extra["verdict"]) == ("too_few", "not testable")
+    found = result_of(make_frames, make_run, norms or [[1.0]], None if norms else [90.0])
+    assert (found.status, found.extra["verdict"], found.n_conditions) == ("too_few", "not testable", len(norms))
     assert math.isnan(found.p)
     assert found.warnings[0].startswith(says)
 
