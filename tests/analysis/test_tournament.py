@@ -96,6 +96,8 @@ def test_the_winner_beats_guessing_and_fn_adds_nothing_where_only_nc1_informs(ma
     skills = {r.extra["rule"]: r.estimate for r in view if r.quantity == "skill"}
     saved = {rule: 1 - error / errors["median"] for rule, error in errors.items() if rule != "median"}
     assert skills == pytest.approx(saved)
+    gain = pick(results, "fn_gain", held_out="condition", primary=True)
+    assert gain.estimate == pytest.approx(1 - errors["mean"] / errors["mean_without_fn"])
 
 
 def test_the_gain_over_guessing_has_the_t_interval_of_the_conditions(make_frames, noisy):
