@@ -202,6 +202,18 @@ def test_calibration_keeps_to_the_runs_it_can_work_through(forecast, make_run):
     assert found.onset == pytest.approx(22 * math.log(100))
 
 
+def test_the_runs_of_its_own_condition_are_the_last_to_be_left_out(forecast, make_run, monkeypatch):
+    """Of 12 other runs 4 take part: its three siblings, and the last run of another condition."""
+    own = {f"own-{i}": make_run(20.0 + i, norm=1 + i / 50) for i in range(3)}
+    others = {f"{d}-{i}": make_run(24.0 + d + i / 2, depth=d, norm=1.2 + i / 9) for d in (2, 3, 4) for i in range(3)}
+    mine = {"mine": make_run(22.0, epochs=60)}
+    few = forecast({**own, "4-2": others["4-2"], **mine})
+    monkeypatch.setattr("ncdiag.analysis.forecasts.MOST_RUNS", 4)
+    many = forecast({**own, **others, **mine})
+    assert (many.n_calibration, many.onset, many.lo, many.hi) == (4, few.onset, few.lo, few.hi)
+    assert any("of 12 other runs only 4 take part" in warning for warning in many.warnings)
+
+
 def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):
     back = make_run(20.0)
     back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
