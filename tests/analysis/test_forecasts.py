@@ -171,6 +171,10 @@ def test_calibration_under_two_losses_is_warned_about(forecast, pair, make_run):
     mixed = {name: {**run, "loss": ["ce" if name < "run-2" else "mse"] * 200} for name, run in pair.items()}
     found = forecast({**mixed, "mine": make_run(22.0, epochs=60)})
     assert any("different losses (ce, mse)" in text for text in found.warnings)
+    # run-0 and run-1 have collapsed by now, and forecast nothing any more
+    late = forecast({**mixed, "mine": make_run(30.0, epochs=90)})
+    assert late.status == "forecast"
+    assert not any("different losses" in text for text in late.warnings)
 
 
 def test_below_from_the_start_is_collapsed_with_an_unknown_onset(forecast, pair, make_run):
