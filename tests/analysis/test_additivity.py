@@ -165,6 +165,10 @@ def test_single_values_are_tested_by_tukey_from_two_by_three_on(make_frames, mak
     assert named["interaction_log"].p == pytest.approx(tukey_one_df(np.log(table)).p)
     assert (named["interaction_raw"].extra["df1"], named["interaction_raw"].extra["df2"]) == (1, 3)
     assert len([result for result in found if result.quantity == "ratio_of_ratios"]) == 4
+    for quantity, scale in (("interaction_raw", table), ("interaction_log", np.log(table))):
+        residuals = scale - scale.mean(1, keepdims=True) - scale.mean(0) + scale.mean()
+        roots = np.linalg.svd(residuals, compute_uv=False) ** 2
+        assert named[quantity].extra["johnson_graybill"] == pytest.approx(roots[0] / roots.sum())
 
 
 def test_a_single_two_by_two_table_tests_nothing(make_frames, make_run):
