@@ -96,10 +96,11 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
         skill = _find(known, "skill", baseline="median")
         guess = _find(own, "mae", held_out=held_out, baseline="median")
         rivals = [r for r in known if r.quantity == "skill" and r.extra["baseline"] not in ("median", "nearest")]
-        shown = lead and mae and guess and not math.isnan(lead.estimate)
         yield Evidence(
             group=fn_star.group,
-            ours=f"lead {epochs(lead.estimate)}, MAE {epochs(mae.estimate)}" if shown and lead and mae else "-",
+            ours=f"lead {epochs(lead.estimate)}, MAE {epochs(mae.estimate)}"
+            if lead and mae and not math.isnan(lead.estimate)
+            else "-",
             source=mae,
             parts=(
                 _out_of_sample(held_out, own),

@@ -8,7 +8,7 @@ the heading; whatever is none of these is a paragraph, so no word of a page can 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 _READING, _CAUTIONS, _BULLET = "In short: ", "Keep in mind:", "- "
@@ -163,9 +163,8 @@ def _cell(text: str, heading: str) -> str:
 
 
 def _apart(empty: Sequence[bool]) -> list[bool]:
-    """Mark the places between columns: two or more empty ones side by side, and the margin."""
-    beside = [True, *empty, True]
-    return [here and (beside[place] or beside[place + 2]) for place, here in enumerate(empty)]
+    """Mark the places between columns: those that are empty after another empty one, and the margin."""
+    return [here and before for before, here in pairwise([True, *empty])]
 
 
 def _is_figure(cell: str) -> bool:

@@ -47,6 +47,8 @@ def test_the_figures_are_those_of_the_domain(make_frames, make_run):
         assert found.extra["eta2p"] == found.estimate == pytest.approx(expected.eta2p.estimate)
         assert found.extra["p_permutation"] < 0.05
         assert found.extra["n_permutations"] == 9999
+        deciding = {"p": found.p, "p_robust": found.extra["p_robust"]}[found.extra["decided_by"]]
+        assert deciding == named["verdict"].extra[f"p_{quantity.removeprefix('interaction_')}"]
     means = np.log(np.array(PUBLISHED)).mean(2)
     ratio = named["ratio_of_ratios"]
     assert ratio.estimate == pytest.approx(math.exp(means[1, 0] - means[0, 0] - means[1, 1] + means[0, 1]))
@@ -95,6 +97,9 @@ def test_conditions_are_the_sample_where_cells_have_several(make_frames, make_ru
     units = np.stack([logs[..., :2].mean(-1), logs[..., 2]], -1).reshape(-1)
     row, column = (np.repeat(places, 2) for places in np.divmod(np.arange(4), 2))
     assert named["interaction_log"].p == pytest.approx(estimate_interaction(units, row, column).p)
+    norms = np.array(PUBLISHED)
+    means = np.stack([norms[..., :2].mean(-1), norms[..., 2]], -1).reshape(-1)  # of the norms, not of their logs
+    assert named["interaction_raw"].p == pytest.approx(estimate_interaction(means, row, column).p)
     assert (named["interaction_log"].extra["unit"], named["interaction_log"].extra["n_units"]) == ("conditions", 8)
 
 
@@ -109,6 +114,18 @@ def test_the_cells_are_those_of_the_test(make_frames, make_run):
     # The ratio of ratios sets the second row beside the first.
     ratio = norms[2] / norms[0] / (norms[3] / norms[1])
     assert named["ratio_of_ratios"].estimate == pytest.approx(ratio) == pytest.approx(1 / math.sqrt(32))
+
+
+def test_a_cell_says_when_and_how_many_collapsed(make_frames, make_run):
+    runs = grid(make_run, PUBLISHED)
+    for i, rate in enumerate((20.0, 21.0, 25.0)):
+        runs[f"00{i}"] = make_run(rate, arch="mlp", dataset="mnist", weight_decay=1e-3 if i else 1e-4)
+    runs["003"] = make_run(90.0, arch="mlp", dataset="mnist")
+    cell = answers(make_frames(runs))[0]["verdict"].extra["cells"][0]
+    assert (cell["row"], cell["column"]) == ("mlp", "mnist")
+    assert cell["t_median"] == pytest.approx(21 * math.log(100))
+    assert (cell["n_runs"], cell["n_collapsed"], cell["n_conditions"]) == (4, 3, 2)
+    assert (cell["losses"], cell["phases"]) == ({"mse": 3}, {"1": 3})
 
 
 def test_cells_are_listed_by_the_values_of_numbers(make_frames, make_run):
@@ -148,6 +165,10 @@ def test_single_values_are_tested_by_tukey_from_two_by_three_on(make_frames, mak
     assert named["interaction_log"].p == pytest.approx(tukey_one_df(np.log(table)).p)
     assert (named["interaction_raw"].extra["df1"], named["interaction_raw"].extra["df2"]) == (1, 3)
     assert len([result for result in found if result.quantity == "ratio_of_ratios"]) == 4
+    for quantity, scale in (("interaction_raw", table), ("interaction_log", np.log(table))):
+        residuals = scale - scale.mean(1, keepdims=True) - scale.mean(0) + scale.mean()
+        roots = np.linalg.svd(residuals, compute_uv=False) ** 2
+        assert named[quantity].extra["johnson_graybill"] == pytest.approx(roots[0] / roots.sum())
 
 
 def test_a_single_two_by_two_table_tests_nothing(make_frames, make_run):
@@ -157,6 +178,13 @@ def test_a_single_two_by_two_table_tests_nothing(make_frames, make_run):
     assert named["ratio_of_ratios"].estimate == pytest.approx(2.5)
     assert math.isnan(named["ratio_of_ratios"].lo)
     assert any("two runs in each cell" in warning for warning in named["interaction_log"].warnings)
+
+
+def test_cells_of_equal_runs_have_a_ratio_and_no_interval(make_frames, make_run):
+    named, _ = answers(make_frames(grid(make_run, [[(1.0,) * 2, (1.0,) * 2], [(5.0,) * 2, (2.0,) * 2]])))
+    ratio = named["ratio_of_ratios"]
+    assert (ratio.status, ratio.estimate) == ("zero_variance", pytest.approx(2.5))
+    assert math.isnan(ratio.lo)
 
 
 def test_a_product_of_factors_is_exactly_additive_on_logs(make_frames, make_run):
@@ -189,7 +217,10 @@ def test_a_larger_grid_without_a_cell_still_has_an_interaction(make_frames, make
     runs = grid(make_run, rng.lognormal(0, 0.3, (3, 3, 3)))
     for name in ("000", "001", "002"):
         del runs[name]
-    assert answers(make_frames(runs))[0]["interaction_log"].extra["df1"] == 3
+    named, found = answers(make_frames(runs))
+    assert named["interaction_log"].extra["df1"] == 3
+    ratios = [result.estimate for result in found if result.quantity == "ratio_of_ratios"]
+    assert [math.isnan(ratio) for ratio in ratios].count(True) == 1  # set beside a row and a column that are whole
 
 
 def test_what_is_no_grid_says_so(make_frames, make_run):

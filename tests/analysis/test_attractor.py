@@ -205,6 +205,20 @@ def test_a_missing_arm_is_said(make_frames, make_run):
     assert (verdict["verdict"], verdict["lacks"].partition(";")[0]) == ("not testable", "0 seeds with every arm")
 
 
+@pytest.mark.parametrize("never", ["u0", "c0"])
+def test_a_run_without_an_onset_has_no_norm_there_to_compare(make_frames, make_run, never):
+    runs = experiment(make_run, BACK)
+    runs[never]["nc1"] = [1.0] * 300
+    at_onset = pick(attractor(make_frames(runs)), "log_ratio_at_onset", "up_control")
+    assert (at_onset.extra["n_pairs"], at_onset.extra["n_left_out"]) == (4, 1)
+    apart = []
+    for seed in range(1, 5):
+        up, control = (np.log(runs[f"{arm}{seed}"]["feature_norm"]) for arm in "uc")
+        apart.append(np.interp((15 + seed / 10) * math.log(100), runs["u1"]["epoch"], up - control))
+    assert at_onset.extra["values"] == pytest.approx(apart)
+    assert at_onset.estimate == pytest.approx(np.mean(apart))
+
+
 def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_run):
     runs = experiment(make_run, BACK)
     for name, run in runs.items():

@@ -105,7 +105,9 @@ def test_an_onset_before_the_terminal_phase_is_named_and_forbids_a_verdict(make_
 def test_a_noisy_metric_is_named_and_not_for_the_published_rule(make_frames, make_run):
     run = make_run(60.0, epochs=600)
     run["nc1"] = [value * (1.5 if i % 2 else 1 / 1.5) for i, value in enumerate(run["nc1"])]
-    frames = make_frames({"a": run})
+    frames, straight = make_frames({"a": run}), make_run(60.0, epochs=600)
+    straight["nc1"] = [value * (1.05 if i % 2 else 1 / 1.05) for i, value in enumerate(straight["nc1"])]
+    assert cautions(make_frames({"a": straight})) == ()  # a twentieth is 3 epochs of a fall by a sixtieth
     assert any("noise of nc1 moves the onset" in text for text in cautions(frames))
     assert cautions(frames, OnsetRule(rule="first")) == ()
 

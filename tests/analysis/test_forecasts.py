@@ -171,6 +171,10 @@ def test_calibration_under_two_losses_is_warned_about(forecast, pair, make_run):
     mixed = {name: {**run, "loss": ["ce" if name < "run-2" else "mse"] * 200} for name, run in pair.items()}
     found = forecast({**mixed, "mine": make_run(22.0, epochs=60)})
     assert any("different losses (ce, mse)" in text for text in found.warnings)
+    # run-0 and run-1 have collapsed by now, and forecast nothing any more
+    late = forecast({**mixed, "mine": make_run(30.0, epochs=90)})
+    assert late.status == "forecast"
+    assert not any("different losses" in text for text in late.warnings)
 
 
 def test_below_from_the_start_is_collapsed_with_an_unknown_onset(forecast, pair, make_run):
@@ -200,6 +204,21 @@ def test_calibration_keeps_to_the_runs_it_can_work_through(forecast, make_run):
     found = forecast({**many, "mine": make_run(22.0, epochs=60, step=10)}, level=0.8)
     assert found.n_calibration == 100
     assert found.onset == pytest.approx(22 * math.log(100))
+
+
+def test_the_runs_of_its_own_condition_are_the_last_to_be_left_out(forecast, make_run, monkeypatch):
+    """Of 12 other runs 4 take part: its three siblings, and the last run of another condition."""
+    own = {f"own-{i}": make_run(20.0 + i, norm=1 + i / 50) for i in range(3)}
+    others = {f"{d}-{i}": make_run(24.0 + d + i / 2, depth=d, norm=1.2 + i / 9) for d in (2, 3, 4) for i in range(3)}
+    mine = {"mine": make_run(22.0, epochs=60)}
+    rng = np.random.default_rng(0)
+    for run in (*own.values(), *others.values(), *mine.values()):  # so that no rule is exact, whoever taught it
+        run["nc1"] = (np.array(run["nc1"]) * np.exp(0.1 * rng.normal(size=len(run["nc1"])))).tolist()
+    few = forecast({**own, "4-2": others["4-2"], **mine})
+    monkeypatch.setattr("ncdiag.analysis.forecasts.MOST_RUNS", 4)
+    many = forecast({**own, **others, **mine})
+    assert (many.n_calibration, many.onset, many.lo, many.hi) == (4, few.onset, few.lo, few.hi)
+    assert any("of 12 other runs only 4 take part" in warning for warning in many.warnings)
 
 
 def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):

@@ -28,6 +28,10 @@ def test_the_conditions_are_those_of_the_pair(make_frames, make_run):
     assert found.extra["verdict"] == "supported"
     assert (found.n_runs, found.n_conditions) == (12, 4)
     assert [row["condition"] for row in found.extra["conditions"]][:2] == ["weight_decay=1", "weight_decay=0.1"]
+    means = np.log(norms).mean(axis=1)
+    assert [row["distance"] for row in found.extra["conditions"]] == pytest.approx(means - means.mean())
+    furthest = int(np.abs(means - means.mean()).argmax())
+    assert (found.extra["furthest"], found.extra["furthest_runs"]) == (f"weight_decay={10.0**-furthest:g}", 3)
     assert found.extra["p_rate"] < 0.05
 
 
@@ -86,11 +90,19 @@ def test_a_condition_of_one_run_is_named_and_does_not_change_the_rate(make_frame
 
 
 @pytest.mark.parametrize(
-    ("norms", "says"), [([[1.0, 1.1]], "one condition"), ([[1.0], [1.1], [1.2]], "one run in every condition")]
+    ("norms", "says"),
+    [
+        ([], "one condition"),
+        ([[1.0, 1.1]], "one condition"),
+        ([[1.0], [1.1]], "one run in every condition"),
+        ([[1.0], [1.1], [1.2]], "one run in every condition"),
+    ],
 )
 def test_what_is_missing_is_said(make_frames, make_run, norms, says):
-    found = result_of(make_frames, make_run, norms)
-    assert (found.status, found.extra["verdict"]) == ("too_few", "not testable")
+    found = result_of(make_frames, make_run, norms or [[1.0]], None if norms else [90.0])
+    assert (found.status, found.extra["verdict"], found.n_conditions) == ("too_few", "not testable", len(norms))
+    assert (found.extra["beyond"], found.extra["beyond_runs"]) == (None, 0)
+    assert (found.extra["furthest"], found.extra["furthest_runs"], found.extra["conditions"]) == (None, 0, [])
     assert math.isnan(found.p)
     assert found.warnings[0].startswith(says)
 

@@ -48,7 +48,7 @@ def test_an_intervention_comes_before_the_onset(make_frames, make_run):
     late = suggest(make_frames, of(make_run, [1e-4], 2, phases="ce:40,mse:400"))
     assert "--scale-features none,0.3@40,3@40 --seed 0:5" in late.intervention(PAIR)
     early = suggest(make_frames, of(make_run, [1e-4], 2))  # onset at 92, the phase ends at 200
-    assert "--scale-features none,0.3@46,3@46" in early.intervention(PAIR)
+    assert early.intervention(PAIR).endswith("--scale-features none,0.3@46,3@46 --seed 0:5")
 
 
 def test_a_set_of_branches_is_continued_as_it_was(make_frames, make_run):
@@ -102,6 +102,13 @@ def test_runs_that_say_no_pair_have_no_more_like_them(make_frames, make_run):
     suggested = suggest(make_frames, of(make_run, [1e-4], 3, **nothing))
     assert suggested.conditions(nothing) == suggested.intervention(nothing) == ""
     assert suggested.levels("depth", {}) != ""  # a claim about any network is another matter
+
+
+@pytest.mark.parametrize(("seeds", "asked"), [(2, 3), (3, 5)])
+def test_a_whole_grid_of_three_seeds_gets_more_of_them(make_frames, make_run, seeds, asked):
+    cells = [(arch, dataset) for arch in ("mlp", "cnn") for dataset in ("mnist", "digits")]
+    runs = {f"{a}-{d}-{s}": make_run(arch=a, dataset=d, seed=s) for a, d in cells for s in range(seeds)}
+    assert suggest(make_frames, runs).grid().endswith(f"--arch cnn,mlp --dataset digits,mnist --seed 0:{asked}")
 
 
 @pytest.mark.parametrize("phases", ["ce:200,mse", "ce:200,mse:400", None])

@@ -36,6 +36,16 @@ def test_a_valley_in_depth(make_frames, make_run):
     assert (found.n_runs, found.n_conditions) == (9, 3)
 
 
+def test_a_peak_is_as_high_as_its_lower_side(make_frames, make_run):
+    rates = {2: (20.0, 20.5, 21.0), 5: (30.0, 31.0, 33.0), 8: (21.0, 21.5, 22.0)}
+    found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
+    _, peak, last = (np.log(seeds) for seeds in rates.values())
+    welch = stats.ttest_ind(peak, last, equal_var=False).confidence_interval(0.95)
+    expected = np.exp([peak.mean() - last.mean(), welch.low, welch.high])
+    assert (found.extra["shape"], found.extra["turn"], found.extra["verdict"]) == ("peak", 5, "supported")
+    assert [found.estimate, found.lo, found.hi] == pytest.approx(expected)
+
+
 def test_two_runs_of_each_value_are_enough_for_a_turn(make_frames, make_run):
     rates = {depth: seeds[:2] for depth, seeds in VALLEY.items()}
     assert answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"].status == "ok"

@@ -56,6 +56,7 @@ def test_fn_star_is_the_mean_over_conditions_with_their_interval(make_frames, ma
     assert [entry["fn_star"] for entry in each] == pytest.approx(np.exp(means).tolist())
     assert each[0]["condition"] == "weight_decay=1"
     assert fn_star.extra["t_min"] == pytest.approx(20 * math.log(100))
+    assert fn_star.extra["t_median"] == pytest.approx(20.5 * math.log(100))
     assert fn_star.extra["t_max"] == pytest.approx(21 * math.log(100))
     assert (fn_star.extra["phase"], fn_star.extra["loss"]) == (1, "mse")
 
@@ -84,6 +85,11 @@ def test_a_run_that_stopped_early_leaves_the_median_between_its_limits(make_fram
     assert condition["median"] == pytest.approx((onsets[1] + onsets[2]) / 2)
     assert (condition["median_lo"], condition["median_hi"], condition["median_level"]) == (50, math.inf, 0.9375)
     assert (condition["rmst"], condition["budget"]) == (50, 50)
+    assert condition["onset"] == pytest.approx(onsets.mean())
+    runs |= {"short": make_run(90.0, epochs=90), "long": make_run(90.0, epochs=95)}
+    (condition,) = results_of(make_frames(runs))[0].extra["conditions"]
+    assert condition["budget"] == 90  # until which all of them were followed
+    assert condition["rmst"] == pytest.approx(np.minimum([*onsets, 90, 95], 90).mean())
 
 
 def test_a_small_sample_cv_is_no_claim_of_a_small_cv(make_frames, make_run):
@@ -196,6 +202,13 @@ def test_without_an_onset_there_is_no_threshold(make_frames, make_run, rate, abo
         assert result.status == status
         assert math.isnan(result.estimate)
         assert result.n_runs == 2
+
+
+@pytest.mark.parametrize(("censored", "status"), [(1, "diverged"), (3, "all_censored")])
+def test_what_became_of_most_runs_says_why_there_is_no_threshold(make_frames, make_run, censored, status):
+    runs = {f"c{i}": make_run(90.0) for i in range(censored)}
+    runs |= {f"d{i}": make_run(90.0, status="diverged") for i in range(2)}
+    assert {result.status for result in results_of(make_frames(runs))} == {status}
 
 
 def test_a_pair_without_evaluations_is_listed_as_such(make_frames):

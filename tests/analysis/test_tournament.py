@@ -96,6 +96,25 @@ def test_the_winner_beats_guessing_and_fn_adds_nothing_where_only_nc1_informs(ma
     skills = {r.extra["rule"]: r.estimate for r in view if r.quantity == "skill"}
     saved = {rule: 1 - error / errors["median"] for rule, error in errors.items() if rule != "median"}
     assert skills == pytest.approx(saved)
+    assert "learned" not in errors  # silent about all: no run reaches a train accuracy of 99.9 %
+    gain = pick(results, "fn_gain", held_out="condition", primary=True)
+    assert gain.estimate == pytest.approx(1 - errors["mean"] / errors["mean_without_fn"])
+
+
+def test_the_gain_over_guessing_has_the_t_interval_of_the_conditions(make_frames, noisy):
+    """By the errors of the table against those of the naive median, as shares of the latter's mean."""
+    asked = ask(make_frames(noisy))
+    skill = pick(forecast_results(asked), "skill", rule="winner", held_out="condition", primary=True)
+    table = calibration_table(asked)
+    asked_then = (table["held_out"] == "condition") & (table["epoch"] == skill.extra["epoch"]) & (table["level"] == 0.9)
+    rows = table[asked_then].assign(condition=lambda rows: rows["condition"].astype(str))
+    guess = rows["condition"].map({c: rows["actual"][rows["condition"] != c].median() for c in set(rows["condition"])})
+    own, other = ((said - rows["actual"]).abs() for said in (rows["forecast"], guess))
+    gains = (other - own).groupby(rows["condition"]).mean()
+    assert len(gains) == 4
+    low, high = np.array(stats.t.interval(0.95, 3, gains.mean(), stats.sem(gains))) / other.mean()
+    assert skill.estimate == pytest.approx(1 - own.mean() / other.mean())
+    assert (skill.lo, skill.hi) == pytest.approx((low, min(high, 1)))
 
 
 def test_coverage_counts_the_rows_of_the_table(make_frames, noisy):
@@ -162,6 +181,7 @@ def test_one_condition_is_judged_by_runs_only(make_frames, noisy):
     results = forecast_results(ask(make_frames(alike)))
     assert {r.extra["held_out"] for r in results} == {"run"}
     assert {r.n_conditions for r in results} == {1}
+    assert {(r.extra["over"], r.extra["n_units"]) for r in results if r.quantity == "coverage"} == {("runs", 8)}
 
 
 def test_runs_that_never_collapsed_are_counted(make_frames, noisy, make_run):
