@@ -95,7 +95,7 @@ def ratio_of_ratios(
     if weights is None:
         return Interval()
     found, _ = contrast(logs, grid, weights, level)
-    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(found.hi))
+    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(min(found.hi, 700.0)))
 
 
 def judge(
@@ -183,7 +183,7 @@ def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> 
 
 def deciding_p(found: Interaction | Tukey) -> float:
     """Give the p that decides: the one that lets cells differ in variance where there is one, as measured cells do."""
-    if isinstance(found, Interaction) and not math.isnan(found.p_robust) and found.status == "ok":
+    if isinstance(found, Interaction) and not math.isnan(found.p_robust):
         return found.p_robust
     return found.p
 

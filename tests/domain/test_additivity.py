@@ -121,10 +121,21 @@ def test_a_crossover_within_the_noise_is_none():
     assert list_crossings(np.log(values), row, column, 0.05) == ()
 
 
+def test_a_part_of_the_grid_without_one_of_its_cells_shows_no_crossover():
+    values, row, column = cells([[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]], 0.01)
+    kept = (row == 0) | (column < 2)
+    assert list_crossings(np.log(values[kept]), row[kept], column[kept], 0.05) == ()
+
+
 def test_the_power_found_makes_the_cells_add():
     """Squares that add: the power 2 must remove what logs and raw values keep."""
     values, row, column = cells(np.sqrt([[1.0, 5.0], [9.0, 13.0]]), 0.02)
     power, p = removing_power(values, row, column, 0.05)
+    assert p > 0.05
+    assert power == pytest.approx(2, abs=0.5)
+    values, row, column = cells(np.sqrt([[1.0, 5.0, 8.0], [9.0, 13.0, 16.0]]), 0.005)
+    kept = (row == 0) | (column < 2)  # Tukey's suggestion needs every cell, the search does not
+    power, p = removing_power(values[kept], row[kept], column[kept], 0.05)
     assert p > 0.05
     assert power == pytest.approx(2, abs=0.5)
 
@@ -138,6 +149,9 @@ def test_the_published_ratio_of_ratios():
     values, row, column = cells([[1.0, 1.0], [5.58, 1.68]], 0.08)
     found = ratio_of_ratios(np.log(values), grid_of(row, column), (0, 1), (0, 1), 0.95)
     assert found.estimate == pytest.approx(3.321429, abs=1e-6)
+    one = np.array([0, 1, 4, 7, 10])  # one degree of freedom, and t is 6366
+    wide = ratio_of_ratios(np.log(values[one]), grid_of(row[one], column[one]), (0, 1), (0, 1), 0.9999)
+    assert wide.lo < wide.estimate < wide.hi < math.inf
     assert found.lo < found.estimate < found.hi
     alone = ratio_of_ratios(np.log(values[:3]), grid_of(row[:3], column[:3]), (0, 1), (0, 1), 0.95)
     assert math.isnan(alone.estimate)

@@ -181,6 +181,8 @@ def test_the_permutation_p_is_near_the_p_of_normal_data_and_repeatable():
     first, second = (estimate_interaction(values, row, column, generator_of(values)) for _ in range(2))
     assert first.p_permutation == second.p_permutation == pytest.approx(first.p, abs=0.006)
     assert first.permutations == 9999
+    crossing = flat({(a, b): [10 * (a == b) + value for value in range(4)] for a in range(3) for b in range(3)})
+    assert estimate_interaction(*crossing, np.random.default_rng(0)).p_permutation == 1 / 10000
 
 
 def test_a_contrast_is_the_published_ratio_of_ratios():

@@ -29,6 +29,8 @@ def test_a_power_of_time_is_read_exactly_as_slowing():
     found = read(-0.75 * np.log(t))  # t^-.75 is .0316 at 100, and .01 at 100^(2 / 1.5)
     assert found.slowing == pytest.approx(100 ** (4 / 3))
     assert 100 < found.steady < found.slowing
+    few = read(-3 - 0.75 * np.log([1, 2, 3]))  # t^-.75 / e^3 is .01 at (100 / e^3)^(1 / .75)
+    assert few.slowing == pytest.approx((100 * math.exp(-3)) ** (4 / 3))
 
 
 def test_time_counts_from_the_beginning_of_the_phase():

@@ -48,9 +48,10 @@ def test_a_field_can_be_left_out():
 
 
 def test_columns_that_nothing_reads_and_that_are_not_there_are_named():
-    columns = match_columns(("epoch", "NC1", "note", "feat_norm"), {"test_accuracy": "test", "nc1": "NC1", "lr": ""})
+    mapped = {"test_accuracy": "test", "nc1": "NC1", "lr": ""}
+    columns = match_columns(("epoch", "NC1", "note", "feat_norm", "lr_", "nc1_"), mapped)
     assert columns.sources == {"epoch": "epoch", "nc1": "NC1"}
-    assert columns.extra == ("note", "feat_norm")
+    assert columns.extra == ("note", "feat_norm", "lr_", "nc1_")
     assert columns.absent == ("test",)
     assert columns.misspelt == {"feat_norm": "feature_norm"}
 
