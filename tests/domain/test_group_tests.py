@@ -15,6 +15,7 @@ from ncdiag.domain.group_tests import (
     many_to_one,
     one_way,
     pairwise_welch,
+    welch_to_first,
 )
 from ncdiag.domain.survival import logrank_scores
 
@@ -99,6 +100,12 @@ def test_pairs_are_compared_by_welch_and_holm():
     for groups in (([1.0, 1.0], GROUPS[0]), (GROUPS[0], [1.0, 1.0])):  # all the variance is that of one group
         (pair,) = pairwise_welch(*grouped(groups), 0.9)
         assert pair.p == pytest.approx(stats.ttest_1samp(GROUPS[0], 1.0).pvalue)
+
+
+def test_limits_that_hold_for_all_comparisons_with_the_first_are_sidaks():
+    found = welch_to_first(*grouped(), 2, 0.9)
+    limits = stats.ttest_ind(GROUPS[2], GROUPS[0], equal_var=False).confidence_interval(math.sqrt(0.9))
+    assert (found.lo, found.hi) == pytest.approx((limits.low, limits.high))
 
 
 def test_pairs_without_spread_have_no_p():

@@ -204,8 +204,9 @@ def test_a_plan_that_is_sure_gives_every_row_its_phase():
 
 def test_a_plan_that_is_not_sure_is_believed_up_to_the_end_of_the_first_phase():
     """The log of a run that never switched looks the same, and came with the same plan."""
-    plan = PhasePlan(phases=(("ce", 200), ("mse", None)), sure=False)
-    assert phases_and_losses(with_phases(records(None, None, None), plan)) == [(1, "ce"), (1, "ce"), (None, None)]
+    for epochs in (None, 400):
+        plan = PhasePlan(phases=(("ce", 200), ("mse", epochs)), sure=False)
+        assert phases_and_losses(with_phases(records(None, None, None), plan)) == [(1, "ce"), (1, "ce"), (None, None)]
 
 
 def test_what_the_file_says_comes_before_the_plan():
