@@ -111,9 +111,10 @@ def test_the_four_verdicts():
     assert removable.verdict == "removable"
     assert removable.power < 0
     assert removable.p_power > 0.05
-    crossing = verdict([[1, 3], [3, 1]], 0.05)
-    assert crossing.verdict == "crossover"
-    assert ((0, 1), (0, 1), "rows") in crossing.crossings
+    for unit in (1, 100):
+        crossing = verdict([[unit, 3 * unit], [3 * unit, unit]], 0.05)
+        assert crossing.verdict == "crossover"
+        assert crossing.crossings == (((0, 1), (0, 1), "rows"), ((0, 1), (0, 1), "columns"))
 
 
 def test_a_crossover_within_the_noise_is_none():

@@ -19,7 +19,7 @@ def test_a_halving_every_ten_epochs(offset):
     assert found.flags == ()
 
 
-@pytest.mark.parametrize("values", [np.full(61, 0.3), 0.1 * np.exp(T / 40), 0.1 + T / 100])
+@pytest.mark.parametrize("values", [np.full(61, 0.3), 0.1 * np.exp(T / 40), 0.1 + T / 100, 0.1 + 0.01 * (-1) ** T])
 def test_what_does_not_shrink_has_no_half_life(values):
     found = fit_relaxation(T, values)
     assert "no_relaxation_seen" in found.flags

@@ -79,7 +79,8 @@ def test_one_run_has_an_estimate_and_no_interval():
     found = estimate_threshold(np.array([1.3]), np.zeros(1, dtype=int), 0.95)
     assert found.fn_star.estimate == pytest.approx(1.3)
     assert found.status == "too_few"
-    assert all(map(math.isnan, (found.fn_star.lo, found.sd, found.cv.estimate, found.cv_upper)))
+    undefined = (found.fn_star.lo, found.sd, found.cv.estimate, found.cv_upper, found.p_below, found.p_above)
+    assert all(map(math.isnan, undefined))
 
 
 def test_limits_beyond_what_a_number_can_be_are_large_and_no_error():
@@ -89,10 +90,12 @@ def test_limits_beyond_what_a_number_can_be_are_large_and_no_error():
 
 
 def test_equal_norms_have_no_interval():
-    found = estimate_threshold(np.full(4, 1.3), np.array([0, 0, 1, 1]), 0.95)
-    assert found.status == "zero_variance"
-    assert found.cv.estimate == 0
-    assert all(map(math.isnan, (found.fn_star.lo, found.fn_star.hi, found.cv_upper)))
+    for condition in (np.array([0, 0, 1, 1]), np.zeros(4, dtype=int)):
+        found = estimate_threshold(np.full(4, 1.3), condition, 0.95)
+        assert found.status == "zero_variance"
+        assert found.cv.estimate == 0
+        undefined = (found.fn_star.lo, found.fn_star.hi, found.cv_upper, found.p_below, found.p_above)
+        assert all(map(math.isnan, undefined))
 
 
 @pytest.mark.parametrize("n", [3, 5])
