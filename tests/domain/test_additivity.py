@@ -141,6 +141,16 @@ def test_the_power_found_makes_the_cells_add():
     assert power == pytest.approx(2, abs=0.5)
 
 
+def test_a_power_at_which_nothing_is_left_within_cells_removes_nothing():
+    """The largest cell has equal values: at the sixth power F is 10^10 and more, or there is no test at all."""
+    for means, found in (([[1, 2], [4, 100]], False), ([[1, 2], [2, 300]], True)):
+        values, row, column = cells(means, 0.02)
+        values[row + column == 2] = means[1][1]
+        power, p = removing_power(values, row, column, 0.05)
+        assert (p > 0.05) == found
+        assert power < 0
+
+
 def test_three_rows_that_no_power_makes_add():
     found = verdict([[1, 2, 4], [2, 8, 8.1], [16, 17, 40]], 0.001)
     assert found.verdict == "neither"
