@@ -14,7 +14,7 @@ from scipy import optimize, special
 
 from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of, mean_table
 from ncdiag.domain.result import Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential
 
 Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not_testable"]
 
@@ -94,8 +94,7 @@ def ratio_of_ratios(
     weights = _signs(grid, rows, columns)
     if weights is None:
         return Interval()
-    found, _ = contrast(logs, grid, weights, level)
-    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(min(found.hi, 700.0)))
+    return exponential(contrast(logs, grid, weights, level)[0])
 
 
 def judge(

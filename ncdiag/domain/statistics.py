@@ -71,6 +71,12 @@ class Components:
         return (1 - 1 / self.size) * self.within if self.df_within else 0.0
 
 
+def exponential(found: Interval) -> Interval:
+    """Give e to the power of an estimate and its limits; what no number can hold, as at 99.99 % of two, is infinite."""
+    with np.errstate(over="ignore"):
+        return Interval(**{name: float(np.exp(value)) for name, value in vars(found).items()})
+
+
 def is_constant(values: FloatArray) -> bool:
     """Say whether values are equal but for rounding, as a single one is: no test or interval on them means anything."""
     spread = values - values.mean()

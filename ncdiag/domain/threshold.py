@@ -16,6 +16,7 @@ from ncdiag.domain.statistics import (
     FloatArray,
     IntArray,
     Interval,
+    exponential,
     group_means,
     is_constant,
     log_cv,
@@ -103,18 +104,12 @@ def estimate_threshold(feature_norm: FloatArray, condition: IntArray, level: flo
 def _fn_star(logs: FloatArray, condition: IntArray, over: str, level: float) -> Interval:
     means = group_means(logs, condition)
     if over == "conditions":
-        found = t_interval(means, level)
-        return _back_transformed(found.estimate, found.hi - found.estimate)
+        return exponential(t_interval(means, level))
     half = math.nan
     if not is_constant(logs):
         half = t_quantile(level, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return _back_transformed(float(means.mean()), half)
-
-
-def _back_transformed(log_estimate: float, half: float) -> Interval:
-    return Interval(
-        estimate=math.exp(log_estimate), lo=math.exp(log_estimate - half), hi=math.exp(min(log_estimate + half, 700.0))
-    )
+    centre = float(means.mean())
+    return exponential(Interval(estimate=centre, lo=centre - half, hi=centre + half))
 
 
 def _spread(
