@@ -19,7 +19,7 @@ from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import FloatArray, IntArray, t_interval
+from ncdiag.domain.statistics import FloatArray, IntArray, exponential, t_interval
 
 QUESTION = "attractor"
 MIN_PAIRS = 2
@@ -229,14 +229,14 @@ def _half_life(this: RescaledSet, arm: str) -> Result:
         "p_offset": offset.p,
         "contraction": float(np.exp(np.mean([np.log(max(fit.contraction, 1e-12)) for fit in fits]))),
     }
-    interval = t_interval(logs, this.level)
+    interval = exponential(t_interval(logs, this.level))
     hidden = flags["no_relaxation_seen"]
     lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
     return Result(
         quantity="half_life",
-        estimate=float(np.exp(interval.estimate)),
-        lo=float(np.exp(interval.lo)),
-        hi=float(np.exp(interval.hi)),
+        estimate=interval.estimate,
+        lo=interval.lo,
+        hi=interval.hi,
         level=this.level,
         method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
         status="ok" if len(logs) > 1 else "too_few",

@@ -13,7 +13,7 @@ from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company
 from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
 
 SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at most 13 %
@@ -291,14 +291,15 @@ def _pairs(
     return [
         {
             "of": [group.levels[pair.second], group.levels[pair.first]],
-            "ratio": math.exp(pair.difference.estimate),
-            "lo": math.exp(pair.difference.lo),
-            "hi": math.exp(pair.difference.hi),
+            "ratio": ratio.estimate,
+            "lo": ratio.lo,
+            "hi": ratio.hi,
             "bound": group.bound(pair.second, pair.first) if times else None,
             "p": pair.p,
             "p_holm": pair.p_holm,
         }
         for pair in pairwise_welch(values, level, confidence)
+        for ratio in (exponential(pair.difference),)
     ]
 
 
@@ -313,7 +314,7 @@ def _fastest(values: FloatArray, group: FactorGroup, level: float) -> list[Any]:
 
 def _ratio(difference: Interval, sign: int) -> Interval:
     lo, hi = sorted((sign * difference.lo, sign * difference.hi))
-    return Interval(estimate=math.exp(sign * difference.estimate), lo=math.exp(lo), hi=math.exp(hi))
+    return exponential(Interval(estimate=sign * difference.estimate, lo=lo, hi=hi))
 
 
 def _as_dict(interval: Interval) -> dict[str, float]:

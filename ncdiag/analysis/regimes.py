@@ -12,7 +12,7 @@ from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_first
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import clopper_pearson, is_constant
+from ncdiag.domain.statistics import clopper_pearson, exponential, is_constant
 from ncdiag.domain.survival import logrank_p
 
 
@@ -54,13 +54,13 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     if is_constant(earlier):
         return Result(quantity="slow_when_low", **base, **no_variance(group, level))
     p, best, p_min, looked_at = largest_gain(earlier, numbers, generator_of(times))
-    later = welch_to_first(earlier, numbers, best, level)
+    later = exponential(welch_to_first(earlier, numbers, best, level))
     return Result(
         quantity="slow_when_low",
         **base,
-        estimate=math.exp(later.estimate),
-        lo=math.exp(later.lo),
-        hi=math.exp(later.hi),
+        estimate=later.estimate,
+        lo=later.lo,
+        hi=later.hi,
         p=p,
         method="largest of Welch's t over the smallest value on ln min(T, budget), "
         f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",

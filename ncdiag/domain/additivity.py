@@ -14,7 +14,7 @@ from scipy import optimize, special
 
 from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of, mean_table
 from ncdiag.domain.result import Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential
 
 Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not_testable"]
 
@@ -94,8 +94,7 @@ def ratio_of_ratios(
     weights = _signs(grid, rows, columns)
     if weights is None:
         return Interval()
-    found, _ = contrast(logs, grid, weights, level)
-    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(found.hi))
+    return exponential(contrast(logs, grid, weights, level)[0])
 
 
 def judge(
@@ -183,7 +182,7 @@ def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> 
 
 def deciding_p(found: Interaction | Tukey) -> float:
     """Give the p that decides: the one that lets cells differ in variance where there is one, as measured cells do."""
-    if isinstance(found, Interaction) and not math.isnan(found.p_robust) and found.status == "ok":
+    if isinstance(found, Interaction) and not math.isnan(found.p_robust):
         return found.p_robust
     return found.p
 

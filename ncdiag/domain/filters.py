@@ -153,13 +153,13 @@ class _Parser:
         tests = [self._both()]
         while self._take_word("or"):
             tests.append(self._both())
-        return tests[0] if len(tests) == 1 else lambda row: any(test(row) for test in tests)
+        return lambda row: any(test(row) for test in tests)
 
     def _both(self) -> Predicate:
         tests = [self._factor()]
         while self._take_word("and"):
             tests.append(self._factor())
-        return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
+        return lambda row: all(test(row) for test in tests)
 
     def _factor(self) -> Predicate:
         negated = False

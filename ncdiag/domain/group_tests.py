@@ -10,7 +10,7 @@ from scipy import optimize, special
 
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import RELABELLED_RUNS, Labels, count_labellings, permutation_p, smallest_p
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, has_company, is_constant, t_interval
+from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company, is_constant, t_interval
 
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
 _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
@@ -198,8 +198,7 @@ def geometric_mean(values: FloatArray, level: float) -> Interval:
     """Give exp of the mean of logarithms with its t interval, for ratios."""
     if not len(values):
         return Interval()
-    found = t_interval(values, level)
-    return Interval(estimate=math.exp(found.estimate), lo=math.exp(found.lo), hi=math.exp(min(found.hi, 700.0)))
+    return exponential(t_interval(values, level))
 
 
 def _of_groups(centred: FloatArray, sizes: IntArray, labels: Labels) -> tuple[FloatArray, FloatArray]:

@@ -19,7 +19,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray, Interval, group_sprea
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
 _ROUNDING = 1e-20  # a sum of squares this small beside the sum of the squared values is what rounding leaves
 _CELLS = 4_000_000  # numbers held at once
-_LARGEST_NONCENTRALITY = 1e6
+_LARGEST_F = 1e6  # beyond it the noncentrality grows as F does, and scipy's distribution comes to its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def eta_squared(statistic: float, df1: int, df2: int, n: int) -> Interval:
     tail = (1 - EFFECT_LEVEL) / 2
     lo, hi = (_noncentrality(statistic, df1, df2, share) for share in (1 - tail, tail))
     ratio = df1 * statistic
-    return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=1.0 if math.isinf(hi) else hi / (hi + n))
+    return Interval(estimate=ratio / (ratio + df2), lo=lo / (lo + n), hi=hi / (hi + n))
 
 
 def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) -> tuple[Interval, float]:
@@ -202,6 +202,9 @@ def _noncentrality(statistic: float, df1: int, df2: int, share: float) -> float:
     """Give the noncentrality at which a share of all F lies below the observed one, 0 where no noncentrality does."""
     from scipy import stats  # takes longer to load than most questions to answer
 
+    if statistic > _LARGEST_F:
+        return statistic / _LARGEST_F * _noncentrality(_LARGEST_F, df1, df2, share)
+
     def excess(noncentrality: float) -> float:
         return float(stats.ncf.cdf(statistic, df1, df2, noncentrality)) - share
 
@@ -210,6 +213,4 @@ def _noncentrality(statistic: float, df1: int, df2: int, share: float) -> float:
     high = 2 * (df1 * statistic + 10)
     while excess(high) > 0:
         high *= 2
-        if high > _LARGEST_NONCENTRALITY:
-            return math.inf
     return float(optimize.brentq(excess, 0.0, high))

@@ -184,11 +184,9 @@ def went_on(trajectory: Trajectory, rule: OnsetRule) -> bool:
 
 
 def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:
-    """Tell whether the last value of the metric is the smallest, and above eps by less than a factor of `NEAR_EPS`."""
-    metric = trajectory.metric
-    if not len(metric) or not math.isfinite(metric[-1]):
-        return False
-    return bool(rule.eps <= metric[-1] < NEAR_EPS * rule.eps and metric[-1] <= np.nanmin(metric))
+    """Tell whether a finite last value is the smallest, and above eps by less than a factor of `NEAR_EPS`."""
+    last = trajectory.metric[-1]
+    return bool(rule.eps <= last < NEAR_EPS * rule.eps and last <= np.nanmin(trajectory.metric))
 
 
 def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:

@@ -19,6 +19,8 @@ BoolArray = NDArray[np.bool_]
 # A sum of squares this small beside the sum of the squared values is what rounding leaves of equal values.
 _ROUNDING = 1e-20
 
+_SHARES = (np.arange(400) + 0.5) / 400  # of a distribution, whose quantiles stand for it
+
 FEW_GROUPS = 3  # with fewer, groups tell too little of how much groups vary, and values are the sample
 
 
@@ -60,7 +62,7 @@ class Components:
     @property
     def icc(self) -> float:
         """The share of the variance that lies between groups (intraclass correlation); NaN where it is not known."""
-        total = self.between + self.within if self.df_within else 0.0
+        total = self.between + self.within
         return self.between / total if total > 0 else math.nan
 
     @property
@@ -69,8 +71,14 @@ class Components:
         return (1 - 1 / self.size) * self.within if self.df_within else 0.0
 
 
+def exponential(found: Interval) -> Interval:
+    """Give e to the power of an estimate and its limits; what no number can hold, as at 99.99 % of two, is infinite."""
+    with np.errstate(over="ignore"):
+        return Interval(**{name: float(np.exp(value)) for name, value in vars(found).items()})
+
+
 def is_constant(values: FloatArray) -> bool:
-    """Say whether values are equal but for rounding; a test or an interval on such values means nothing."""
+    """Say whether values are equal but for rounding, as a single one is: no test or interval on them means anything."""
     spread = values - values.mean()
     return bool(spread @ spread <= _ROUNDING * (values @ values))
 
@@ -83,7 +91,7 @@ def t_quantile(level: float, df: int) -> float:
 def t_interval(values: FloatArray, level: float) -> Interval:
     """Give the mean with Student's t interval; no limits for one value or for equal values."""
     mean = float(values.mean())
-    if len(values) < 2 or is_constant(values):
+    if is_constant(values):
         return Interval(estimate=mean)
     half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return Interval(estimate=mean, lo=mean - half, hi=mean + half)
@@ -216,6 +224,18 @@ def total_variance_upper(components: Components, level: float) -> float:
 def total_variance_lower(components: Components, level: float) -> float:
     """Give the one-sided lower bound of the variance of a single value (Graybill and Wang 1980)."""
     return max(components.total - _half_width(components, level), 0.0)
+
+
+def total_variance_p(components: Components, limit: float) -> float:
+    """Give the generalised p that the variance of a single value is above a limit (Tsui and Weerahandi 1989).
+
+    Both mean squares over chi-square variables of their degrees of freedom stand for what they estimate; needs several
+    values in some group.
+    """
+    between, within = (components.groups - 1) * components.of_means, components.df_within * components.within_part
+    least = special.chdtrc(components.df_within, within / limit)  # beyond it, the part within is below the limit
+    room = limit - within / special.chdtri(components.df_within, least * _SHARES)
+    return float(least * special.chdtrc(components.groups - 1, between / room).mean())
 
 
 def total_variance_interval(components: Components, level: float) -> Interval:

@@ -31,7 +31,7 @@ def median_time(time: FloatArray, event: BoolArray) -> float:
     reached = epochs[surviving <= 0.5 + _TIE]
     if not len(reached):
         return math.inf
-    halved = abs(float(surviving[len(epochs) - len(reached)]) - 0.5) <= _TIE and len(reached) > 1
+    halved = abs(float(surviving[len(epochs) - len(reached)]) - 0.5) <= _TIE
     return float(reached[:2].mean()) if halved else float(reached[0])
 
 

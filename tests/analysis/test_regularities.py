@@ -222,6 +222,13 @@ def test_the_smallest_p_is_that_of_any_value_that_the_largest_may_be_compared_wi
     assert high.extra["p_min"] == pytest.approx(2 * min(beside))
 
 
+def test_two_runs_each_at_a_confidence_beyond_numbers_have_no_limits_and_no_error(make_frames, make_run):
+    """With one quiet value Welch's t has one degree of freedom, and is 6366 at 99.99 %."""
+    frames = make_frames(sweep(make_run, "activation", {"relu": (20.0, 20.01), "tanh": (20.0, 30.0)}))
+    (pair,) = answers(frames, level=0.9999)["activation", "speed"].extra["pairs"]
+    assert (pair["lo"], pair["hi"]) == (0, math.inf)
+
+
 def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, make_run):
     rates = {"relu": (20.0, 21.0), "tanh": (90.0, 90.0)}
     found = answers(make_frames(sweep(make_run, "activation", rates)))

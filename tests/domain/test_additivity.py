@@ -111,14 +111,21 @@ def test_the_four_verdicts():
     assert removable.verdict == "removable"
     assert removable.power < 0
     assert removable.p_power > 0.05
-    crossing = verdict([[1, 3], [3, 1]], 0.05)
-    assert crossing.verdict == "crossover"
-    assert ((0, 1), (0, 1), "rows") in crossing.crossings
+    for unit in (1, 100):
+        crossing = verdict([[unit, 3 * unit], [3 * unit, unit]], 0.05)
+        assert crossing.verdict == "crossover"
+        assert crossing.crossings == (((0, 1), (0, 1), "rows"), ((0, 1), (0, 1), "columns"))
 
 
 def test_a_crossover_within_the_noise_is_none():
     values, row, column = cells([[1.0, 1.01], [1.3, 1.0]], 0.1)
     assert list_crossings(np.log(values), row, column, 0.05) == ()
+
+
+def test_a_part_of_the_grid_without_one_of_its_cells_shows_no_crossover():
+    values, row, column = cells([[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]], 0.01)
+    kept = (row == 0) | (column < 2)
+    assert list_crossings(np.log(values[kept]), row[kept], column[kept], 0.05) == ()
 
 
 def test_the_power_found_makes_the_cells_add():
@@ -127,6 +134,21 @@ def test_the_power_found_makes_the_cells_add():
     power, p = removing_power(values, row, column, 0.05)
     assert p > 0.05
     assert power == pytest.approx(2, abs=0.5)
+    values, row, column = cells(np.sqrt([[1.0, 5.0, 8.0], [9.0, 13.0, 16.0]]), 0.005)
+    kept = (row == 0) | (column < 2)  # Tukey's suggestion needs every cell, the search does not
+    power, p = removing_power(values[kept], row[kept], column[kept], 0.05)
+    assert p > 0.05
+    assert power == pytest.approx(2, abs=0.5)
+
+
+def test_a_power_at_which_nothing_is_left_within_cells_removes_nothing():
+    """The largest cell has equal values: at the sixth power F is 10^10 and more, or there is no test at all."""
+    for means, found in (([[1, 2], [4, 100]], False), ([[1, 2], [2, 300]], True)):
+        values, row, column = cells(means, 0.02)
+        values[row + column == 2] = means[1][1]
+        power, p = removing_power(values, row, column, 0.05)
+        assert (p > 0.05) == found
+        assert power < 0
 
 
 def test_three_rows_that_no_power_makes_add():
@@ -138,6 +160,9 @@ def test_the_published_ratio_of_ratios():
     values, row, column = cells([[1.0, 1.0], [5.58, 1.68]], 0.08)
     found = ratio_of_ratios(np.log(values), grid_of(row, column), (0, 1), (0, 1), 0.95)
     assert found.estimate == pytest.approx(3.321429, abs=1e-6)
+    one = np.array([0, 1, 4, 7, 10])  # one degree of freedom, and t is 6366
+    wide = ratio_of_ratios(np.log(values[one]), grid_of(row[one], column[one]), (0, 1), (0, 1), 0.9999)
+    assert wide.lo < wide.estimate < wide.hi
     assert found.lo < found.estimate < found.hi
     alone = ratio_of_ratios(np.log(values[:3]), grid_of(row[:3], column[:3]), (0, 1), (0, 1), 0.95)
     assert math.isnan(alone.estimate)

@@ -33,6 +33,19 @@ def test_what_float32_makes_of_class_means_in_fewer_dimensions_is_left_out():
     assert measure_features(features.astype(np.float32), labels, weight) == pytest.approx(exact, rel=1e-5)
 
 
+def test_features_in_float64_are_not_taken_for_rounded_ones():
+    features, labels = np.repeat([[1.0, 0], [-1.0, 0], [0, 1e-9], [0, -1e-9]], 2, axis=0), np.repeat(np.arange(4), 2)
+    ranks = [measure_features(features.astype(kind), labels, np.eye(4, 2))["nc1_rank"] for kind in ("f8", "f4")]
+    assert ranks == [2, 1]
+
+
+def test_two_classes_are_enough() -> None:
+    expected = reference_metrics(H, Y % 2, 2, W[:2], B[:2])
+    assert measure_features(H, Y % 2, W[:2], B[:2]) == pytest.approx(
+        {"train_accuracy": np.mean((H @ W[:2].T + B[:2]).argmax(axis=1) == Y % 2), **expected}, rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
 @pytest.mark.parametrize("place", [0, 7])  # of the sample by which its class is shifted, and of another
 def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value: float, place: int) -> None:

@@ -96,7 +96,7 @@ def test_does_not_hold(text):
         ("(depth=5", 8, "expected ')'"),
         ("depth=5 seed=3", 8, "expected 'and', 'or'"),
         ("depth=5)", 7, "expected 'and', 'or'"),
-        ("depth 5", 6, "after depth"),
+        ("depth 5", 6, "after depth, found '5'"),
         ("and depth=5", 0, "expected a column"),
         ("'depth'=5", 0, "expected a column"),
         ("width < none", 8, "smaller or larger"),

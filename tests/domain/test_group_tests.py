@@ -15,6 +15,7 @@ from ncdiag.domain.group_tests import (
     many_to_one,
     one_way,
     pairwise_welch,
+    welch_to_first,
 )
 from ncdiag.domain.survival import logrank_scores
 
@@ -96,6 +97,15 @@ def test_pairs_are_compared_by_welch_and_holm():
     limits = expected[1].confidence_interval(0.9)
     assert (found[1].difference.lo, found[1].difference.hi) == pytest.approx((limits.low, limits.high))
     assert found[1].p_holm == pytest.approx(min(3 * min(test.pvalue for test in expected), 1))
+    for groups in (([1.0, 1.0], GROUPS[0]), (GROUPS[0], [1.0, 1.0])):  # all the variance is that of one group
+        (pair,) = pairwise_welch(*grouped(groups), 0.9)
+        assert pair.p == pytest.approx(stats.ttest_1samp(GROUPS[0], 1.0).pvalue)
+
+
+def test_limits_that_hold_for_all_comparisons_with_the_first_are_sidaks():
+    found = welch_to_first(*grouped(), 2, 0.9)
+    limits = stats.ttest_ind(GROUPS[2], GROUPS[0], equal_var=False).confidence_interval(math.sqrt(0.9))
+    assert (found.lo, found.hi) == pytest.approx((limits.low, limits.high))
 
 
 def test_pairs_without_spread_have_no_p():
@@ -172,6 +182,23 @@ def test_boschloo_of_three_against_three_is_a_power_of_two():
 def test_many_runs_are_compared_by_fishers_exact_test():
     expected = stats.fisher_exact([[40, 50], [20, 10]], alternative="less").pvalue
     assert fewer_collapse((40, 50), (60, 60))[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("collapsed", "runs"), [((1, 4), (5, 6)), ((2, 2), (3, 7)), ((3, 3), (4, 3))])
+def test_boschloos_p_is_the_largest_over_the_common_share(collapsed, runs):
+    """Of all tables whose Fisher p is no larger, the chance, at whichever common share it is largest."""
+
+    def fisher(a, b):
+        return stats.hypergeom.cdf(a, sum(runs), a + b, runs[0])
+
+    shares = np.linspace(0, 1, 4001)
+    chance = sum(
+        stats.binom.pmf(a, runs[0], shares) * stats.binom.pmf(b, runs[1], shares)
+        for a in range(runs[0] + 1)
+        for b in range(runs[1] + 1)
+        if fisher(a, b) <= fisher(*collapsed) * (1 + 1e-9)
+    )
+    assert fewer_collapse(collapsed, runs)[0] == pytest.approx(chance.max(), rel=1e-4)
 
 
 def test_boschloo_is_one_sided():

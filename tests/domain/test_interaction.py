@@ -171,6 +171,15 @@ def test_grids_without_a_test(cells, status):
     assert math.isnan(found.p_robust)
 
 
+@pytest.mark.parametrize("statistic", [1e5, 1e8, 1e12])
+def test_limits_of_eta_squared_for_any_f(statistic):
+    """For such F its square root is normal but for the chi-square below it: lambda is in proportion to F."""
+    of_million, found = eta_squared(1e6, 2, 9, 15), eta_squared(statistic, 2, 9, 15)
+    assert 0.99 < found.lo <= found.estimate <= found.hi <= 1
+    for limit, other in ((found.lo, of_million.lo), (found.hi, of_million.hi)):
+        assert (1 - limit) * statistic == pytest.approx((1 - other) * 1e6, rel=2e-3)
+
+
 def test_a_missing_cell_of_two_by_two_leaves_no_interaction():
     found = estimate_interaction(*flat({(0, 0): [1, 2], (0, 1): [2, 3], (1, 0): [4, 5]}))
     assert (found.df1, found.status) == (0, "not_testable")
@@ -181,6 +190,8 @@ def test_the_permutation_p_is_near_the_p_of_normal_data_and_repeatable():
     first, second = (estimate_interaction(values, row, column, generator_of(values)) for _ in range(2))
     assert first.p_permutation == second.p_permutation == pytest.approx(first.p, abs=0.006)
     assert first.permutations == 9999
+    crossing = flat({(a, b): [10 * (a == b) + value for value in range(4)] for a in range(3) for b in range(3)})
+    assert estimate_interaction(*crossing, np.random.default_rng(0)).p_permutation == 1 / 10000
 
 
 def test_a_contrast_is_the_published_ratio_of_ratios():
@@ -199,8 +210,8 @@ def test_the_limits_of_eta_squared_are_those_of_the_noncentral_f():
     for limit, share in ((found.lo, 0.95), (found.hi, 0.05)):
         assert stats.ncf.cdf(6.0, 2, 20, limit / (1 - limit) * 26) == pytest.approx(share)
     assert eta_squared(0.1, 2, 20, 26).lo == 0
-    sharp = eta_squared(1e6, 1, 2, 5)  # as of cells that agree to three digits: no noncentrality in reach is too large
-    assert sharp.lo < sharp.estimate < sharp.hi == 1
+    sharp = eta_squared(1e6, 1, 2, 5)  # as of cells that agree to three digits
+    assert sharp.lo < sharp.estimate < sharp.hi < 1
 
 
 @pytest.mark.slow

@@ -80,11 +80,28 @@ def test_a_condition_of_one_run_is_not_shown_to_differ():
     assert alone.p > 0.9  # nor is it shown to be alike
 
 
+def test_the_condition_named_is_the_furthest_of_those_that_are_shown():
+    """The last one varies more, so that its p is larger than that of the one before."""
+    quiet, loud = np.array([-0.003, 0.0, 0.003]), np.array([-0.03, 0.0, 0.03])
+    logs = np.concatenate([quiet, quiet, quiet - 0.6, loud + 0.7])
+    found = check_invariance(logs, np.repeat(np.arange(4), 3))
+    assert found.p_beyond < 0.01
+    assert (found.beyond, found.furthest) == (3, 3)
+
+
 def test_two_runs_of_the_condition_show_it():
     logs = np.concatenate([sample(0.03, (0, 0.02, -0.03, 0.01)), np.log([5.0, 5.1])])
     found = check_invariance(logs, np.append(CONDITION, [4, 4]))
     assert found.p_beyond < 0.01
     assert (found.furthest, found.sizes[found.beyond] > 1) == (4, True)
+
+
+@pytest.mark.parametrize("apart", [0.05, 0.3])
+def test_two_conditions_are_beyond_the_margin_where_they_differ_by_more_than_twice_as_much(apart):
+    first, second = np.array([0.0, 0.02, -0.01]), apart + np.array([0.01, -0.03])
+    found = check_invariance(np.append(first, second), np.array([0, 0, 0, 1, 1]))
+    above = stats.ttest_ind(second - 2 * MARGIN, first, equal_var=False, alternative="greater").pvalue
+    assert found.p_beyond == pytest.approx(min(1, 4 * above))
 
 
 def test_one_condition_with_several_runs_has_nothing_to_differ_from():

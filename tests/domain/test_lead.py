@@ -34,6 +34,14 @@ def test_leads_at_the_mean_cancel():
     assert (logs - levels).sum() == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("n", [2, 3, 60, 61])
+def test_the_guess_is_the_median_of_the_others(n):
+    onset = np.random.default_rng(n).normal(100, 20, n)
+    folds = folds_of(range(n))
+    expected = [np.median(onset[folds != fold]) for fold in folds]
+    assert median_forecast(onset, folds) == pytest.approx(expected)
+
+
 def test_units_are_folds_of_their_own_up_to_twenty():
     assert sorted(folds_of(range(20)).tolist()) == list(range(20))
     folds = folds_of(np.repeat(np.arange(50), 3))

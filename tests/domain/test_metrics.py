@@ -175,14 +175,15 @@ def test_nc4_uses_the_bias() -> None:
     assert without["nc4"] == pytest.approx(2 / 3)
 
 
-def test_equal_features_have_no_collapse_to_speak_of() -> None:
-    features, labels = np.full((600, 4), 0.1), np.arange(600) % 3
+@pytest.mark.parametrize("value", [0.1, 0.0])
+def test_equal_features_have_no_collapse_to_speak_of(value: float) -> None:
+    features, labels = np.full((600, 4), value), np.arange(600) % 3
 
     found = metrics_of(features, labels, np.eye(3, 4), np.zeros(3), batches=list(np.arange(600).reshape(6, 100)))
 
     defined = {name: value for name, value in found.items() if not math.isnan(value)}
     assert defined == {
-        "feature_norm": pytest.approx(0.2, rel=1e-14),
+        "feature_norm": pytest.approx(2 * value, rel=1e-14),
         "feature_norm_centred": 0,
         "nc1_rank": 0,
         "weight_norm": pytest.approx(math.sqrt(3)),

@@ -232,6 +232,11 @@ def test_a_rule_that_means_nothing_is_refused(wrong):
         OnsetRule(**wrong)
 
 
+def test_a_rule_in_words():
+    assert str(OnsetRule(eps=0.05, patience=4, phase=2)) == "nc1 < 0.05 for 4 evaluations in phase 2"
+    assert str(OnsetRule(metric="nc3", rule="first")) == "first logged epoch with nc3 < 0.01"
+
+
 def test_epochs_out_of_order_are_refused():
     with pytest.raises(NCDiagError, match="rise"):
         Trajectory(epoch=np.array([1.0, 1.0]), metric=np.ones(2))

@@ -29,6 +29,10 @@ def test_a_power_of_time_is_read_exactly_as_slowing():
     found = read(-0.75 * np.log(t))  # t^-.75 is .0316 at 100, and .01 at 100^(2 / 1.5)
     assert found.slowing == pytest.approx(100 ** (4 / 3))
     assert 100 < found.steady < found.slowing
+    late = np.where(t < 50, 2.0, -0.75 * np.log(t))  # only the last half of the time is looked at
+    assert read(late).slowing == pytest.approx(100 ** (4 / 3))
+    few = read(-3 - 0.75 * np.log([1, 2, 3]))  # t^-.75 / e^3 is .01 at (100 / e^3)^(1 / .75)
+    assert few.slowing == pytest.approx((100 * math.exp(-3)) ** (4 / 3))
 
 
 def test_time_counts_from_the_beginning_of_the_phase():
@@ -60,6 +64,7 @@ def test_what_lies_beyond_ten_times_the_epochs_so_far_is_out_of_sight():
         [-3.0, -2.9, -2.8, -2.7, -2.6, -2.5],  # rises
         [0.0, -0.5, -1.0, -1.5, -2.0, -2.2],  # .11: more than ten times .01 away
         [-3.0, -3.5, -4.0, -4.5, -5.0],  # .0067: there already, at an epoch that lies behind
+        [*[-4.0] * 60, *np.linspace(-4.0, -2.6, 15), *np.linspace(-2.6, -2.8, 25)],  # falls, after a rise
     ],
 )
 def test_a_course_that_tells_nothing_is_not_read(log: list[float]):

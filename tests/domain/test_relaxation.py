@@ -19,7 +19,7 @@ def test_a_halving_every_ten_epochs(offset):
     assert found.flags == ()
 
 
-@pytest.mark.parametrize("values", [np.full(61, 0.3), 0.1 * np.exp(T / 40), 0.1 + T / 100])
+@pytest.mark.parametrize("values", [np.full(61, 0.3), 0.1 * np.exp(T / 40), 0.1 + T / 100, 0.1 + 0.01 * (-1) ** T])
 def test_what_does_not_shrink_has_no_half_life(values):
     found = fit_relaxation(T, values)
     assert "no_relaxation_seen" in found.flags
@@ -29,6 +29,9 @@ def test_what_does_not_shrink_has_no_half_life(values):
 def test_what_grows_is_called_so():
     assert "growing" in fit_relaxation(T, 0.1 * np.exp(T / 40)).flags
     assert "growing" not in fit_relaxation(T, HALVING).flags
+    late = np.append(0.001, HALVING[1:])  # a small first value alone makes no growth of what falls
+    assert fit_relaxation(T, late).contraction > 1
+    assert "growing" not in fit_relaxation(T, late).flags
 
 
 def test_a_disturbance_from_below_is_the_same_with_the_other_sign():

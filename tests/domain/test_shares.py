@@ -1,4 +1,4 @@
-from ncdiag.domain.shares import counted, four_digits, percent
+from ncdiag.domain.shares import counted, epochs, four_digits, percent
 
 
 def test_shares_have_three_digits_and_an_end():
@@ -13,6 +13,10 @@ def test_what_rounding_leaves_is_nothing():
 def test_figures_have_four_digits_and_large_ones_all_of_theirs():
     figures = [1.23456, 12345.6, 9999.6, 123456789.0, -0.000123456, 0.0]
     assert list(map(four_digits, figures)) == ["1.235", "12346", "10000", "1.235e+08", "-0.0001235", "0"]
+
+
+def test_few_epochs_have_a_decimal():
+    assert list(map(epochs, (None, 0.04, -9.94, 9.96, 123.4, -12.3))) == ["-", "0.0", "-9.9", "10", "123", "-12"]
 
 
 def test_one_is_not_many():

@@ -78,6 +78,11 @@ def test_specification_survives_json() -> None:
     assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
+def test_a_run_that_stops_at_onset_does_so_by_the_usual_rule() -> None:
+    assert complete_spec({"stop_at_onset": True}).stop == StopRule(eps=0.01, patience=3)
+    assert complete_spec({"stop_at_onset": True, "patience": 5}).stop == StopRule(patience=5)
+
+
 def test_phase_of_counts_within_phases() -> None:
     spec = complete_spec({"phases": (PhaseSpec.parse("ce:2"), PhaseSpec.parse("mse:3"))})
     assert [spec.phase_of(epoch) for epoch in range(1, 6)] == [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3)]
@@ -110,7 +115,7 @@ def test_phase_of_counts_within_phases() -> None:
         (lambda: OptimizerSpec(name="adam", lr=1, weight_decay=0, momentum=0.9), "belongs to sgd"),
         (
             lambda: OptimizerSpec(name="adam", lr=1e-320, weight_decay=0),
-            "learning rate must be at least 2.23e-308",
+            "learning rate must be at least 2.23e-308, not",
         ),
         (lambda: OptimizerSpec(name="adam", lr=1, weight_decay=1e-310), "weight decay must be at least 2.23e-308 or 0"),
         (lambda: OptimizerSpec(name="sgd", lr=1, weight_decay=0, momentum=1e-320), "momentum must be at least"),

@@ -2,9 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, optimize, stats
 
-from ncdiag.domain.statistics import total_variance_interval, total_variance_upper, variance_components
+from ncdiag.domain.statistics import (
+    total_variance_lower,
+    total_variance_upper,
+    variance_components,
+)
 from ncdiag.domain.threshold import estimate_threshold
 
 ONE = np.zeros(3, dtype=int)
@@ -75,14 +79,23 @@ def test_one_run_has_an_estimate_and_no_interval():
     found = estimate_threshold(np.array([1.3]), np.zeros(1, dtype=int), 0.95)
     assert found.fn_star.estimate == pytest.approx(1.3)
     assert found.status == "too_few"
-    assert all(map(math.isnan, (found.fn_star.lo, found.sd, found.cv.estimate, found.cv_upper)))
+    undefined = (found.fn_star.lo, found.sd, found.cv.estimate, found.cv_upper, found.p_below, found.p_above)
+    assert all(map(math.isnan, undefined))
+
+
+def test_limits_beyond_what_a_number_can_be_are_infinite_and_no_error():
+    """Two runs at 99.99 %: t is 6366, and the upper limit exp(1825)."""
+    found = estimate_threshold(np.array([1.0, 1.5]), np.zeros(2, dtype=int), 0.9999)
+    assert (found.fn_star.lo, found.fn_star.hi) == (0, math.inf)
 
 
 def test_equal_norms_have_no_interval():
-    found = estimate_threshold(np.full(4, 1.3), np.array([0, 0, 1, 1]), 0.95)
-    assert found.status == "zero_variance"
-    assert found.cv.estimate == 0
-    assert all(map(math.isnan, (found.fn_star.lo, found.fn_star.hi, found.cv_upper)))
+    for condition in (np.array([0, 0, 1, 1]), np.zeros(4, dtype=int)):
+        found = estimate_threshold(np.full(4, 1.3), condition, 0.95)
+        assert found.status == "zero_variance"
+        assert found.cv.estimate == 0
+        undefined = (found.fn_star.lo, found.fn_star.hi, found.cv_upper, found.p_below, found.p_above)
+        assert all(map(math.isnan, undefined))
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -141,12 +154,26 @@ def test_the_p_of_the_claim_is_the_level_at_which_its_bound_meets_eight_percent(
     smaller = min(found.p_below, found.p_above)
     parts = variance_components(np.log(norms), conditions)
     if found.p_below < 0.5:
-        limit = total_variance_upper(parts, 1 - smaller)
+        assert total_variance_upper(parts, 1 - smaller) == pytest.approx(math.log1p(0.08**2), rel=1e-4)
     else:
-        limit = total_variance_interval(parts, 1 - 2 * smaller).lo
-    assert limit == pytest.approx(math.log1p(0.08**2), rel=1e-4)
+        assert smaller == pytest.approx(p_above(parts), rel=1e-3)
     assert (found.p_below < 0.05) == (found.cv_upper < 0.08)
     assert found.p_below + found.p_above == pytest.approx(1)
+
+
+def p_above(parts):
+    """The larger of the tail whose bound meets 8 %, if there is one, and the generalised p, integrated."""
+    claimed, df = math.log1p(0.08**2), (parts.groups - 1, parts.df_within)
+    squares = df[0] * parts.of_means, (1 - 1 / parts.size) * df[1] * parts.within
+
+    def over(tail):
+        return total_variance_lower(parts, 1 - tail) - claimed
+
+    def chance(u):
+        return stats.chi2.pdf(u, df[1]) * stats.chi2.sf(squares[0] / (claimed - squares[1] / u), df[0])
+
+    bound = optimize.brentq(over, 1e-12, 0.5) if over(1e-12) < 0 else 0.0
+    return max(bound, integrate.quad(chance, squares[1] / claimed * (1 + 1e-12), 200)[0])
 
 
 def test_a_spread_of_about_eight_percent_speaks_for_neither_side():
@@ -167,6 +194,28 @@ def test_one_run_of_a_condition_does_not_refute_a_small_spread():
     assert alone.cv.estimate > 0.4
     assert alone.p_above > 0.5
     assert several.p_above < 0.001
+
+
+def test_one_run_of_a_condition_does_not_stand_in_the_way_of_the_others():
+    """Conditions that refute the claim by themselves do so beside a single run, and p is the larger of both ways."""
+    condition = np.append(np.repeat(np.arange(4), 3), 4)
+    logs = np.random.default_rng(0).normal(0, 0.17, 13)
+    logs[12] = logs[:12].mean() + 0.5
+    found = estimate_threshold(np.exp(logs), condition, 0.95).p_above
+    ways = [p_above(variance_components(logs[kept], condition[kept])) for kept in (condition < 5, condition < 4)]
+    assert found == pytest.approx(max(ways), rel=2e-3)
+    assert ways[0] < ways[1] < 0.05
+
+
+def test_far_out_in_the_tail_few_runs_are_not_too_sure():
+    """Three conditions with two seeds: the bound of Graybill and Wang stays above 8 %, however small its tail."""
+    condition = np.repeat(np.arange(3), 2)
+    logs = np.random.default_rng(0).normal(0, 0.4, 6)
+    parts = variance_components(logs, condition)
+    found = estimate_threshold(np.exp(logs), condition, 0.95).p_above
+    assert total_variance_lower(parts, 1 - 1e-12) > math.log1p(0.08**2)
+    assert found == pytest.approx(p_above(parts), rel=2e-3)
+    assert found > 1e-4
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.99])

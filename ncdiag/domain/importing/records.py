@@ -66,7 +66,7 @@ def match_columns(header: tuple[str, ...], mapped: Mapping[str, str]) -> Columns
     absent = tuple(column for column in mapped.values() if column and column not in header)
     used = {*own.values(), *sources.values()}
     extra = tuple(name for name in header if name not in used)
-    free = [field for field in COLUMNS if field not in own and field not in sources and field not in mapped]
+    free = [field for field in COLUMNS if field not in own and field not in mapped]
     close = {name: look_alike(name, free) for name in extra if name not in COLUMNS}
     return Columns(
         sources=own | sources,

@@ -48,9 +48,10 @@ def test_a_field_can_be_left_out():
 
 
 def test_columns_that_nothing_reads_and_that_are_not_there_are_named():
-    columns = match_columns(("epoch", "NC1", "note", "feat_norm"), {"test_accuracy": "test", "nc1": "NC1", "lr": ""})
+    mapped = {"test_accuracy": "test", "nc1": "NC1", "lr": ""}
+    columns = match_columns(("epoch", "NC1", "note", "feat_norm", "lr_", "nc1_"), mapped)
     assert columns.sources == {"epoch": "epoch", "nc1": "NC1"}
-    assert columns.extra == ("note", "feat_norm")
+    assert columns.extra == ("note", "feat_norm", "lr_", "nc1_")
     assert columns.absent == ("test",)
     assert columns.misspelt == {"feat_norm": "feature_norm"}
 
@@ -203,8 +204,9 @@ def test_a_plan_that_is_sure_gives_every_row_its_phase():
 
 def test_a_plan_that_is_not_sure_is_believed_up_to_the_end_of_the_first_phase():
     """The log of a run that never switched looks the same, and came with the same plan."""
-    plan = PhasePlan(phases=(("ce", 200), ("mse", None)), sure=False)
-    assert phases_and_losses(with_phases(records(None, None, None), plan)) == [(1, "ce"), (1, "ce"), (None, None)]
+    for epochs in (None, 400):
+        plan = PhasePlan(phases=(("ce", 200), ("mse", epochs)), sure=False)
+        assert phases_and_losses(with_phases(records(None, None, None), plan)) == [(1, "ce"), (1, "ce"), (None, None)]
 
 
 def test_what_the_file_says_comes_before_the_plan():
