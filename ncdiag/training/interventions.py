@@ -15,7 +15,6 @@ def scale_features(network: Network, intervention: Intervention) -> None:
     """
     layer = network.last_hidden
     layer.weight.mul_(intervention.alpha)
-    if layer.bias is not None:
-        layer.bias.mul_(intervention.alpha)
+    layer.bias.mul_(intervention.alpha)
     if intervention.compensate_head:
         network.head.weight.div_(intervention.alpha)

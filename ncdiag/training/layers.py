@@ -59,7 +59,7 @@ GAINS: dict[Activation, float] = {
 def make_linear(inputs: int, outputs: int, *, gain: float, generator: torch.Generator) -> nn.Linear:
     """Give a linear layer with Kaiming-normal weights over the fan in, and a bias of zero."""
     layer = _undrawn(nn.Linear(inputs, outputs, device=_NO_DRAW))
-    if layer.weight.is_meta:
+    if layer.weight.is_meta:  # to draw numbers that are none would load torch's compiler
         return layer
     with torch.no_grad():
         layer.weight.normal_(0, gain / math.sqrt(inputs), generator=generator)

@@ -61,6 +61,23 @@ def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
     assert train_run(store, stopped, TrainingOptions(device="cpu"), lambda run, event: None) is RunStatus.DONE
 
 
+@pytest.mark.parametrize(
+    ("ctrl_c", "then"), [(signal.default_int_handler, signal.SIG_DFL), (signal.SIG_IGN, signal.SIG_IGN)]
+)
+def test_another_ctrl_c_ends_the_process_at_once_unless_it_was_started_so_as_to_ignore_it(
+    ctrl_c: Any, then: signal.Handlers
+) -> None:
+    before = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        with sigterm_as_exit():
+            with pytest.raises(SystemExit):
+                signal.raise_signal(signal.SIGTERM)
+            while_it_is_stored = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert while_it_is_stored == [then, signal.SIG_IGN]  # `timeout` sends two of the latter
+
+
 @pytest.mark.parametrize(("number", "expected"), STOPS)
 def test_a_run_that_was_just_claimed_is_given_back(
     store: Store, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, expected: type[BaseException]

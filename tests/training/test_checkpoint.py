@@ -111,16 +111,24 @@ def test_a_file_that_cannot_be_moved_or_removed_is_named(tmp_path: Path) -> None
     assert not checkpoint_path(tmp_path, 1).exists()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_too_little_memory_to_load_it_is_no_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (MemoryError(), MemoryError, "^$"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError, "allocate"),
+        (AssertionError(), DamagedCheckpointError, "is not a readable checkpoint: AssertionError$"),
+        (ValueError("a\nb"), DamagedCheckpointError, "is not a readable checkpoint: a$"),
+    ],
+)
+def test_too_little_memory_to_load_it_is_no_damage_and_any_other_error_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception], said: str
 ) -> None:
-    def run_out(*args: object, **options: object) -> None:
+    def fail(*args: object, **options: object) -> None:
         raise error
 
     save_checkpoint(tmp_path, 7, STATE)
-    monkeypatch.setattr("torch.load", run_out)
-    with pytest.raises(type(error)):
+    monkeypatch.setattr("torch.load", fail)
+    with pytest.raises(expected, match=said):
         load_checkpoint(tmp_path, 7)
 
 

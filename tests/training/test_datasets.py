@@ -289,7 +289,8 @@ def test_own_data_that_changed_is_refused(tmp_path):
 
 @pytest.mark.parametrize("path", [None, Path("/no/such/place")])
 def test_own_data_that_is_not_there(path):
-    with pytest.raises(UnavailableError, match=r"data set 'a' is the user's own, and is not at .*\n.*--dataset DIR"):
+    said = rf"data set 'a' is the user's own, and is not at {path or 'any place known'}\.\n.*--dataset DIR"
+    with pytest.raises(UnavailableError, match=said):
         load_dataset(DataSpec(dataset="a", sha256="0" * 64), arch="mlp", path=path)
 
 

@@ -188,7 +188,7 @@ def dangling_link(folder):
         (rename_train, r"has no folder train/; it holds test, training"),
         (empty_class, r"train/bee holds no images"),
         (only_other_files, r"train/bee holds no images"),
-        (unknown_test_class, r"test/dog has no class of its name in train/, which has ant, cat"),
+        (unknown_test_class, r"test/dog has no class of its name in train/, which has ant, cat$"),
         (no_test_images, r"test holds no class folders with images"),
         (no_classes, r"train holds no class folders"),
         (one_class, r"one class, 'ant'"),

@@ -181,7 +181,7 @@ def test_features_are_dead_where_their_norm_and_the_accuracy_say_so(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, norm: float, accuracy: float, status: RunStatus
 ) -> None:
     def told(member: Member, loss: str, *, tested: bool) -> Stages[Measurement]:
-        values = {"nc1": 1.0, "feature_norm": 1000.0 * (norm if member.epoch > 1 else 1.0)}
+        values = {"nc1": 1.0, "feature_norm": 50.0 * (norm if member.epoch > 1 else 1.0)}
         return Measurement(train_loss=1.0, train_accuracy=accuracy, test_accuracy=accuracy, metrics=values)
         yield
 

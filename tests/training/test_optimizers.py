@@ -142,8 +142,11 @@ def test_training_does_not_load_the_compiler_of_torch() -> None:
     program = """
 import sys
 import torch
-from ncdiag.domain.spec import OptimizerSpec
+from ncdiag.domain.spec import NetworkSpec, OptimizerSpec
+from ncdiag.training.networks import count_parameters
 from ncdiag.training.optimizers import make_optimizer
+for arch in ("mlp", "cnn"):
+    count_parameters(NetworkSpec(arch=arch, depth=1, width=4), input_shape=(1, 8, 8), num_classes=3)
 weights = [torch.ones(3)]
 make_optimizer(OptimizerSpec(name="adam", lr=0.1, weight_decay=0), weights).step(weights, [torch.ones(3)])
 assert "torch._dynamo" not in sys.modules

@@ -142,6 +142,8 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         ([(X, Y, "a")], r"a batch is a tuple of Tensor, Tensor, str; expected a pair \(x, y\)"),
         ([(X, Y.numpy())], "a tuple of Tensor, ndarray"),
         ([{"x": X, "label": Y}], "a batch is a dict with x, label; expected .* a dict with y under 'labels'"),
+        ([{}], "a batch is a dict with nothing in it; expected"),
+        ([()], "a batch is a tuple of nothing; expected"),
         ([], "no sample"),
         (loader(batch_size=91, drop_last=True), "no sample"),
         ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
