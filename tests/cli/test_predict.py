@@ -30,6 +30,11 @@ def test_the_page_begins_with_a_sentence(cli: Cli, store: Path):
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
+def test_cautions_are_on_the_page(cli: Cli, store: Path):
+    (caution,) = json.loads(cli("predict", "short", "--format", "json").out)["warnings"]
+    assert f"Keep in mind: - {caution}." in " ".join(cli("predict", "short").out.split())
+
+
 def test_csv_is_one_row_with_the_figures_of_json(cli: Cli, store: Path):
     (row,) = csv.DictReader(io.StringIO(cli("predict", "short", "--format", "csv").out))
     forecast = json.loads(cli("predict", "short", "--format", "json").out)
