@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import csv_text, write_output
+from ncdiag.cli.files import check_output, csv_text, write_output
 from ncdiag.cli.options import StoreOption, WhereOption, takes_onset_rule
 from ncdiag.cli.output import Column, Format, emit, frame_columns, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption
@@ -95,6 +95,7 @@ def export(
         raise SpecError(f"--excel-safe is for CSV, not for {form}; leave it out, or add --format csv")
     if content is not Content.ONSETS and rule != OnsetRule():
         raise SpecError(f"{content} have no onset; leave its options out, or `ncdiag export onsets`")
+    check_output(output)
     with open_store(store) as opened:
         frame = selected_runs(opened, where, run)
         if content is Content.EPOCHS:

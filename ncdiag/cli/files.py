@@ -19,6 +19,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _AS_IT_IS = {float, int, str, type(None)}
 
 
+def check_output(target: str) -> None:
+    """Raise what `write_output` would about the target, before the work of making what goes into it."""
+    if target != "-":
+        _find_place(target)
+
+
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
@@ -32,18 +38,10 @@ def write_output(content: bytes, target: str) -> None:
             rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
         return
-    path = Path(os.path.realpath(target))
-    if path.is_symlink():
-        raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
-    if path.is_dir():
-        raise SpecError(f"{target} is a folder; expected the name of a file")
-    if not path.parent.is_dir():
-        raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
+    path = _find_place(target)
     if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
         path.write_bytes(content)
         return
-    if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
-        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
     # A name has at most 255 bytes, and a character up to 4 of them.
     unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
     try:
@@ -57,6 +55,19 @@ def write_output(content: bytes, target: str) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _find_place(target: str) -> Path:
+    path = Path(os.path.realpath(target))
+    if path.is_symlink():
+        raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
+    if path.is_dir():
+        raise SpecError(f"{target} is a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
+    if path.is_file() and _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
+        raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
+    return path
 
 
 def _is_database(path: Path) -> bool:

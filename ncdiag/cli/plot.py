@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.files import csv_text, write_output
+from ncdiag.cli.files import check_output, csv_text, write_output
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
@@ -120,6 +120,8 @@ def plot(
     output = output or f"{kind}.{form or ImageChoice.PNG}"
     image = _image_format(output, form)
     _check_stdout(output, data)
+    for target in (output, data):
+        check_output(target or "-")
     quiet_matplotlib()
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import write_output
+from ncdiag.cli.files import check_output, write_output
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     MAX_MB,
@@ -58,6 +58,7 @@ def report(
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
 
+    check_output(output)
     quiet_matplotlib()
     request = Request(
         where=where,

@@ -197,6 +197,7 @@ def test_two_processes_draw_the_same_bytes(store: Path):
         (("trajectory", "--where", "depth=9"), 2, "none of the 5 runs fits"),
         (("trajectory", "--by", "colour"), 2, "no column 'colour'"),
         (("trajectory", "-o", "nowhere/f.png"), 2, "does not exist"),
+        (("trajectory", "--data", "nowhere/f.csv"), 2, "does not exist"),  # nor is there a figure without its table
     ],
 )
 def test_what_cannot_be_drawn_is_said(cli: Cli, arguments: tuple[str, ...], code: int, what: str):
