@@ -56,6 +56,14 @@ def test_the_reading_follows_the_verdict(verdict: str, said: str):
     assert said in page(verdict)
 
 
+def test_tests_without_a_shape_are_told_and_two_that_agree_are_one():
+    assert "Tukey's" not in page("additive")
+    boik = "Boik's p = .01 on the norms, p = .01 on their logs"
+    assert f"too (exploratory): {boik}." in page("additive", {"p_boik": 0.01, "p_johnson_graybill": 0.01})
+    both = f"{boik}; Johnson and Graybill's p = .2 on the norms, p = .2 on their logs."
+    assert both in page("additive", {"p_boik": 0.01, "p_johnson_graybill": 0.2})
+
+
 def test_ratios_that_are_not_shown_are_counted():
     text = page("multiplicative", ratios=50)
     assert f"and {50 - text.count('Ratio of ratios: ')} more (--format json)" in text

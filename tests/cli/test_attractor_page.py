@@ -72,6 +72,15 @@ def test_the_reading_follows_the_verdict(verdict: str, said: dict[str, Any], exp
     page = attractor_page(results(verdict, **said), OnsetRule(), 0.95)
     assert expected in flat(page)
     assert max(map(len, page.splitlines())) <= 80
+    assert ("would show equality" in page) == (verdict == "inconclusive")
+
+
+def test_more_pairs_are_asked_for_only_where_there_are_fewer():
+    found = [
+        replace(result, extra={**result.extra, "n_pairs": 12}) if result.quantity == "log_ratio" else result
+        for result in results("inconclusive")
+    ]
+    assert "would show equality" not in flat(attractor_page(found, OnsetRule(), 0.95))
 
 
 def test_the_page_names_the_arms_and_what_was_found():

@@ -62,6 +62,18 @@ def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
     assert "Columns" not in page
 
 
+def test_cautions_are_those_of_the_comparison_with_guessing_and_not_what_the_page_explains_anyway():
+    about = {"held_out": "run", "margin": 0.25, "primary": True}
+    cautions = {"median": ("few runs", "0 by construction"), "nc1": ("another baseline",)}
+    same = [
+        Result(quantity="skill", status="zero_variance", warnings=said, extra={**about, "baseline": baseline}, **PAIR)
+        for baseline, said in cautions.items()
+    ]
+    assert "Keep in mind: - few runs." in (page := flat(lead_page(same, OnsetRule())))
+    assert "0 by construction" not in page
+    assert "another baseline" not in page
+
+
 def test_where_nothing_collapsed_the_page_is_short(cli: Cli, store: Path):
     answer = cli("analyze", "lead", "--eps", "1e-6")
     assert "0 runs with an onset" in answer.out

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def test_the_page_begins_with_a_sentence(cli: Cli, store: Path):
     assert answer.err == ""
     assert answer.out.startswith("short, now at epoch 80, is expected to collapse at epoch 94, 95% interval:\nepochs ")
     assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_cautions_are_on_the_page(cli: Cli, store: Path):
+    (caution,) = json.loads(cli("predict", "short", "--format", "json").out)["warnings"]
+    assert f"Keep in mind: - {caution}." in " ".join(cli("predict", "short").out.split())
 
 
 def test_csv_is_one_row_with_the_figures_of_json(cli: Cli, store: Path):
@@ -93,7 +99,7 @@ def test_the_page_names_the_winner_the_runner_up_and_the_rule_of_fn(cli: Cli, st
     forecast = json.loads(cli("predict", "short", "--format", "json").out)
     page = cli("predict", "short").out
     assert forecast["rules"][0]["rule"] == forecast["rule"]
-    assert f"by {forecast['runner_up']}, error" in page
+    assert re.search(rf"  runner-up +epoch \d+ by {forecast['runner_up']}, error", page)
     assert "judged by" in page
     assert "says epoch" not in page
 

@@ -4,8 +4,10 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clihelp import Cli, run_ncdiag
+from scipy import stats
 
 from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.domain.records import EpochRecord, ImportedRun
@@ -28,6 +30,10 @@ def test_a_report_is_one_file_with_every_question_and_every_run(store: Path, cli
     assert QUESTIONS[0] == "claims"
     runs = shared(page)["runs"]
     assert [row["run"] for row in runs] == ["deep-0", "deep-1", "shallow-0", "shallow-1", "short"]
+    # the geometric mean of the norms at onset, and its interval by Student's t
+    logs = np.log([1.1, 1 / 1.1, 1.2, 1 / 1.2])
+    lo, hi = np.exp(stats.t.interval(0.95, 3, loc=0, scale=stats.sem(logs)))
+    assert [row["band"] for row in runs] == [pytest.approx([lo, 1, hi], rel=1e-3)] * 5
     assert len(re.findall(r'id="curves-\d+"', page)) == 5
     assert "store.db" not in page
     assert "holds one evaluation in" not in page
@@ -35,8 +41,11 @@ def test_a_report_is_one_file_with_every_question_and_every_run(store: Path, cli
 
 
 def test_a_report_to_stdout_is_nothing_but_the_page(store: Path) -> None:
-    done = run_ncdiag("report", "-o", "-", "--store", str(store), HOME="/dev/null", MPLBACKEND="no_such_backend")
+    asked = ("report", "-o", "-", "--where", "run=deep-0", "--store", str(store))
+    done = run_ncdiag(*asked, HOME="/dev/null", MPLBACKEND="no_such_backend")
     assert (done.returncode, done.stderr) == (0, "")
+    (row,) = shared(done.stdout)["runs"]
+    assert (row["fn_star"], row["band"]) == (1.1, None)  # one run gives no interval
     assert done.stdout.startswith("<!doctype html>")
     assert done.stdout.endswith("</html>")
 
@@ -114,7 +123,10 @@ def test_a_grid_of_different_phases_is_compared_if_asked_for(cli: Cli, tmp_path:
         (("--store", "none.db"), 3, "no store at"),
     ],
 )
-def test_what_cannot_be_reported_is_said(cli: Cli, arguments: tuple[str, ...], code: int, what: str) -> None:
+def test_what_cannot_be_reported_is_said(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, what: str
+) -> None:
+    monkeypatch.setattr("ncdiag.report.page.render_report", None)  # at once, not after the work
     answer = cli("report", *arguments)
     assert (answer.code, answer.out) == (code, "")
     assert what in answer.err

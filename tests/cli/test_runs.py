@@ -187,3 +187,18 @@ def test_changing_runs_makes_no_store(arguments: tuple[str, ...], cli: Cli, tmp_
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_terminal_shows_the_course_of_nc1_on_one_scale_for_all_runs(
+    store: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ncdiag.cli.runs.can_draw", lambda: True)
+    heading, *rows = cli("runs", "ls").out.splitlines()
+    assert heading.endswith("nc1 so far")
+    curves = {row.split()[0]: row.split()[-1] for row in rows}
+    # NC1 = exp(-(epoch / time)^1.5) falls all the time; the time is 31 for shallow-0, the least, and 36 for deep-1
+    assert all(list(curve) == sorted(curve, reverse=True) for curve in curves.values())
+    assert curves["shallow-0"].endswith("▁")
+    assert curves["deep-1"][0] == "█"
+    assert not any("▁" in curves[run] for run in ("deep-1", "short"))
+    assert "▁" not in cli("runs", "ls", "--format", "csv").out

@@ -15,8 +15,10 @@ from clihelp import ROOT, Cli
 from small import SMALL_OPTIONS
 
 from ncdiag.cli.presets import PRESETS
+from ncdiag.cli.training_options import read_axes
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
+from ncdiag.execution.planning import make_plan
 from ncdiag.execution.worker import Outcome
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run, list_runs
@@ -192,13 +194,14 @@ def test_quickstart_preset_is_three_conditions_of_three_seeds(cli: Cli) -> None:
     assert [row["seed"] for row in rows] == [0, 1, 2] * 3
 
 
-@pytest.mark.parametrize(("preset", "points"), [("intervention", 15), ("intervention-compensated", 15)])
-def test_intervention_presets_branch_five_seeds_three_ways(cli: Cli, preset: str, points: int) -> None:
+@pytest.mark.parametrize(("preset", "head"), [("intervention", ""), ("intervention-compensated", "+compensate-head")])
+def test_intervention_presets_branch_five_seeds_three_ways(cli: Cli, preset: str, head: str) -> None:
     answer = cli("sweep", "--preset", preset, "--dry-run", "--format", "json")
     assert answer.code == 0, answer.err
     rows = json.loads(answer.out)["points"]
-    assert len(rows) == points
+    assert len(rows) == 15
     assert {row["seed"] for row in rows} == set(range(5))
+    assert {row["intervention"] for row in rows} == {None, f"0.3@10{head}", f"3.0@10{head}"}
     assert {row["phases"] for row in rows} == {"ce:10,mse:110"}
 
 
@@ -225,6 +228,9 @@ def test_paper_presets_are_the_published_protocol(cli: Cli, preset: str) -> None
         assert (row["optimizer"], row["lr"]) == (("sgd", 0.1) if resnet else ("adam", 1e-3))
         assert row["schedule"] == ("multistep" if resnet else "cosine")
         assert row["phases"].startswith("ce:200")
+        assert varied == "weight_decay" or row["weight_decay"] == (1e-3 if resnet else 1e-4)
+    for spec in make_plan(read_axes(PRESETS[preset].options), data_dir=None).specs:
+        assert (spec.eval_every, spec.stop and (spec.stop.eps, spec.stop.patience)) == (10, (0.01, 1))
 
 
 STUDIES = [name for name in PRESETS if name.startswith(("study-", "digits-"))]

@@ -96,6 +96,20 @@ def test_a_list_in_a_configuration_file_is_for_sweep(
     assert not Path("ncdiag.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("stop-at-onset = 1", "expected true or false for 'stop-at-onset', not 1"),
+        ("depth = true", "expected a value or a list of values for 'depth', not True"),
+    ],
+)
+def test_what_a_configuration_file_may_hold_is_said(cli: Cli, tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(content)
+    answer = cli("train", "--config", file)
+    assert (answer.code, answer.err) == (2, f"ncdiag: error: {file}: {said}\n")
+
+
 def test_a_list_on_the_line_is_for_sweep(cli: Cli) -> None:
     answer = cli("train", *SMALL_OPTIONS, "--seed", "0,1")
     assert answer.code == 2

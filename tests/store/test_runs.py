@@ -19,6 +19,7 @@ from ncdiag.store.runs import (
     describe_data,
     finish_run,
     get_run,
+    get_run_by_id,
     heartbeat,
     list_runs,
     remove_runs,
@@ -133,6 +134,11 @@ def test_an_unknown_name_mentions_the_nearest(store, make_spec):
     with pytest.raises(UnknownRunError, match=r"no run 'mlp-wid'.*did you mean mlp-wide\?") as caught:
         get_run(store, "mlp-wid")
     assert caught.value.exit_code == 4
+
+
+def test_a_run_that_was_removed_meanwhile_is_said_to_be(store):
+    with pytest.raises(UnknownRunError, match="run 7 is no longer in the store"):
+        get_run_by_id(store, 7)
 
 
 def test_a_bare_number_is_taken_for_the_run_of_that_number(store, make_spec):

@@ -249,6 +249,8 @@ def test_a_manifest_describes_the_runs_of_one_file(write):
     assert [(run.name, run.config["depth"]) for run in runs] == [("b", 7), ("a", 5)]
     with pytest.raises(SpecError, match=r"runs\.csv has no row for run 'd'"):
         read_file("epochs.csv", b"run,epoch,nc1\nd,1,0.5\n", asked(), manifest=manifest)
+    ((renamed,), _) = read_file("epochs.csv", b"run,epoch,nc1\nb,1,0.5\n", asked(), manifest=manifest, name="mine")
+    assert (renamed.name, renamed.config["depth"]) == ("mine", 7)
     with pytest.raises(SpecError, match=r"runs\.csv has no row for run 'log'"):
         read_file("log.csv", GOOD.encode(), asked(), manifest=manifest)
 
