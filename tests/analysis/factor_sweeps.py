@@ -5,6 +5,9 @@ from ncdiag.analysis.regularities import regularity_results
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
+VALLEY = {2: (30.0, 31.0, 32.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}
+DECAYS = {1e-5: (30.0, 31.0, 32.0), 1e-4: (20.0, 20.5, 21.0), 5e-4: (22.0, 22.5, 23.0), 1e-2: (90.0, 90.0, 90.0)}
+
 
 def answers(frames, **options) -> dict[tuple[str, str], Result]:
     rule = OnsetRule()

@@ -24,7 +24,7 @@ def of(question: str, quantity: str, group: dict[str, Any] = PAIR, **said: Any) 
 def shown() -> dict[str, list[Result]]:
     """Results that show claims 1 and 3 of a pair."""
     counts = {"n_relapsed": 0, "n_collapsed": 20, "n_censored_crossed": 0, "n_without": 4}
-    alarm = OUT_OF_SAMPLE
+    alarm = OUT_OF_SAMPLE | {"n_tested": 20}
     return {
         "threshold": [
             of("threshold", "fn_star", estimate=1.2, blocked=[], shielded=[], **counts),
@@ -42,7 +42,7 @@ def shown() -> dict[str, list[Result]]:
             of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999),
         ],
         "lead": [
-            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, **alarm),
+            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, **alarm),
             of("lead", "mae", estimate=10.0, baseline="fn", **alarm),
             of("lead", "mae", estimate=40.0, baseline="median", held_out="condition", margin=None),
             of("lead", "skill", estimate=0.75, p=0.001, p_holm=0.001, p_min=1e-6, baseline="median", **alarm),
@@ -100,9 +100,12 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
     ("wanted", "said", "verdict", "reason"),
     [
         ({"quantity": "lead"}, {"lo": -1.0}, "inconclusive", "the mean lead may be -1.0 epochs"),
-        ({"quantity": "lead"}, {"lo": math.nan}, "not testable", "too few alarms for an interval of the lead"),
+        ({"quantity": "lead"}, {"lo": math.nan}, "not testable", "all leads are the same"),
+        ({"quantity": "lead"}, {"lo": math.nan, "n_crossed": 1}, "not testable", "1 alarm: an interval of the lead"),
         (SKILL, {"p_holm": 0.06}, "inconclusive", "is not shown (p = .06): error 10, guess 40"),
-        (SKILL, {"p_holm": math.nan}, "not testable", "too few alarms to compare the forecast with guessing"),
+        (SKILL, {"p_holm": math.nan}, "not testable", "every alarm comes at one epoch"),
+        (SKILL, {"p_holm": math.nan, "n_tested": 3}, "not testable", "3 alarms: to compare the forecast with guessing"),
+        (RIVAL, {"n_tested": 3}, "not testable", "3 runs with an onset: to compare the alarm of fn with others"),
         (SKILL, {"estimate": -0.1}, "inconclusive", "better than the median onset is not shown"),  # steadier, but worse
         (SKILL, {"p": 0.97}, "refuted", "varies more than onset itself"),
         (SKILL, {"p": 0.9, "p_holm": 1.0}, "inconclusive", "better than the median onset is not shown"),
@@ -152,7 +155,7 @@ PLACEBO, EPS = {"quantity": "placebo_cv"}, {"quantity": "eps_sensitivity"}
         (PLACEBO, {"p": 0.99}, "refuted", "fn varies more at onset than at a fixed epoch"),
         (PLACEBO, {"p": 0.99, "p_min": 1 / 24}, "inconclusive", "is not shown"),
         (EPS, {"p": 0.9, "p_beyond": 0.01}, "refuted", "fn* moves with eps (+1% from 2 eps to eps/2)"),
-        (EPS, {"p": math.nan}, "not testable", "too few runs reach eps/2, so fn* may depend on eps"),
+        (EPS, {"p": math.nan}, "not testable", "one run alone was followed from 2 eps to eps/2"),
         (EPS, {"p": math.nan, "estimate": math.nan}, "not testable", "no run was followed from 2 eps to eps/2"),
         (
             {"quantity": "fn_star"},
@@ -179,8 +182,8 @@ NORM, ORDER = "log_ratio_at_onset", "onset_order"
         (ORDER, {"p": 0.9}, {}, "supported", "rescaled runs collapse there too"),
         (NORM, {"p": 0.9}, {"p": 0.03}, "inconclusive", "to where fn is fn* again is not shown (p = .06)"),
         (ORDER, {"p": 0.9}, {"p": 0.03}, "inconclusive", "to where fn is fn* again is not shown (p = .06)"),
-        (NORM, {"p": math.nan}, {"p": math.nan}, "not testable", "too few rescaled runs collapsed"),
-        (ORDER, {"p": math.nan}, {"p": math.nan}, "not testable", "too few rescaled runs collapsed"),
+        (NORM, {"p": math.nan}, {"p": math.nan}, "not testable", "to tell fn* from a common clock takes two seeds"),
+        (ORDER, {"p": math.nan}, {"p": math.nan}, "not testable", "to tell fn* from a common clock takes two seeds"),
         # two sets among four tests: eight times the smallest p
         (NORM, {"p_beyond": 0.006}, {"estimate": -0.4}, "refuted", "rescaled runs collapse at another norm"),
         (NORM, {"p_beyond": 0.007}, {"estimate": -0.4}, "supported", "rescaled runs collapse there too"),

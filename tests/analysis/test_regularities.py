@@ -1,17 +1,13 @@
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
-from analysis.factor_sweeps import answers, sweep
+from analysis.factor_sweeps import DECAYS, VALLEY, answers, sweep
 from scipy import stats
 
-from ncdiag.analysis.factor_claims import three_regimes
 from ncdiag.analysis.regularities import CLAIMS
 from ncdiag.domain.group_tests import dunnett_quantile
 from ncdiag.domain.multiplicity import holm
-
-VALLEY = {2: (30.0, 31.0, 32.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}
 
 
 def test_a_valley_in_depth(make_frames, make_run):
@@ -192,36 +188,6 @@ def test_three_against_three_cannot_be_shown_by_design(make_frames, make_run):
     assert "cannot be shown by design" in joint.warnings[0]
 
 
-def test_what_all_tests_of_a_family_keep_from_being_shown_is_said(make_frames, make_run):
-    """Three runs each, and no default among them: even of the clearest runs, two of three regimes cannot be shown."""
-    rates = {3e-4: (30.0, 31.0, 32.0), 6e-4: (20.0, 20.5, 21.0), 1e-2: (90.0, 90.0, 90.0)}
-    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))
-    low, high, valley = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high", "valley"))
-    for result, least in ((low, 0.05), (high, 1 / 32)):
-        assert result.p == pytest.approx(least)
-        assert result.extra["p_min"] == pytest.approx(least)
-        corrected = f"{2 * high.p:.2g} once all 3 tests are allowed for"
-        assert result.warnings[0] == (
-            f"cannot be shown by design: with so few runs p is at least {least:.2g}, and {corrected}"
-        )
-        assert result.extra["verdict"] == "inconclusive"
-    assert valley.extra["verdict"] == "supported"
-    named = {1e-4: rates[3e-4], 2e-4: rates[6e-4], 1e-2: rates[1e-2]}  # 1e-4 is the default
-    found = answers(make_frames(sweep(make_run, "weight_decay", named)))
-    low, high = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high"))
-    assert "so it can only be shown after others" in low.warnings[0]
-    assert [result.extra["verdict"] for result in (low, high)] == ["supported"] * 2
-
-
-def test_the_smallest_p_is_that_of_any_value_that_the_largest_may_be_compared_with(make_frames, make_run):
-    """No p is below 1 here, beside two runs as beside eight; but beside eight it could be smaller."""
-    rates = {3e-5: (90.0,) * 2, 6e-5: (90.0,) * 8, 9e-5: (20.0, 21.0)}
-    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
-    beside = [stats.boschloo_exact([[0, n], [2, 0]], alternative="less").pvalue for n in (2, 8)]
-    assert high.p == 1
-    assert high.extra["p_min"] == pytest.approx(2 * min(beside))
-
-
 def test_two_runs_each_at_a_confidence_beyond_numbers_have_no_limits_and_no_error(make_frames, make_run):
     """With one quiet value Welch's t has one degree of freedom, and is 6366 at 99.99 %."""
     frames = make_frames(sweep(make_run, "activation", {"relu": (20.0, 20.01), "tanh": (20.0, 30.0)}))
@@ -239,98 +205,6 @@ def test_an_activation_that_never_collapses_leaves_fn_star_open(make_frames, mak
     assert "onsets by activation: relu: 2, tanh: 0" in found["activation", "joint"].warnings[0]
 
 
-DECAYS = {1e-5: (30.0, 31.0, 32.0), 1e-4: (20.0, 20.5, 21.0), 5e-4: (22.0, 22.5, 23.0), 1e-2: (90.0, 90.0, 90.0)}
-
-
-def share_with_as_large_a_gain(seeds):
-    """Count the ways to deal nine runs to three values in which some value gains as much over the first."""
-    ordered = sorted(time for times in seeds for time in times)
-    scores = {time: 1 - sum(1 / (9 - rank) for rank in range(ordered.index(time) + 1)) for time in ordered}
-
-    def gain(first, second, third):
-        return max(sum(map(scores.get, group)) for group in (second, third)) - sum(map(scores.get, first))
-
-    observed, reached, total = gain(*seeds), 0, 0
-    for first in combinations(ordered, 3):
-        left = [time for time in ordered if time not in first]
-        for second in combinations(left, 3):
-            third = [time for time in left if time not in second]
-            reached += gain(first, second, third) >= observed - 1e-9
-            total += 1
-    return reached / total
-
-
-def test_three_regimes_of_weight_decay(make_frames, make_run):
-    found = answers(make_frames(sweep(make_run, "weight_decay", DECAYS)))
-    low, high, valley = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high", "valley"))
-    assert low.p == pytest.approx(share_with_as_large_a_gain([*DECAYS.values()][:3]))
-    assert (low.extra["low"], low.extra["fastest"]) == (1e-5, 1e-4)
-    assert low.estimate == pytest.approx(math.exp(np.log(DECAYS[1e-5]).mean() - np.log(DECAYS[1e-4]).mean()))
-    logs = [np.log(DECAYS[value]) for value in (1e-5, 1e-4)]
-    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(math.sqrt(0.95))  # two values were compared
-    assert (low.lo, low.hi) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
-    assert high.p == pytest.approx(1 / 64)
-    assert (high.extra["reference"], high.extra["collapsed_high"], high.extra["edge"]) == (1e-4, [0, 3], [5e-4, 1e-2])
-    # Newcombe's interval of a difference from Clopper and Pearson's of 0 in 3 and of 3 in 3, each 1 - .025^(1/3) wide
-    wide = 1 - 0.025 ** (1 / 3)
-    assert (high.estimate, high.lo, high.hi) == pytest.approx((-1, -1, -1 + math.hypot(wide, wide)))
-    # the three onsets of the default come before none of the others: 1 of the 20 ways to deal six runs, and its mirror
-    assert high.extra["p_logrank"] == pytest.approx(2 / math.comb(6, 3))
-    assert valley.p < 0.01
-    p = np.array([low.p, high.p, valley.p])
-    assert [r.extra["p_holm"] for r in (low, high, valley)] == pytest.approx(holm(p).tolist())
-    assert [r.extra["verdict"] for r in (low, high, valley)] == ["supported"] * 3
-
-
-def test_a_valley_of_weight_decay_is_looked_for_one_way(make_frames, make_run):
-    """It was named beforehand, so its p is not doubled as that of a turn in depth is; and a peak is no valley."""
-    rates = dict(zip((1e-5, 1e-4, 1e-3), VALLEY.values(), strict=True))
-    ends, middle = [np.log(rates[1e-5]), np.log(rates[1e-3])], np.log(rates[1e-4])
-    arms = [stats.ttest_ind(end, middle, equal_var=False, alternative="greater").pvalue for end in ends]
-    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "valley"]
-    assert found.p == pytest.approx(max(arms), rel=1e-6)
-    peak = {1e-5: rates[1e-4], 1e-4: rates[1e-3], 1e-3: rates[1e-4]}
-    assert answers(make_frames(sweep(make_run, "weight_decay", peak)))["weight-decay", "valley"].p > 0.5
-
-
-def test_without_the_default_every_other_value_is_a_candidate(make_frames, make_run):
-    rates = {value * 3: seeds for value, seeds in DECAYS.items()}
-    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
-    assert high.p == pytest.approx(3 / 64)
-    assert "times their number (3)" in high.method
-    rates[min(rates)] = (30.0, 90.0, 90.0)  # the other two differ from the largest as before
-    high = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "fails_when_high"]
-    assert (high.p, high.extra["collapsed_reference"]) == (pytest.approx(3 / 64), [3, 3])
-
-
-def test_a_slow_value_that_is_loud_is_as_uncertain_as_its_own_runs(make_frames, make_run):
-    """Its interval has its own variance, as the test has: pooled with four quiet values, it would exclude 1."""
-    quiet = (20.0, 20.5, 21.0)
-    rates = {1e-5: (22.0, 40.0, 30.0), **dict.fromkeys((1e-4, 2e-4, 3e-4, 4e-4), quiet), 1e-2: (90.0,) * 3}
-    low = answers(make_frames(sweep(make_run, "weight_decay", rates)))["weight-decay", "slow_when_low"]
-    logs = [np.log(rates[value]) for value in (1e-5, 1e-4)]
-    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95 ** (1 / 4))
-    assert (low.lo, low.hi) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
-    assert low.lo < 1
-
-
-def test_onsets_at_one_epoch_have_no_slow_value(make_frames, make_run):
-    found = answers(
-        make_frames(sweep(make_run, "weight_decay", {1e-5: (20.0,) * 3, 1e-4: (20.0,) * 3, 5e-4: (30.0,) * 3}))
-    )
-    low = found["weight-decay", "slow_when_low"]
-    assert (low.status, low.extra["verdict"]) == ("zero_variance", "not testable")
-    assert math.isnan(low.p)
-
-
-def test_where_all_collapse_nothing_is_prevented(make_frames, make_run):
-    rates = dict.fromkeys((1e-05, 0.0001, 0.001), DECAYS[0.0001])
-    found = answers(make_frames(sweep(make_run, "weight_decay", rates)))
-    high = found["weight-decay", "fails_when_high"]
-    assert (high.p, high.extra["edge"]) == (1, [1e-3, None])
-    assert found["weight-decay", "slow_when_low"].p > 0.5
-
-
 def test_all_tested_claims_are_one_family(make_frames, make_run):
     runs = {
         **sweep(make_run, "depth", VALLEY),
@@ -343,27 +217,6 @@ def test_all_tested_claims_are_one_family(make_frames, make_run):
     assert {result.extra["family"] for result in claims} == {len(tested)} == {5}
     corrected = holm(np.array([result.p for result in tested]))
     assert [result.extra["p_holm"] for result in tested] == pytest.approx(corrected.tolist())
-
-
-def test_two_weight_decays_are_no_regimes_and_take_no_part_in_the_family(make_frames, make_run):
-    """Their tests are those of the values alone, and no other claim pays for them."""
-    two = {1e-4: (20.0, 20.5, 21.0), 1e-2: (90.0, 90.0, 90.0)}
-    depths = sweep(make_run, "depth", VALLEY, dataset="cifar10")
-    frames = make_frames({**depths, **sweep(make_run, "weight_decay", two)})
-    found = answers(frames)
-    turn = found["depth", "non_monotone"]
-    assert (turn.extra["p_holm"], turn.extra["family"]) == (turn.p, 1)
-    high = found["weight-decay", "fails_when_high"]
-    assert high.p == pytest.approx(stats.boschloo_exact([[0, 3], [3, 0]], alternative="less").pvalue, rel=1e-6)
-    assert (high.extra["verdict"], high.extra["exploratory"], high.extra["family"]) == ("not testable", True, 1)
-    assert math.isnan(high.extra["p_holm"])
-    assert high.warnings[0] == "two values cannot show three regimes, so what is tested of them is exploratory"
-    (judged,) = three_regimes({"weight-decay": [r for r in found.values() if r.question == "weight-decay"]}, 0.05)
-    assert [part.shown for part in judged.parts] == [None, None, None]
-    third = {**two, 1e-3: (22.0, 22.5, 23.0)}
-    more = answers(make_frames({**depths, **sweep(make_run, "weight_decay", third)}))
-    assert more["depth", "non_monotone"].extra["family"] == 4
-    assert "exploratory" not in more["weight-decay", "fails_when_high"].extra
 
 
 @pytest.mark.parametrize(
@@ -393,34 +246,3 @@ def test_the_family_of_a_world_without_effects_is_quiet(make_frames, make_run):
         frames = make_frames(sweep(make_run, "weight_decay", rows))
         loud += any(result.extra.get("verdict") == "supported" for result in answers(frames).values())
     assert loud <= 8  # at 5 % of 60 worlds, 8 or more have a chance below 1 %
-
-
-def cut_short(make_run):
-    """Three decays of four runs that all collapse, at 20, 40 and 35 ln 100 epochs, but for one that ends at 120."""
-    rates = {1e-5: (40.0, 40.5, 41.0, 41.5), 1e-4: (20.0, 20.5, 21.0, 21.5), 1e-3: (35.0, 35.5, 36.0, 36.5)}
-    runs = sweep(make_run, "weight_decay", rates, epochs=400)
-    last = list(runs)[-1]
-    return {**runs, last: make_run(36.5, weight_decay=1e-3, epochs=120)}
-
-
-def test_runs_that_collapse_after_the_common_budget_were_not_prevented(make_frames, make_run):
-    found = answers(make_frames(cut_short(make_run)))
-    high = found["weight-decay", "fails_when_high"]
-    assert (high.extra["budget"], high.extra["later_high"]) == (120, 3)
-    assert (high.extra["collapsed_high"], high.extra["collapsed_reference"]) == ([0, 4], [4, 4])
-    assert high.extra["p_holm"] <= 0.05
-    assert (high.extra["verdict"], high.extra["edge"]) == ("inconclusive", [1e-3, None])
-    slow, _, late = found["weight-decay", "slow_when_low"].extra["levels"]
-    assert (slow["n_collapsed"], slow["n_later"], late["n_collapsed"], late["n_later"]) == (0, 4, 0, 3)
-    assert late["onset_later"] == pytest.approx(np.log(100) * (35.0 * 35.5 * 36.0) ** (1 / 3))
-    assert late["fn_star_later"] == pytest.approx(1.0)
-    assert "8 of 12 runs did not collapse within 120 epochs (7 of them did later): fn* is that of the others only" in (
-        high.warnings
-    )
-
-
-def test_without_a_shorter_run_nothing_comes_later(make_frames, make_run):
-    found = answers(make_frames(sweep(make_run, "weight_decay", DECAYS)))
-    levels = found["weight-decay", "slow_when_low"].extra["levels"]
-    assert [level["n_later"] for level in levels] == [0, 0, 0, 0]
-    assert found["weight-decay", "fails_when_high"].extra["later_high"] == 0
