@@ -109,6 +109,12 @@ def another(place: str, value: object) -> Iterator[None]:
         yield
 
 
+def without_onednn() -> SimpleNamespace:
+    """oneDNN off, or on where it was off, and its setting for products as an earlier test may have left it."""
+    settings = torch.backends.mkldnn
+    return SimpleNamespace(enabled=not settings.enabled, matmul=getattr(settings, "matmul", None))
+
+
 @pytest.mark.parametrize(
     ("name", "otherwise"),
     [
@@ -116,7 +122,7 @@ def another(place: str, value: object) -> Iterator[None]:
         ("device_name", another("ncdiag.training.reproducibility.device_name", lambda device: "another")),
         ("threads", computing_threads(torch.get_num_threads() + 1)),
         ("cpu_capability", another("torch.backends.cpu.get_cpu_capability", lambda: "another")),
-        ("onednn", another("torch.backends.mkldnn", SimpleNamespace(enabled=not torch.backends.mkldnn.enabled))),
+        ("onednn", another("torch.backends.mkldnn", without_onednn())),
         ("products", another("ncdiag.training.reproducibility.products_in_use", lambda: "another")),
         ("flush_denormals", flushed_denormals()),
         ("isa_limit", mock.patch.dict(os.environ, {"ONEDNN_MAX_CPU_ISA": "another"})),
