@@ -88,6 +88,13 @@ def find_ending(name: str) -> str:
     return Path(name).suffix.lower()
 
 
+def check_ending(target: str, known: Sequence[str], expected: str) -> None:
+    """Raise `SpecError`, with what was `expected`, for a name that promises another format; none promises nothing."""
+    ending = find_ending(target)
+    if ending and ending not in known:
+        raise SpecError(f"{target} ends in {ending}; {expected}. Choose another name")
+
+
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:

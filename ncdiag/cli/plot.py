@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.files import check_output, csv_text, find_ending, write_output
+from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, write_output
 from ncdiag.cli.options import (
     ByOption,
     LevelOption,
@@ -121,7 +121,8 @@ def plot(
     _check_stdout(output, data)
     check_output(output)
     if data is not None:
-        _check_data(data)
+        check_ending(data, (".csv",), "--data writes CSV, expected .csv or none")
+        check_output(data)
     quiet_matplotlib()
     from ncdiag.plotting.conditions import describe_shared
     from ncdiag.plotting.figures import FIGURES
@@ -208,13 +209,6 @@ def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
     if not said and ending and not known:
         raise SpecError(f"{output} ends in .{ending}; expected .png, .svg or .pdf, or say which with --format")
     return said or ImageChoice(ending or "png")
-
-
-def _check_data(data: str) -> None:
-    ending = find_ending(data)
-    if ending not in ("", ".csv"):
-        raise SpecError(f"{data} ends in {ending}; --data writes CSV, expected .csv or none. Choose another name")
-    check_output(data)
 
 
 def _check_stdout(output: str, data: str | None) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import check_output, find_ending, write_output
+from ncdiag.cli.files import check_ending, check_output, write_output
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import (
     MAX_MB,
@@ -18,7 +18,6 @@ from ncdiag.cli.options import (
 from ncdiag.cli.output import note
 from ncdiag.domain.shares import counted
 from ncdiag.domain.words import as_unicode, split_columns
-from ncdiag.errors import SpecError
 
 if TYPE_CHECKING:
     from ncdiag.domain.onset import OnsetRule
@@ -61,10 +60,7 @@ def report(
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
 
-    if find_ending(output) not in ("", ".html", ".htm"):
-        raise SpecError(
-            f"{output} ends in {find_ending(output)}; a report is HTML, expected .html. Choose another name"
-        )
+    check_ending(output, (".html", ".htm"), "a report is HTML, expected .html")
     check_output(output)
     quiet_matplotlib()
     request = Request(
