@@ -6,16 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from clihelp import ROOT, Cli
+from measured import rows_by_key
 from small import SMALL_OPTIONS
 
-from ncdiag.domain.records import EpochRecord, RunStatus
+from ncdiag.domain.records import RunStatus
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import list_epochs
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import list_runs
 
@@ -49,13 +48,6 @@ def sweeping(folder: Path, *options: str, until: str) -> "Iterator[subprocess.Po
         process.communicate()
 
 
-def rows(store: Path) -> dict[str, list[EpochRecord]]:
-    """Give what was measured of each run, by its key, without the time it took."""
-    with open_store(str(store)) as opened:
-        found = {run.key: list_epochs(opened, run.id) for run in list_runs(opened)}
-    return {key: [replace(record, seconds=None) for record in records] for key, records in found.items()}
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -79,9 +71,9 @@ def test_who_waits_trains_what_the_other_gives_up(tmp_path: Path, sent: signal.S
     (tmp_path / "whole").mkdir()
     with sweeping(tmp_path / "whole", until="epoch ") as whole:
         whole.communicate(timeout=300)
-    found = rows(tmp_path / "ncdiag.db")
+    found = rows_by_key(tmp_path / "ncdiag.db")
     assert [len(records) for records in found.values()] == [150, 150]
-    assert found == rows(tmp_path / "whole" / "ncdiag.db")
+    assert found == rows_by_key(tmp_path / "whole" / "ncdiag.db")
 
 
 def test_points_that_another_process_has_are_named(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
