@@ -15,11 +15,11 @@ from types import FrameType
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of the block, if they would raise in it; another Ctrl-C does not wait."""
+    """Let a signal that would raise in the block wait for its end; another Ctrl-C does not wait."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     before = {int(number): handler for number, handler in handlers.items() if callable(handler)}
     waiting: list[int] = []
 
