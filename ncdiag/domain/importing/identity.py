@@ -27,5 +27,5 @@ def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord])
         return None
     last = records[-1].epoch
     ended = row["status"] != RunStatus.DONE or spec.stop is not None or last == spec.epochs
-    whole = last <= spec.epochs and [record.epoch for record in records] == due_epochs(spec, last)
+    whole = [record.epoch for record in records] == due_epochs(spec, last)
     return spec if ended and whole else None
