@@ -39,7 +39,8 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
             check_name(run.name)
     with store.write() as connection:
         known = runs_by_key(store, connection, keys)
-        if begun := next((run.name for run in known.values() if run.status not in FINAL), None):
+        trained = (run for run in known.values() if run.origin == "trained")
+        if begun := next((run.name for run in trained if run.status not in FINAL), None):
             raise SpecError(
                 f"{begun} is one of these runs, and is not at its end here; nothing was imported.\n"
                 f"Train it, or remove it with `ncdiag runs rm {begun}`, and import again"

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -48,6 +49,14 @@ def test_a_run_that_is_yet_to_be_trained_here_does_not_take_in_what_was_trained_
     with pytest.raises(SpecError, match="begun is one of these runs, and is not at its end here; nothing was imported"):
         import_runs(store, [trajectory(), trained])
     assert [run.name for run in list_runs(store)] == ["begun"]
+
+
+def test_a_run_that_had_not_ended_is_found_again(store):
+    run = replace(trajectory(), status=RunStatus.INTERRUPTED, reason="running when it was exported")
+    (made,) = import_runs(store, [run]).runs
+    assert (made.status, made.reason) == (RunStatus.INTERRUPTED, "running when it was exported")
+    again = import_runs(store, [run])
+    assert (again.runs, again.new) == ([made], frozenset())
 
 
 def test_importing_again_finds_the_runs(store):
