@@ -1,4 +1,5 @@
 import math
+import signal
 from dataclasses import replace
 
 import pytest
@@ -6,8 +7,10 @@ from sqlalchemy import event
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import DataError, SpecError
+from ncdiag.execution.signals import stops_stored
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
+from ncdiag.store.rows import measured_columns
 from ncdiag.store.runs import add_run, claim_run, list_runs
 
 
@@ -57,6 +60,21 @@ def test_a_run_that_had_not_ended_is_found_again(store):
     assert (made.status, made.reason) == (RunStatus.INTERRUPTED, "running when it was exported")
     again = import_runs(store, [run])
     assert (again.runs, again.new) == ([made], frozenset())
+
+
+def test_an_import_that_is_asked_to_stop_ends_after_the_run_in_hand_and_leaves_nothing(store, monkeypatch):
+    stored = []
+
+    def stop(record):
+        stored.append(record)
+        signal.raise_signal(signal.SIGTERM)
+        return measured_columns(record)
+
+    monkeypatch.setattr("ncdiag.store.imports.measured_columns", stop)
+    several = [trajectory(nc1=nc1) for nc1 in (0.5, 0.25, 0.125)]
+    with stops_stored(), pytest.raises(SystemExit):
+        import_runs(store, several)
+    assert (stored, list_runs(store)) == ([*several[0].epochs], [])
 
 
 def test_importing_again_finds_the_runs(store):
