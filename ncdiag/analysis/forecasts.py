@@ -58,6 +58,9 @@ def forecast_run(
     if this["state"] in ("diverged", "dead"):
         what = "diverged" if this["state"] == "diverged" else "has dead features"
         return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
+    if this["state"] == "no_data" and rule.phase is None and this["epochs_done"]:  # else it has yet to come there
+        common["epoch_now"] = float(this["epochs_done"])
+        return Forecast(status="insufficient", message=f"{rule.metric} was not measured in this run", **common)
     ended = ended_without(others, rule)
     known = others[(others["state"] == "collapsed") | ended]
     judges = spread_runs(known, own=int(this["condition"]))

@@ -83,6 +83,7 @@ class NextRuns:
         base = _base(own)
         if base is None:
             return ""
+        own = own[own["arch"].fillna(base.network.arch) == base.network.arch]  # 20 is no depth for an MLP
         present = [plain_value(value) for value in own[factor].dropna().unique()]
         usual = _usual(factor, base)
         enough = len(present) >= len(usual)

@@ -165,7 +165,7 @@ def _read(store: "Store", kind: "Kind", names: list[str] | None, where: str | No
         note_repeats(len(selected) - len(runs))
     epochs = epochs_frame(store, runs["run_id"].tolist())
     if epochs.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
+        raise AnalysisError(f"no evaluated epoch yet in {counted(len(runs), 'run')}; there is nothing to draw")
     asked = Asked(runs=runs, epochs=epochs, **options)
     if not kind.untouched or asks_for_rescaled(where):
         return asked

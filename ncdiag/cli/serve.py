@@ -64,7 +64,7 @@ def serve(
     from ncdiag.cli.plot import quiet_matplotlib
     from ncdiag.cli.report_contents import Request
     from ncdiag.domain.filters import parse_where
-    from ncdiag.execution.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
+    from ncdiag.execution.signals import exit_code
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
 
@@ -89,6 +89,6 @@ def serve(
             except (KeyboardInterrupt, SystemExit) as stop:
                 # The questions may be being answered. A thread cannot be made to stop, and where Python takes itself
                 # apart under one that draws, the process aborts; so it ends as it is. It has only read.
-                os._exit(EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_TERMINATED)
+                os._exit(exit_code(stop))
             finally:
                 source.stop()

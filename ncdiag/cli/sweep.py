@@ -74,7 +74,7 @@ def sweep(
     """
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.execution.planning import check_plan, find_refusal, make_plan
-    from ncdiag.execution.signals import sigterm_as_exit
+    from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.runs import check_name, list_runs
     from ncdiag.store.sweeps import plan_sweep
@@ -96,7 +96,7 @@ def sweep(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
     check_plan(plan, options)
-    with sigterm_as_exit(), open_to_change(store, create=True) as opened:
+    with stops_stored(), open_to_change(store, create=True) as opened:
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):

@@ -15,6 +15,7 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
 from ncdiag.plotting.conditions import in_order, name_value, split_names
@@ -87,7 +88,7 @@ def _check_grid(cells: pd.DataFrame, asked: Asked) -> None:
                 "`ncdiag sweep --arch mlp,resnet20 --dataset mnist,fashion_mnist --seed 0:3` trains one"
             )
     if cells["feature_norm"].isna().all():
-        raise AnalysisError(f"none of the {len(cells)} runs has an onset ({asked.rule}); the grid has no cell to draw")
+        raise AnalysisError(f"no onset ({asked.rule}) in {counted(len(cells), 'run')}; the grid has no cell to draw")
 
 
 def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:

@@ -15,6 +15,7 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.threshold import CV_CLAIM
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, lanes, log_axis
@@ -63,9 +64,15 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
         mean = (placebo.extra.get("feature_norm", math.nan), math.nan, math.nan)
         rows.append(_part(own, AT_EPOCH, [epoch] * len(own), there, mean, _spread(placebo)))
     table = pd.concat(rows, ignore_index=True)
+    if (onsets["state"] == "no_data").all():
+        scope = "the runs" if asked.rule.phase is None else f"phase {asked.rule.phase} of the runs"
+        raise AnalysisError(
+            f"{asked.rule.metric} was not measured in {scope}, so there is no onset and no fn* to draw.\n"
+            "Choose another with --metric, or other runs"
+        )
     if not np.isfinite(table["feature_norm"].to_numpy(dtype=np.float64)).any():
         raise AnalysisError(
-            f"none of the {len(onsets)} runs has an onset ({asked.rule}), so there is no fn* to draw.\n"
+            f"no onset ({asked.rule}) in {counted(len(onsets), 'run')}, so there is no fn* to draw.\n"
             "Train for longer, or choose another rule with --eps, --patience or --rule"
         )
     return table.assign(level=asked.level)

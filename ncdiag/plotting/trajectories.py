@@ -69,7 +69,9 @@ def draw_trajectories(table: pd.DataFrame, sheet: Sheet) -> Figure:
         switches=[] if spans else phase_switches(table),
         rate_drops=sorted(table.loc[table["lr_drop"], "epoch"].astype(float).unique()),
     )
-    panels = [panel for panel in PANELS if table[list(panel.columns)].notna().any(axis=None)] or [PANELS[0]]
+    panels = [
+        panel for panel in PANELS if np.isfinite(table[list(panel.columns)].to_numpy(dtype=np.float64)).any()
+    ] or [PANELS[0]]
     columns = min(page.columns, len(panels))
     rows = -(-len(panels) // columns)
     height = min(page.panel_inches, _MOST_INCHES / rows) if sheet.width == "slide" else page.panel_inches
@@ -118,8 +120,8 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
     states = set(scene.table.groupby("run", sort=False)["onset_state"].first())
     if "collapsed" in states:
         handles.append(mark_handle(ONSET_MARK, "onset, with its interval", points))
-    if states - {"collapsed"}:
-        handles.append(mark_handle(END_MARK, end_label(states), points))
+    if ends := states - {"collapsed", "no_data"}:
+        handles.append(mark_handle(END_MARK, end_label(ends), points))
     if scene.eps is not None and scene.table["nc1"].notna().any():
         label = f"onset below NC1 = {compact(scene.eps)}"
         handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=EPS_DASHES, label=label))

@@ -56,3 +56,18 @@ def test_the_ratio_that_is_furthest_from_a_product_is_the_figure(make_frames, ma
         assert evidence.source is not None
         assert evidence.source.estimate == pytest.approx(factor)
         assert evidence.ours == f"x{factor:.2f} ({evidence.source.lo:.2f}-{evidence.source.hi:.2f})"
+
+
+def test_cells_whose_loss_nobody_said_are_named_with_what_says_it(make_frames, make_run):
+    runs = {
+        f"{arch}-{dataset}-{seed}": make_run(arch=arch, dataset=dataset, seed=seed, loss=loss)
+        for arch, loss in (("mlp", ["mse"] * 200), ("resnet20", [None] * 200))
+        for dataset in ("mnist", "cifar10")
+        for seed in range(2)
+    }
+    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()))
+    (evidence,) = not_additive({"additivity": results}, 0.05)
+    assert evidence.blocked[0] == (
+        "the cells are read under different losses (resnet20 mnist, resnet20 cifar10 under an unknown one, which "
+        "--set phases=ce:200,mse says at import)"
+    )

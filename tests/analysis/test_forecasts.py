@@ -99,6 +99,16 @@ def test_a_run_that_has_not_begun_is_guessed_at_the_median(forecast, pair):
     assert found.onset == pytest.approx(21 * math.log(100))
 
 
+def test_a_run_in_which_the_metric_was_not_measured_is_not_taken_for_one_that_has_not_begun(forecast, pair, make_run):
+    blind = make_run(22.0, epochs=60)
+    del blind["nc1"]
+    found = forecast({**pair, "mine": blind})
+    assert (found.status, found.epoch_now) == ("insufficient", 60)
+    assert found.message == "nc1 was not measured in this run"
+    later = forecast({**pair, "mine": make_run(22.0, epochs=60)}, rule=OnsetRule(phase=2))  # which it has yet to reach
+    assert later.message != found.message
+
+
 @pytest.mark.parametrize("status", ["diverged", "dead"])
 def test_a_run_that_ended_badly_is_not_forecast(forecast, pair, make_run, status):
     found = forecast({**pair, "mine": make_run(22.0, epochs=60, status=status)})

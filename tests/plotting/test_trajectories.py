@@ -115,6 +115,18 @@ def test_a_run_without_onset_is_marked_where_it_ends():
     assert legend_of(figure) == ["no onset by the end", "onset below NC1 = 0.01"]
 
 
+def test_a_run_whose_onset_nobody_could_see_is_not_said_to_have_none():
+    figure = draw(run("a", state="no_data", nc1=[math.nan] * 6))
+    assert marks(panels(figure)["Feature norm"], "x") == []
+    assert "no onset by the end" not in legend_of(figure)
+
+
+def test_a_quantity_that_was_never_finite_has_no_panel():
+    figure = draw(run("a", state="diverged", n=1, feature_norm=[math.inf]))
+    assert "Feature norm" not in panels(figure)
+    assert "NC1" in panels(figure)
+
+
 @pytest.mark.parametrize(
     ("others", "said"),
     [
