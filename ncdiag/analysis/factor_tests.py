@@ -11,6 +11,7 @@ import numpy as np
 from ncdiag.analysis.factor_groups import Bound, FactorGroup, bound_of
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company
@@ -307,7 +308,7 @@ def _fastest(values: FloatArray, group: FactorGroup, level: float) -> list[Any]:
     """Give the values that no other one beats for certain: where the extremum may lie, by Welch and Holm."""
     beaten = set()
     for pair in pairwise_welch(values, group.level, level):
-        if pair.p_holm <= 1 - level:
+        if pair.p_holm <= alpha_of(level):
             beaten.add(pair.second if pair.difference.estimate > 0 else pair.first)
     return [value for number, value in enumerate(group.levels) if number not in beaten]
 

@@ -13,6 +13,7 @@ from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -44,7 +45,7 @@ def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 
         own = [result for group in groups for result in _with_blocks(test(group, level), group)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)
-    return _corrected(found, 1 - level)
+    return _corrected(found, alpha_of(level))
 
 
 def _with_blocks(results: Sequence[Result], group: FactorGroup) -> list[Result]:

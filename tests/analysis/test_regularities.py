@@ -183,9 +183,13 @@ def test_activation_needs_both_to_differ(make_frames, make_run):
 def test_three_against_three_cannot_be_shown_by_design(make_frames, make_run):
     rates = {name: seeds[:3] for name, seeds in list(ACTIVATIONS.items())[:2]}
     norms = {"relu": (1.0, 1.01, 1.02), "gelu": (2.0, 2.01, 2.02)}
-    joint = answers(make_frames(sweep(make_run, "activation", rates, norms)))["activation", "joint"]
+    frames = make_frames(sweep(make_run, "activation", rates, norms))
+    joint = answers(frames)["activation", "joint"]
     assert joint.p == joint.extra["p_min"] == pytest.approx(0.1)
     assert "cannot be shown by design" in joint.warnings[0]
+    at_nine_in_ten = answers(frames, level=0.9)["activation", "joint"]
+    assert (at_nine_in_ten.extra["alpha"], at_nine_in_ten.extra["verdict"]) == (0.1, "supported")
+    assert "by design" not in " ".join(at_nine_in_ten.warnings)
 
 
 def test_two_runs_each_at_a_confidence_beyond_numbers_have_no_limits_and_no_error(make_frames, make_run):
