@@ -2,15 +2,17 @@
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from recorded import append
 
-from ncdiag.domain.defaults import find_default
-from ncdiag.domain.records import EpochRecord, Run, RunStatus
-from ncdiag.domain.spec import RunSpec
+from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.domain.defaults import complete_spec, find_default
+from ncdiag.domain.records import EpochRecord, ImportedRun, Run, RunStatus
+from ncdiag.domain.spec import PhaseSpec, RunSpec
 from ncdiag.execution.worker import Outcome
 from ncdiag.store.engine import open_store
 from ncdiag.store.leases import hold_lease, new_owner
@@ -77,3 +79,12 @@ def train_none(location: str, todo: Sequence[Run], *_: Any, **__: Any) -> list[O
                 append(store, run, *measured(RunSpec.from_dict(run.config)), owner=owner)
                 finish_run(store, run.id, owner=owner, status=RunStatus.DONE)
     return [Outcome(run=run, status=RunStatus.DONE) for run in todo]
+
+
+def imagined_runs(phases: str = "ce:20,mse:80", **axes: Sequence[Any]) -> Iterator[ImportedRun]:
+    """Give the runs of a grid as somebody else would have logged them, which are stored at once."""
+    split = tuple(map(PhaseSpec.parse, phases.split(",")))
+    for values in product(*axes.values()):
+        spec = complete_spec({"phases": split, **dict(zip(axes, values, strict=True))})
+        described = {name: value for name, value in spec.settings().items() if name in (*CONDITION_COLUMNS, "seed")}
+        yield ImportedRun(config=described, epochs=tuple(measured(spec)), source="imagined.csv")

@@ -15,6 +15,7 @@ from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of, mean_table
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
@@ -62,8 +63,8 @@ def additivity_results(
     cautions = _cautions(cells, collapsed, mixed)
     raw, log = (_interaction(cells, values) for values in (cells.raw, cells.logs))
     about["mixed"] = mixed
-    judged = judge(np.exp(cells.logs), cells.row, cells.column, raw, log, 1 - level)
-    common = {**about, "unit": cells.unit, "n_units": len(cells.raw)}
+    judged = judge(np.exp(cells.logs), cells.row, cells.column, raw, log, alpha_of(level))
+    common = {**about, "over": cells.unit, "n_units": len(cells.raw)}
     return [
         _interaction_result("interaction_raw", raw, cells, base, common, cautions),
         _interaction_result("interaction_log", log, cells, base, common, cautions),
@@ -194,11 +195,11 @@ def _verdict_result(
         quantity="verdict",
         **base,
         method="raw first, logs only if raw is rejected: a fixed order, which needs no correction",
-        status="not_testable" if judged.verdict == "not_testable" else "ok",
+        status="not_testable" if judged.verdict == "not testable" else "ok",
         warnings=cautions,
         extra={
             "verdict": judged.verdict,
-            "alpha": 1 - base["level"],
+            "alpha": alpha_of(base["level"]),
             "p_raw": deciding_p(raw),
             "p_log": deciding_p(log),
             "power": judged.power,
@@ -220,7 +221,7 @@ def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mappin
             warnings=(reason,),
             extra={
                 **(empty if quantity.startswith("interaction") else {}),
-                **({"verdict": "not_testable"} if quantity == "verdict" else {}),
+                **({"verdict": "not testable"} if quantity == "verdict" else {}),
                 **extra,
             },
         )

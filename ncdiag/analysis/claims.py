@@ -14,6 +14,7 @@ from ncdiag.analysis.evidence import Evidence, Found, Judgement, combine, judge_
 from ncdiag.analysis.factor_claims import decides, not_additive, three_regimes, turns, wider_is_faster
 from ncdiag.analysis.next_runs import NextRuns
 from ncdiag.analysis.pair_claims import announced, one_norm, returns, same_norm
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
 
 QUESTION = "claims"
@@ -139,12 +140,12 @@ def claim_results(
 
 
 def _claim(claim: Claim, found: Found, suggest: NextRuns, level: float) -> list[Result]:
-    evidence = list(claim.gather(found, 1 - level))
+    evidence = list(claim.gather(found, alpha_of(level)))
     if not evidence:
         judgement = Judgement(verdict="not testable", reason=claim.nothing)
         empty = Evidence(group={}, ours="-", source=None, parts=())
         return [_result(claim, empty, judgement, level, _commands(claim, empty, suggest))]
-    judged = judge_all(evidence, 1 - level)
+    judged = judge_all(evidence, alpha_of(level))
     results = [
         _result(claim, one, judgement, level, _commands(claim, one, suggest))
         for one, judgement in zip(evidence, judged, strict=True)

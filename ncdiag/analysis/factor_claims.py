@@ -165,7 +165,7 @@ def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
     name = "neither a sum nor a product"
     if mixed:
         return Part(name=name, shown=None, lacking=mixed[0])
-    if said == "not_testable":
+    if said == "not testable":
         return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
     lacking = {

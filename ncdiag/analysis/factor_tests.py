@@ -11,6 +11,7 @@ import numpy as np
 from ncdiag.analysis.factor_groups import Bound, FactorGroup, bound_of
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company
@@ -34,14 +35,14 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     """
     base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity=quantity, **base, **censored(group, level))
+        return Result(quantity=quantity, **base, **censored(group))
     replicated = sum(size > 1 for size in group.sizes)
     if replicated < MIN_LEVELS:
-        return Result(quantity=quantity, **base, **too_few(group, level, f"{MIN_LEVELS} values with two runs each"))
+        return Result(quantity=quantity, **base, **too_few(group, f"{MIN_LEVELS} values with two runs each"))
     values = np.log(group.restricted)
     found = two_lines(values, group.level, level, "valley" if valley else None, group.capped)
     if found.status != "ok":
-        return Result(quantity=quantity, **base, **no_variance(group, level))
+        return Result(quantity=quantity, **base, **no_variance(group))
     distance, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
     falls_first, last = found.shape == "valley", len(group.levels) - 1
     sign = 1 if falls_first else -1
@@ -57,7 +58,6 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
         method="two lines (intersection-union) on ln min(T, budget), Welch's t",
         warnings=(*understated(group), *group.cautions),
         extra={
-            **_levels(group, level),
             "shape": found.shape,
             "turn": group.levels[found.turn],
             "bound": group.bound(end, found.turn) if falls_first else group.bound(found.turn, end),
@@ -92,7 +92,6 @@ def activation_results(group: FactorGroup, level: float) -> list[Result]:
         status=first.status,
         warnings=tuple(dict.fromkeys([*first.warnings, *second.warnings])),
         extra={
-            **_levels(group, level),
             "p_min": max(speed.extra["p_min"], norms.extra["p_min"]) if testable else math.nan,
         },
     )
@@ -111,35 +110,31 @@ def base_of(group: FactorGroup, level: float) -> dict[str, Any]:
     }
 
 
-def too_few(group: FactorGroup, level: float, needed: str, *, onsets: bool = False) -> dict[str, Any]:
+def too_few(group: FactorGroup, needed: str, *, onsets: bool = False) -> dict[str, Any]:
     """Say what a test needs that the group has not: runs, or runs with an onset, at its values."""
     counted = group.level[group.event] if onsets else group.level
     sizes = np.bincount(counted, minlength=len(group.levels)).tolist()
     have = ", ".join(f"{value}: {size}" for value, size in zip(group.levels, sizes, strict=True))
     reason = f"needs {needed}; {'onsets' if onsets else 'runs'} by {group.factor.replace('_', ' ')}: {have}"
-    return _without_test("not_testable", reason, group, level)
+    return _without_test("not_testable", reason, group)
 
 
-def censored(group: FactorGroup, level: float) -> dict[str, Any]:
+def censored(group: FactorGroup) -> dict[str, Any]:
     """Say that no run collapsed, so that there is nothing to compare."""
     later = int(np.isfinite(group.time).sum())
     lost = f", after which the shortest run was followed no more; {later} collapsed later" if later else ""
     reason = f"no run collapsed within the common budget of {group.budget:g} epochs{lost}"
-    return _without_test("all_censored", reason, group, level)
+    return _without_test("all_censored", reason, group)
 
 
-def no_variance(group: FactorGroup, level: float) -> dict[str, Any]:
+def no_variance(group: FactorGroup) -> dict[str, Any]:
     """Say that the runs of every level agree to the last digit, so that no difference can be judged."""
     reason = "the runs of each value agree exactly: there is no noise to compare with"
-    return _without_test("zero_variance", reason, group, level)
+    return _without_test("zero_variance", reason, group)
 
 
-def _without_test(status: Status, reason: str, group: FactorGroup, level: float) -> dict[str, Any]:
-    return {"status": status, "warnings": (reason, *group.cautions), "extra": _levels(group, level)}
-
-
-def _levels(group: FactorGroup, level: float) -> dict[str, Any]:
-    return {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels(level)}
+def _without_test(status: Status, reason: str, group: FactorGroup) -> dict[str, Any]:
+    return {"status": status, "warnings": (reason, *group.cautions)}
 
 
 def understated(group: FactorGroup) -> tuple[str, ...]:
@@ -152,13 +147,13 @@ def understated(group: FactorGroup) -> tuple[str, ...]:
 def _trend(group: FactorGroup, level: float) -> Result:
     base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity="trend", **base, **censored(group, level))
+        return Result(quantity="trend", **base, **censored(group))
     if len(group.levels) < MIN_LEVELS:
-        return Result(quantity="trend", **base, **too_few(group, level, f"{MIN_LEVELS} values"))
+        return Result(quantity="trend", **base, **too_few(group, f"{MIN_LEVELS} values"))
     values = np.log(group.restricted)
     found = jonckheere(-group.ranked, group.level, generator_of(values))  # a fall of the onset
     if found.status != "ok":
-        return Result(quantity="trend", **base, **no_variance(group, level))
+        return Result(quantity="trend", **base, **no_variance(group))
     doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]
     slope = line_slope(doublings, values, level)
     faster = Interval(estimate=-math.expm1(slope.estimate), lo=-math.expm1(slope.hi), hi=-math.expm1(slope.lo))
@@ -173,7 +168,6 @@ def _trend(group: FactorGroup, level: float) -> Result:
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
         warnings=(*understated(group), *group.cautions),
         extra={
-            **_levels(group, level),
             "j": found.j,
             "z": found.z,
             "p_min": found.p_min,
@@ -194,7 +188,7 @@ def _fn_shift(group: FactorGroup, level: float) -> Result:
     usable = group.event & (group.fn_star > 0)
     present = np.unique(group.level[usable])
     if len(present) < 2:
-        return Result(quantity="fn_shift", **base, **too_few(group, level, "onsets at two values", onsets=True))
+        return Result(quantity="fn_shift", **base, **too_few(group, "onsets at two values", onsets=True))
     number = _base_level(group, present)
     found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, level)
     counts = np.bincount(group.level[usable], minlength=len(group.levels))
@@ -236,15 +230,15 @@ def _base_level(group: FactorGroup, present: IntArray) -> int:
 def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGroup, confidence: float) -> Result:
     base = base_of(group, confidence)
     if not group.event.any():
-        return Result(quantity=quantity, **base, **censored(group, confidence))
+        return Result(quantity=quantity, **base, **censored(group))
     found = one_way(values, level, generator_of(values))
     extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence, times=quantity == "speed")}
     if found.status != "ok":
         onsets = quantity == "fn_star"
         why = (
-            no_variance(group, confidence)
+            no_variance(group)
             if found.status == "zero_variance"
-            else too_few(group, confidence, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
+            else too_few(group, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
         )
         return Result(quantity=quantity, **base, **{**why, "extra": {**extra, "p_min": math.nan}})
     numbers = np.unique(level[has_company(level)]).tolist()
@@ -307,7 +301,7 @@ def _fastest(values: FloatArray, group: FactorGroup, level: float) -> list[Any]:
     """Give the values that no other one beats for certain: where the extremum may lie, by Welch and Holm."""
     beaten = set()
     for pair in pairwise_welch(values, group.level, level):
-        if pair.p_holm <= 1 - level:
+        if pair.p_holm <= alpha_of(level):
             beaten.add(pair.second if pair.difference.estimate > 0 else pair.first)
     return [value for number, value in enumerate(group.levels) if number not in beaten]
 

@@ -13,6 +13,7 @@ from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
@@ -42,7 +43,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": MARGIN,
-        "verdict": _verdict(found, 1 - level),
+        "verdict": _verdict(found, alpha_of(level)),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,
         "rate_lacks": rate_lacks,
@@ -51,7 +52,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         "beyond": None if math.isnan(found.p_beyond) else labels.get(found.beyond),
         "beyond_runs": 0 if math.isnan(found.p_beyond) else found.sizes[found.beyond],
         "conditions": [
-            {"condition": labels[n], "distance": d, "n_runs": size}
+            {"condition": labels[n], "distance": d, "n_collapsed": size}
             for n, (d, size) in enumerate(zip(found.distances, found.sizes, strict=True))
         ],
     }

@@ -20,7 +20,7 @@ from ncdiag.analysis.survey import OF_UNTOUCHED, QUESTIONS
 from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.levels import check_level
 from ncdiag.domain.onset import OnsetRule
-from ncdiag.domain.result import flat_row
+from ncdiag.domain.result import ROW_COLUMNS, flat_row
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import split_columns
 from ncdiag.store.engine import open_store
@@ -101,7 +101,7 @@ def analyze(
         warnings.warn(f"{say_repeats(survey.repeats)}: not counted", stacklevel=2)
     if question in OF_UNTOUCHED and survey.left_out.any():
         warnings.warn(say_left_out(int(survey.left_out.sum())), stacklevel=2)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ROW_COLUMNS)
 
 
 def predict(

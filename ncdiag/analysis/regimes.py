@@ -43,16 +43,16 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     """
     base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity="slow_when_low", **base, **censored(group, level))
+        return Result(quantity="slow_when_low", **base, **censored(group))
     count = max(len(group.levels) - 1, 2)
     own = group.level < count
     times, numbers = group.restricted[own], group.level[own]
     if len(times) < count + 2:
         below = f"{count + 2} runs at the {count} smallest values"
-        return Result(quantity="slow_when_low", **base, **too_few(group, level, below))
+        return Result(quantity="slow_when_low", **base, **too_few(group, below))
     earlier = -np.log(times)
     if is_constant(earlier):
-        return Result(quantity="slow_when_low", **base, **no_variance(group, level))
+        return Result(quantity="slow_when_low", **base, **no_variance(group))
     p, best, p_min, looked_at = largest_gain(earlier, numbers, generator_of(times))
     later = exponential(welch_to_first(earlier, numbers, best, level))
     return Result(
@@ -66,9 +66,6 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
         f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",
         warnings=(*understated(group), *group.cautions),
         extra={
-            "factor": group.factor,
-            "budget": group.budget,
-            "levels": group.describe_levels(level),
             "low": group.levels[0],
             "fastest": group.levels[best],
             "bound": group.bound(0, best),
@@ -81,7 +78,7 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
     """Compare how many collapsed within the budget; `later_high` collapsed after it, and were not prevented."""
     base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity="fails_when_high", **base, **censored(group, level))
+        return Result(quantity="fails_when_high", **base, **censored(group))
     high = len(group.levels) - 1
     candidates, why = _candidates(group)
     tested = []
@@ -109,7 +106,6 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
             "collapsed_high": [collapsed[0], runs[0]],
             "collapsed_reference": [collapsed[1], runs[1]],
             "later_high": int(group.later[group.level == high].sum()),
-            "budget": group.budget,
             "p_min": min(1.0, count * p_min),
             "p_logrank": _logrank(group, high, candidate),
             **_edge(group),

@@ -13,6 +13,7 @@ from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -41,15 +42,17 @@ def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 
     found: list[Result] = []
     for question, test in REGULARITIES.items():
         groups = list_factor_groups(onsets, question.replace("-", "_"), rule)
-        own = [result for group in groups for result in _with_blocks(test(group, level), group)]
+        own = [result for group in groups for result in _described(test(group, level), group, level)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)
-    return _corrected(found, 1 - level)
+    return _corrected(found, alpha_of(level))
 
 
-def _with_blocks(results: Sequence[Result], group: FactorGroup) -> list[Result]:
+def _described(results: Sequence[Result], group: FactorGroup, level: float) -> list[Result]:
+    """Give the results of a group, each with what the group is: its values and their runs, and what limits it."""
+    about = {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels(level)}
     told = {"blocked": list(group.blocked), "limited": list(group.limited)}
-    return [replace(result, extra={**result.extra, **told}) for result in results]
+    return [replace(result, extra={**about, **result.extra, **told}) for result in results]
 
 
 def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:

@@ -10,6 +10,7 @@ from ncdiag.analysis.branches import Branches
 from ncdiag.analysis.conditions import replication_units
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import Equivalence, equality_level, paired_equivalence
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.statistics import FloatArray, IntArray, group_means
 from ncdiag.domain.threshold import MIN_CONDITIONS
 
@@ -29,7 +30,7 @@ class RescaledSet:
     @property
     def alpha(self) -> float:
         """The level of each of the two one-sided tests of equality."""
-        return (1 - equality_level(self.level)) / 2
+        return alpha_of(self.level)
 
     def tested(self, values: FloatArray, condition: IntArray) -> tuple[Equivalence, str]:
         """Test equality over conditions where there are enough of them, else over pairs; gives which."""

@@ -15,6 +15,7 @@ from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray, group_means
@@ -127,7 +128,7 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
     differences = np.log(low[both]) - np.log(high[both])
     unit, over = replication_units(condition_numbers(usable[both]), MIN_CONDITIONS)
-    test = paired_equivalence(group_means(differences, unit), alpha=1 - asked.level)
+    test = paired_equivalence(group_means(differences, unit), alpha=alpha_of(asked.level))
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
         quantity="eps_sensitivity",
@@ -149,7 +150,7 @@ def _at_eps(eps: float, onset: FloatArray, norms: FloatArray) -> dict[str, Any]:
     several = len(known) > 1
     return {
         "eps": eps,
-        "n_runs": len(known),
+        "n_collapsed": len(known),
         "fn_star": float(np.exp(np.log(known).mean())) if len(known) else None,
         "cv": float(known.std(ddof=1) / known.mean()) if several else None,
         "onset": float(np.median(onset)) if len(known) else None,

@@ -11,6 +11,7 @@ from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shi
 from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers, plain_value
 from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, percent
@@ -94,7 +95,7 @@ def _pair_results(
             "icc": found.icc,
             "p_above": found.p_above,
             "claim": CV_CLAIM,
-            "verdict": _verdict(found, 1 - level),
+            "verdict": _verdict(found, alpha_of(level)),
         },
         **base,
     )
@@ -211,8 +212,8 @@ def _each(pair: pd.DataFrame, level: float) -> list[dict[str, Any]]:
         found.append(
             {
                 "condition": str(labels[own & (norms > 0)][0] if len(usable_norms) else labels[own][0]),
-                "n_runs": len(usable_norms),
-                "n_evaluated": int(own.sum()),
+                "n_runs": int(own.sum()),
+                "n_collapsed": len(usable_norms),
                 "fn_star": float(np.exp(np.log(usable_norms).mean())) if len(usable_norms) else None,
                 "onset": float(time[event].mean()) if event.any() else None,
                 "median": median.estimate,

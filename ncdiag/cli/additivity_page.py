@@ -76,7 +76,7 @@ def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
         f"which {rows} or {columns} has the larger fn* depends on the other ({_crossings(verdict)}).",
         "neither": f"the parts of {rows} and {columns} neither add nor multiply, nor do they add on any power of "
         "fn*; that one reverses the order of another is not shown.",
-        "not_testable": "not testable: there is no variation within the cells to compare with. "
+        "not testable": "not testable: there is no variation within the cells to compare with. "
         "Two runs in every cell, with different seeds, make it testable.",
     }
     return judged[verdict["verdict"]]
@@ -163,7 +163,7 @@ def _ratio_lines(ratios: Sequence[Values], level: float) -> list[str]:
 
 
 def _decision(verdict: Values) -> str:
-    unit = "each condition is one value" if verdict["unit"] == "conditions" else "each run is one value"
+    unit = "each condition is one value" if verdict["over"] == "conditions" else "each run is one value"
     return (
         f"{unit}; adding is tested first ({p_is(verdict['p_raw'])}), multiplying only if adding is rejected "
         f"({p_is(verdict['p_log'])}), each at {verdict['alpha']:.2g}. This fixed order needs no correction."

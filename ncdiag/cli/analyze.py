@@ -153,8 +153,7 @@ def _to_dict(result: "Result", store: str) -> dict[str, Any]:
 
 def _emit_csv(results: Sequence[Mapping[str, Any]]) -> None:
     """Print a row per result: the group as columns `group_...`, nested figures as JSON."""
-    from ncdiag.domain.result import Result, flat_row
+    from ncdiag.domain.result import ROW_COLUMNS, flat_row
 
     rows = [flat_row(result) for result in results]
-    always = flat_row(Result(question="", quantity="", group={}).to_dict())  # a table without rows has a header too
-    emit_csv(rows, header=list(dict.fromkeys(key for row in rows or [always] for key in row)))
+    emit_csv(rows, header=list(dict.fromkeys(key for row in rows for key in row)) or ROW_COLUMNS)

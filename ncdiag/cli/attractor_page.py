@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import layout, paragraph, printable
 from ncdiag.cli.page_words import by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted, percent
 
@@ -129,10 +130,11 @@ def _sentence(value: Values, level: float) -> str:
     """Say what a half-life, the drift or the distance from fn* shows."""
     quantity = value["quantity"]
     if quantity == "onset_order" and value["p"] is not None:
+        shown = "shown" if value["p"] <= alpha_of(level) else "not shown"
         return (
             f"The onset comes {value['ratio']:.3g} times as late after scaling up as after scaling down, in "
-            f"{counted(value['n_pairs'], 'pair')}; that it comes later is {'' if value['p'] <= 1 - level else 'not '}"
-            f"shown ({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
+            f"{counted(value['n_pairs'], 'pair')}; that it comes later is {shown} "
+            f"({p_is(value['p'])}). It would if collapse waited for fn to fall to a value."
         )
     if value["estimate"] is None or quantity not in ("half_life", "drift", "settled"):
         return ""

@@ -148,14 +148,14 @@ def _plain_figures(pair: Values) -> str:
 
 def _conditions(conditions: Sequence[Values]) -> list[str]:
     """Give a line for each condition with an fn*, what the runs of a pair differ in besides the seed."""
-    found = [row for row in conditions if row["n_runs"]]
+    found = [row for row in conditions if row["n_collapsed"]]
     if len(found) < 2:
         return []
     rows = [["    condition", "runs", "fn*", "onset", "from", "to"]]
     rows += [
         [
             f"    {printable(row['condition'])}",
-            f"{row['n_runs']}/{row['n_evaluated']}",
+            f"{row['n_collapsed']}/{row['n_runs']}",
             norm_text(row["fn_star"]),
             *(_epoch(row[key]) for key in ("median", "median_lo", "median_hi")),
         ]
@@ -166,9 +166,9 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
     levels = [row["median_level"] for row in found if row["median_lo"] is not None]
     sure = f", with an interval that holds it with {percent(min(levels))} confidence or more" if levels else ""
     legend = f"onset: the median{sure}"
-    without = [row for row in conditions if not row["n_runs"]]
+    without = [row for row in conditions if not row["n_collapsed"]]
     if without:
-        runs = sum(row["n_evaluated"] for row in without)
+        runs = sum(row["n_runs"] for row in without)
         have = "has" if len(without) == 1 else "have"
         legend += f". {counted(len(without), 'further condition')} ({counted(runs, 'run')}) {have} no onset"
     return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]

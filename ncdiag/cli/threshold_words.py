@@ -91,7 +91,7 @@ def _placebo(check: Values) -> list[str]:
 
 
 def _sensitivity(check: Values) -> list[str]:
-    eps = next((row["eps"] for row in check["curve"] if row["n_runs"]), None)
+    eps = next((row["eps"] for row in check["curve"] if row["n_collapsed"]), None)
     if check["estimate"] is None or eps is None:
         return []
     change = f"{100 * (math.exp(check['estimate']) - 1):+.1f}%"
@@ -117,7 +117,7 @@ def _is_beyond(check: Values) -> bool:
 def _rests_on(check: Values) -> str:
     """Say of which runs a change with eps is, where the table below, with all runs of each eps, has others."""
     alike = ", conditions weighing alike" if check["over"] == "conditions" else ""
-    if {row["n_runs"] for row in check["curve"]} == {check["n_used"]} and not alike:
+    if {row["n_collapsed"] for row in check["curve"]} == {check["n_used"]} and not alike:
         return ""
     return f" (of {counted(check['n_used'], 'run')} with an onset at both{alike})"
 
@@ -137,12 +137,12 @@ def _eps_table(curve: Sequence[Values]) -> list[str]:
     rows += [
         [
             f"    {row['eps']:g}",
-            str(row["n_runs"]),
+            str(row["n_collapsed"]),
             norm_text(row["fn_star"]),
             percent(row["cv"]),
             f"{row['onset']:.0f}",
         ]
         for row in curve
-        if row["n_runs"]
+        if row["n_collapsed"]
     ]
     return layout(rows, right=[False, True, True, True, True]) if len(rows) > 2 else []

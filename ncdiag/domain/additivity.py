@@ -16,7 +16,7 @@ from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_inte
 from ncdiag.domain.result import Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential
 
-Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not_testable"]
+Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not testable"]
 
 _ROUNDING = 1e-20
 _POWERS = (-6.0, 6.0)  # powers of a norm beyond these are no scale that anybody would read
@@ -116,7 +116,7 @@ def judge(
         return Judgement(verdict="multiplicative")
     p_raw, p_log = deciding_p(raw), deciding_p(log)
     if math.isnan(p_raw) or math.isnan(p_log):
-        return Judgement(verdict="not_testable")
+        return Judgement(verdict="not testable")
     if p_raw > alpha:
         return Judgement(verdict="additive")
     if p_log > alpha:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.statistics import FloatArray, is_constant, t_quantile
 
 MARGIN = math.log(1.08)  # the 8 % of the abstract of arXiv 2604.00230, symmetric on logs
@@ -86,7 +87,7 @@ def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
 
 def equality_level(level: float) -> float:
     """Give the confidence of the interval that goes with tests of equality: 90 % at 95 %, none at 50 %."""
-    return 2 * level - 1
+    return 1 - 2 * alpha_of(level)
 
 
 @lru_cache(maxsize=256)

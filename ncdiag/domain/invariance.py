@@ -16,6 +16,7 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.equivalence import MARGIN
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.statistics import FloatArray, IntArray, group_spread
 
 
@@ -102,6 +103,6 @@ def _beyond(logs: FloatArray, member: IntArray, sizes: IntArray, level: float) -
     se, of = _errors(values, numbers)
     p = np.minimum(special.stdtr(of, (MARGIN - distances) / se), special.stdtr(of, (MARGIN + distances) / se))
     sure = np.abs(distances) - special.stdtrit(of, 1 - (1 - level) / (2 * k)) * se
-    shown = np.flatnonzero(2 * k * p <= 1 - level)
+    shown = np.flatnonzero(2 * k * p <= alpha_of(level))
     named = shown[np.argmax(np.abs(distances[shown]))] if len(shown) else np.argmin(p)
     return max(float(sure.max()), 0.0), min(1.0, 2 * k * float(p.min())), int(several[named])

@@ -71,3 +71,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+# What every row of a table of results has; a table without rows has these columns, too.
+ROW_COLUMNS = tuple(flat_row(Result(question="", quantity="", group={}).to_dict()))

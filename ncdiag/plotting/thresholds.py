@@ -39,7 +39,7 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     """Give the table behind the figure: for every run a row `at` its onset and one at a fixed epoch, the placebo.
 
     The fixed epoch is the pair's median onset (or the last epoch that all of its collapsed runs reached). `estimate` is
-    the geometric mean of the pair, with its interval for fn* alone; `cv` is the spread, `cv_lo` and `cv_hi` its
+    the geometric mean of the pair, with its interval for fn* alone; `cv` is the spread, `cv_lower` and `cv_upper` its
     one-sided bounds, of which the upper one decides whether a CV is below 8 %. A run without an onset has a row without
     a norm; a norm at the fixed epoch is given of the runs with an onset.
     """
@@ -98,7 +98,7 @@ def _part(
     cv: Sequence[float],
 ) -> pd.DataFrame:
     columns: dict[str, Any] = {"at": at, "epoch": epoch, "feature_norm": norms}
-    columns |= dict(zip(("estimate", "lo", "hi", "cv", "cv_lo", "cv_hi"), (*mean, *cv), strict=True))
+    columns |= dict(zip(("estimate", "lo", "hi", "cv", "cv_lower", "cv_upper"), (*mean, *cv), strict=True))
     return own.drop(columns="onset").assign(**columns)
 
 
@@ -121,7 +121,7 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
             figure = start_figure(sheet, panels[0], legend)
             norms, spreads = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         log_axis(norms.xaxis, table[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64), letters=40)
-        cvs = table[["cv", "cv_lo", "cv_hi"]].to_numpy(dtype=np.float64)
+        cvs = table[["cv", "cv_lower", "cv_upper"]].to_numpy(dtype=np.float64)
         log_axis(spreads.xaxis, np.clip([*cvs[cvs > 0], CV_CLAIM], *_CV_RANGE), letters=30)
         spreads.xaxis.set_major_formatter(lambda value, _: f"{compact(100 * value)} %")
         norms.set(title="At onset, and at one epoch for all", xlabel="feature norm")
@@ -192,7 +192,7 @@ def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, letters: float
             axes.texts[-1].set(color=FAINT)
         return
     y = place + side * _ASIDE / letters
-    draw_interval(axes, y, (row["cv_lo"], row["cv_hi"]), color=color, points=points)
+    draw_interval(axes, y, (row["cv_lower"], row["cv_upper"]), color=color, points=points)
     (mark,) = axes.plot(max(row["cv"], axes.get_xlim()[0]), y, marker, color=color, zorder=4)
     mark.set(markersize=points / 1.7, markerfacecolor="white" if at == AT_EPOCH else color, markeredgewidth=points / 9)
 

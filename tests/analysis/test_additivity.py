@@ -82,7 +82,7 @@ def test_cells_of_different_phases_are_refused_unless_asked_for(make_frames, mak
         assert math.isnan(result.p)
         assert math.isnan(result.estimate)
         assert result.extra["refused"] == "mixed_phases"
-    assert named["verdict"].extra["verdict"] == "not_testable"
+    assert named["verdict"].extra["verdict"] == "not testable"
     mixed, _ = answers(frames, mix_phases=True)
     assert mixed["interaction_log"].p < 0.05
     assert any("the loss alone" in warning for warning in mixed["verdict"].warnings)
@@ -100,7 +100,7 @@ def test_conditions_are_the_sample_where_cells_have_several(make_frames, make_ru
     norms = np.array(PUBLISHED)
     means = np.stack([norms[..., :2].mean(-1), norms[..., 2]], -1).reshape(-1)  # of the norms, not of their logs
     assert named["interaction_raw"].p == pytest.approx(estimate_interaction(means, row, column).p)
-    assert (named["interaction_log"].extra["unit"], named["interaction_log"].extra["n_units"]) == ("conditions", 8)
+    assert (named["interaction_log"].extra["over"], named["interaction_log"].extra["n_units"]) == ("conditions", 8)
 
 
 def test_the_cells_are_those_of_the_test(make_frames, make_run):
@@ -252,6 +252,6 @@ def test_a_condition_that_spans_cells_counts_in_each(make_frames, make_run):
     named, _ = answers(make_frames(runs), by=("device", "activation"))
     values = np.array(list(norms.values()))
     expected = estimate_interaction(values, *(np.arange(8) // step % 2 for step in (4, 2)))
-    assert named["interaction_raw"].extra["unit"] == "conditions"
+    assert named["interaction_raw"].extra["over"] == "conditions"
     assert named["interaction_raw"].extra["n_units"] == 8
     assert named["interaction_raw"].p == pytest.approx(expected.p, rel=1e-3)

@@ -337,7 +337,7 @@ def test_features_that_stay_apart_did_not_return(apart, also):
 def test_of_losses_that_are_equally_rare_the_first_is_named():
     losses = [f"loss{number}" for number in range(20)]
     cells = [{"row": loss, "column": "digits", "losses": {loss: 1}} for loss in losses]
-    extra = {"verdict": "not_testable", "refused": "mixed_phases", "cells": cells}
+    extra = {"verdict": "not testable", "refused": "mixed_phases", "cells": cells}
     verdict = Result(question="additivity", quantity="verdict", group={}, status="not_testable", extra=extra)
     (evidence,) = not_additive({"additivity": [verdict]}, 0.05)
     assert evidence.blocked[0].endswith("(loss0 digits under loss0)")

@@ -32,6 +32,20 @@ def test_a_valley_in_depth(make_frames, make_run):
     assert (found.n_runs, found.n_conditions) == (9, 3)
 
 
+@pytest.mark.parametrize("epochs", [200, 60])
+def test_every_result_says_what_its_group_is_whether_or_not_it_could_be_tested(make_frames, make_run, epochs):
+    runs = sweep(make_run, "weight_decay", DECAYS, epochs=epochs)
+    others = sweep(make_run, "activation", {"relu": (20.0, 21.0), "gelu": (30.0, 31.0)}, arch="cnn")
+    found = answers(make_frames(runs | others))
+    own = [result for result in found.values() if result.group]
+    assert {result.status == "ok" for result in own} == {True, epochs == 200}
+    for result in own:
+        values = [level["level"] for level in result.extra["levels"]]
+        assert result.extra["factor"] == result.question.replace("-", "_")
+        assert values == (sorted(DECAYS) if result.question == "weight-decay" else ["gelu", "relu"])
+        assert 0 < result.extra["budget"] <= 200
+
+
 def test_a_peak_is_as_high_as_its_lower_side(make_frames, make_run):
     rates = {2: (20.0, 20.5, 21.0), 5: (30.0, 31.0, 33.0), 8: (21.0, 21.5, 22.0)}
     found = answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"]
@@ -183,9 +197,13 @@ def test_activation_needs_both_to_differ(make_frames, make_run):
 def test_three_against_three_cannot_be_shown_by_design(make_frames, make_run):
     rates = {name: seeds[:3] for name, seeds in list(ACTIVATIONS.items())[:2]}
     norms = {"relu": (1.0, 1.01, 1.02), "gelu": (2.0, 2.01, 2.02)}
-    joint = answers(make_frames(sweep(make_run, "activation", rates, norms)))["activation", "joint"]
+    frames = make_frames(sweep(make_run, "activation", rates, norms))
+    joint = answers(frames)["activation", "joint"]
     assert joint.p == joint.extra["p_min"] == pytest.approx(0.1)
     assert "cannot be shown by design" in joint.warnings[0]
+    at_nine_in_ten = answers(frames, level=0.9)["activation", "joint"]
+    assert (at_nine_in_ten.extra["alpha"], at_nine_in_ten.extra["verdict"]) == (0.1, "supported")
+    assert "by design" not in " ".join(at_nine_in_ten.warnings)
 
 
 def test_two_runs_each_at_a_confidence_beyond_numbers_have_no_limits_and_no_error(make_frames, make_run):

@@ -97,7 +97,7 @@ def test_the_change_with_eps_has_the_limits_of_two_one_sided_tests(make_frames, 
     norms = np.array(NORMS) * np.exp(np.array(RATES) * math.log(2) / 400)  # at the onset at 2 eps
     row = found.extra["curve"][2]
     assert row["cv"] == pytest.approx(norms.std(ddof=1) / norms.mean())
-    assert (row["onset"], row["n_runs"]) == (pytest.approx(np.median(RATES) * math.log(50)), 5)
+    assert (row["onset"], row["n_collapsed"]) == (pytest.approx(np.median(RATES) * math.log(50)), 5)
 
 
 def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):

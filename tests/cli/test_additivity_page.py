@@ -18,7 +18,7 @@ TEST |= {"eta2p": 0.3, "eta2p_lo": 0.1, "eta2p_hi": 0.5}
 
 
 def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, **extra: Any) -> str:
-    common: dict[str, Any] = {"cells": [CELL], "unit": "runs"}
+    common: dict[str, Any] = {"cells": [CELL], "over": "runs"}
     tests = [
         Result(quantity=name, p=0.02, extra={**TEST, **(test or {}), **common}, **BASE)
         for name in ("interaction_raw", "interaction_log")
@@ -49,7 +49,7 @@ def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, *
         ),
         ("removable", "fn* to the power -1.5, they would add"),
         ("neither", "nor do they add on any power"),
-        ("not_testable", "Two runs in every cell"),
+        ("not testable", "Two runs in every cell"),
     ],
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: str):

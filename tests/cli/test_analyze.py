@@ -219,11 +219,11 @@ def test_onsets_under_two_losses_get_no_verdict():
 
 
 def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
-    row = {"n_evaluated": 6, "n_runs": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     rows = [{**row, "condition": "lr=0.1", "median_level": 0.96875}]  # 1 - 2 x 0.5^6
-    single = {**row, "condition": "lr=0.2", "n_evaluated": 1, "n_runs": 1, "median_level": 0.0}
+    single = {**row, "condition": "lr=0.2", "n_runs": 1, "n_collapsed": 1, "median_level": 0.0}
     rows.append({**single, "median_lo": None, "median_hi": None})
-    without = {**single, "condition": "lr=0.3", "n_runs": 0, "fn_star": None}
+    without = {**single, "condition": "lr=0.3", "n_collapsed": 0, "fn_star": None}
     page = reading("ok", "inconclusive", {"mse": 3}, [*rows, without])
     assert "with an interval that holds it with 96.9% confidence or more. 1 further condition (1 run) has" in page
     assert "onset: the median. 1 further condition" in reading(
@@ -232,7 +232,7 @@ def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
 
 
 def test_conditions_that_are_not_shown_are_counted():
-    row = {"n_evaluated": 6, "n_runs": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     page = reading("ok", "inconclusive", {"mse": 3}, [{**row, "condition": "seen", "median_level": 0.9}] * 50)
     assert f"and {50 - page.count('seen 6/6')} more (--format json)" in page
 

@@ -56,6 +56,13 @@ def test_an_analysis_is_what_the_command_prints(store: Path, cli: Cli) -> None:
         assert given["warnings"].tolist() == [json.loads(text) for text in printed["warnings"]]
 
 
+def test_an_analysis_without_results_has_its_columns(store: Path, cli: Cli) -> None:
+    answer = cli("analyze", "attractor", "--format", "csv", "--store", store)
+    given = ncdiag.analyze("attractor", store)
+    assert (list(given), len(given)) == (answer.out.strip().split(","), 0)
+    assert given[given["quantity"] == "verdict"].empty
+
+
 def test_runs_and_epochs_are_those_of_the_filter(store: Path) -> None:
     assert ncdiag.read_runs(store, where="depth=3")["run"].tolist() == ["shallow-0", "shallow-1", "short"]
     epochs = ncdiag.read_epochs(store, where="depth=3 and seed>0")

@@ -48,9 +48,9 @@ def test_without_a_placebo_nothing_is_said():
 
 def sensitivity(**said: Any) -> dict[str, Any]:
     rows = [
-        {"eps": 0.005, "n_runs": 0, "fn_star": None, "cv": None, "onset": None},
-        {"eps": 0.01, "n_runs": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
-        {"eps": 0.05, "n_runs": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
+        {"eps": 0.005, "n_collapsed": 0, "fn_star": None, "cv": None, "onset": None},
+        {"eps": 0.01, "n_collapsed": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
+        {"eps": 0.05, "n_collapsed": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
     ]
     ps = {"p": 0.4, "p_difference": 0.003, "p_beyond": 0.01, "level": 0.9}
     tests = {**ps, "curve": rows, "status": "ok", "n_used": 7, "over": "runs"}
@@ -85,7 +85,7 @@ def test_a_change_with_eps_that_may_be_within_the_margin_is_not_called_one_of_ep
 
 
 def test_runs_are_named_where_the_change_with_eps_rests_on_others_than_its_table():
-    rows = [{"eps": eps, "n_runs": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0} for eps in (0.005, 0.01, 0.02)]
+    rows = [{"eps": eps, "n_collapsed": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0} for eps in (0.005, 0.01, 0.02)]
     same = {"curve": rows, "outcome": "different"}
     assert "changes by +10.0%; fn*" in flat(check_lines([sensitivity(**same, n_used=9)]))
     weighed = flat(check_lines([sensitivity(**same, n_used=9, over="conditions")]))

@@ -44,7 +44,7 @@ def test_the_spread_ends_at_its_one_sided_bounds(table):
     # Two values: a variance of d^2 / 2 with one degree of freedom, and the 5 % and 95 % quantiles of chi-square.
     variance = math.log(1.2 * 1.2) ** 2 / 2
     bounds = [math.sqrt(math.expm1(variance / quantile)) for quantile in (3.84145882, 0.00393214)]
-    assert mnist.loc["onset", ["cv_lo", "cv_hi"]].iloc[0].tolist() == pytest.approx(bounds, rel=1e-4)
+    assert mnist.loc["onset", ["cv_lower", "cv_upper"]].iloc[0].tolist() == pytest.approx(bounds, rel=1e-4)
     assert "95 % bounds" in draw_thresholds(table, Sheet()).axes[1].get_xlabel()
 
 
