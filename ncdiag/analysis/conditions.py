@@ -27,6 +27,7 @@ CONDITION_COLUMNS = (
     "batch_size",
     "phases",
     "intervention",
+    "other",
 )
 PAIR = ("arch", "dataset")
 GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
@@ -79,13 +80,15 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
     if not varying:
         return ["all alike"] * len(runs)
-    columns = [[f"{name}={_part(name, value)}" for value in runs[name]] for name in varying]
+    columns = [[name_setting(name, value) for value in runs[name]] for name in varying]
     return [", ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def _part(name: str, value: Any) -> str:
-    """Give a value in the name of a condition; what a run leaves out may be known all the same."""
-    return UNSAID.get(name, "?") if pd.isna(value) else show(value)
+def name_setting(name: str, value: Any) -> str:
+    """Give a setting in the name of a condition; what a run leaves out may be known all the same."""
+    if pd.isna(value):
+        return f"{name}={UNSAID.get(name, '?')}"
+    return show(value) if name == "other" else f"{name}={show(value)}"
 
 
 def show(value: Any) -> str:

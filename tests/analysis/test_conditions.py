@@ -37,6 +37,12 @@ def test_a_run_that_names_no_rescaling_had_none(make_frames):
     assert condition_labels(runs) == ["intervention=none", "intervention=3@20"]
 
 
+def test_a_setting_without_a_column_is_named_as_it_was_said(make_frames):
+    runs, _ = make_frames({"a": {"lr": 0.1}, "b": {"lr": 0.1, "other": "label_smoothing=0.1"}, "c": {"lr": 0.1}})
+    assert condition_labels(runs) == ["other=none", "label_smoothing=0.1", "other=none"]
+    assert condition_numbers(runs).tolist() == [0, 1, 0]
+
+
 def test_a_column_that_does_not_exist_names_its_neighbour():
     with pytest.raises(AnalysisError, match="did you mean dataset"):
         check_grouping(["datset"])
