@@ -91,6 +91,30 @@ def name_setting(name: str, value: Any) -> str:
     return show(value) if name == "other" else f"{name}={show(value)}"
 
 
+def perhaps_alike(runs: pd.DataFrame) -> tuple[int, list[str]]:
+    """Count the conditions that may be another one, which says more of itself, and name what they do not say.
+
+    A condition may be another one if they differ in nothing that both say.
+    """
+    silent = [
+        name
+        for name in CONDITION_COLUMNS
+        if name not in UNSAID and runs[name].isna().any() and runs[name].notna().any()
+    ]
+    if not silent:
+        return 0, []
+    each = runs.drop_duplicates(CONDITION_COLUMNS)
+    apart = np.zeros((len(each), len(each)), dtype=np.bool_)
+    fewer = apart.copy()
+    for name in CONDITION_COLUMNS:
+        codes = pd.factorize(each[name])[0]
+        said = (codes >= 0) | (name in UNSAID)
+        apart |= (codes[:, None] != codes) & said[:, None] & said
+        fewer |= ~said[:, None] & said
+    unclear = np.flatnonzero(np.any(~apart & fewer, axis=1))
+    return len(unclear), [name for name in silent if each[name].isna().to_numpy()[unclear].any()]
+
+
 def show(value: Any) -> str:
     """Give a hyperparameter as people write it: whole numbers without a point, `?` for what is not known."""
     if pd.isna(value):
