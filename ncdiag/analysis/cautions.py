@@ -82,10 +82,11 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
 
 def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
     """Warn of onsets under two losses, or in two phases of one loss."""
+    option = "--phase" if collapsed["onset_phase"].nunique() > 1 else "--where"
     for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
         counts = _counts(collapsed[column])
         if len(counts) > 1:
-            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
+            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with {option}"]
     return []
 
 

@@ -17,8 +17,8 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1)"),
-        ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1)"),
+        ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1): not one threshold; choose with --where"),
+        ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1): not one threshold; choose with --phase"),
         ({"intervention": "0.3@50"}, "1 of 2 collapsed runs had their features rescaled"),
         ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
         ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
