@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import show
+from ncdiag.analysis.conditions import perhaps_alike, show
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
@@ -32,6 +32,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_stopped_early(pair, rule),
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
+        *_unsaid(collapsed),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
     ]
@@ -43,8 +44,9 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
 
     Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
     learning rate may have timed say when the schedule dropped it; onsets before the terminal phase of training are of
-    features that are alike for another reason, such as units that died; and features that died, or an NC1 below eps
-    while nothing was learned, are no collapse, though fn falls below any threshold there.
+    features that are alike for another reason, such as units that died; features that died, or an NC1 below eps while
+    nothing was learned, are no collapse, though fn falls below any threshold there; and a condition that is counted
+    twice, since some of its runs do not say all of their settings, makes a sample larger than it is.
     """
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
@@ -72,15 +74,19 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
             f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
             "collapse"
         )
+    unclear, _ = perhaps_alike(collapsed)
+    if unclear:
+        found.append(f"{counted(unclear, 'condition')} may be the same as one whose runs say more of their settings")
     return found
 
 
 def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
     """Warn of onsets under two losses, or in two phases of one loss."""
+    option = "--phase" if collapsed["onset_phase"].nunique() > 1 else "--where"
     for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
         counts = _counts(collapsed[column])
         if len(counts) > 1:
-            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
+            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with {option}"]
     return []
 
 
@@ -195,6 +201,18 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
             f"{counted(degenerate, 'run')} {were} below eps while nothing was learned; those evaluations do not count"
         )
     return found
+
+
+def _unsaid(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of conditions that are told from others only by what their runs do not say."""
+    unclear, names = perhaps_alike(collapsed)
+    if not unclear:
+        return []
+    them = "is counted beside it" if unclear == 1 else "are counted beside it"
+    return [
+        f"{counted(unclear, 'condition')} may be the same as one whose runs say more, and {them}: not said is "
+        f"{', '.join(names)}. Say it as runs are imported or tracked, or compare those alone that do (--where)"
+    ]
 
 
 def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:

@@ -198,6 +198,8 @@ def _spec_of(row: pd.Series) -> RunSpec | None:
     try:
         if isinstance(config, Mapping) and "network" in config:
             return RunSpec.from_dict({**config, "intervention": None, "stop": None})
+        if plain_value(row["other"]) is not None:  # what ncdiag trains would be another condition
+            return None
         given = {column: plain_value(row[column]) for column in _COLUMNS}
         return complete_spec({**given, "phases": _phases(given["arch"], row["phases"])})
     except SpecError:

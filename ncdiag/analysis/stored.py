@@ -89,7 +89,8 @@ def forecast_stored(
 ) -> Forecast:
     """Forecast the onset of a run from those runs of its pair that fit a filter; see `forecast_run`."""
     check_grouping(by)
-    pair = runs_frame(store, list_ids_like(store, get_run(store, run), by))
+    stored = [column for column in by if column != "other"]  # which is not a column of the store
+    pair = runs_frame(store, list_ids_like(store, get_run(store, run), stored))
     chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
     chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
     epochs = epochs_frame(store, chosen["run_id"].tolist())

@@ -18,7 +18,7 @@ def guess_words(values: Sequence[Values]) -> str:
             "all runs collapsed at the same epoch, so guessing it is always right, no forecast can do better, and any "
             "lead is as good as any other."
         )
-    alarm = f"the alarm of fn, at {1 + skill['margin']:.4g} fn*,"
+    alarm = f"the alarm of fn, {_alarm_level(values, skill['margin'])},"
     p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
     if skill["estimate"] <= 0:  # no p beside it: the test may say that the errors vary less, about a mean that is off
@@ -29,6 +29,15 @@ def guess_words(values: Sequence[Values]) -> str:
     if skill["p"] is None:
         return f"{alarm} has an error {gain} smaller than guessing, which {skill['n_tested']} runs cannot test."
     return f"that {alarm} forecasts the onset better than guessing is not shown: error {gain} smaller{p}."
+
+
+def _alarm_level(values: Sequence[Values], margin: float) -> str:
+    """Say at which level the alarm is: short of fn*, from the side from which fn comes."""
+    ways = (v["direction"] for v in values if v["quantity"] == "lead" and v["margin"] == margin)
+    factor = f"{1 + margin:.4g}"
+    return {"rises": f"at fn* / {factor}", "both": f"at {factor} fn* or fn* / {factor}"}.get(
+        next(ways, "falls"), f"at {factor} fn*"
+    )
 
 
 def alarm_words(values: Sequence[Values], metric: str) -> str:

@@ -81,8 +81,13 @@ def _varying(groups: Sequence[Values]) -> list[str]:
 
 def _label(group: Values, varying: Sequence[str]) -> str:
     pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
-    rest = [f"{name}={table_cell(group[name]) if name in group else UNSAID.get(name, '?')}" for name in varying]
+    rest = [_setting(name, group) for name in varying]
     return printable(" ".join([*pair, *rest]) or "all runs")
+
+
+def _setting(name: str, group: Values) -> str:
+    value = table_cell(group[name]) if name in group else UNSAID.get(name, "?")
+    return value if name == "other" and name in group else f"{name}={value}"
 
 
 def _table(described: Values, level: float) -> list[str]:

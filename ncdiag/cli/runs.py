@@ -12,6 +12,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
+from ncdiag.domain.other_settings import other_settings
 from ncdiag.domain.shares import counted
 from ncdiag.errors import UnsafeError
 
@@ -89,7 +90,7 @@ def list_(
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
     empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
-    emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, *_LATEST_KEYS))
+    emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, "other", *_LATEST_KEYS))
     if more:
         note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")
 
@@ -193,6 +194,7 @@ def _row(run: "Run", latest: "EpochRecord | None") -> dict[str, Any]:
     row: dict[str, Any] = {"run": run.name, **{key: getattr(run, key) for key in _RUN_KEYS}, "status": str(run.status)}
     if row["width"] is not None and row["width"] == int(row["width"]):
         row["width"] = int(row["width"])
+    row["other"] = other_settings(run.config)
     return row | {key: latest and getattr(latest, key) for key in _LATEST_KEYS}
 
 

@@ -111,7 +111,9 @@ def _reading(pair: Values, spread: Values) -> str:
         return f"{found} in every run, to the last digit. Are these runs copies of one?"
     if len(pair["losses"]) > 1:
         losses = ", ".join(f"{loss}: {count}" for loss, count in pair["losses"].items())
-        return f"{found}, but it was read under two losses ({losses}) and is not one quantity: choose one with --phase."
+        option = "--phase" if len(pair["phases"]) > 1 else "--where"
+        mixed = f"it was read under two losses ({losses}) and is not one quantity: choose one with {option}"
+        return f"{found}, but {mixed}."
     claim = percent(spread["claim"])
     among = " of this one condition" if pair["n_conditions"] == 1 else ""
     judged = {

@@ -47,6 +47,7 @@ TEXTS = (
     "schedule",
     "phases",
     "intervention",
+    "other",
     "device",
     "started_at",
     "origin",

@@ -23,6 +23,7 @@ _NAMED = {
     "train_size": "{} samples",
     "phases": "{}",
     "intervention": "{}",
+    "other": "{}",
 }
 
 

@@ -159,8 +159,15 @@ def test_runs_that_may_have_been_stopped_are_named(forecast, pair, make_run):
 
 def test_runs_left_out_are_named(forecast, pair, make_run):
     others = {"slow": make_run(500.0, status="running"), "late": make_run(20.0, epochs=93)}
-    found = forecast({**pair, **others, "mine": make_run(22.0, epochs=60, status="running")})
-    assert "other runs left out: 1 still unfinished, 1 below eps at the end but unconfirmed" in found.warnings
+    crashed = {"crashed": make_run(500.0, epochs=70, status="failed")}
+    found = forecast({**pair, **others, **crashed, "mine": make_run(22.0, epochs=60, status="running")})
+    assert "other runs left out: 2 still unfinished, 1 below eps at the end but unconfirmed" in found.warnings
+
+
+def test_a_run_that_failed_may_go_on(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60, status="failed")})
+    assert found.status == "forecast"
+    assert not any("has ended" in text for text in found.warnings)
 
 
 def test_a_streak_not_yet_confirmed_is_said(forecast, pair, make_run):

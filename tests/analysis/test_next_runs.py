@@ -137,3 +137,8 @@ def test_the_order_of_the_store_does_not_matter(make_frames, make_run):
     )
     assert there == back
     assert "--depth 3" in there  # of equals the smallest
+
+
+def test_what_has_settings_that_no_option_sets_is_not_trained_further(make_frames, make_run):
+    runs = of(make_run, [1e-4], 2, other="label_smoothing=0.1")
+    assert suggest(make_frames, runs).conditions(PAIR) == ""

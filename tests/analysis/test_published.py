@@ -27,7 +27,7 @@ TWELVE = (
 )
 UNKNOWN = (
     *("train_size", "batch_size", "momentum", "schedule", "intervention", "device", "data_sha256"),
-    *("started_at", "epochs_planned", "seconds"),
+    *("started_at", "epochs_planned", "seconds", "other"),
 )
 PUBLISHED = OnsetRule(rule="first")
 

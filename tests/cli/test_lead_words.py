@@ -42,6 +42,15 @@ def test_the_reading_follows_skill_and_p(estimate, p, said):
     assert said in guess_words([skill(estimate, p)])
 
 
+@pytest.mark.parametrize(
+    ("direction", "level"),
+    [("falls", "at 1.25 fn*"), ("rises", "at fn* / 1.25"), ("both", "at 1.25 fn* or fn* / 1.25")],
+)
+def test_the_alarm_is_on_the_side_from_which_fn_comes(direction, level):
+    lead = {"quantity": "lead", "margin": 0.25, "direction": direction}
+    assert guess_words([lead, skill(-0.5, 0.01)]).startswith(f"the alarm of fn, {level}, forecasts")
+
+
 def test_the_p_that_decides_is_the_corrected_one():
     said = guess_words([skill(0.5, 0.04, p_holm=0.08, family=2)])
     assert "not shown" in said

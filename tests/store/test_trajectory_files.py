@@ -123,6 +123,11 @@ def test_a_column_of_its_own_meaning_is_left_out_with_a_note():
     assert notes == ["column 'gpu' of log.csv is left out; see --map"]
 
 
+def test_a_setting_among_the_columns_is_left_out_with_the_way_to_say_it():
+    _, notes = read_file("log.csv", b"epoch,phase,nc1,seed\n1,1,0.5,3\n", asked())
+    assert notes == ["column 'seed' of log.csv is left out; what a run was is said by --manifest or --set"]
+
+
 def test_a_column_that_the_map_names_has_to_be_there():
     with pytest.raises(SpecError, match=r"no column 'feat_nrm' in log.csv \(did you mean feat_norm\?\)"):
         read("epoch,nc1,feat_norm\n1,0.5,2\n", maps="feature_norm=feat_nrm", ignore_extra=True)
