@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.cautions import list_disqualifiers
-from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers, show
+from ncdiag.analysis.conditions import condition_labels, condition_numbers, show
 from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
 from ncdiag.analysis.pairs import with_norm_at_onset
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of, mean_table
@@ -28,16 +29,15 @@ _NOT_ONE_QUANTITY = (
 _QUANTITIES = ("interaction_raw", "interaction_log", "ratio_of_ratios", "verdict")
 
 
-def additivity_results(
-    onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95, mix_phases: bool = False
-) -> list[Result]:
+def additivity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """Give the results `interaction_raw`, `interaction_log`, one `ratio_of_ratios` per 2 x 2 part, and `verdict`.
 
-    `onsets` is the table of `onset_table`; the two columns `by` make the rows and the columns of the grid. The sample
-    is the conditions where a cell has several, else the runs. A grid whose onsets lie in different phases or under
-    different losses is not tested, unless `mix_phases`: fn under cross-entropy and under squared error are two things.
+    `onsets` is the table of `onset_table`; the two columns that make a pair are the rows and the columns of the grid.
+    The sample is the conditions where a cell has several, else the runs. A grid whose onsets lie in different phases or
+    under different losses is tested only if that is asked for: fn under cross-entropy and under squared error are two
+    things.
     """
-    check_grouping(by)
+    by, level = terms.by, terms.level
     collapsed = with_norm_at_onset(onsets)
     base: dict[str, Any] = {
         "question": QUESTION,
@@ -52,7 +52,7 @@ def additivity_results(
         return _refused(base, "not_testable", reason, {"cells": []})
     about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets, by)}
     mixed = mixed_onsets(collapsed, by)
-    if mixed and not mix_phases:
+    if mixed and not terms.mix_phases:
         return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
     cells = sample_cells(collapsed, by)
     missing = missing_cells(onsets, cells, by)

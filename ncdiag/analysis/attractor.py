@@ -7,7 +7,7 @@ import numpy as np
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
-from ncdiag.analysis.conditions import check_grouping, condition_labels
+from ncdiag.analysis.conditions import condition_labels
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
@@ -34,8 +34,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     scaling up than after scaling down; `half_life` of the difference per arm, in epochs;
     `drift` and `settled`, whether fn of the controls stands still after onset, and at fn*; and `verdict`.
     """
-    check_grouping(asked.by)
-    sets = list_branches(asked.onsets, tuple(asked.by))
+    sets = list_branches(asked.onsets, asked.terms.by)
     if not sets:
         return []
     rows = np.unique(np.concatenate([np.concatenate([b.control, b.up, b.down]) for b in sets]))
@@ -45,7 +44,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     for branches in sets:
         base = _base(branches, asked)
         found += _judge(
-            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level)
+            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.terms.level)
         )
     return corrected_attractors(found)
 

@@ -13,7 +13,7 @@ from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.result import Result
 
 REGULARITIES: dict[str, Callable[[FactorGroup, float], list[Result]]] = {
@@ -32,15 +32,16 @@ _NEEDED = {
 }
 
 
-def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 0.95) -> list[Result]:
+def regularity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """Give the results of all four questions, with Holm's correction over their claims.
 
-    `onsets` is the table of `onset_table`, made with `rule`. Every claim has, in `extra`, `p_min` (the smallest p that
+    `onsets` is the table of `onset_table`. Every claim has, in `extra`, `p_min` (the smallest p that
     runs like these can give), `p_holm`, `family` (how many claims were tested) and a `verdict`.
     """
+    level = terms.level
     found: list[Result] = []
     for question, test in REGULARITIES.items():
-        groups = list_factor_groups(onsets, question.replace("-", "_"), rule)
+        groups = list_factor_groups(onsets, question.replace("-", "_"), terms.rule)
         own = [result for group in groups for result in _with_blocks(test(group, level), group)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)

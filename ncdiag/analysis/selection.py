@@ -17,6 +17,6 @@ def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     return runs[np.array([test(row) for row in rows], dtype=np.bool_)]  # type: ignore[arg-type]  # the keys are texts
 
 
-def asks_for_rescaled(where: str | None) -> bool:
+def asks_for_rescaled(where: str) -> bool:
     """Tell whether a filter asks about the rescaling of features, so that rescaled runs are not left out."""
-    return names_column(where or "", "intervention")
+    return names_column(where, "intervention")

@@ -11,7 +11,7 @@ from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
 
 Values = Mapping[str, Any]
@@ -45,14 +45,14 @@ _WHAT = {
 }
 
 
-def attractor_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
+def attractor_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
     sets = by_pair(results, _label)
-    title = paragraph(f"Attractor: whether rescaled features come back (onset: {rule})")
+    title = paragraph(f"Attractor: whether rescaled features come back (onset: {terms.rule})")
     if not sets:
         return "\n\n".join([title, paragraph(_NOTHING)])
-    blocks = (_block(label, values, level) for label, values in sets.items())
-    legend = _LEGEND.format(alpha=p_text(1 - level))
+    blocks = (_block(label, values, terms.level) for label, values in sets.items())
+    legend = _LEGEND.format(alpha=p_text(1 - terms.level))
     return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(legend)])
 
 

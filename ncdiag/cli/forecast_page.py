@@ -8,7 +8,7 @@ from ncdiag.cli.page_words import by_pair, corrected_p, is_shown, reminders
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
 
 Values = Mapping[str, Any]
@@ -30,14 +30,14 @@ _SHOWN = 6  # rules of the tournament in the table; all are in --format json
 _CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what they say
 
 
-def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+def forecast_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: what is asked, for each pair a reading and two tables, then how to read them."""
     return "\n\n".join(
         [
-            paragraph(f"Forecast: which rule says best when a run collapses ({rule})"),
+            paragraph(f"Forecast: which rule says best when a run collapses ({terms.rule})"),
             *(_block(label, values) for label, values in by_pair(results).items()),
             paragraph(_INTRODUCTION),
-            paragraph(_LEGEND.format(m=rule.metric)),
+            paragraph(_LEGEND.format(m=terms.rule.metric)),
         ]
     )
 

@@ -51,7 +51,7 @@ def images_of(
         except AnalysisError as error:
             missing.append(str(error))
             continue
-        sheets = (Sheet(width=width, rule=asked.rule, level=asked.level) for width in widths)
+        sheets = (Sheet(width=width, terms=asked.terms) for width in widths)
         form: ImageFormat = "svg" if len(table) <= _MOST_SVG_ROWS else "png"
         wide, narrow = (
             Picture(content=figure_bytes(kind.draw(table, sheet), form, sheet.page), form=form) for sheet in sheets

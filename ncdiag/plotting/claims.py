@@ -105,10 +105,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     survey = Survey(
         runs=asked.runs,
         read=lambda ids, columns: asked.epochs.loc[asked.epochs["run_id"].isin(ids), list(columns)],
-        rule=asked.rule,
-        by=asked.by,
-        level=asked.level,
-        mix_phases=asked.mix_phases,
+        terms=asked.terms,
         questions=("claims",),
     )
     results = survey.results["claims"]

@@ -44,7 +44,7 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     """
     onsets = asked.onsets
     base = onsets[["run", "state", "onset"]].copy()
-    base.insert(0, "pair", label_pairs(onsets, asked.by))
+    base.insert(0, "pair", label_pairs(onsets, asked.terms.by))
     base.insert(2, "condition", label_conditions(onsets))
     named = {(r.quantity, label_pair(r.group)): r for r in _results(asked)}
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
@@ -65,15 +65,15 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     table = pd.concat(rows, ignore_index=True)
     if not np.isfinite(table["feature_norm"].to_numpy(dtype=np.float64)).any():
         raise AnalysisError(
-            f"none of the {len(onsets)} runs has an onset ({asked.rule}), so there is no fn* to draw.\n"
+            f"none of the {len(onsets)} runs has an onset ({asked.terms.rule}), so there is no fn* to draw.\n"
             "Train for longer, or choose another rule with --eps, --patience or --rule"
         )
-    return table.assign(level=asked.level)
+    return table.assign(level=asked.terms.level)
 
 
 def _results(asked: Asked) -> list[Result]:
     return [
-        *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_results(asked.onsets, asked.trajectories, asked.terms),
         *threshold_check_results(asked),
     ]
 

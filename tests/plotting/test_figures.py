@@ -51,7 +51,7 @@ def asked(make_asked, make_run) -> Asked:
 
 def draw(kind: str, asked: Asked, width: Width = "page", title: str = TITLE) -> Figure:
     table = FIGURES[kind].table(asked)
-    return FIGURES[kind].draw(table, Sheet(width=width, title=title, rule=asked.rule, level=asked.level))
+    return FIGURES[kind].draw(table, Sheet(width=width, title=title, terms=asked.terms))
 
 
 def texts_of(figure: Figure) -> list[tuple[Text, Bbox]]:
