@@ -117,8 +117,8 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
 def spread_runs(runs: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
     """Keep as many runs as can be worked through: those of the `own` condition, then the last of each other one.
 
-    After the last come the second last, and so on: the runs of one sweep are not all of them left out. Runs that are
-    `in_order` lie by their seeds.
+    After the last come the second last, and so on: the runs of one sweep are not all of them left out. `sort_runs`
+    orders them by their seeds.
     """
     condition = runs["condition"]
     latest_first = condition.groupby(condition).cumcount(ascending=False)

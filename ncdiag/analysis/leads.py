@@ -38,8 +38,8 @@ from ncdiag.domain.crossing import find_crossings
 from ncdiag.domain.lead import (
     MARGINS,
     Alarm,
+    folds_of_known,
     judge_alarm,
-    make_folds,
     match_leads,
     mean_leads,
     median_forecast,
@@ -75,7 +75,7 @@ def judge_pair(pair: pd.DataFrame, data: LeadData, asked: Asked) -> list[Judged]
     found = []
     for held_out, unit in (("run", np.arange(len(data.onset))), ("condition", data.condition)):
         if len(np.unique(unit[data.known])) >= MIN_RUNS:
-            folds = make_folds(unit, data.known)
+            folds = folds_of_known(unit, data.known)
             found.append(Judged(data=data, folds=folds, held_out=held_out, base=base, **common))
     return found
 

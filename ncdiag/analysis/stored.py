@@ -15,6 +15,7 @@ from ncdiag.analysis.survey import QUESTIONS, Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.handle import Store
@@ -42,7 +43,7 @@ def selected_runs(store: Store, where: str = "", names: Sequence[str] | None = N
         )
     selected = select_runs(runs, where).reset_index(drop=True)
     if selected.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
+        raise AnalysisError(f"{none_of(len(runs), 'run')} fits --where {where!r}. `ncdiag runs ls` lists them")
     return selected
 
 

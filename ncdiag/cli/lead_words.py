@@ -111,7 +111,7 @@ def specificity_words(values: Sequence[Values]) -> list[str]:
     if not censored:
         return [f"{text}. No run ended without a collapse, so false alarms cannot be counted."]
     found = [
-        f"{text}, and {quiet['crossed_censored']} of {censored} runs that did not: false alarms, of which "
+        f"{text}, and {quiet['crossed_censored']} of {counted(censored, 'run')} that did not: false alarms, of which "
         f"{quiet['overdue_censored']} are past the onset that fn forecast (specificity {percent(quiet['estimate'])}, "
         f"{percent(quiet['lo'])} to {percent(quiet['hi'])})."
     ]

@@ -13,7 +13,7 @@ from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, 
 from ncdiag.cli.options import StoreOption, takes_terms
 from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, none_of
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import as_unicode
 from ncdiag.errors import AnalysisError, SpecError
@@ -152,7 +152,7 @@ def _read(store: "Store", kind: "Kind", names: list[str] | None, terms: "Terms")
         note_repeats(len(selected) - len(runs))
     epochs = epochs_frame(store, runs["run_id"].tolist())
     if epochs.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
+        raise AnalysisError(f"{none_of(len(runs), 'run')} has an evaluated epoch yet; there is nothing to draw")
     asked = Asked(runs=runs, epochs=epochs, terms=terms)
     if not kind.untouched or asks_for_rescaled(terms.where):
         return asked

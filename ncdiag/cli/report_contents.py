@@ -202,5 +202,6 @@ def _notes(gathered: Gathered) -> list[str]:
         notes.append(f"{had}; only the attractor and the claims count {'it' if rescaled == 1 else 'them'}.")
     going = int(runs["status"].isin(UNFINISHED).sum())
     if going:
-        notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")
+        are, their = ("is", "its") if going == 1 else ("are", "their")
+        notes.append(f"{going} of {counted(len(runs), 'run')} {are} not finished; {their} epochs so far are counted.")
     return notes

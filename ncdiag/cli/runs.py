@@ -12,7 +12,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, none_of
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def list_(
             columns = (*COLUMNS, Column(key="curve", heading="nc1 so far", drop=3))
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
-    empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
+    empty = f"{none_of(seen, 'run')} fits --where" if seen else "the store holds no runs yet"
     emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, *_LATEST_KEYS))
     if more:
         note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")

@@ -15,9 +15,10 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
-from ncdiag.plotting.conditions import in_order, name_value, split_names
+from ncdiag.plotting.conditions import name_value, sort_names, split_names
 from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, shorten, start_figure, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
@@ -88,7 +89,7 @@ def _check_grid(cells: pd.DataFrame, asked: Asked) -> None:
             )
     if cells["feature_norm"].isna().all():
         raise AnalysisError(
-            f"none of the {len(cells)} runs has an onset ({asked.terms.rule}); the grid has no cell to draw"
+            f"{none_of(len(cells), 'run')} has an onset ({asked.terms.rule}); the grid has no cell to draw"
         )
 
 
@@ -113,7 +114,7 @@ def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:
 
 def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
     page, points = sheet.page, sheet.page.points
-    rows, columns = (in_order(cells[name].unique()) for name in ("row", "column"))
+    rows, columns = (sort_names(cells[name].unique()) for name in ("row", "column"))
     words, label = split_names(columns)
     log_axis(axes.yaxis, cells[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64))
     axes.set(title="fn* of each cell", ylabel="feature norm at onset", xlim=(-0.5, len(columns) - 0.5))
@@ -202,7 +203,7 @@ def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
 
 def _legend(cells: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     points = sheet.page.points
-    handles = [series_handle(place, name, points) for place, name in enumerate(in_order(cells["row"].unique()))]
+    handles = [series_handle(place, name, points) for place, name in enumerate(sort_names(cells["row"].unique()))]
     losses = set(cells.loc[cells["state"] == "collapsed", "loss"].dropna())
     if "ce" in losses:
         handles.append(mark_handle("o", "onset under cross-entropy", points, filled=False))

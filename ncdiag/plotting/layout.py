@@ -14,6 +14,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from ncdiag.analysis.terms import Terms
+from ncdiag.domain.shares import counted
 from ncdiag.plotting.axes import MARKERS
 from ncdiag.plotting.style import FAINT, INK, PAGES, Page, Width, line_style, new_figure
 
@@ -146,7 +147,7 @@ def join_titles(named: Sequence[tuple[str, str]], between: str, points: float, i
 
 def note_handles(left_out: int, what: str) -> list[Line2D]:
     """Give the entry of a legend that says how much is not drawn; none where nothing is left out."""
-    label = f"{left_out} more {what}{'s' if left_out > 1 else ''}: --where, --data"
+    label = f"{counted(left_out, f'more {what}')}: --where, --data"
     return [Line2D([], [], linestyle="none", label=label)] if left_out else []
 
 
