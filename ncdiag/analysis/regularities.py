@@ -16,7 +16,7 @@ from ncdiag.analysis.regimes import weight_decay_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.result import Result
 
-REGULARITIES: dict[str, Callable[[FactorGroup, float], list[Result]]] = {
+REGULARITIES: dict[str, Callable[[FactorGroup], list[Result]]] = {
     "depth": depth_results,
     "width": width_results,
     "activation": activation_results,
@@ -41,8 +41,8 @@ def regularity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     level = terms.level
     found: list[Result] = []
     for question, test in REGULARITIES.items():
-        groups = list_factor_groups(onsets, question.replace("-", "_"), terms.rule)
-        own = [result for group in groups for result in _with_blocks(test(group, level), group)]
+        groups = list_factor_groups(onsets, question.replace("-", "_"), terms)
+        own = [result for group in groups for result in _with_blocks(test(group), group)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)
     return _corrected(found, 1 - level)
