@@ -1,11 +1,14 @@
 """What the questions within a pair are asked of: its runs and their epochs, and the terms on which they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
+from ncdiag.analysis.branches import rescaled_beside_others
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import Trajectory
@@ -20,13 +23,27 @@ class Asked:
     epochs: pd.DataFrame
     terms: Terms
 
+    @cached_property
+    def counted(self) -> "Asked":
+        """The same question of the runs that count, each trajectory once; see `drop_repeats`."""
+        return self._of(drop_repeats(self.runs))
+
+    @cached_property
+    def untouched(self) -> "Asked":
+        """The same question of the runs that count, but for rescaled ones; see `rescaled_beside_others`."""
+        return self.counted.without(rescaled_beside_others(self.counted.runs, self.terms))
+
     def without(self, left_out: BoolArray) -> "Asked":
         """Give the same question of the other runs."""
-        if not left_out.any():
-            return self
-        runs = self.runs[~left_out].reset_index(drop=True)
+        return self._of(self.runs[~left_out].reset_index(drop=True)) if left_out.any() else self
+
+    def _of(self, runs: pd.DataFrame) -> "Asked":
         epochs = self.epochs[self.epochs["run"].isin(runs["run"])].reset_index(drop=True)
         return replace(self, runs=runs, epochs=epochs)
+
+    def read(self, run_ids: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
+        """Give some columns of the epochs of some runs, as a `Survey` asks for them."""
+        return self.epochs.loc[self.epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
 
     @cached_property
     def onsets(self) -> pd.DataFrame:

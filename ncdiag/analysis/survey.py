@@ -23,7 +23,6 @@ from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
 from ncdiag.analysis.leads import corrected_leads, lead_results
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
-from ncdiag.analysis.selection import asks_for_rescaled
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
@@ -77,9 +76,7 @@ class Survey:
     @cached_property
     def left_out(self) -> BoolArray:
         """Mark the rescaled runs that the questions about fn*, lead, forecast and grid leave out."""
-        if asks_for_rescaled(self.terms.where):
-            return np.zeros(len(self.runs), dtype=bool)
-        return rescaled_beside_others(self.runs, self.terms.by)
+        return rescaled_beside_others(self.runs, self.terms)
 
     @property
     def onsets(self) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def calibration_table(asked: Asked) -> pd.DataFrame:
                 for place, limits in enumerate(view.limits(level)):
                     rows.append(
                         {
-                            **pair.group,
+                            **pair.base["group"],
                             "run": names[at_risk[place]],
                             "condition": labels[at_risk[place]],
                             "held_out": view.held_out,
@@ -96,7 +96,6 @@ class _Pair:
 
     table: pd.DataFrame
     views: tuple[View, ...]
-    group: dict[str, Any]
     base: dict[str, Any]
     terms: Terms
     cautions: tuple[str, ...]
@@ -285,7 +284,6 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
         yield _Pair(
             table=table,
             views=views,
-            group=base["group"],
             base=base,
             terms=asked.terms,
             cautions=cautions,

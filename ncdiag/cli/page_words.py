@@ -36,8 +36,7 @@ def reminders(cautions: Iterable[str]) -> list[str]:
 
 def is_shown(test: Values, name: str = "p") -> bool:
     """Tell whether a test shows what it tests, at the level that was asked for."""
-    level = test.get("level")
-    return test[name] is not None and test[name] <= 1 - (0.95 if level is None else level)
+    return test[name] is not None and test[name] <= 1 - test["level"]
 
 
 def corrected_p(test: Values) -> str:

@@ -140,25 +140,17 @@ def plot(
 def _read(store: "Store", kind: "Kind", names: list[str] | None, terms: "Terms") -> "Asked":
     """Read the runs that a kind of figure is of, and say which of those that were asked for it leaves out."""
     from ncdiag.analysis.asked import Asked
-    from ncdiag.analysis.branches import rescaled_beside_others
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.selection import asks_for_rescaled
     from ncdiag.analysis.stored import selected_runs
     from ncdiag.store.frames import epochs_frame
 
     runs = selected_runs(store, terms.where, names)
-    if not kind.repeats:
-        selected, runs = runs, drop_repeats(runs)
-        note_repeats(len(selected) - len(runs))
-    epochs = epochs_frame(store, runs["run_id"].tolist())
-    if epochs.empty:
-        raise AnalysisError(f"{none_of(len(runs), 'run')} has an evaluated epoch yet; there is nothing to draw")
-    asked = Asked(runs=runs, epochs=epochs, terms=terms)
-    if not kind.untouched or asks_for_rescaled(terms.where):
-        return asked
-    left_out = rescaled_beside_others(runs, asked.terms.by)
-    note_rescaled(int(left_out.sum()))
-    return asked.without(left_out)
+    everything = Asked(runs=runs, epochs=epochs_frame(store, runs["run_id"].tolist()), terms=terms)
+    chosen, kept = kind.choose(everything), runs if kind.repeats else everything.counted.runs
+    note_repeats(len(runs) - len(kept))
+    if everything.epochs.empty:
+        raise AnalysisError(f"{none_of(len(kept), 'run')} has an evaluated epoch yet; there is nothing to draw")
+    note_rescaled(len(kept) - len(chosen.runs))
+    return chosen
 
 
 def _shown(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> "DataFrame":

@@ -15,8 +15,6 @@ from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.survey import Survey
     from ncdiag.analysis.terms import Terms
@@ -27,10 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """What was read for a report: all runs that fit, those that count, each trajectory once, and a survey of these."""
+    """What was read for a report: all runs that fit, and a survey of those that count."""
 
     everything: "Asked"
-    counted: "Asked"
     survey: "Survey"
 
 
@@ -64,34 +61,17 @@ def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb
 
 def gather(store: "Store", terms: "Terms") -> Gathered:
     """Read the runs that are asked for, with all their epochs."""
-    from dataclasses import replace
-
     from ncdiag.analysis.asked import Asked
-    from ncdiag.analysis.repeats import drop_repeats
     from ncdiag.analysis.stored import data_paths, selected_runs
     from ncdiag.analysis.survey import Survey
     from ncdiag.store.frames import epochs_frame
 
     runs = selected_runs(store, terms.where)
-    epochs = epochs_frame(store, runs["run_id"].tolist())
-    kept_runs = drop_repeats(runs)
-    kept = epochs[epochs["run_id"].isin(kept_runs["run_id"])].reset_index(drop=True)
-    everything = Asked(runs=runs, epochs=epochs, terms=terms)
-
-    def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
-        return epochs.loc[epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
-
-    return Gathered(
-        everything=everything,
-        counted=replace(everything, runs=kept_runs, epochs=kept),
-        survey=Survey(
-            runs=kept_runs,
-            read=read,
-            terms=terms,
-            questions=QUESTIONS,
-            paths=data_paths(store, kept_runs),
-        ),
-    )
+    everything = Asked(runs=runs, epochs=epochs_frame(store, runs["run_id"].tolist()), terms=terms)
+    counted_runs = everything.counted.runs
+    paths = data_paths(store, counted_runs)
+    survey = Survey(runs=counted_runs, read=everything.read, terms=terms, questions=QUESTIONS, paths=paths)
+    return Gathered(everything=everything, survey=survey)
 
 
 def frame_of(
@@ -119,14 +99,11 @@ def _sections(gathered: Gathered, store: "Store") -> "list[Section]":
     from ncdiag.report.contents import make_section
 
     survey, options = gathered.survey, options_of(gathered.survey.terms)
-    untouched = gathered.counted.without(survey.left_out)
     with unwrapped():
         pages = {name: page_of(name, survey, store_option(store)) for name in QUESTIONS}
     sections = []
     for name, page in pages.items():
-        images, no_image = images_of(
-            name, gathered.everything, gathered.counted, untouched, store=store.label, options=options
-        )
+        images, no_image = images_of(name, gathered.everything, store=store.label, options=options)
         section = make_section(
             name, survey.results[name], page, rule=str(survey.terms.rule), images=images, no_image=no_image
         )

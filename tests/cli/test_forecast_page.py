@@ -38,7 +38,7 @@ def results(
         won,
         mae("nc1 level", winner - 1, rank=1),
         mae("median", 10.0, rank=2),
-        Result(quantity="skill", estimate=1 - winner / 10, p=p, extra={**here, **tested}, **PAIR),
+        Result(quantity="skill", estimate=1 - winner / 10, level=0.95, p=p, extra={**here, **tested}, **PAIR),
         Result(quantity="fn_gain", estimate=gain[0], lo=gain[1], hi=gain[2], extra={**here, "rule": "mean"}, **PAIR),
         Result(quantity="seed_spread", estimate=7.0, extra=here, **PAIR),
         Result(quantity="noise_floor", estimate=2.0, extra=here, **PAIR),
