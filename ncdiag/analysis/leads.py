@@ -11,7 +11,7 @@ from ncdiag.analysis.cautions import list_cautions
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
-    Landmark,
+    LeadLandmark,
     horizons,
     landmark_forecasts,
     landmark_guesses,
@@ -121,7 +121,7 @@ class _Contest:
     guess: Forecasts
     fixed: list[Forecasts]
     rivals: list[list[Forecasts]] = field(default_factory=lambda: [[] for _ in MARGINS])
-    marks: list[Landmark]
+    marks: list[LeadLandmark]
     asked: list[dict[str, FloatArray]]
 
     def enter(self, name: str, seen: Observable) -> None:
