@@ -1,18 +1,16 @@
 """The printed answer to `ncdiag analyze additivity`, for readers who know neural collapse but not statistics."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import reminders
+from ncdiag.cli.page_words import Values, reminders
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_RATIOS = 8
 _SCALES = {"interaction_raw": "adding", "interaction_log": "multiplying"}

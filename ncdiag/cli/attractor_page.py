@@ -1,11 +1,11 @@
 """The printed answer to `ncdiag analyze attractor`: whether rescaled features come back to where they were."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import by_pair, pair_label, reminders
+from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted, percent
@@ -13,8 +13,6 @@ from ncdiag.domain.shares import counted, percent
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_CONDITIONS = 6
 _ARMS = {"up_control": "up / control", "down_control": "down / control", "up_down": "up / down"}

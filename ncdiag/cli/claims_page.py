@@ -2,17 +2,16 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
+from ncdiag.cli.page_words import Values
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.onset import OnsetRule
-
-Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_REASONS = 4

@@ -1,18 +1,16 @@
 """The printed answer to `ncdiag analyze lead`: whether fn announces the onset, or something else does better."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import by_pair, reminders
+from ncdiag.cli.page_words import Values, by_pair, reminders
 from ncdiag.domain.shares import epochs, percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _HELD_OUT = {
     "condition": "a new setting (each condition forecast from the other conditions)",

@@ -9,7 +9,7 @@ from ncdiag.domain.p_values import p_is, p_text
 if TYPE_CHECKING:
     from ncdiag.domain.result import Result
 
-Values = Mapping[str, Any]
+Values = Mapping[str, Any]  # of a result, as `Result.to_dict` gives them
 
 _FEW = 0.01  # where the smallest possible p is not below this, it is the number of runs that keeps p large
 
@@ -26,6 +26,19 @@ def by_pair(results: "Sequence[Result]", name: Callable[[Values], str] = pair_la
     for result in results:
         pairs.setdefault(name(result.group), []).append(result.to_dict())
     return pairs
+
+
+def find_result(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
+    """Give the first result of a quantity that says what is `said`, None where there is none."""
+    wanted = {"quantity": quantity, **said}
+    return next((value for value in values if all(value.get(key) == item for key, item in wanted.items())), None)
+
+
+def get_result(values: Sequence[Values], quantity: str, **said: Any) -> Values:
+    """Give the first result of a quantity that says what is `said`, of which there is always one."""
+    found = find_result(values, quantity, **said)
+    assert found is not None
+    return found
 
 
 def reminders(cautions: Iterable[str]) -> list[str]:

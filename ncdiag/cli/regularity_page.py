@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
-from ncdiag.cli.page_words import reminders
+from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import percent
@@ -13,8 +13,6 @@ from ncdiag.domain.spoken import UNSAID
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_PAIRS = 10

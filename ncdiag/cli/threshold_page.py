@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import pair_label, reminders
+from ncdiag.cli.page_words import Values, pair_label, reminders
 from ncdiag.cli.threshold_words import (
     check_lines,
     condition_effect,
@@ -17,8 +17,6 @@ from ncdiag.domain.shares import counted, percent
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_CONDITIONS = 12
 
