@@ -108,9 +108,9 @@ def _newest_that_fit(
     seen, before = 0, None
     number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
-        latest = list_latest(store, [run.id for run in some])
-        rows = [_row(run, latest.get(run.id)) for run in some]
-        kept = [*filter(fits, rows), *kept]
+        fitting = [run for run in some if fits({**vars(run), "run": run.name})]
+        latest = list_latest(store, [run.id for run in fitting])
+        kept = [*(_row(run, latest.get(run.id)) for run in fitting), *kept]
         seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
     return kept[-limit:] if limit else kept, seen, bool(limit) and len(kept) > limit
 
