@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -159,9 +160,7 @@ def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]
             Result(
                 quantity="ratio_of_ratios",
                 **base,
-                estimate=ratio.estimate,
-                lo=ratio.lo,
-                hi=ratio.hi,
+                **asdict(ratio),
                 method=f"t interval on logs over {cells.unit}, each cell with its own variance (Welch)",
                 status=status,
                 extra={

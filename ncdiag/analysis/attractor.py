@@ -1,6 +1,7 @@
 """Whether rescaled features come back to where they would have been: equality is tested, not the absence of a proof."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -233,9 +234,7 @@ def _half_life(this: RescaledSet, arm: str) -> Result:
     lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
     return Result(
         quantity="half_life",
-        estimate=interval.estimate,
-        lo=interval.lo,
-        hi=interval.hi,
+        **asdict(interval),
         level=this.level,
         method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
         status="ok" if len(logs) > 1 else "too_few",

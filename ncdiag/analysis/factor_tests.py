@@ -4,7 +4,7 @@ Onsets enter as ln min(T, budget) where means are compared, and by rank, never =
 """
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,7 @@ def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> R
     return Result(
         quantity=quantity,
         **base_of(group),
-        estimate=smaller.estimate,
-        lo=smaller.lo,
-        hi=smaller.hi,
+        **asdict(smaller),
         p=found.p,
         method="two lines (intersection-union) on ln min(T, budget), Welch's t",
         warnings=(*understated(group), *group.cautions),
@@ -167,9 +165,7 @@ def _trend(group: FactorGroup) -> Result:
     return Result(
         quantity="trend",
         **base_of(group),
-        estimate=faster.estimate,
-        lo=faster.lo,
-        hi=faster.hi,
+        **asdict(faster),
         p=found.p,
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
         warnings=(*understated(group), *group.cautions),

@@ -1,7 +1,7 @@
 """Weight decay: too little slows, a middle range is fastest, too much prevents collapse. Three claims, three tests."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,7 @@ def _slow_when_low(group: FactorGroup) -> Result:
     return Result(
         quantity="slow_when_low",
         **base_of(group),
-        estimate=later.estimate,
-        lo=later.lo,
-        hi=later.hi,
+        **asdict(later),
         p=p,
         method="largest of Welch's t over the smallest value on ln min(T, budget), "
         f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",

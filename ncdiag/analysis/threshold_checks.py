@@ -1,6 +1,6 @@
 """What a low spread of fn* is worth: the spread at an arbitrary epoch, and how fn* moves with eps."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -81,9 +81,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     }
     return Result(
         quantity="placebo_cv",
-        estimate=fixed.cv.estimate,
-        lo=fixed.cv.lo,
-        hi=fixed.cv.hi,
+        **asdict(fixed.cv),
         level=level,
         p=test.p,
         method=f"CV of fn at epoch {epoch:g}; Pitman-Morgan test over {test.n} {over} that fn varies less at onset",

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,7 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
     base |= {"n_conditions": found.n_conditions, "status": found.status}
     fn_star = Result(
         quantity="fn_star",
-        estimate=found.fn_star.estimate,
-        lo=found.fn_star.lo,
-        hi=found.fn_star.hi,
+        **asdict(found.fn_star),
         method=_fn_star_method(found),
         warnings=(*_condition_caution(found), *cautions),
         extra={
@@ -76,9 +75,7 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
     )
     spread = Result(
         quantity="cv",
-        estimate=found.cv.estimate,
-        lo=found.cv.lo,
-        hi=found.cv.hi,
+        **asdict(found.cv),
         p=found.p_below,
         method=_cv_method(found),
         warnings=_cv_caution(found),
