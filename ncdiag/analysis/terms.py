@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ncdiag.analysis.conditions import PAIR, check_grouping
+from ncdiag.domain.filters import parse_where
 from ncdiag.domain.levels import check_level
 from ncdiag.domain.onset import OnsetRule
 
@@ -23,5 +24,6 @@ class Terms:
     mix_phases: bool = False
 
     def __post_init__(self) -> None:
+        parse_where(self.where)
         check_grouping(self.by)
         check_level(self.level)

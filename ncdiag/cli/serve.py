@@ -50,7 +50,6 @@ def serve(
     """
     from ncdiag.cli.live_source import LiveSource
     from ncdiag.cli.plot import quiet_matplotlib
-    from ncdiag.domain.filters import parse_where
     from ncdiag.execution.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
@@ -60,7 +59,6 @@ def serve(
             f"serving on {host} would let everybody who reaches this machine read the store.\n"
             "Leave --host away and use ssh -L 8787:localhost:8787 MACHINE, or add --allow-remote if it is meant"
         )
-    parse_where(terms.where)
     quiet_matplotlib()
     with open_store(store) as opened:
         source = LiveSource(opened, terms, seconds=every)
