@@ -64,7 +64,7 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     dropped = int((collapsed["after_drop"] == 1).sum())
     if dropped and 2 * dropped >= len(collapsed):
         found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
-    elif len(collapsed) > 1 and collapsed["after_drop"].isna().all() and collapsed["hi"].nunique() == 1:
+    elif _are_at_one_evaluation(collapsed):
         found.append(
             f"all {len(collapsed)} onsets are at one evaluation, as a drop of the learning rate would time them"
         )
@@ -110,13 +110,17 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
             f"{dropped} of {len(collapsed)} onsets are the first evaluations after a drop of the learning rate "
             f"(or within {WINDOW} epochs of one): the schedule may have set their epoch"
         ]
-    unknown = collapsed[collapsed["after_drop"].isna()]
-    if len(unknown) > 1 and len(unknown) == len(collapsed) and unknown["hi"].nunique() == 1:
+    if _are_at_one_evaluation(collapsed):
         return [
-            f"all {len(unknown)} onsets are at the same evaluation, epoch {unknown['hi'].iloc[0]:g}, and the learning "
-            "rate was not logged: a drop of it may have set their epoch"
+            f"all {len(collapsed)} onsets are at the same evaluation, epoch {collapsed['hi'].iloc[0]:g}, and the "
+            "learning rate was not logged: a drop of it may have set their epoch"
         ]
     return []
+
+
+def _are_at_one_evaluation(collapsed: pd.DataFrame) -> bool:
+    """Tell whether several onsets are all at one evaluation, and nobody logged whether the learning rate dropped."""
+    return len(collapsed) > 1 and bool(collapsed["after_drop"].isna().all()) and collapsed["hi"].nunique() == 1
 
 
 def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:

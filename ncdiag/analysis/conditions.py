@@ -67,7 +67,7 @@ def replication_units(conditions: IntArray, fewest: int) -> tuple[IntArray, str]
     return np.arange(len(conditions)), "runs"
 
 
-def in_order(runs: pd.DataFrame) -> pd.DataFrame:
+def sort_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Give the runs by their settings, then by seed, then by content: an order that no store, merge or name decides.
 
     Who is held out together, what a random relabelling draws, and which of two equals comes first follow this order.

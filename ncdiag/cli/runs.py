@@ -13,7 +13,7 @@ from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOpt
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
 from ncdiag.domain.other_settings import other_settings
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, none_of
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def list_(
             columns = (*COLUMNS, Column(key="curve", heading="nc1 so far", drop=3))
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
-    empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
+    empty = f"{none_of(seen, 'run')} fits --where" if seen else "the store holds no runs yet"
     emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, "other", *_LATEST_KEYS))
     if more:
         note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")
@@ -109,9 +109,9 @@ def _newest_that_fit(
     seen, before = 0, None
     number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
-        latest = list_latest(store, [run.id for run in some])
-        rows = [_row(run, latest.get(run.id)) for run in some]
-        kept = [*filter(fits, rows), *kept]
+        fitting = [run for run in some if fits({**vars(run), "run": run.name})]
+        latest = list_latest(store, [run.id for run in fitting])
+        kept = [*(_row(run, latest.get(run.id)) for run in fitting), *kept]
         seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
     return kept[-limit:] if limit else kept, seen, bool(limit) and len(kept) > limit
 

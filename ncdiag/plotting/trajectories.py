@@ -42,7 +42,7 @@ def trajectory_table(asked: Asked) -> pd.DataFrame:
     onsets, epochs = asked.onsets, asked.epochs
     of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
     of_run.insert(1, "condition", label_conditions(onsets))
-    of_run.insert(2, "pair", label_pairs(onsets, asked.by))
+    of_run.insert(2, "pair", label_pairs(onsets, asked.terms.by))
     of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")
     rows = of_run.merge(epochs[["run", "epoch", "phase", "loss", "lr", *CURVES, "nonfinite"]], on="run")
     drops = {(run, epoch) for run, found in list_drops(onsets, epochs).items() for epoch in found}
@@ -63,7 +63,7 @@ def draw_trajectories(table: pd.DataFrame, sheet: Sheet) -> Figure:
         table=table,
         series=tuple(table["series"].unique()),
         page=page,
-        eps=sheet.rule.eps if sheet.rule.metric == "nc1" else None,
+        eps=sheet.terms.rule.eps if sheet.terms.rule.metric == "nc1" else None,
         band=_band(table),
         spans=spans,
         switches=[] if spans else phase_switches(table),

@@ -8,6 +8,7 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.evidence import judge_all
 from ncdiag.analysis.factor_claims import not_additive
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 
 ARCHS, DATASETS = ("mlp", "resnet20", "cnn"), ("mnist", "cifar10", "digits")
@@ -22,7 +23,7 @@ def grid_claim(make_frames, make_run, norms, noise):
         for c, norm in enumerate(line)
         for i in (-1, 0, 1)
     }
-    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()))
+    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     (evidence,) = not_additive({"additivity": results}, 0.05)
     (judged,) = judge_all([evidence], 0.05)
     return evidence, judged, {result.quantity: result for result in results}

@@ -6,12 +6,12 @@ from scipy import stats
 
 from ncdiag.analysis.factor_groups import list_factor_groups
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 
 
 def groups(frames, factor="depth"):
-    rule = OnsetRule()
-    return list_factor_groups(onset_table(*frames, rule), factor, rule)
+    return list_factor_groups(onset_table(*frames, OnsetRule()), factor, Terms())
 
 
 def test_only_runs_alike_in_everything_else_are_compared(make_frames, make_run):
@@ -122,7 +122,7 @@ def test_levels_are_described_with_their_shares_and_means(make_frames, make_run)
         "c": make_run(90.0, depth=3),
         "d": make_run(90.0, depth=5),
     }
-    first, second = groups(make_frames(runs))[0].describe_levels(0.95)
+    first, second = groups(make_frames(runs))[0].describe_levels()
     onsets = np.array([20 * math.log(100), 25 * math.log(100), 200])
     assert (first["n_runs"], first["n_collapsed"]) == (3, 2)
     assert first["rmst"] == pytest.approx(onsets.mean())

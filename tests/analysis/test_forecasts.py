@@ -4,17 +4,23 @@ import math
 import numpy as np
 import pytest
 
+from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.errors import UnknownRunError
 
 RATES = (16.0, 19.0, 21.0, 24.0, 27.0)
 
 
+def forecast_of(runs, epochs, run, **options):
+    return forecast_run(Asked(runs=runs, epochs=epochs, terms=Terms(**options)), run)
+
+
 @pytest.fixture
 def forecast(make_frames):
-    def ask(runs, run="mine", rule=None, **options):
-        return forecast_run(*make_frames(runs), run, rule=rule or OnsetRule(), **options)
+    def ask(runs, run="mine", **options):
+        return forecast_of(*make_frames(runs), run, **options)
 
     return ask
 
@@ -242,7 +248,7 @@ def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):
     back = make_run(20.0)
     back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
     frames = make_frames({"back": back, "there": make_run(21.0)})
-    told = {run: forecast_run(*frames, run, rule=OnsetRule()) for run in ("back", "there")}
+    told = {run: forecast_of(*frames, run) for run in ("back", "there")}
     assert {found.status for found in told.values()} == {"collapsed"}
     assert told["back"].warnings == ("the run was no longer below eps when last evaluated, at epoch 200",)
     assert told["there"].warnings == ()
@@ -257,5 +263,5 @@ def test_rescaled_runs_do_not_teach_an_untouched_one(forecast, pair, make_run):
     assert "5 runs whose features were rescaled are left out (--where with intervention takes such in)" in (
         beside.warnings
     )
-    assert forecast({**pair, **up, **mine}, rescaled=True).n_calibration == 10
+    assert forecast({**pair, **up, **mine}, where="intervention!=none").n_calibration == 10
     assert forecast({**pair, **up, "mine": {**mine["mine"], "intervention": "0.3@20"}}).n_calibration == 10

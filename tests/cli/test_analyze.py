@@ -11,9 +11,9 @@ import pytest
 from clihelp import Cli
 from scipy import stats
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.threshold_page import threshold_page
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
 NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py
@@ -179,7 +179,7 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
 def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], said: str):
     extra = {**COUNTS, **counts}
     empty = [Result(quantity=quantity, status=status, n_runs=2, extra=extra, **PAIR) for quantity in ("fn_star", "cv")]
-    assert said in " ".join(threshold_page(empty, OnsetRule(), 0.95).split())
+    assert said in " ".join(threshold_page(empty, Terms()).split())
 
 
 @pytest.mark.parametrize(
@@ -276,4 +276,4 @@ def reading(
     spread = Result(
         quantity="cv", estimate=0.1, status=status, n_runs=3, extra={"claim": 0.08, "verdict": verdict}, **PAIR
     )
-    return " ".join(threshold_page([pair, spread], OnsetRule(), 0.95).split())
+    return " ".join(threshold_page([pair, spread], Terms()).split())

@@ -13,6 +13,7 @@ from ncdiag.domain.shares import epochs
 def skill(estimate, p, baseline="median", **more):
     about = {
         "quantity": "skill",
+        "level": 0.95,
         "margin": 0.25,
         "p_holm": p,
         "family": 1,

@@ -75,7 +75,7 @@ def test_a_pair_without_onset_says_so(table):
     figure = draw_thresholds(table, Sheet())
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "mlp mnist\n2 of 2 runs",
-        "mlp cifar10\n0 of 1 runs",
+        "mlp cifar10\n0 of 1 run",
     ]
     assert "no onset" in [text.get_text() for text in figure.axes[0].texts]
 

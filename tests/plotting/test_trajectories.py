@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plotting.drawn import curves_of, lines_of
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.plotting.layout import Sheet
 from ncdiag.plotting.style import FAINT, PAGES, Width, figure_bytes, line_style
@@ -48,7 +49,7 @@ def run(name: str, condition: str = "", *, state: str = "collapsed", n: int = 6,
 
 
 def draw(table: pd.DataFrame, width: Width = "page", **rule: Any) -> Figure:
-    return draw_trajectories(table, Sheet(width=width, title="title", rule=OnsetRule(**rule)))
+    return draw_trajectories(table, Sheet(width=width, title="title", terms=Terms(rule=OnsetRule(**rule))))
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
