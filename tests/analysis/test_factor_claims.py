@@ -66,7 +66,7 @@ def test_cells_whose_loss_nobody_said_are_named_with_what_says_it(make_frames, m
         for dataset in ("mnist", "cifar10")
         for seed in range(2)
     }
-    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()))
+    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     (evidence,) = not_additive({"additivity": results}, 0.05)
     assert evidence.blocked[0] == (
         "the cells are read under different losses (resnet20 mnist, resnet20 cifar10 under an unknown one, which "

@@ -77,7 +77,7 @@ def test_a_product_beside_a_constant_is_no_test_of_either_scale():
     row, column = np.divmod(np.arange(9), 3)
     raw, log = tukey_one_df(table), tukey_one_df(np.log(table))
     assert (raw.status, log.status) == ("zero_variance", "ok")
-    assert judge(table.reshape(-1), row, column, raw, log, 0.05).verdict == "not_testable"
+    assert judge(table.reshape(-1), row, column, raw, log, 0.05).verdict == "not testable"
 
 
 def test_a_single_two_by_two_table_tests_nothing():
