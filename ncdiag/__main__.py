@@ -1,4 +1,4 @@
-"""The command `ncdiag`, and `python -m ncdiag`: they hear Ctrl-C and SIGTERM before they load anything else."""
+"""The command `ncdiag`, and `python -m ncdiag`: they hear a request to stop before they load anything else."""
 
 from typing import NoReturn
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ncdiag.domain.course import Course
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
+from ncdiag.domain.landmark import CalibrationRun, Landmark, folds_of_all
 
 EPS = 0.01
 EMPTY = Course(curves={})
@@ -31,7 +31,7 @@ def exponential(rate, *, epoch=None, condition=0, norm=1.0):
 
 def landmark(runs, now, *, units=None, target=None):
     units = np.arange(len(runs)) if units is None else np.asarray(units)
-    return Landmark(runs=runs, fold=make_folds(units), now=now, metric="nc1", log_eps=math.log(EPS), target=target)
+    return Landmark(runs=runs, fold=folds_of_all(units), now=now, metric="nc1", log_eps=math.log(EPS), target=target)
 
 
 def world(rng, kind, conditions, *, step=5.0, end=600.0):

@@ -99,7 +99,7 @@ def _ar(generator: np.random.Generator, n: int, sd: float) -> np.ndarray:
 
 
 def _about(name: str, condition: int, seed: int, alpha: float) -> dict[str, Any]:
-    unknown = ("train_size", "momentum", "batch_size", "data_sha256", "schedule")
+    unknown = ("train_size", "momentum", "batch_size", "data_sha256", "schedule", "other")
     return {
         **dict.fromkeys(unknown),
         "run": name,

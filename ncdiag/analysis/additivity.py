@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.cautions import list_disqualifiers
-from ncdiag.analysis.conditions import PAIR, check_grouping, condition_labels, condition_numbers, show
+from ncdiag.analysis.conditions import condition_labels, condition_numbers, show
 from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
 from ncdiag.analysis.pairs import with_norm_at_onset
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of, mean_table
@@ -29,16 +31,15 @@ _NOT_ONE_QUANTITY = (
 _QUANTITIES = ("interaction_raw", "interaction_log", "ratio_of_ratios", "verdict")
 
 
-def additivity_results(
-    onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95, mix_phases: bool = False
-) -> list[Result]:
+def additivity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """Give the results `interaction_raw`, `interaction_log`, one `ratio_of_ratios` per 2 x 2 part, and `verdict`.
 
-    `onsets` is the table of `onset_table`; the two columns `by` make the rows and the columns of the grid. The sample
-    is the conditions where a cell has several, else the runs. A grid whose onsets lie in different phases or under
-    different losses is not tested, unless `mix_phases`: fn under cross-entropy and under squared error are two things.
+    `onsets` is the table of `onset_table`; the two columns that make a pair are the rows and the columns of the grid.
+    The sample is the conditions where a cell has several, else the runs. A grid whose onsets lie in different phases or
+    under different losses is tested only if that is asked for: fn under cross-entropy and under squared error are two
+    things.
     """
-    check_grouping(by)
+    by, level = terms.by, terms.level
     collapsed = with_norm_at_onset(onsets)
     base: dict[str, Any] = {
         "question": QUESTION,
@@ -53,7 +54,7 @@ def additivity_results(
         return _refused(base, "not_testable", reason, {"cells": []})
     about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets, by)}
     mixed = mixed_onsets(collapsed, by)
-    if mixed and not mix_phases:
+    if mixed and not terms.mix_phases:
         return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
     cells = sample_cells(collapsed, by)
     missing = missing_cells(onsets, cells, by)
@@ -160,9 +161,7 @@ def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]
             Result(
                 quantity="ratio_of_ratios",
                 **base,
-                estimate=ratio.estimate,
-                lo=ratio.lo,
-                hi=ratio.hi,
+                **asdict(ratio),
                 method=f"t interval on logs over {cells.unit}, each cell with its own variance (Welch)",
                 status=status,
                 extra={

@@ -1,13 +1,14 @@
 """Whether rescaled features come back to where they would have been: equality is tested, not the absence of a proof."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
-from ncdiag.analysis.conditions import check_grouping, condition_labels
+from ncdiag.analysis.conditions import condition_labels
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
@@ -34,8 +35,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     scaling up than after scaling down; `half_life` of the difference per arm, in epochs;
     `drift` and `settled`, whether fn of the controls stands still after onset, and at fn*; and `verdict`.
     """
-    check_grouping(asked.by)
-    sets = list_branches(asked.onsets, tuple(asked.by))
+    sets = list_branches(asked.onsets, asked.terms.by)
     if not sets:
         return []
     rows = np.unique(np.concatenate([np.concatenate([b.control, b.up, b.down]) for b in sets]))
@@ -45,7 +45,7 @@ def attractor_results(asked: Asked) -> list[Result]:
     for branches in sets:
         base = _base(branches, asked)
         found += _judge(
-            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.level)
+            RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.terms.level)
         )
     return corrected_attractors(found)
 
@@ -234,9 +234,7 @@ def _half_life(this: RescaledSet, arm: str) -> Result:
     lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
     return Result(
         quantity="half_life",
-        estimate=interval.estimate,
-        lo=interval.lo,
-        hi=interval.hi,
+        **asdict(interval),
         level=this.level,
         method=f"r = c + A exp(-lambda t) per pair, t interval on ln lambda over {len(logs)} pairs",
         status="ok" if len(logs) > 1 else "too_few",

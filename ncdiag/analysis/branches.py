@@ -1,7 +1,7 @@
 """Runs that are alike but for a rescaling of their features: for each seed a control, one up and one down."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers
 from ncdiag.analysis.pairs import name_pair
+from ncdiag.analysis.selection import asks_for_rescaled
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, IntArray
 
@@ -62,10 +64,15 @@ def is_rescaled(runs: pd.DataFrame) -> BoolArray:
     return np.array([scaling is not None and scaling.alpha != 1 for scaling in scalings], dtype=bool)
 
 
-def rescaled_beside_others(runs: pd.DataFrame, by: Sequence[str]) -> BoolArray:
-    """Mark the rescaled runs of each pair that has others: an experiment on it, and no training condition."""
-    numbers, changed = group_numbers(runs, by), is_rescaled(runs)
+def rescaled_beside_others(runs: pd.DataFrame, terms: Terms) -> BoolArray:
+    """Mark the rescaled runs of each pair that has others: an experiment on it, and no training condition.
+
+    None where the filter asks for rescaled runs.
+    """
     marked = np.zeros(len(runs), dtype=bool)
+    if asks_for_rescaled(terms.where):
+        return marked
+    numbers, changed = group_numbers(runs, terms.by), is_rescaled(runs)
     for number in np.unique(numbers[changed]).tolist():
         own = numbers == number
         marked |= own & changed & (not changed[own].all())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import show
+from ncdiag.analysis.conditions import perhaps_alike, show
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
@@ -32,6 +32,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_stopped_early(pair, rule),
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
+        *_unsaid(collapsed),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
     ]
@@ -43,8 +44,9 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
 
     Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
     learning rate may have timed say when the schedule dropped it; onsets before the terminal phase of training are of
-    features that are alike for another reason, such as units that died; and features that died, or an NC1 below eps
-    while nothing was learned, are no collapse, though fn falls below any threshold there.
+    features that are alike for another reason, such as units that died; features that died, or an NC1 below eps while
+    nothing was learned, are no collapse, though fn falls below any threshold there; and a condition that is counted
+    twice, since some of its runs do not say all of their settings, makes a sample larger than it is.
     """
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
@@ -62,7 +64,7 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     dropped = int((collapsed["after_drop"] == 1).sum())
     if dropped and 2 * dropped >= len(collapsed):
         found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
-    elif len(collapsed) > 1 and collapsed["after_drop"].isna().all() and collapsed["hi"].nunique() == 1:
+    elif _are_at_one_evaluation(collapsed):
         found.append(
             f"all {len(collapsed)} onsets are at one evaluation, as a drop of the learning rate would time them"
         )
@@ -72,15 +74,19 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
             f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
             "collapse"
         )
+    unclear, _ = perhaps_alike(collapsed)
+    if unclear:
+        found.append(f"{counted(unclear, 'condition')} may be the same as one whose runs say more of their settings")
     return found
 
 
 def _mixed_onsets(collapsed: pd.DataFrame) -> list[str]:
     """Warn of onsets under two losses, or in two phases of one loss."""
+    option = "--phase" if collapsed["onset_phase"].nunique() > 1 else "--where"
     for column, what in (("onset_loss", "under different losses"), ("onset_phase", "in different phases")):
         counts = _counts(collapsed[column])
         if len(counts) > 1:
-            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with --phase"]
+            return [f"onsets {what} ({_listed(counts)}): not one threshold; choose with {option}"]
     return []
 
 
@@ -104,13 +110,17 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
             f"{dropped} of {len(collapsed)} onsets are the first evaluations after a drop of the learning rate "
             f"(or within {WINDOW} epochs of one): the schedule may have set their epoch"
         ]
-    unknown = collapsed[collapsed["after_drop"].isna()]
-    if len(unknown) > 1 and len(unknown) == len(collapsed) and unknown["hi"].nunique() == 1:
+    if _are_at_one_evaluation(collapsed):
         return [
-            f"all {len(unknown)} onsets are at the same evaluation, epoch {unknown['hi'].iloc[0]:g}, and the learning "
-            "rate was not logged: a drop of it may have set their epoch"
+            f"all {len(collapsed)} onsets are at the same evaluation, epoch {collapsed['hi'].iloc[0]:g}, and the "
+            "learning rate was not logged: a drop of it may have set their epoch"
         ]
     return []
+
+
+def _are_at_one_evaluation(collapsed: pd.DataFrame) -> bool:
+    """Tell whether several onsets are all at one evaluation, and nobody logged whether the learning rate dropped."""
+    return len(collapsed) > 1 and bool(collapsed["after_drop"].isna().all()) and collapsed["hi"].nunique() == 1
 
 
 def stopped_by_design(pair: pd.DataFrame, rule: OnsetRule) -> pd.Series:
@@ -195,6 +205,18 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
             f"{counted(degenerate, 'run')} {were} below eps while nothing was learned; those evaluations do not count"
         )
     return found
+
+
+def _unsaid(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of conditions that are told from others only by what their runs do not say."""
+    unclear, names = perhaps_alike(collapsed)
+    if not unclear:
+        return []
+    them = "is counted beside it" if unclear == 1 else "are counted beside it"
+    return [
+        f"{counted(unclear, 'condition')} may be the same as one whose runs say more, and {them}: not said is "
+        f"{', '.join(names)}. Say it as runs are imported or tracked, or compare those alone that do (--where)"
+    ]
 
 
 def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:

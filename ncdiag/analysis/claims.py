@@ -124,9 +124,7 @@ COMMANDS = ("command", "second_command")
 _FACTORS = {"6a": "depth", "6b": "activation", "6c": "weight_decay", "6d": "width"}
 
 
-def claim_results(
-    found: Found, onsets: pd.DataFrame, *, level: float = 0.95, paths: Mapping[str, str] | None = None
-) -> list[Result]:
+def claim_results(found: Found, onsets: pd.DataFrame, *, level: float, paths: Mapping[str, str]) -> list[Result]:
     """Give a result for each claim and group of runs that it is about, and one more, without a group, over several.
 
     `found` has the results of the other questions by name, `onsets` is the table of `onset_table`, from which a
@@ -135,7 +133,7 @@ def claim_results(
     `claim_6d`, `extra` holds `claim`, `published`, `ours`, `bound` (what the estimate bounds where runs without an
     onset are behind it, else None), `verdict`, `reason`, `parts`, `p_holm` and `family`.
     """
-    suggest = NextRuns(onsets, paths or {})
+    suggest = NextRuns(onsets, paths)
     return [result for claim in CLAIMS for result in _claim(claim, found, suggest, level)]
 
 

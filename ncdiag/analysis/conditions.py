@@ -27,6 +27,7 @@ CONDITION_COLUMNS = (
     "batch_size",
     "phases",
     "intervention",
+    "other",
 )
 PAIR = ("arch", "dataset")
 GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
@@ -66,7 +67,7 @@ def replication_units(conditions: IntArray, fewest: int) -> tuple[IntArray, str]
     return np.arange(len(conditions)), "runs"
 
 
-def in_order(runs: pd.DataFrame) -> pd.DataFrame:
+def sort_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Give the runs by their settings, then by seed, then by content: an order that no store, merge or name decides.
 
     Who is held out together, what a random relabelling draws, and which of two equals comes first follow this order.
@@ -79,13 +80,39 @@ def condition_labels(runs: pd.DataFrame) -> list[str]:
     varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
     if not varying:
         return ["all alike"] * len(runs)
-    columns = [[f"{name}={_part(name, value)}" for value in runs[name]] for name in varying]
+    columns = [[name_setting(name, value) for value in runs[name]] for name in varying]
     return [", ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def _part(name: str, value: Any) -> str:
-    """Give a value in the name of a condition; what a run leaves out may be known all the same."""
-    return UNSAID.get(name, "?") if pd.isna(value) else show(value)
+def name_setting(name: str, value: Any) -> str:
+    """Give a setting in the name of a condition; what a run leaves out may be known all the same."""
+    if pd.isna(value):
+        return f"{name}={UNSAID.get(name, '?')}"
+    return show(value) if name == "other" else f"{name}={show(value)}"
+
+
+def perhaps_alike(runs: pd.DataFrame) -> tuple[int, list[str]]:
+    """Count the conditions that may be another one, which says more of itself, and name what they do not say.
+
+    A condition may be another one if they differ in nothing that both say.
+    """
+    silent = [
+        name
+        for name in CONDITION_COLUMNS
+        if name not in UNSAID and runs[name].isna().any() and runs[name].notna().any()
+    ]
+    if not silent:
+        return 0, []
+    each = runs.drop_duplicates(CONDITION_COLUMNS)
+    apart = np.zeros((len(each), len(each)), dtype=np.bool_)
+    fewer = apart.copy()
+    for name in CONDITION_COLUMNS:
+        codes = pd.factorize(each[name])[0]
+        said = (codes >= 0) | (name in UNSAID)
+        apart |= (codes[:, None] != codes) & said[:, None] & said
+        fewer |= ~said[:, None] & said
+    unclear = np.flatnonzero(np.any(~apart & fewer, axis=1))
+    return len(unclear), [name for name in silent if each[name].isna().to_numpy()[unclear].any()]
 
 
 def show(value: Any) -> str:

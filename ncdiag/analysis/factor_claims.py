@@ -18,6 +18,7 @@ _NEITHER = {
     "crossover": "fn* neither adds nor multiplies, and the order of the cells changes",
     "neither": "fn* neither adds nor multiplies",
 }
+_UNKNOWN = show(None)
 
 
 def not_additive(found: Found, _: float) -> Iterator[Evidence]:
@@ -175,15 +176,16 @@ def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
 
 
 def _one_loss(verdict: Result) -> str:
-    """Say which losses the cells of a grid are read under."""
+    """Say which losses the cells of a grid are read under, and what can be done where one is not known."""
     cells: Sequence[Mapping[str, Any]] = verdict.extra["cells"]
     losses = {" ".join((cell["row"], cell["column"])): "/".join(cell["losses"]) for cell in cells if cell["losses"]}
     counts = Counter(losses.values())
     if len(counts) < 2:
         return "the cells are read in different phases of training"
-    rarest = min(counts, key=counts.__getitem__)  # of equals the first
+    rarest = _UNKNOWN if _UNKNOWN in counts else min(counts, key=counts.__getitem__)  # of equals the first
     where = ", ".join(cell for cell, loss in losses.items() if loss == rarest)
-    return f"the cells are read under different losses ({where} under {rarest})"
+    under = "an unknown one, which --set phases=ce:200,mse says at import" if rarest == _UNKNOWN else rarest
+    return f"the cells are read under different losses ({where} under {under})"
 
 
 def _small(shift: Result | None) -> Part:

@@ -16,8 +16,9 @@ import pandas as pd
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, plain_value
 from ncdiag.analysis.onsets import collapsed_by, says_when
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.group_tests import geometric_mean
-from ncdiag.domain.onset import OPEN, OnsetRule
+from ncdiag.domain.onset import OPEN
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, clopper_pearson
@@ -40,8 +41,8 @@ class FactorGroup:
     """The runs of one group, run by run: name, number of the level, onset (infinite if never), fn* (NaN if never).
 
     `levels` are the values of the factor in their order. `budget` is the common budget in epochs; an onset after it
-    counts as none (`event` is False). `blocked` says what forbids a verdict (see `list_disqualifiers`), `limited` what
-    the budget hides, if it does.
+    counts as none (`event` is False). `confidence` is that of intervals. `blocked` says what forbids a verdict (see
+    `list_disqualifiers`), `limited` what the budget hides, if it does.
     """
 
     factor: str
@@ -53,6 +54,7 @@ class FactorGroup:
     event: BoolArray
     fn_star: FloatArray
     budget: float
+    confidence: float
     n_censored: int
     cautions: tuple[str, ...]
     blocked: tuple[str, ...] = ()
@@ -95,16 +97,17 @@ class FactorGroup:
         """The number of runs at each level."""
         return [int(size) for size in np.bincount(self.level, minlength=len(self.levels))]
 
-    def describe_levels(self, confidence: float) -> list[dict[str, Any]]:
+    def describe_levels(self) -> list[dict[str, Any]]:
         """Describe each level: its runs, the share that collapsed, when, and fn* there.
 
         `onset` is the geometric mean of min(T, budget): with runs that have none within it, and its lower limit, bounds
         of that of T from below; `onset_hi` says nothing of T then. `n_later` runs collapsed after the budget, at
         `onset_later` with `fn_star_later` on average: they are told, and take no part in a test.
         """
-        return [self._describe(number, value, confidence) for number, value in enumerate(self.levels)]
+        return [self._describe(number, value) for number, value in enumerate(self.levels)]
 
-    def _describe(self, number: int, value: Any, confidence: float) -> dict[str, Any]:
+    def _describe(self, number: int, value: Any) -> dict[str, Any]:
+        confidence = self.confidence
         own = self.level == number
         onsets, norms = self.restricted[own], self.fn_star[own & self.event]
         share = clopper_pearson(int(self.event[own].sum()), int(own.sum()), confidence)
@@ -137,10 +140,10 @@ class FactorGroup:
         }
 
 
-def list_factor_groups(onsets: pd.DataFrame, factor: str, rule: OnsetRule) -> list[FactorGroup]:
+def list_factor_groups(onsets: pd.DataFrame, factor: str, terms: Terms) -> list[FactorGroup]:
     """Give the groups of runs that differ in `factor` alone, those with at least two of its values.
 
-    `onsets` is the table of `onset_table`, made with `rule`. Runs that are not finished are left out, whatever they
+    `onsets` is the table of `onset_table`. Runs that are not finished are left out, whatever they
     have shown: those that happen to be finished first would be the fast ones. So are those that say nothing of when
     (`says_when`): they would leave a common budget of 0 epochs, or an onset without a logarithm.
     """
@@ -149,14 +152,14 @@ def list_factor_groups(onsets: pd.DataFrame, factor: str, rule: OnsetRule) -> li
     values = pd.factorize(known[factor])[0]
     of_group = np.bincount(np.unique(np.stack([numbers, values]), axis=1)[0]) if len(known) else np.empty(0)
     groups = (known[numbers == number] for number in np.flatnonzero(of_group > 1))
-    return [_group(runs, factor, rule) for runs in groups if _taken(runs)[factor].nunique() > 1]
+    return [_group(runs, factor, terms) for runs in groups if _taken(runs)[factor].nunique() > 1]
 
 
 def _taken(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~runs["status"].isin(UNFINISHED) & says_when(runs)]
 
 
-def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
+def _group(every: pd.DataFrame, factor: str, terms: Terms) -> FactorGroup:
     runs = _taken(every)
     levels = sorted(runs[factor].unique().tolist())
     level = np.array([levels.index(value) for value in runs[factor].tolist()], dtype=np.int64)
@@ -176,11 +179,12 @@ def _group(every: pd.DataFrame, factor: str, rule: OnsetRule) -> FactorGroup:
         event=time <= budget,
         fn_star=runs["fn_star"].to_numpy(dtype=np.float64),
         budget=budget,
+        confidence=terms.level,
         n_censored=int(is_open.sum()),
         cautions=(
             *limited,
             *_left_out(every, runs),
-            *list_cautions(runs, rule, late=(late, budget)),
+            *list_cautions(runs, terms.rule, late=(late, budget)),
         ),
         blocked=tuple(list_disqualifiers(runs)),
         limited=limited,

@@ -4,6 +4,7 @@ Onsets enter as ln min(T, budget) where means are compared, and by rank, never =
 """
 
 import math
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -21,28 +22,27 @@ SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at mo
 MIN_LEVELS = 3  # for a turn, a trend, or three regimes
 
 
-def depth_results(group: FactorGroup, level: float) -> list[Result]:
+def depth_results(group: FactorGroup) -> list[Result]:
     """Give `non_monotone`: whether the onset turns at some depth inside the range (two lines, either way)."""
-    return [turn_result(group, level, "non_monotone")]
+    return [turn_result(group, "non_monotone")]
 
 
-def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool = False) -> Result:
+def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> Result:
     """Give the test for a turn; `valley` declares beforehand that the onset falls first and rises then.
 
     `estimate` is the smaller of the two changes about the turn, the later onset over the earlier one: above 1 where the
     turn is as tested for. `left` is the onset at the turn over that at the first value, `right` that at the last value
     over that at the turn. Each `bound` is that of `FactorGroup.bound`.
     """
-    base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity=quantity, **base, **censored(group))
+        return censored(group, quantity)
     replicated = sum(size > 1 for size in group.sizes)
     if replicated < MIN_LEVELS:
-        return Result(quantity=quantity, **base, **too_few(group, f"{MIN_LEVELS} values with two runs each"))
+        return too_few(group, quantity, f"{MIN_LEVELS} values with two runs each")
     values = np.log(group.restricted)
-    found = two_lines(values, group.level, level, "valley" if valley else None, group.capped)
+    found = two_lines(values, group.level, group.confidence, "valley" if valley else None, group.capped)
     if found.status != "ok":
-        return Result(quantity=quantity, **base, **no_variance(group))
+        return no_variance(group, quantity)
     distance, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
     falls_first, last = found.shape == "valley", len(group.levels) - 1
     sign = 1 if falls_first else -1
@@ -50,10 +50,8 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
     smaller, end = min(changes, key=lambda change: change[0].estimate)
     return Result(
         quantity=quantity,
-        **base,
-        estimate=smaller.estimate,
-        lo=smaller.lo,
-        hi=smaller.hi,
+        **base_of(group),
+        **asdict(smaller),
         p=found.p,
         method="two lines (intersection-union) on ln min(T, budget), Welch's t",
         warnings=(*understated(group), *group.cautions),
@@ -67,26 +65,26 @@ def turn_result(group: FactorGroup, level: float, quantity: str, *, valley: bool
             "p_min": 0.0,
             "isotonic_distance": distance,
             "p_isotonic": p_isotonic,
-            "fastest": _fastest(values, group, level),
+            "fastest": _fastest(values, group),
         },
     )
 
 
-def width_results(group: FactorGroup, level: float) -> list[Result]:
+def width_results(group: FactorGroup) -> list[Result]:
     """Give `trend`, whether wider collapses earlier, and `fn_shift`, a bound of how far width moves fn*."""
-    return [_trend(group, level), _fn_shift(group, level)]
+    return [_trend(group), _fn_shift(group)]
 
 
-def activation_results(group: FactorGroup, level: float) -> list[Result]:
+def activation_results(group: FactorGroup) -> list[Result]:
     """Give `speed`, `fn_star` and `joint`: whether the activation decides when, at which norm, and both."""
-    speed = _one_way("speed", np.log(group.restricted), group.level, group, level)
+    speed = _one_way("speed", np.log(group.restricted), group.level, group)
     usable = group.event & (group.fn_star > 0)
-    norms = _one_way("fn_star", np.log(group.fn_star[usable]), group.level[usable], group, level)
+    norms = _one_way("fn_star", np.log(group.fn_star[usable]), group.level[usable], group)
     testable = not (math.isnan(speed.p) or math.isnan(norms.p))
     first, second = (speed, norms) if math.isnan(speed.p) else (norms, speed)  # what cannot be tested says why first
     joint = Result(
         quantity="joint",
-        **base_of(group, level),
+        **base_of(group),
         p=max(speed.p, norms.p) if testable else math.nan,
         method="the larger p of speed and fn_star (intersection-union: both must differ)",
         status=first.status,
@@ -98,43 +96,43 @@ def activation_results(group: FactorGroup, level: float) -> list[Result]:
     return [speed, norms, joint]
 
 
-def base_of(group: FactorGroup, level: float) -> dict[str, Any]:
+def base_of(group: FactorGroup) -> dict[str, Any]:
     """Give what every result of a group shares."""
     return {
         "question": group.factor.replace("_", "-"),
         "group": dict(group.fixed),
-        "level": level,
+        "level": group.confidence,
         "n_runs": len(group.level),
         "n_conditions": len(group.levels),
         "n_censored": group.n_censored,
     }
 
 
-def too_few(group: FactorGroup, needed: str, *, onsets: bool = False) -> dict[str, Any]:
+def too_few(group: FactorGroup, quantity: str, needed: str, *, onsets: bool = False) -> Result:
     """Say what a test needs that the group has not: runs, or runs with an onset, at its values."""
     counted = group.level[group.event] if onsets else group.level
     sizes = np.bincount(counted, minlength=len(group.levels)).tolist()
     have = ", ".join(f"{value}: {size}" for value, size in zip(group.levels, sizes, strict=True))
     reason = f"needs {needed}; {'onsets' if onsets else 'runs'} by {group.factor.replace('_', ' ')}: {have}"
-    return _without_test("not_testable", reason, group)
+    return _without_test(group, quantity, "not_testable", reason)
 
 
-def censored(group: FactorGroup) -> dict[str, Any]:
+def censored(group: FactorGroup, quantity: str) -> Result:
     """Say that no run collapsed, so that there is nothing to compare."""
     later = int(np.isfinite(group.time).sum())
     lost = f", after which the shortest run was followed no more; {later} collapsed later" if later else ""
     reason = f"no run collapsed within the common budget of {group.budget:g} epochs{lost}"
-    return _without_test("all_censored", reason, group)
+    return _without_test(group, quantity, "all_censored", reason)
 
 
-def no_variance(group: FactorGroup) -> dict[str, Any]:
+def no_variance(group: FactorGroup, quantity: str) -> Result:
     """Say that the runs of every level agree to the last digit, so that no difference can be judged."""
     reason = "the runs of each value agree exactly: there is no noise to compare with"
-    return _without_test("zero_variance", reason, group)
+    return _without_test(group, quantity, "zero_variance", reason)
 
 
-def _without_test(status: Status, reason: str, group: FactorGroup) -> dict[str, Any]:
-    return {"status": status, "warnings": (reason, *group.cautions)}
+def _without_test(group: FactorGroup, quantity: str, status: Status, reason: str) -> Result:
+    return Result(quantity=quantity, **base_of(group), status=status, warnings=(reason, *group.cautions))
 
 
 def understated(group: FactorGroup) -> tuple[str, ...]:
@@ -144,26 +142,23 @@ def understated(group: FactorGroup) -> tuple[str, ...]:
     return ("runs without an onset enter with the budget, so changes of the onset are understated",)
 
 
-def _trend(group: FactorGroup, level: float) -> Result:
-    base = base_of(group, level)
+def _trend(group: FactorGroup) -> Result:
     if not group.event.any():
-        return Result(quantity="trend", **base, **censored(group))
+        return censored(group, "trend")
     if len(group.levels) < MIN_LEVELS:
-        return Result(quantity="trend", **base, **too_few(group, f"{MIN_LEVELS} values"))
+        return too_few(group, "trend", f"{MIN_LEVELS} values")
     values = np.log(group.restricted)
     found = jonckheere(-group.ranked, group.level, generator_of(values))  # a fall of the onset
     if found.status != "ok":
-        return Result(quantity="trend", **base, **no_variance(group))
+        return no_variance(group, "trend")
     doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]
-    slope = line_slope(doublings, values, level)
+    slope = line_slope(doublings, values, group.confidence)
     faster = Interval(estimate=-math.expm1(slope.estimate), lo=-math.expm1(slope.hi), hi=-math.expm1(slope.lo))
     _, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
     return Result(
         quantity="trend",
-        **base,
-        estimate=faster.estimate,
-        lo=faster.lo,
-        hi=faster.hi,
+        **base_of(group),
+        **asdict(faster),
         p=found.p,
         method=f"Jonckheere-Terpstra, one-sided ({found.method}); slope of ln T on log2 width",
         warnings=(*understated(group), *group.cautions),
@@ -183,21 +178,20 @@ def _bound_of_trend(group: FactorGroup, doublings: FloatArray) -> Bound | None:
     return bound_of(over=bool((place < 0).any()), under=bool((place > 0).any()))
 
 
-def _fn_shift(group: FactorGroup, level: float) -> Result:
-    base = base_of(group, level)
+def _fn_shift(group: FactorGroup) -> Result:
     usable = group.event & (group.fn_star > 0)
     present = np.unique(group.level[usable])
     if len(present) < 2:
-        return Result(quantity="fn_shift", **base, **too_few(group, "onsets at two values", onsets=True))
+        return too_few(group, "fn_shift", "onsets at two values", onsets=True)
     number = _base_level(group, present)
-    found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, level)
+    found, largest = largest_shift(np.log(group.fn_star[usable]), group.level[usable], number, group.confidence)
     counts = np.bincount(group.level[usable], minlength=len(group.levels))
     bounded = not math.isnan(found.hi) and bool(counts.min() > 1)  # a width without onsets could have any fn*
     shift, bound = math.expm1(found.estimate), math.expm1(found.hi) if bounded else math.nan
     claimed = "not testable" if not bounded else "supported" if bound < SHIFT_CLAIM else "inconclusive"
     return Result(
         quantity="fn_shift",
-        **base,
+        **base_of(group),
         estimate=shift,
         hi=bound,
         lo=0.0 if bounded else math.nan,
@@ -227,20 +221,19 @@ def _base_level(group: FactorGroup, present: IntArray) -> int:
     return int(numbers[len(numbers) // 2])
 
 
-def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGroup, confidence: float) -> Result:
-    base = base_of(group, confidence)
+def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGroup) -> Result:
     if not group.event.any():
-        return Result(quantity=quantity, **base, **censored(group))
+        return censored(group, quantity)
     found = one_way(values, level, generator_of(values))
-    extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, confidence, times=quantity == "speed")}
+    extra = {**_one_way_figures(found), "pairs": _pairs(values, level, group, times=quantity == "speed")}
     if found.status != "ok":
         onsets = quantity == "fn_star"
         why = (
-            no_variance(group)
+            no_variance(group, quantity)
             if found.status == "zero_variance"
-            else too_few(group, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
+            else too_few(group, quantity, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
         )
-        return Result(quantity=quantity, **base, **{**why, "extra": {**extra, "p_min": math.nan}})
+        return replace(why, extra={**extra, "p_min": math.nan})
     numbers = np.unique(level[has_company(level)]).tolist()
     means = [float(values[level == number].mean()) for number in numbers]
     if quantity == "speed":
@@ -250,7 +243,7 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
         )
     return Result(
         quantity=quantity,
-        **base,
+        **base_of(group),
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
         method=f"Welch's F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
@@ -279,9 +272,7 @@ def _one_way_figures(found: OneWay) -> dict[str, Any]:
     }
 
 
-def _pairs(
-    values: FloatArray, level: IntArray, group: FactorGroup, confidence: float, *, times: bool
-) -> list[dict[str, Any]]:
+def _pairs(values: FloatArray, level: IntArray, group: FactorGroup, *, times: bool) -> list[dict[str, Any]]:
     return [
         {
             "of": [group.levels[pair.second], group.levels[pair.first]],
@@ -292,16 +283,16 @@ def _pairs(
             "p": pair.p,
             "p_holm": pair.p_holm,
         }
-        for pair in pairwise_welch(values, level, confidence)
+        for pair in pairwise_welch(values, level, group.confidence)
         for ratio in (exponential(pair.difference),)
     ]
 
 
-def _fastest(values: FloatArray, group: FactorGroup, level: float) -> list[Any]:
+def _fastest(values: FloatArray, group: FactorGroup) -> list[Any]:
     """Give the values that no other one beats for certain: where the extremum may lie, by Welch and Holm."""
     beaten = set()
-    for pair in pairwise_welch(values, group.level, level):
-        if pair.p_holm <= alpha_of(level):
+    for pair in pairwise_welch(values, group.level, group.confidence):
+        if pair.p_holm <= alpha_of(group.confidence):
             beaten.add(pair.second if pair.difference.estimate > 0 else pair.first)
     return [value for number, value in enumerate(group.levels) if number not in beaten]
 

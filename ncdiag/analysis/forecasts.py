@@ -1,7 +1,7 @@
 """The forecast of one stored run, calibrated on the other runs of its pair."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import is_rescaled, say_left_out
 from ncdiag.analysis.cautions import not_terminal, stopped_by_design
-from ncdiag.analysis.conditions import PAIR, check_grouping, condition_numbers, group_numbers
+from ncdiag.analysis.conditions import condition_numbers, group_numbers
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.selection import asks_for_rescaled
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.importing.phases import list_changes
@@ -28,28 +30,17 @@ from ncdiag.errors import UnknownRunError
 MOST_RUNS = 100
 
 
-def forecast_run(
-    runs: pd.DataFrame,
-    epochs: pd.DataFrame,
-    run: str,
-    *,
-    rule: OnsetRule,
-    by: Sequence[str] = PAIR,
-    level: float = 0.95,
-    rescaled: bool = False,
-) -> Forecast:
-    """Forecast the onset of a run from the other runs that agree with it in the columns `by`.
+def forecast_run(asked: Asked, run: str) -> Forecast:
+    """Forecast the onset of a run from the other runs of its pair, which are all that needs to be in the frames.
 
-    Rescaled runs teach an untouched one nothing, unless `rescaled` says that they were asked for; a rescaled one learns
-    from all.
-    `runs` and `epochs` are the frames of the store; they need not hold more than the pair. `insufficient` and
-    `no_calibration` say in `message` what is missing.
+    Rescaled runs teach an untouched one nothing, unless `terms.where` asks for them; a rescaled one learns from all.
+    `insufficient` and `no_calibration` say in `message` what is missing.
     """
-    check_grouping(by)
-    table = _pair_table(runs, epochs, run, rule, by)
+    rule, level = asked.terms.rule, asked.terms.level
+    table = _pair_table(asked, run)
     mine = (table["run"] == run).to_numpy(dtype=bool)
     changed = is_rescaled(table)
-    dropped = changed & (not (rescaled or changed[mine].any()))
+    dropped = changed & (not (asks_for_rescaled(asked.terms.where) or changed[mine].any()))
     this, others = table[mine].iloc[0], table[~mine & ~dropped & (table["state"] != "no_data").to_numpy()]
     now = float(this["last_epoch"]) if this["evaluations"] else 0.0
     common: dict[str, Any] = {"run": run, "epoch_now": now, "level": level}
@@ -58,16 +49,19 @@ def forecast_run(
     if this["state"] in ("diverged", "dead"):
         what = "diverged" if this["state"] == "diverged" else "has dead features"
         return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
+    if this["state"] == "no_data" and rule.phase is None and this["epochs_done"]:  # else it has yet to come there
+        common["epoch_now"] = float(this["epochs_done"])
+        return Forecast(status="insufficient", message=f"{rule.metric} was not measured in this run", **common)
     ended = ended_without(others, rule)
     known = others[(others["state"] == "collapsed") | ended]
     judges = spread_runs(known, own=int(this["condition"]))
     calibration = judges[judges["state"] == "collapsed"]
-    courses = run_courses(epochs[epochs["run"].isin([run, *calibration["run"]])])
+    courses = run_courses(asked.epochs[asked.epochs["run"].isin([run, *calibration["run"]])])
     course = courses.get(run, Course(curves={}))
     own = read_course(course, rule.metric, now=now, log_level=math.log(rule.eps))
     readings: dict[str, Any] = {"steady": own.steady, "slowing": own.slowing}
     if others.empty:
-        pair = ", ".join(str(this[column]) for column in by)
+        pair = ", ".join(str(this[column]) for column in asked.terms.by)
         message = f"no other run of {pair} has been evaluated"
         alone = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
         return Forecast(status="no_calibration", message=message, warnings=alone, **readings, **common)
@@ -91,14 +85,15 @@ def forecast_run(
     return replace(found, warnings=(*about, *found.warnings), **readings)
 
 
-def _pair_table(runs: pd.DataFrame, epochs: pd.DataFrame, run: str, rule: OnsetRule, by: Sequence[str]) -> pd.DataFrame:
+def _pair_table(asked: Asked, run: str) -> pd.DataFrame:
     """Give the onset table of the run's pair, with the number of each run's condition."""
+    runs, epochs = asked.runs, asked.epochs
     here = np.flatnonzero(runs["run"] == run)
     if not len(here):
         raise UnknownRunError(f"no run is named {run!r}{nearest(run, runs['run'])}; see ncdiag runs ls")
-    numbers = group_numbers(runs, by)
+    numbers = group_numbers(runs, asked.terms.by)
     pair = runs[numbers == numbers[here[0]]]
-    table = onset_table(pair, epochs[epochs["run"].isin(pair["run"])], rule)
+    table = onset_table(pair, epochs[epochs["run"].isin(pair["run"])], asked.terms.rule)
     return table.assign(condition=condition_numbers(table))
 
 
@@ -125,8 +120,8 @@ def _collapsed(this: pd.Series, common: dict[str, Any]) -> Forecast:
 def spread_runs(runs: pd.DataFrame, own: int | None = None) -> pd.DataFrame:
     """Keep as many runs as can be worked through: those of the `own` condition, then the last of each other one.
 
-    After the last come the second last, and so on: the runs of one sweep are not all of them left out. Runs that are
-    `in_order` lie by their seeds.
+    After the last come the second last, and so on: the runs of one sweep are not all of them left out. `sort_runs`
+    orders them by their seeds.
     """
     condition = runs["condition"]
     latest_first = condition.groupby(condition).cumcount(ascending=False)

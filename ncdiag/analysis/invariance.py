@@ -1,15 +1,15 @@
 """Whether fn* is the same under all training conditions of a pair, and whether the conditions change anything."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers
+from ncdiag.analysis.conditions import condition_labels, condition_numbers
 from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import Invariance, check_invariance
@@ -23,7 +23,7 @@ from ncdiag.domain.survival import logrank_of_groups
 QUESTION = "threshold"
 
 
-def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level: float = 0.95) -> list[Result]:
+def invariance_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """Give one result per pair, `invariance`, in the order of the runs.
 
     `estimate` is the largest distance of a condition's mean ln fn* from their mean; `p` is small where all of them lie
@@ -31,19 +31,19 @@ def invariance_results(onsets: pd.DataFrame, *, by: Sequence[str] = PAIR, level:
     conditions differ in their onset, without which "changes the rate, not fn*" says nothing; runs without an onset
     take part in it: a condition under which hardly any run collapses is a slow one. A condition of one run does not.
     """
-    return [_pair_result(pair, by, level) for pair in list_pairs(onsets, by)]
+    return [_pair_result(pair, terms) for pair in list_pairs(onsets, terms.by)]
 
 
-def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
+def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
     usable = with_norm_at_onset(pair)
     conditions = condition_numbers(usable)
     n_conditions = int(conditions.max(initial=-1)) + 1
-    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=level)
+    found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=terms.level)
     p_rate, rate_method, rate_lacks = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     extra: dict[str, Any] = {
         "margin": MARGIN,
-        "verdict": _verdict(found, alpha_of(level)),
+        "verdict": _verdict(found, alpha_of(terms.level)),
         "p_beyond": found.p_beyond,
         "p_rate": p_rate,
         "rate_lacks": rate_lacks,
@@ -58,7 +58,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
     }
     return Result(
         quantity="invariance",
-        level=level,
+        level=terms.level,
         n_conditions=n_conditions,
         estimate=found.estimate,
         lo=found.lo,
@@ -69,7 +69,7 @@ def _pair_result(pair: pd.DataFrame, by: Sequence[str], level: float) -> Result:
         status=found.status,
         warnings=_cautions(found, n_conditions),
         extra=extra,
-        **pair_base(QUESTION, pair, by),
+        **pair_base(QUESTION, pair, terms.by),
     )
 
 

@@ -17,7 +17,7 @@ COLUMNS = ("held_out", "contender", "multiple", "lead", "mae", "n", "n_silent")
 def lead_curve(asked: Asked) -> pd.DataFrame:
     """Give a row per pair, way of holding out, contender and level of its alarm, all out of sample.
 
-    - the columns `asked.by`: the pair. Pairs with fewer than three onsets have no rows.
+    - the columns `asked.terms.by`: the pair. Pairs with fewer than three onsets have no rows.
     - `held_out`: `run` or `condition`, what the level, the lag and the direction are learned without.
     - `contender`: `fn` or another stored observable; `median`, the guess, `nearest`, the most similar condition,
       `accuracy` and `nc1<3eps` and the like, which have no level to choose.
@@ -29,11 +29,11 @@ def lead_curve(asked: Asked) -> pd.DataFrame:
     """
     table = EpochTable(asked.epochs)
     rows: list[dict[str, object]] = []
-    for pair in list_pairs(asked.onsets, asked.by):
-        data = lead_data(pair, table, asked.rule)
+    for pair in list_pairs(asked.onsets, asked.terms.by):
+        data = lead_data(pair, table, asked.terms.rule)
         if np.count_nonzero(data.known) >= MIN_RUNS:
-            rows += [{**name_pair(pair, asked.by), **row} for row in _rows(data, judge_pair(pair, data, asked))]
-    return pd.DataFrame(rows, columns=[*asked.by, *COLUMNS])
+            rows += [{**name_pair(pair, asked.terms.by), **row} for row in _rows(data, judge_pair(pair, data, asked))]
+    return pd.DataFrame(rows, columns=[*asked.terms.by, *COLUMNS])
 
 
 def _rows(data: LeadData, ways: list[Judged]) -> list[dict[str, object]]:

@@ -25,7 +25,7 @@ _MIN_UNITS = 3  # to hold one out, and have two to learn from
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landmark:
+class LeadLandmark:
     """The runs of a pair at a fixed epoch; `at_risk` marks those that had not collapsed by then and were still seen."""
 
     judged: Judged
@@ -50,17 +50,17 @@ class Landmark:
         return median_forecast(self.onset, self.judged.folds)
 
 
-def landmarks(judged: Judged) -> list[Landmark]:
+def landmarks(judged: Judged) -> list[LeadLandmark]:
     """Give the landmarks of a pair, as `LANDMARKS`."""
     data = judged.data
     until = np.where(data.known, data.onset, data.end)
     return [
-        Landmark(judged=judged, share=share, now=now, at_risk=until > now)
+        LeadLandmark(judged=judged, share=share, now=now, at_risk=until > now)
         for share, now in zip(LANDMARKS, data.landmarks.tolist(), strict=True)
     ]
 
 
-def landmark_guesses(landmark: Landmark) -> dict[str, FloatArray]:
+def landmark_guesses(landmark: LeadLandmark) -> dict[str, FloatArray]:
     """Give the forecasts that do without observables: the median onset of the others at risk, and what B1 adds."""
     data, folds, onset = landmark.judged.data, landmark.judged.folds, landmark.onset
     found = {"median": landmark.guess}
@@ -71,7 +71,7 @@ def landmark_guesses(landmark: Landmark) -> dict[str, FloatArray]:
     return found
 
 
-def landmark_forecasts(marks: Sequence[Landmark], seen: Observable) -> list[FloatArray]:
+def landmark_forecasts(marks: Sequence[LeadLandmark], seen: Observable) -> list[FloatArray]:
     """Give what an observable forecasts at each landmark; shapes (runs,)."""
     judged = marks[0].judged
     readings = seen.outlook(judged.folds)
@@ -79,7 +79,7 @@ def landmark_forecasts(marks: Sequence[Landmark], seen: Observable) -> list[Floa
     return [_forecast(landmark, reading) for landmark, reading in zip(marks, readings, strict=True)]
 
 
-def landmark_trends(marks: Sequence[Landmark], seen: Observable) -> list[FloatArray]:
+def landmark_trends(marks: Sequence[LeadLandmark], seen: Observable) -> list[FloatArray]:
     """Give where the trend of the metric reaches eps at each landmark (B2); it has no lag to learn."""
     data, folds = marks[0].judged.data, marks[0].judged.folds
     believed = horizons(data, folds)[folds]
@@ -97,7 +97,7 @@ def horizons(data: LeadData, folds: IntArray) -> FloatArray:
     return HORIZON * np.array(latest)
 
 
-def landmark_results(landmark: Landmark, forecasts: dict[str, FloatArray]) -> list[Result]:
+def landmark_results(landmark: LeadLandmark, forecasts: dict[str, FloatArray]) -> list[Result]:
     """Give the error of each contender at a landmark, and the skill of fn over each other one."""
     judged = landmark.judged
     data, members = judged.data, landmark.at_risk & judged.data.known
@@ -146,7 +146,7 @@ def landmark_results(landmark: Landmark, forecasts: dict[str, FloatArray]) -> li
     return found
 
 
-def _forecast(landmark: Landmark, reading: FloatArray) -> FloatArray:
+def _forecast(landmark: LeadLandmark, reading: FloatArray) -> FloatArray:
     """Give reading plus lag, or the guess; not before the landmark, when the run had not collapsed."""
     found = judge_alarm(landmark.onset, reading, landmark.judged.folds, landmark.guess).forecast
     return np.maximum(found, landmark.now)

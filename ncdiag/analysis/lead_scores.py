@@ -1,7 +1,7 @@
 """The figures of alarms and forecasts: lead, error, skill beside a baseline, false alarms, concordance."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -98,9 +98,7 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
     return judged.result(
         "lead",
         margin=margin,
-        estimate=interval.estimate,
-        lo=interval.lo,
-        hi=interval.hi,
+        **asdict(interval),
         p=sign_test(int((signs > 0).sum()), len(signs)),
         method=f"onset minus first crossing; t interval of the mean over {_sample(judged, heard)}; "
         f"sign test over {over}",

@@ -11,7 +11,7 @@ from ncdiag.analysis.cautions import list_cautions
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
-    Landmark,
+    LeadLandmark,
     horizons,
     landmark_forecasts,
     landmark_guesses,
@@ -38,8 +38,8 @@ from ncdiag.domain.crossing import find_crossings
 from ncdiag.domain.lead import (
     MARGINS,
     Alarm,
+    folds_of_known,
     judge_alarm,
-    make_folds,
     match_leads,
     mean_leads,
     median_forecast,
@@ -64,24 +64,24 @@ def lead_results(asked: Asked) -> list[Result]:
     """
     table = EpochTable(asked.epochs)
     return corrected_leads(
-        [result for pair in list_pairs(asked.onsets, asked.by) for result in _pair(pair, table, asked)]
+        [result for pair in list_pairs(asked.onsets, asked.terms.by) for result in _pair(pair, table, asked)]
     )
 
 
 def judge_pair(pair: pd.DataFrame, data: LeadData, asked: Asked) -> list[Judged]:
     """Give the ways of holding out that a pair has enough units for: runs, and conditions."""
-    common: dict[str, Any] = {"level": asked.level, "cautions": list_cautions(pair, asked.rule)}
+    common: dict[str, Any] = {"level": asked.terms.level, "cautions": list_cautions(pair, asked.terms.rule)}
     base = _base(pair, data, asked)
     found = []
     for held_out, unit in (("run", np.arange(len(data.onset))), ("condition", data.condition)):
         if len(np.unique(unit[data.known])) >= MIN_RUNS:
-            folds = make_folds(unit, data.known)
+            folds = folds_of_known(unit, data.known)
             found.append(Judged(data=data, folds=folds, held_out=held_out, base=base, **common))
     return found
 
 
 def _base(pair: pd.DataFrame, data: LeadData, asked: Asked) -> dict[str, Any]:
-    return {**pair_base(QUESTION, pair, asked.by), "n_conditions": len(np.unique(data.condition[data.known]))}
+    return {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": len(np.unique(data.condition[data.known]))}
 
 
 def corrected_leads(results: list[Result]) -> list[Result]:
@@ -90,15 +90,15 @@ def corrected_leads(results: list[Result]) -> list[Result]:
 
 
 def _pair(pair: pd.DataFrame, table: EpochTable, asked: Asked) -> list[Result]:
-    data = lead_data(pair, table, asked.rule)
+    data = lead_data(pair, table, asked.terms.rule)
     n = int(data.known.sum())
     if n < MIN_RUNS:
         why = f"{counted(n, 'run')} with an onset; a lead needs {MIN_RUNS}, one to hold out and two to learn from"
         common: dict[str, Any] = {
             **_base(pair, data, asked),
-            "level": asked.level,
+            "level": asked.terms.level,
             "status": "too_few",
-            "warnings": (why, *list_cautions(pair, asked.rule)),
+            "warnings": (why, *list_cautions(pair, asked.terms.rule)),
         }
         return [Result(quantity=name, extra={"held_out": "run"}, **common) for name in ("lead", "mae", "skill")]
     ways = judge_pair(pair, data, asked)
@@ -121,7 +121,7 @@ class _Contest:
     guess: Forecasts
     fixed: list[Forecasts]
     rivals: list[list[Forecasts]] = field(default_factory=lambda: [[] for _ in MARGINS])
-    marks: list[Landmark]
+    marks: list[LeadLandmark]
     asked: list[dict[str, FloatArray]]
 
     def enter(self, name: str, seen: Observable) -> None:

@@ -83,6 +83,7 @@ class NextRuns:
         base = _base(own)
         if base is None:
             return ""
+        own = own[own["arch"].fillna(base.network.arch) == base.network.arch]  # 20 is no depth for an MLP
         present = [plain_value(value) for value in own[factor].dropna().unique()]
         usual = _usual(factor, base)
         enough = len(present) >= len(usual)
@@ -197,6 +198,8 @@ def _spec_of(row: pd.Series) -> RunSpec | None:
     try:
         if isinstance(config, Mapping) and "network" in config:
             return RunSpec.from_dict({**config, "intervention": None, "stop": None})
+        if plain_value(row["other"]) is not None:  # what ncdiag trains would be another condition
+            return None
         given = {column: plain_value(row[column]) for column in _COLUMNS}
         return complete_spec({**given, "phases": _phases(given["arch"], row["phases"])})
     except SpecError:

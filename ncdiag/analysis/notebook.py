@@ -17,8 +17,8 @@ from ncdiag.analysis.conditions import PAIR
 from ncdiag.analysis.repeats import say_repeats
 from ncdiag.analysis.stored import forecast_stored, onsets_frame, selected_runs, survey_store
 from ncdiag.analysis.survey import OF_UNTOUCHED, QUESTIONS
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
-from ncdiag.domain.levels import check_level
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import ROW_COLUMNS, flat_row
 from ncdiag.domain.spec import check_choice
@@ -43,7 +43,7 @@ class OnsetOptions(TypedDict, total=False):
 def read_runs(store: StoreLocation = None, *, where: str | None = None) -> pd.DataFrame:
     """Give a row per run, with the columns of `ncdiag export runs`; `status` is the one that is true now."""
     with open_store(_location(store)) as opened:
-        return selected_runs(opened, where)
+        return selected_runs(opened, where or "")
 
 
 def read_epochs(store: StoreLocation = None, *, where: str | None = None) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def read_epochs(store: StoreLocation = None, *, where: str | None = None) -> pd.
     What was measured as NaN or infinite is so, and named in `nonfinite`; what was not measured is NaN or None.
     """
     with open_store(_location(store)) as opened:
-        return epochs_frame(opened, selected_runs(opened, where)["run_id"].tolist())
+        return epochs_frame(opened, selected_runs(opened, where or "")["run_id"].tolist())
 
 
 def read_onsets(
@@ -67,7 +67,7 @@ def read_onsets(
     that repeats another.
     """
     with open_store(_location(store)) as opened:
-        return onsets_frame(opened, selected_runs(opened, where), OnsetRule(**onset))
+        return onsets_frame(opened, selected_runs(opened, where or ""), OnsetRule(**onset))
 
 
 def analyze(
@@ -85,17 +85,9 @@ def analyze(
     `warnings` is a list in each row: what to keep in mind. Runs that are left out are told by a Python warning.
     """
     check_choice("question", question, QUESTIONS)
-    wanted = OnsetRule(**onset)
+    terms = _terms(where, OnsetRule(**onset), by, level, mix_phases=mix_phases)
     with open_store(_location(store)) as opened:
-        survey = survey_store(
-            opened,
-            where=where,
-            rule=wanted,
-            by=_names(by),
-            level=check_level(level),
-            mix_phases=mix_phases,
-            questions=(question,),
-        )
+        survey = survey_store(opened, terms, (question,))
         rows = [flat_row(result.to_dict()) for result in survey.results[question]]
     if survey.repeats:
         warnings.warn(f"{say_repeats(survey.repeats)}: not counted", stacklevel=2)
@@ -114,14 +106,17 @@ def predict(
     **onset: Unpack[OnsetOptions],
 ) -> Forecast:
     """Forecast the epoch at which a run collapses, as `ncdiag predict` does; the run may be training."""
-    wanted = OnsetRule(**onset)
+    terms = _terms(where, OnsetRule(**onset), by, level)
     with open_store(_location(store)) as opened:
-        return forecast_stored(opened, run, where=where, rule=wanted, by=_names(by), level=check_level(level))
+        return forecast_stored(opened, run, terms)
 
 
 def _location(store: StoreLocation) -> str:
     return default_location() if store is None else os.fspath(store)
 
 
-def _names(by: str | Sequence[str]) -> list[str]:
-    return split_columns(by) if isinstance(by, str) else list(by)
+def _terms(
+    where: str | None, rule: OnsetRule, by: str | Sequence[str], level: float, *, mix_phases: bool = False
+) -> Terms:
+    columns = split_columns(by) if isinstance(by, str) else by
+    return Terms(where=where or "", rule=rule, by=tuple(columns), level=level, mix_phases=mix_phases)

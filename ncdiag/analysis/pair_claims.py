@@ -165,7 +165,7 @@ def _without_onset(fn_star: Result) -> Evidence:
         "diverged": "the runs diverged",
         "dead": "the features died, which is no collapse",
         "not_testable": "no feature norm was measured at an onset",
-    }.get(fn_star.status, "nothing was measured")
+    }.get(fn_star.status, "the metric was not measured")
     if fn_star.extra["n_unconfirmed"]:
         lacking = "no onset was confirmed; --rule first counts runs that stop at it"
     part = Part(name="runs with an onset", shown=None, lacking=lacking)

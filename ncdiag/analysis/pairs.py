@@ -5,16 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from ncdiag.analysis.conditions import check_grouping, group_numbers, plain_value
+from ncdiag.analysis.conditions import group_numbers, plain_value
 from ncdiag.domain.onset import OPEN
 
 
 def list_pairs(onsets: pd.DataFrame, by: Sequence[str]) -> list[pd.DataFrame]:
-    """Give the rows of each combination of the columns `by`, in the order of the first run of each.
-
-    Raises an `AnalysisError` unless runs can be grouped by all of these columns.
-    """
-    check_grouping(by)
+    """Give the rows of each combination of the columns `by`, in the order of the first run of each."""
     numbers = group_numbers(onsets, by)
     return [onsets[numbers == number] for number in range(int(numbers.max(initial=-1)) + 1)]
 

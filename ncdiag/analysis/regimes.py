@@ -1,13 +1,21 @@
 """Weight decay: too little slows, a middle range is fastest, too much prevents collapse. Three claims, three tests."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from ncdiag.analysis.factor_groups import FactorGroup
-from ncdiag.analysis.factor_tests import MIN_LEVELS, base_of, censored, no_variance, too_few, turn_result, understated
+from ncdiag.analysis.factor_tests import (
+    MIN_LEVELS,
+    base_of,
+    censored,
+    no_variance,
+    too_few,
+    turn_result,
+    understated,
+)
 from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_first
 from ncdiag.domain.permutations import generator_of
@@ -16,15 +24,15 @@ from ncdiag.domain.statistics import clopper_pearson, exponential, is_constant
 from ncdiag.domain.survival import logrank_p
 
 
-def weight_decay_results(group: FactorGroup, level: float) -> list[Result]:
+def weight_decay_results(group: FactorGroup) -> list[Result]:
     """Give `slow_when_low` (a), `fails_when_high` (b) and `valley` (c).
 
     The best weight decay is never picked from the data and then tested as if it had been named before: (a) takes the
     largest gain over the smallest value and pays for the choice, (b) compares with the default of the architecture.
     Two values cannot be three regimes, whatever their runs do: their tests are marked as `exploratory`.
     """
-    valley = turn_result(group, level, "valley", valley=True)
-    found = [_slow_when_low(group, level), _fails_when_high(group, level), valley]
+    valley = turn_result(group, "valley", valley=True)
+    found = [_slow_when_low(group), _fails_when_high(group), valley]
     return found if len(group.levels) >= MIN_LEVELS else [_exploratory(result) for result in found]
 
 
@@ -35,32 +43,29 @@ def _exploratory(result: Result) -> Result:
     return replace(result, warnings=(few, *result.warnings), extra={**result.extra, "exploratory": True})
 
 
-def _slow_when_low(group: FactorGroup, level: float) -> Result:
+def _slow_when_low(group: FactorGroup) -> Result:
     """Compare the smallest value with the others but the largest, which is the matter of (b).
 
     `fastest` in `extra` is the value whose runs are most clearly faster (largest t), which need not have the smallest
     mean: one with a smaller mean may vary more.
     """
-    base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity="slow_when_low", **base, **censored(group))
+        return censored(group, "slow_when_low")
     count = max(len(group.levels) - 1, 2)
     own = group.level < count
     times, numbers = group.restricted[own], group.level[own]
     if len(times) < count + 2:
         below = f"{count + 2} runs at the {count} smallest values"
-        return Result(quantity="slow_when_low", **base, **too_few(group, below))
+        return too_few(group, "slow_when_low", below)
     earlier = -np.log(times)
     if is_constant(earlier):
-        return Result(quantity="slow_when_low", **base, **no_variance(group))
+        return no_variance(group, "slow_when_low")
     p, best, p_min, looked_at = largest_gain(earlier, numbers, generator_of(times))
-    later = exponential(welch_to_first(earlier, numbers, best, level))
+    later = exponential(welch_to_first(earlier, numbers, best, group.confidence))
     return Result(
         quantity="slow_when_low",
-        **base,
-        estimate=later.estimate,
-        lo=later.lo,
-        hi=later.hi,
+        **base_of(group),
+        **asdict(later),
         p=p,
         method="largest of Welch's t over the smallest value on ln min(T, budget), "
         f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",
@@ -74,11 +79,10 @@ def _slow_when_low(group: FactorGroup, level: float) -> Result:
     )
 
 
-def _fails_when_high(group: FactorGroup, level: float) -> Result:
+def _fails_when_high(group: FactorGroup) -> Result:
     """Compare how many collapsed within the budget; `later_high` collapsed after it, and were not prevented."""
-    base = base_of(group, level)
     if not group.event.any():
-        return Result(quantity="fails_when_high", **base, **censored(group))
+        return censored(group, "fails_when_high")
     high = len(group.levels) - 1
     candidates, why = _candidates(group)
     tested = []
@@ -89,11 +93,11 @@ def _fails_when_high(group: FactorGroup, level: float) -> Result:
     p, _, candidate, collapsed, runs = min(tested, key=lambda test: test[0])
     p_min = min(test[1] for test in tested)  # another candidate with more runs could give a smaller p
     count = len(candidates)
-    shares = [clopper_pearson(k, n, level) for k, n in zip(collapsed, runs, strict=True)]
+    shares = [clopper_pearson(k, n, group.confidence) for k, n in zip(collapsed, runs, strict=True)]
     difference = shares[0].estimate - shares[1].estimate
     return Result(
         quantity="fails_when_high",
-        **base,
+        **base_of(group),
         estimate=difference,
         lo=difference - math.hypot(shares[0].estimate - shares[0].lo, shares[1].hi - shares[1].estimate),
         hi=difference + math.hypot(shares[0].hi - shares[0].estimate, shares[1].estimate - shares[1].lo),

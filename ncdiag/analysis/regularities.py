@@ -13,11 +13,11 @@ from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.factor_tests import activation_results, depth_results, width_results
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
-REGULARITIES: dict[str, Callable[[FactorGroup, float], list[Result]]] = {
+REGULARITIES: dict[str, Callable[[FactorGroup], list[Result]]] = {
     "depth": depth_results,
     "width": width_results,
     "activation": activation_results,
@@ -33,24 +33,25 @@ _NEEDED = {
 }
 
 
-def regularity_results(onsets: pd.DataFrame, *, rule: OnsetRule, level: float = 0.95) -> list[Result]:
+def regularity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """Give the results of all four questions, with Holm's correction over their claims.
 
-    `onsets` is the table of `onset_table`, made with `rule`. Every claim has, in `extra`, `p_min` (the smallest p that
+    `onsets` is the table of `onset_table`. Every claim has, in `extra`, `p_min` (the smallest p that
     runs like these can give), `p_holm`, `family` (how many claims were tested) and a `verdict`.
     """
+    level = terms.level
     found: list[Result] = []
     for question, test in REGULARITIES.items():
-        groups = list_factor_groups(onsets, question.replace("-", "_"), rule)
-        own = [result for group in groups for result in _described(test(group, level), group, level)]
+        groups = list_factor_groups(onsets, question.replace("-", "_"), terms)
+        own = [result for group in groups for result in _described(test(group), group)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)
     return _corrected(found, alpha_of(level))
 
 
-def _described(results: Sequence[Result], group: FactorGroup, level: float) -> list[Result]:
+def _described(results: Sequence[Result], group: FactorGroup) -> list[Result]:
     """Give the results of a group, each with what the group is: its values and their runs, and what limits it."""
-    about = {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels(level)}
+    about = {"factor": group.factor, "budget": group.budget, "levels": group.describe_levels()}
     told = {"blocked": list(group.blocked), "limited": list(group.limited)}
     return [replace(result, extra={**about, **result.extra, **told}) for result in results]
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from ncdiag.analysis.conditions import CONDITION_COLUMNS, in_order
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, sort_runs
 from ncdiag.domain.shares import counted
 
 
 def drop_repeats(runs: pd.DataFrame, *, keep: str | None = None) -> pd.DataFrame:
-    """Give each trajectory once, `in_order`: the run called `keep` if it is among them, else the longest.
+    """Give each trajectory once, in the order of `sort_runs`: the run called `keep` if it is one, else the longest.
 
     Of two that are as long, the one that is known to be evaluated more often is kept. Runs without a seed are no
     repetitions of each other, since nothing tells them apart.
     """
-    ordered = in_order(runs)
+    ordered = sort_runs(runs)
     marked = ordered.assign(
         _subset=[_subset_seed(config) for config in ordered["config"]],
         _every=[_eval_every(config) for config in ordered["config"]],

@@ -12,11 +12,14 @@ def select_runs(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     `ncdiag.domain.filters` has the language; a mistake in it raises an `AnalysisError`.
     """
     test = parse_where(where)
-    known = runs[list(COLUMNS)].astype(object)
+    asked = [column for column in COLUMNS if names_column(where, column)]
+    if not asked:
+        return runs
+    known = runs[asked].astype(object)
     rows = known.where(known.notna(), None).to_dict("records")
     return runs[np.array([test(row) for row in rows], dtype=np.bool_)]  # type: ignore[arg-type]  # the keys are texts
 
 
-def asks_for_rescaled(where: str | None) -> bool:
+def asks_for_rescaled(where: str) -> bool:
     """Tell whether a filter asks about the rescaling of features, so that rescaled runs are not left out."""
-    return names_column(where or "", "intervention")
+    return names_column(where, "intervention")

@@ -5,14 +5,17 @@ from functools import partial
 
 import pandas as pd
 
-from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, check_grouping
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS, onset_table
 from ncdiag.analysis.repeats import drop_repeats
-from ncdiag.analysis.selection import asks_for_rescaled, select_runs
+from ncdiag.analysis.selection import select_runs
 from ncdiag.analysis.survey import QUESTIONS, Survey
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.handle import Store
@@ -26,7 +29,7 @@ _ONSET_COLUMNS = (
 )
 
 
-def selected_runs(store: Store, where: str | None = None, names: Sequence[str] | None = None) -> pd.DataFrame:
+def selected_runs(store: Store, where: str = "", names: Sequence[str] | None = None) -> pd.DataFrame:
     """Give the runs frame of the runs that are named, or of all, as far as they fit the filter.
 
     Raises `UnknownRunError` for a name without a run, `AnalysisError` when no run is left.
@@ -38,9 +41,9 @@ def selected_runs(store: Store, where: str | None = None, names: Sequence[str] |
             f"the store {store.label} holds no runs yet.\n"
             "`ncdiag sweep --preset quickstart` trains some; `ncdiag import` takes in trajectories from files"
         )
-    selected = select_runs(runs, where or "").reset_index(drop=True)
+    selected = select_runs(runs, where).reset_index(drop=True)
     if selected.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs fits --where {where!r}. `ncdiag runs ls` lists them")
+        raise AnalysisError(f"{none_of(len(runs), 'run')} fits --where {where!r}. `ncdiag runs ls` lists them")
     return selected
 
 
@@ -51,49 +54,28 @@ def onsets_frame(store: Store, runs: pd.DataFrame, rule: OnsetRule) -> pd.DataFr
     return table.astype({"after_drop": "boolean"})[list(_ONSET_COLUMNS)]
 
 
-def survey_store(
-    store: Store,
-    *,
-    where: str | None = None,
-    rule: OnsetRule,
-    by: Sequence[str] = PAIR,
-    level: float = 0.95,
-    mix_phases: bool = False,
-    questions: Sequence[str] = QUESTIONS,
-) -> Survey:
-    """Give the survey of the runs that fit a filter, each trajectory once; it reads epochs while the store is open."""
-    selected = selected_runs(store, where)
+def survey_store(store: Store, terms: Terms, questions: Sequence[str] = QUESTIONS) -> Survey:
+    """Give the survey of the runs that fit the filter, each trajectory once; it needs the store to be open."""
+    selected = selected_runs(store, terms.where)
     runs = drop_repeats(selected)
     return Survey(
         runs=runs,
         read=partial(epochs_frame, store),
-        rule=rule,
-        by=tuple(by),
-        level=level,
-        mix_phases=mix_phases,
+        terms=terms,
         questions=tuple(questions),
         paths=data_paths(store, runs) if "claims" in questions else {},
-        rescaled=asks_for_rescaled(where),
         repeats=len(selected) - len(runs),
     )
 
 
-def forecast_stored(
-    store: Store,
-    run: str,
-    *,
-    where: str | None = None,
-    rule: OnsetRule,
-    by: Sequence[str] = PAIR,
-    level: float = 0.95,
-) -> Forecast:
-    """Forecast the onset of a run from those runs of its pair that fit a filter; see `forecast_run`."""
-    check_grouping(by)
-    pair = runs_frame(store, list_ids_like(store, get_run(store, run), by))
-    chosen = pair[pair["run"].isin([run, *select_runs(pair, where or "")["run"]])].reset_index(drop=True)
+def forecast_stored(store: Store, run: str, terms: Terms) -> Forecast:
+    """Forecast the onset of a run from those runs of its pair that fit the filter; see `forecast_run`."""
+    stored = [column for column in terms.by if column != "other"]  # which is not a column of the store
+    pair = runs_frame(store, list_ids_like(store, get_run(store, run), stored))
+    chosen = pair[pair["run"].isin([run, *select_runs(pair, terms.where)["run"]])].reset_index(drop=True)
     chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
     epochs = epochs_frame(store, chosen["run_id"].tolist())
-    return forecast_run(chosen, epochs, run, rule=rule, by=by, level=level, rescaled=asks_for_rescaled(where))
+    return forecast_run(Asked(runs=chosen, epochs=epochs, terms=terms), run)
 
 
 def data_paths(store: Store, runs: pd.DataFrame) -> dict[str, str]:

@@ -16,17 +16,17 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results, corrected_attractors
 from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
-from ncdiag.analysis.conditions import PAIR, check_grouping, group_numbers
+from ncdiag.analysis.conditions import group_numbers
 from ncdiag.analysis.courses import OBSERVABLES as FORECAST
 from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
 from ncdiag.analysis.leads import corrected_leads, lead_results
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import corrected_forecasts, forecast_results
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import BoolArray
 
@@ -42,9 +42,9 @@ _FOR_CLAIMS = frozenset(QUESTIONS) - {"forecast"}  # no claim of the abstract is
 
 def _threshold(asked: Asked) -> list[Result]:
     return [
-        *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_results(asked.onsets, asked.trajectories, asked.terms),
         *threshold_check_results(asked),
-        *invariance_results(asked.onsets, by=asked.by, level=asked.level),
+        *invariance_results(asked.onsets, asked.terms),
     ]
 
 
@@ -62,28 +62,21 @@ class Survey:
 
     `questions` are those that will be asked: their epochs are read once for all of them. `paths` says where the user's
     own data lies, by its SHA-256. Rescaled runs are an experiment on a pair, and no training condition of it: the
-    questions about fn*, lead, forecast and grid leave them out, unless `rescaled` says that they were asked for or a
-    pair has no other runs. `repeats` counts the runs that are not among `runs` because they repeat one of them.
+    questions about fn*, lead, forecast and grid leave them out, unless `terms.where` asks for them or a pair has no
+    other runs. `repeats` counts the runs that are not among `runs` because they repeat one of them.
     """
 
     runs: pd.DataFrame
     read: ReadEpochs
-    rule: OnsetRule
-    by: tuple[str, ...] = PAIR
-    level: float = 0.95
-    mix_phases: bool = False
+    terms: Terms
     questions: tuple[str, ...] = QUESTIONS
     paths: Mapping[str, str] = field(default_factory=dict)
-    rescaled: bool = False
     repeats: int = 0
 
     @cached_property
     def left_out(self) -> BoolArray:
         """Mark the rescaled runs that the questions about fn*, lead, forecast and grid leave out."""
-        if self.rescaled:
-            return np.zeros(len(self.runs), dtype=bool)
-        check_grouping(self.by)
-        return rescaled_beside_others(self.runs, self.by)
+        return rescaled_beside_others(self.runs, self.terms)
 
     @property
     def onsets(self) -> pd.DataFrame:
@@ -95,15 +88,15 @@ class Survey:
         """The results of each question that was asked."""
         onsets, found, found_untouched = self._pass
         if self._needs("additivity"):
-            found["additivity"] = self._additivity(onsets[~self.left_out])
+            found["additivity"] = additivity_results(onsets[~self.left_out], self.terms)
         if self._needs(*REGULARITIES):
-            regularities = regularity_results(onsets, rule=self.rule, level=self.level)
+            regularities = regularity_results(onsets, self.terms)
             found |= {name: [result for result in regularities if result.question == name] for name in REGULARITIES}
         if "claims" in self.questions:
             untouched = onsets[~is_rescaled(onsets)]
             if len(untouched) < len(onsets):
-                found_untouched["additivity"] = self._additivity(untouched)
-            found["claims"] = claim_results(found | found_untouched, onsets, level=self.level, paths=self.paths)
+                found_untouched["additivity"] = additivity_results(untouched, self.terms)
+            found["claims"] = claim_results(found | found_untouched, onsets, level=self.terms.level, paths=self.paths)
         return {question: found[question] for question in self.questions}
 
     @cached_property
@@ -113,8 +106,7 @@ class Survey:
         The claims are judged by untouched runs even where the rescaled ones were asked for: those tell whether fn* is
         more than a clock.
         """
-        check_grouping(self.by)
-        numbers = group_numbers(self.runs, self.by)
+        numbers = group_numbers(self.runs, self.terms.by)
         found: Found = {question: [] for question in _WITHIN_PAIRS}
         untouched: Found = {"threshold": [], "lead": []}
         tables = []
@@ -143,10 +135,7 @@ class Survey:
 
     def _ask(self, pair: pd.DataFrame) -> Asked:
         epochs = self.read(pair["run_id"].tolist(), self._columns)
-        return Asked(runs=pair, epochs=epochs, rule=self.rule, by=self.by, level=self.level)
-
-    def _additivity(self, onsets: pd.DataFrame) -> list[Result]:
-        return additivity_results(onsets, by=self.by, level=self.level, mix_phases=self.mix_phases)
+        return Asked(runs=pair, epochs=epochs, terms=self.terms)
 
     def _needs(self, *questions: str) -> bool:
         wanted = {*self.questions, *(_FOR_CLAIMS if "claims" in self.questions else ())}
@@ -155,7 +144,7 @@ class Survey:
     @property
     def _columns(self) -> tuple[str, ...]:
         observed = (*(LEAD if self._needs("lead") else ()), *(FORECAST if self._needs("forecast") else ()))
-        return tuple(dict.fromkeys([*EPOCHS_OF_ONSETS, self.rule.metric, *observed]))
+        return tuple(dict.fromkeys([*EPOCHS_OF_ONSETS, self.terms.rule.metric, *observed]))
 
 
 def _noted(results: list[Result], count: int) -> list[Result]:

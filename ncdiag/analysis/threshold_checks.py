@@ -1,6 +1,6 @@
 """What a low spread of fn* is worth: the spread at an arbitrary epoch, and how fn* moves with eps."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,11 @@ def threshold_check_results(asked: Asked) -> list[Result]:
     """
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
     found = []
-    for pair in list_pairs(asked.onsets, asked.by):
+    for pair in list_pairs(asked.onsets, asked.terms.by):
         usable = with_norm_at_onset(pair)
         conditions = int(condition_numbers(usable).max(initial=-1)) + 1
-        base = {**pair_base(QUESTION, pair, asked.by), "n_conditions": conditions}
-        found.append(_placebo(usable, curves, asked.level, base))
+        base = {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": conditions}
+        found.append(_placebo(usable, curves, asked.terms.level, base))
         found.append(_sensitivity(asked, usable, base))
     return found
 
@@ -82,9 +82,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     }
     return Result(
         quantity="placebo_cv",
-        estimate=fixed.cv.estimate,
-        lo=fixed.cv.lo,
-        hi=fixed.cv.hi,
+        **asdict(fixed.cv),
         level=level,
         p=test.p,
         method=f"CV of fn at epoch {epoch:g}; Pitman-Morgan test over {test.n} {over} that fn varies less at onset",
@@ -116,26 +114,26 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
     read = {
         factor: here
         if factor == 1
-        else norms_at_onset(asked.trajectories, runs, replace(asked.rule, eps=factor * asked.rule.eps))
+        else norms_at_onset(asked.trajectories, runs, replace(asked.terms.rule, eps=factor * asked.terms.rule.eps))
         for factor in FACTORS
     }
     low, high = read[FACTORS[0]][1], read[2.0][1]
     both = np.isfinite(low) & np.isfinite(high)
-    curve = [_at_eps(factor * asked.rule.eps, *values) for factor, values in read.items()]
+    curve = [_at_eps(factor * asked.terms.rule.eps, *values) for factor, values in read.items()]
     extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
     if not both.any():
-        why = f"no run has onsets at both eps {asked.rule.eps / 2:g} and {asked.rule.eps * 2:g}"
+        why = f"no run has onsets at both eps {asked.terms.rule.eps / 2:g} and {asked.terms.rule.eps * 2:g}"
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
     differences = np.log(low[both]) - np.log(high[both])
     unit, over = replication_units(condition_numbers(usable[both]), MIN_CONDITIONS)
-    test = paired_equivalence(group_means(differences, unit), alpha=alpha_of(asked.level))
+    test = paired_equivalence(group_means(differences, unit), alpha=alpha_of(asked.terms.level))
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
         quantity="eps_sensitivity",
         estimate=test.estimate,
         lo=test.lo,
         hi=test.hi,
-        level=equality_level(asked.level),
+        level=equality_level(asked.terms.level),
         p=test.p,
         method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
         status=test.status,

@@ -1,16 +1,18 @@
 """fn* of each pair: the feature norm at onset with its interval, its spread, and what limits both."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
-from ncdiag.analysis.conditions import PAIR, condition_labels, condition_numbers, plain_value
+from ncdiag.analysis.conditions import condition_labels, condition_numbers, plain_value
 from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory
 from ncdiag.domain.result import Result, Status
@@ -25,27 +27,22 @@ QUESTION = "threshold"
 def threshold_results(
     onsets: pd.DataFrame,
     trajectories: Mapping[str, Trajectory],
-    *,
-    rule: OnsetRule,
-    by: Sequence[str] = PAIR,
-    level: float = 0.95,
+    terms: Terms,
 ) -> list[Result]:
     """Give two results per pair, in the order of the runs: `fn_star` and `cv`.
 
-    `onsets` is the table of `onset_table`, made with `rule` of these `trajectories`. A pair is a combination of the
-    columns `by`. `extra` of `fn_star` holds the published figures (`mean`, `sd`, `cv`), the bound `cv_upper`, when and
-    where the onsets were (`t_min`, `t_median`, `t_max`, `phase`, `loss`), how every run of the pair ended, each
-    condition's own fn*, and how many runs without a collapse passed fn* all the same (`n_censored_crossed`), in the
-    `direction` in which the others did.
+    `onsets` is the table of `onset_table`, made of these `trajectories`. `extra` of `fn_star` holds the published
+    figures (`mean`, `sd`, `cv`), the bound `cv_upper`, when and where the onsets were (`t_min`, `t_median`, `t_max`,
+    `phase`, `loss`), how every run of the pair ended, each condition's own fn*, and how many runs without a collapse
+    passed fn* all the same (`n_censored_crossed`), in the `direction` in which the others did.
     """
-    return [result for pair in list_pairs(onsets, by) for result in _pair_results(pair, trajectories, rule, by, level)]
+    return [result for pair in list_pairs(onsets, terms.by) for result in _pair_results(pair, trajectories, terms)]
 
 
-def _pair_results(
-    pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], rule: OnsetRule, by: Sequence[str], level: float
-) -> list[Result]:
+def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], terms: Terms) -> list[Result]:
+    rule, level = terms.rule, terms.level
     states = Counter(pair["state"])
-    base = {**pair_base(QUESTION, pair, by), "level": level}
+    base = {**pair_base(QUESTION, pair, terms.by), "level": level}
     cautions = list_cautions(pair, rule)
     counts = _counts(states)
     collapsed = pair[pair["state"] == "collapsed"]
@@ -60,9 +57,7 @@ def _pair_results(
     base |= {"n_conditions": found.n_conditions, "status": found.status}
     fn_star = Result(
         quantity="fn_star",
-        estimate=found.fn_star.estimate,
-        lo=found.fn_star.lo,
-        hi=found.fn_star.hi,
+        **asdict(found.fn_star),
         method=_fn_star_method(found),
         warnings=(*_condition_caution(found), *cautions),
         extra={
@@ -81,9 +76,7 @@ def _pair_results(
     )
     spread = Result(
         quantity="cv",
-        estimate=found.cv.estimate,
-        lo=found.cv.lo,
-        hi=found.cv.hi,
+        **asdict(found.cv),
         p=found.p_below,
         method=_cv_method(found),
         warnings=_cv_caution(found),

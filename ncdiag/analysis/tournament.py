@@ -21,10 +21,10 @@ from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
 from ncdiag.domain.contenders import BASELINE, describe
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.shares import counted
@@ -73,7 +73,7 @@ def calibration_table(asked: Asked) -> pd.DataFrame:
                 for place, limits in enumerate(view.limits(level)):
                     rows.append(
                         {
-                            **pair.group,
+                            **pair.base["group"],
                             "run": names[at_risk[place]],
                             "condition": labels[at_risk[place]],
                             "held_out": view.held_out,
@@ -87,7 +87,7 @@ def calibration_table(asked: Asked) -> pd.DataFrame:
                             "actual": float(view.onset[place]),
                         }
                     )
-    return pd.DataFrame(rows, columns=[*asked.by, *CALIBRATION_COLUMNS])
+    return pd.DataFrame(rows, columns=[*asked.terms.by, *CALIBRATION_COLUMNS])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,8 @@ class _Pair:
 
     table: pd.DataFrame
     views: tuple[View, ...]
-    group: dict[str, Any]
     base: dict[str, Any]
-    level: float
-    rule: OnsetRule
+    terms: Terms
     cautions: tuple[str, ...]
 
     def results(self) -> list[Result]:
@@ -108,13 +106,13 @@ class _Pair:
             why = f"{counted(n, 'run')} with an onset; a contest of rules needs {MIN_UNITS_HELD}"
             if n >= MIN_UNITS_HELD:
                 why = f"no evaluation lies before the onsets of {MIN_UNITS_HELD} runs, so none can be asked about them"
-            return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.level, **self.base)]
+            return [Result(quantity="mae", status="too_few", warnings=(why,), level=self.terms.level, **self.base)]
         found = []
         for view in self.views:
             found += self._judge(view)
         for held_out in dict.fromkeys(view.held_out for view in self.views):
             views = [view for view in self.views if view.held_out == held_out]
-            found += [_coverage(views, level, self.level, self.base) for level in LEVELS]
+            found += [_coverage(views, level, self.terms.level, self.base) for level in LEVELS]
         return found
 
     def _judge(self, view: View) -> list[Result]:
@@ -164,7 +162,7 @@ class _Pair:
     @cached_property
     def _moved(self) -> FloatArray:
         """How far noise alone moves the onset of each run, by its own noise and slope; see `onset_scatter`."""
-        patience, between = (1, False) if self.rule.rule == "first" else (self.rule.patience, True)
+        patience, between = (1, False) if self.terms.rule.rule == "first" else (self.terms.rule.patience, True)
         columns = (self.table[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
         return np.array(
             [
@@ -192,7 +190,7 @@ class _Pair:
         extra: dict[str, Any] = {"rule": rule, "baseline": against, "n_tested": len(np.unique(unit)), "over": over}
         if base <= ROUNDING * float(onset.mean()):
             return self._result(view, quantity, status="zero_variance", extra=extra)
-        gain = t_interval(group_means(np.abs(other) - np.abs(own), unit), self.level)
+        gain = t_interval(group_means(np.abs(other) - np.abs(own), unit), self.terms.level)
         primary = view.primary and rule == WINNER
         said: dict[str, Any] = {"p": np.nan, "status": "ok", "warnings": ()}
         if primary:
@@ -222,7 +220,7 @@ class _Pair:
             "n_asked": len(view.onset),
             **said.pop("extra", {}),
         }
-        return Result(quantity=quantity, level=self.level, extra=extra, **said, **self.base)
+        return Result(quantity=quantity, level=self.terms.level, extra=extra, **said, **self.base)
 
 
 def _mae(view: View, rule: str) -> float:
@@ -271,25 +269,23 @@ def _coverage(views: list[View], nominal: float, level: float, base: dict[str, A
 
 
 def _pairs(asked: Asked) -> Iterator[_Pair]:
-    for pair in list_pairs(asked.onsets, asked.by):
+    for pair in list_pairs(asked.onsets, asked.terms.by):
         collapsed = pair[pair["state"] == "collapsed"]
         table = spread_runs(collapsed.assign(condition=condition_numbers(collapsed)))
         table["condition"] = conditions = condition_numbers(table)
-        base = {**pair_base(QUESTION, pair, asked.by), "n_conditions": int(conditions.max(initial=-1)) + 1}
+        base = {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": int(conditions.max(initial=-1)) + 1}
         views: tuple[View, ...] = ()
         if len(table) >= MIN_UNITS_HELD:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
             runs = calibration_runs(table, run_courses(epochs))
-            views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.rule))
+            views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.terms.rule))
         cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the largest seeds of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
         yield _Pair(
             table=table,
             views=views,
-            group=base["group"],
             base=base,
-            level=asked.level,
-            rule=asked.rule,
+            terms=asked.terms,
             cautions=cautions,
         )
 

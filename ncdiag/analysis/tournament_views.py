@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ncdiag.domain.landmark import CalibrationRun, Landmark, make_folds
+from ncdiag.domain.landmark import CalibrationRun, Landmark, folds_of_all
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval
@@ -94,7 +94,7 @@ def list_views(runs: list[CalibrationRun], epochs: FloatArray, rule: OnsetRule) 
                 chosen.add(epoch)
                 landmark = Landmark(
                     runs=runs,
-                    fold=make_folds(unit),
+                    fold=folds_of_all(unit),
                     now=epoch,
                     metric=rule.metric,
                     log_eps=float(np.log(rule.eps)),

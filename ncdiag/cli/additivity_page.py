@@ -1,18 +1,16 @@
 """The printed answer to `ncdiag analyze additivity`, for readers who know neural collapse but not statistics."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import reminders
+from ncdiag.cli.page_words import Values, reminders
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_RATIOS = 8
 _SCALES = {"interaction_raw": "adding", "interaction_log": "multiplying"}
@@ -22,19 +20,19 @@ _LEGEND = (
 )
 
 
-def additivity_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
+def additivity_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: the cells of the grid, then what they show, in words."""
     named = {result.quantity: result.to_dict() for result in results}
     ratios = [result.to_dict() for result in results if result.quantity == "ratio_of_ratios"]
     verdict = named["verdict"]
     group = verdict["group"]
-    parts = [paragraph(f"Is fn* made of one part per {group['rows']} and one per {group['columns']}? ({rule})")]
+    parts = [paragraph(f"Is fn* made of one part per {group['rows']} and one per {group['columns']}? ({terms.rule})")]
     if verdict["cells"]:
         parts += ["\n".join(_table(verdict["cells"])), paragraph(_LEGEND)]
     lines = [paragraph(f"In short: {_reading(verdict, ratios)}", indent="  ")]
     if "p_raw" in verdict:
         lines += _tests(named)
-        lines += _ratio_lines(ratios, level)
+        lines += _ratio_lines(ratios, terms.level)
         if verdict["p_raw"] is not None:
             lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
     if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:

@@ -8,23 +8,14 @@ import typer
 
 from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.location import store_option
-from ncdiag.cli.options import (
-    ByOption,
-    FormatOption,
-    LevelOption,
-    MixPhasesOption,
-    StoreOption,
-    WhereOption,
-    takes_onset_rule,
-)
+from ncdiag.cli.options import FormatOption, StoreOption, takes_terms
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
 from ncdiag.cli.selection import note_repeats, note_rescaled
 from ncdiag.domain.spec import check_choice
-from ncdiag.domain.words import split_columns
 
 if TYPE_CHECKING:
     from ncdiag.analysis.survey import Survey
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
 
 EXAMPLES = (
@@ -38,7 +29,7 @@ QUESTIONS = (
 )
 
 
-@takes_onset_rule
+@takes_terms
 def analyze(
     question: Annotated[
         str | None,
@@ -50,11 +41,7 @@ def analyze(
         ),
     ] = None,
     *,
-    rule: "OnsetRule",
-    where: WhereOption = None,
-    by: ByOption = "arch,dataset",
-    level: LevelOption = 0.95,
-    mix_phases: MixPhasesOption = False,
+    terms: "Terms",
     form: FormatOption = Format.TABLE,
     store: StoreOption = "",
 ) -> None:
@@ -84,22 +71,14 @@ def analyze(
 
     questions = (question,) if question else QUESTIONS
     with open_store(store) as opened:
-        survey = survey_store(
-            opened,
-            where=where,
-            rule=rule,
-            by=split_columns(by),
-            level=level,
-            mix_phases=mix_phases,
-            questions=questions,
-        )
+        survey = survey_store(opened, terms, questions)
         note_repeats(survey.repeats)
         if set(OF_UNTOUCHED) & set(questions):
             note_rescaled(int(survey.left_out.sum()))
         results = [result for name in questions for result in survey.results[name]]
         named = store_option(opened)
     if form is Format.JSON:
-        emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(rule)})
+        emit_json({"results": [_to_dict(result, named) for result in results], "rule": asdict(terms.rule)})
     elif form is Format.CSV:
         _emit_csv([_to_dict(result, named) for result in results])
     else:
@@ -112,7 +91,7 @@ def _summary(survey: "Survey", store: str) -> str:
 
     with unwrapped():
         pages = {name: page_of(name, survey, store) for name in QUESTIONS if name != "claims"}
-    table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.rule)
+    table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.terms.rule)
     return summary_page(table, pages)
 
 
@@ -126,21 +105,21 @@ def page_of(question: str, survey: "Survey", store: str) -> str:
     from ncdiag.cli.regularity_page import regularity_page
     from ncdiag.cli.threshold_page import threshold_page
 
-    results, rule, level = survey.results[question], survey.rule, survey.level
+    results, terms = survey.results[question], survey.terms
     match question:
         case "claims":
-            return claims_page([_to_dict(result, store) for result in results], rule, level)
+            return claims_page([_to_dict(result, store) for result in results], terms)
         case "threshold":
-            return threshold_page(results, rule, level)
+            return threshold_page(results, terms)
         case "lead":
-            return lead_page(results, rule)
+            return lead_page(results, terms)
         case "forecast":
-            return forecast_page(results, rule)
+            return forecast_page(results, terms)
         case "additivity":
-            return additivity_page(results, rule, level)
+            return additivity_page(results, terms)
         case "attractor":
-            return attractor_page(results, rule, level)
-    return regularity_page(results, question, rule, level)
+            return attractor_page(results, terms)
+    return regularity_page(results, question, terms)
 
 
 def _to_dict(result: "Result", store: str) -> dict[str, Any]:

@@ -1,21 +1,19 @@
 """The printed answer to `ncdiag analyze attractor`: whether rescaled features come back to where they were."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import by_pair, pair_label, reminders
+from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_CONDITIONS = 6
 _ARMS = {"up_control": "up / control", "down_control": "down / control", "up_down": "up / down"}
@@ -46,14 +44,14 @@ _WHAT = {
 }
 
 
-def attractor_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
+def attractor_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
     sets = by_pair(results, _label)
-    title = paragraph(f"Attractor: whether rescaled features come back (onset: {rule})")
+    title = paragraph(f"Attractor: whether rescaled features come back (onset: {terms.rule})")
     if not sets:
         return "\n\n".join([title, paragraph(_NOTHING)])
-    blocks = (_block(label, values, level) for label, values in sets.items())
-    legend = _LEGEND.format(alpha=p_text(1 - level))
+    blocks = (_block(label, values, terms.level) for label, values in sets.items())
+    legend = _LEGEND.format(alpha=p_text(1 - terms.level))
     return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(legend)])
 
 

@@ -2,16 +2,16 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
+from ncdiag.cli.page_words import Values
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.onset import OnsetRule
-
-Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_REASONS = 4
@@ -29,12 +29,12 @@ _NO_ONSET = (
 )
 
 
-def claims_page(results: Sequence[Values], rule: "OnsetRule", level: float) -> str:
+def claims_page(results: Sequence[Values], terms: "Terms") -> str:
     """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
     claims = _by_claim(results)
     parts = [
-        claims_table(results, rule),
-        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims, level)) else []),
+        claims_table(results, terms.rule),
+        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims, terms.level)) else []),
         paragraph(_LEGEND),
         "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
     ]

@@ -98,7 +98,7 @@ def export(
     if content is not Content.ONSETS and rule != OnsetRule():
         raise SpecError(f"{content} have no onset; leave its options out, or `ncdiag export onsets`")
     with open_store(store) as opened:
-        frame = selected_runs(opened, where, run)
+        frame = selected_runs(opened, where or "", run)
         if content is Content.EPOCHS:
             frame = epochs_frame(opened, frame["run_id"].tolist())
         elif content is Content.ONSETS:

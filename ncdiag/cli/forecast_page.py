@@ -1,17 +1,15 @@
 """The printed answer to `ncdiag analyze forecast`: which rule forecasts an onset best, and what its word is worth."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import by_pair, corrected_p, is_shown, reminders
+from ncdiag.cli.page_words import Values, by_pair, corrected_p, get_result, is_shown, reminders
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _HELD_OUT = {
     "condition": "each condition forecast from the other conditions: a new setting",
@@ -30,14 +28,14 @@ _SHOWN = 6  # rules of the tournament in the table; all are in --format json
 _CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what they say
 
 
-def forecast_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+def forecast_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: what is asked, for each pair a reading and two tables, then how to read them."""
     return "\n\n".join(
         [
-            paragraph(f"Forecast: which rule says best when a run collapses ({rule})"),
+            paragraph(f"Forecast: which rule says best when a run collapses ({terms.rule})"),
             *(_block(label, values) for label, values in by_pair(results).items()),
             paragraph(_INTRODUCTION),
-            paragraph(_LEGEND.format(m=rule.metric)),
+            paragraph(_LEGEND.format(m=terms.rule.metric)),
         ]
     )
 
@@ -48,20 +46,20 @@ def _block(label: str, values: Sequence[Values]) -> str:
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
     first = [value for value in values if value["held_out"] == kinds[0]]
     lines = [label, paragraph(f"In short: {_reading(first)}", indent="  "), paragraph(_norm(first), indent="  ")]
-    cautions = list(_find(first, "mae", rule="winner", primary=True)["warnings"])
-    cautions += _find(first, "skill", rule="winner", primary=True)["warnings"]
+    cautions = list(get_result(first, "mae", rule="winner", primary=True)["warnings"])
+    cautions += get_result(first, "skill", rule="winner", primary=True)["warnings"]
     if kinds[0] == "run":
         cautions.append("the runs are of fewer than 3 conditions, so this says nothing about a new condition")
     for kind in kinds:
         lines += _curve([value for value in values if value["held_out"] == kind], kind)
-    spread = _find(first, "seed_spread", primary=True)
+    spread = get_result(first, "seed_spread", primary=True)
     if spread["estimate"] is not None:
         said = (
             f"Seeds of one condition differ: the mean onset of the other seeds misses by {_epochs(spread['estimate'])} "
             "epochs. Who knew a condition, and nothing of the run itself, would err so much."
         )
         lines.append(paragraph(said, indent="  "))
-    floor = _find(first, "noise_floor", primary=True)
+    floor = get_result(first, "noise_floor", primary=True)
     if floor["estimate"] is not None:
         said = (
             f"Noise alone moves an onset by {_epochs(floor['estimate'])} epochs on average: who knew the course of "
@@ -71,14 +69,9 @@ def _block(label: str, values: Sequence[Values]) -> str:
     return "\n".join([*lines, *_rules(first), *reminders(cautions)])
 
 
-def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values:
-    wanted = {"quantity": quantity, **said}
-    return next(value for value in values if all(value.get(key) == item for key, item in wanted.items()))
-
-
 def _reading(values: Sequence[Values]) -> str:
-    won, skill = _find(values, "mae", rule="winner", primary=True), _find(values, "skill", rule="winner", primary=True)
-    guess = _find(values, "mae", rule="median", primary=True)
+    won, guess = (get_result(values, "mae", rule=rule, primary=True) for rule in ("winner", "median"))
+    skill = get_result(values, "skill", rule="winner", primary=True)
     asked = f"asked at epoch {won['epoch']:.0f}, {won['lead']:.0f} epochs before onset on average,"
     errors = f"the winner errs by {_epochs(won['estimate'])} epochs and guessing by {_epochs(guess['estimate'])}"
     if skill["estimate"] is None:
@@ -94,7 +87,7 @@ def _reading(values: Sequence[Values]) -> str:
 
 def _norm(values: Sequence[Values]) -> str:
     """Say whether the rules of the feature norm add anything to the others."""
-    gain = _find(values, "fn_gain", primary=True)
+    gain = get_result(values, "fn_gain", primary=True)
     if gain["status"] == "zero_variance":
         return "The feature norm can add nothing: without it, the mean of all rules does not err."
     if gain["estimate"] is None or gain["estimate"] == 0:

@@ -1,18 +1,16 @@
 """The printed answer to `ncdiag analyze lead`: whether fn announces the onset, or something else does better."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, published_words, specificity_words
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import by_pair, reminders
+from ncdiag.cli.page_words import Values, by_pair, reminders
 from ncdiag.domain.shares import epochs, percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _HELD_OUT = {
     "condition": "a new setting (each condition forecast from the other conditions)",
@@ -44,17 +42,17 @@ _PICKED = "The best other is picked afterwards, which flatters it."
 _SHORT = {"feature_norm_centred": "fn_centred"}
 
 
-def lead_page(results: "Sequence[Result]", rule: "OnsetRule") -> str:
+def lead_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: what is asked, for each pair a reading and its tables, then how to read them."""
     pairs = by_pair(results)
     explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
     parts = [
-        paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({rule})"),
-        *(_block(label, values, rule.metric) for label, values in pairs.items()),
+        paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({terms.rule})"),
+        *(_block(label, values, terms.rule.metric) for label, values in pairs.items()),
         *(paragraph(text) for text in explained),
     ]
     if any(_varied(values) for values in pairs.values()):
-        parts.append(_legend(rule.metric))
+        parts.append(_legend(terms.rule.metric))
     return "\n\n".join(parts)
 
 

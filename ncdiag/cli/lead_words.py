@@ -1,13 +1,10 @@
 """What the page of `ncdiag analyze lead` says in sentences; each takes the results of one pair."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ncdiag.cli.page_words import corrected_p, is_shown
+from ncdiag.cli.page_words import Values, corrected_p, find_result, is_shown
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, epochs, percent
-
-Values = Mapping[str, Any]
 
 
 def guess_words(values: Sequence[Values]) -> str:
@@ -18,7 +15,7 @@ def guess_words(values: Sequence[Values]) -> str:
             "all runs collapsed at the same epoch, so guessing it is always right, no forecast can do better, and any "
             "lead is as good as any other."
         )
-    alarm = f"the alarm of fn, at {1 + skill['margin']:.4g} fn*,"
+    alarm = f"the alarm of fn, {_alarm_level(values, skill['margin'])},"
     p = corrected_p(skill)
     gain = percent(abs(skill["estimate"]))
     if skill["estimate"] <= 0:  # no p beside it: the test may say that the errors vary less, about a mean that is off
@@ -29,6 +26,15 @@ def guess_words(values: Sequence[Values]) -> str:
     if skill["p"] is None:
         return f"{alarm} has an error {gain} smaller than guessing, which {skill['n_tested']} runs cannot test."
     return f"that {alarm} forecasts the onset better than guessing is not shown: error {gain} smaller{p}."
+
+
+def _alarm_level(values: Sequence[Values], margin: float) -> str:
+    """Say at which level the alarm is: short of fn*, from the side from which fn comes."""
+    ways = (v["direction"] for v in values if v["quantity"] == "lead" and v["margin"] == margin)
+    factor = f"{1 + margin:.4g}"
+    return {"rises": f"at fn* / {factor}", "both": f"at {factor} fn* or fn* / {factor}"}.get(
+        next(ways, "falls"), f"at {factor} fn*"
+    )
 
 
 def alarm_words(values: Sequence[Values], metric: str) -> str:
@@ -88,7 +94,7 @@ def fixed_words(values: Sequence[Values]) -> list[str]:
 
 def published_words(values: Sequence[Values]) -> str:
     """Say the published reading, and what it left out."""
-    lead, mae = (_find(values, quantity, held_out="none") for quantity in ("lead", "mae"))
+    lead, mae = (find_result(values, quantity, held_out="none") for quantity in ("lead", "mae"))
     if lead is None or mae is None or lead["estimate"] is None:
         return ""
     dropped = f", without the {lead['n_never']} that never crossed" if lead["n_never"] else ""
@@ -100,7 +106,7 @@ def published_words(values: Sequence[Values]) -> str:
 
 def specificity_words(values: Sequence[Values]) -> list[str]:
     """Say how many runs crossed fn* with and without a collapse, and what was forecast for those without one."""
-    caught, quiet = (_find(values, name, margin=0.0) for name in ("sensitivity", "specificity"))
+    caught, quiet = (find_result(values, name, margin=0.0) for name in ("sensitivity", "specificity"))
     if caught is None or quiet is None:
         return []
     text = (
@@ -111,11 +117,12 @@ def specificity_words(values: Sequence[Values]) -> list[str]:
     if not censored:
         return [f"{text}. No run ended without a collapse, so false alarms cannot be counted."]
     found = [
-        f"{text}, and {quiet['crossed_censored']} of {censored} runs that did not: false alarms, of which "
+        f"{text}, and {quiet['crossed_censored']} of {counted(censored, 'run')} that did not: false alarms, of which "
         f"{quiet['overdue_censored']} are past the onset that fn forecast (specificity {percent(quiet['estimate'])}, "
         f"{percent(quiet['lo'])} to {percent(quiet['hi'])})."
     ]
-    own, guess = _find(values, "mae", margin=0.0, baseline="fn"), _find(values, "mae", baseline="median")
+    own = find_result(values, "mae", margin=0.0, baseline="fn")
+    guess = find_result(values, "mae", baseline="median")
     if own is not None and guess is not None and own["hinge"] is not None:
         found.append(
             f"For the {counted(own['n_hinge'], 'run')} that ended without an onset, forecasts were too early by at "
@@ -129,10 +136,5 @@ def _primary(values: Sequence[Values]) -> Values:
 
 
 def _error(values: Sequence[Values], baseline: str, margin: float) -> float | None:
-    found = _find(values, "mae", baseline=baseline, margin=margin)
+    found = find_result(values, "mae", baseline=baseline, margin=margin)
     return None if found is None else found["estimate"]
-
-
-def _find(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
-    wanted = {"quantity": quantity, **said}
-    return next((value for value in values if all(value.get(key) == item for key, item in wanted.items())), None)

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.report_contents import Request, frame_of, gather, rows_of
+from ncdiag.cli.report_contents import frame_of, gather, rows_of
 from ncdiag.errors import NCDiagError
 
 if TYPE_CHECKING:
+    from ncdiag.analysis.terms import Terms
     from ncdiag.report.contents import Report
     from ncdiag.store.handle import Store
 
@@ -27,14 +28,14 @@ _ANALYSED = ("state", "onset", "lo", "hi", "fn_star", "band", "condition", "phas
 class LiveSource:
     """The parts of a report over a store that is being written to; see `ncdiag.report.server.Source`."""
 
-    def __init__(self, store: "Store", request: Request, *, seconds: float) -> None:
+    def __init__(self, store: "Store", terms: "Terms", *, seconds: float) -> None:
         self._store = store
-        self._request = request
+        self._terms = terms
         self._seconds = seconds
         self._lock = threading.Lock()
         self._rows: tuple[object, float, list[dict[str, Any]]] = (None, 0.0, [])
         self._analysed: Mapping[int, Mapping[str, Any]] = {}
-        self._report = frame_of(store, request, None, said="The questions are being answered; they will appear here.")
+        self._report = frame_of(store, terms, None, said="The questions are being answered; they will appear here.")
         self._answers: tuple[object, str] = (None, "")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_answering, name="answers", daemon=True)
@@ -92,10 +93,10 @@ class LiveSource:
         from ncdiag.store.frames import epochs_frame, runs_frame
         from ncdiag.store.latest import list_latest
 
-        runs = select_runs(runs_frame(self._store), self._request.where or "").reset_index(drop=True)
+        runs = select_runs(runs_frame(self._store), self._terms.where).reset_index(drop=True)
         nothing = epochs_frame(self._store, [])
         latest = list_latest(self._store, runs["run_id"].tolist())
-        rows = run_rows(onset_table(runs, nothing, self._request.rule), nothing, conditions=[""] * len(runs), bands={})
+        rows = run_rows(onset_table(runs, nothing, self._terms.rule), nothing, conditions=[""] * len(runs), bands={})
         unknown = dict.fromkeys(_ANALYSED) | {"condition": "", "phases": []}
         return [
             row
@@ -123,14 +124,14 @@ class LiveSource:
                     self._report, self._analysed = self._analyse()
                     answered = found
                 except Exception as error:
-                    self._report = frame_of(self._store, self._request, None, said=_said(error))
+                    self._report = frame_of(self._store, self._terms, None, said=_said(error))
                 with self._lock:
                     self._rows = (None, 0.0, [])
             self._stop.wait(self._seconds)
 
     def _analyse(self) -> "tuple[Report, Mapping[int, Mapping[str, Any]]]":
-        gathered = gather(self._store, self._request)
-        report = frame_of(self._store, self._request, gathered)
+        gathered = gather(self._store, self._terms)
+        report = frame_of(self._store, self._terms, gathered)
         return report, {row["id"]: row for row in rows_of(gathered)}
 
 

@@ -5,7 +5,7 @@ A check that fails raises a `SpecError`, which `ncdiag.cli.app.main` prints and 
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +18,12 @@ from ncdiag.cli.output import Format
 from ncdiag.domain.levels import check_level
 from ncdiag.domain.records import METRICS
 from ncdiag.domain.spec import check_choice
+from ncdiag.domain.words import split_columns
 from ncdiag.errors import SpecError
 from ncdiag.store.location import DEFAULT_STORE
 
 if TYPE_CHECKING:
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.onset import OnsetRule
 
 
@@ -116,15 +118,15 @@ WhereOption = Annotated[
         "--where", metavar="FILTER", help="Only the runs that fit, such as 'dataset=mnist and depth in (5,7)'."
     ),
 ]
-ByOption = Annotated[
+_ByOption = Annotated[
     str,
     typer.Option("--by", metavar="COLUMNS", help="What makes a pair: one answer for each combination of these."),
 ]
-LevelOption = Annotated[
+_LevelOption = Annotated[
     float,
     number_option("--level", callback=_check_level, text="Confidence of the intervals."),
 ]
-MixPhasesOption = Annotated[
+_MixPhasesOption = Annotated[
     bool,
     typer.Option("--mix-phases", help="For a grid: compare cells whose onsets lie in different phases, too."),
 ]
@@ -144,21 +146,44 @@ _ONSET_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
     ("rule", _RuleOption, Rule.SUSTAINED),
     ("phase", _PhaseOption, Phase.ANY),
 )
+_PAIR_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
+    ("where", WhereOption, None),
+    ("by", _ByOption, "arch,dataset"),
+    ("level", _LevelOption, 0.95),
+)
+_GRID_OPTIONS: tuple[tuple[str, Any, Any], ...] = (("mix_phases", _MixPhasesOption, False),)
 
 
 def takes_onset_rule(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command whose parameter `rule`, an `OnsetRule`, is spelled out as the options that describe one."""
+    return _spelled_out(command, "rule", _ONSET_OPTIONS, _onset_rule)
+
+
+def takes_terms(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose parameter `terms`, a `Terms`, is spelled out as the options that all questions share."""
+    return _spelled_out(command, "terms", (*_ONSET_OPTIONS, *_PAIR_OPTIONS, *_GRID_OPTIONS), _terms)
+
+
+def takes_terms_of_pair(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command as `takes_terms` does, without the options that only a grid has."""
+    return _spelled_out(command, "terms", (*_ONSET_OPTIONS, *_PAIR_OPTIONS), _terms)
+
+
+def _spelled_out(
+    command: Callable[..., None], spoken: str, options: Sequence[tuple[str, Any, Any]], put_together: Callable[..., Any]
+) -> Callable[..., None]:
+    """Give a command that takes options in place of the parameter that is `put_together` from them."""
     spelled = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in _ONSET_OPTIONS
+        for name, annotation, default in options
     ]
     own = inspect.signature(command).parameters.values()
-    parameters = [one for p in own for one in (spelled if p.name == "rule" else [p.replace(kind=p.KEYWORD_ONLY)])]
+    parameters = [one for p in own for one in (spelled if p.name == spoken else [p.replace(kind=p.KEYWORD_ONLY)])]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
-        said = {name: given.pop(name) for name, _, _ in _ONSET_OPTIONS}
-        command(rule=_onset_rule(**said), **given)
+        said = {name: given.pop(name) for name, _, _ in options}
+        command(**{spoken: put_together(**said)}, **given)
 
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -170,3 +195,10 @@ def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: Ph
 
     in_phase = None if phase is Phase.ANY else int(phase)
     return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)
+
+
+def _terms(*, where: str | None, by: str, level: float, mix_phases: bool = False, **onset: Any) -> "Terms":
+    from ncdiag.analysis.terms import Terms
+
+    rule, columns = _onset_rule(**onset), tuple(split_columns(by))
+    return Terms(where=where or "", rule=rule, by=columns, level=level, mix_phases=mix_phases)

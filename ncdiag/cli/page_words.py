@@ -9,7 +9,7 @@ from ncdiag.domain.p_values import p_is, p_text
 if TYPE_CHECKING:
     from ncdiag.domain.result import Result
 
-Values = Mapping[str, Any]
+Values = Mapping[str, Any]  # of a result, as `Result.to_dict` gives them
 
 _FEW = 0.01  # where the smallest possible p is not below this, it is the number of runs that keeps p large
 
@@ -28,6 +28,19 @@ def by_pair(results: "Sequence[Result]", name: Callable[[Values], str] = pair_la
     return pairs
 
 
+def find_result(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
+    """Give the first result of a quantity that says what is `said`, None where there is none."""
+    wanted = {"quantity": quantity, **said}
+    return next((value for value in values if all(value.get(key) == item for key, item in wanted.items())), None)
+
+
+def get_result(values: Sequence[Values], quantity: str, **said: Any) -> Values:
+    """Give the first result of a quantity that says what is `said`, of which there is always one."""
+    found = find_result(values, quantity, **said)
+    assert found is not None
+    return found
+
+
 def reminders(cautions: Iterable[str]) -> list[str]:
     """Give the lines on what to keep in mind, each caution once; none where there is nothing."""
     once = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
@@ -36,8 +49,7 @@ def reminders(cautions: Iterable[str]) -> list[str]:
 
 def is_shown(test: Values, name: str = "p") -> bool:
     """Tell whether a test shows what it tests, at the level that was asked for."""
-    level = test.get("level")
-    return test[name] is not None and test[name] <= 1 - (0.95 if level is None else level)
+    return test[name] is not None and test[name] <= 1 - test["level"]
 
 
 def corrected_p(test: Values) -> str:

@@ -4,25 +4,18 @@ import logging
 import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, write_output
-from ncdiag.cli.options import (
-    ByOption,
-    LevelOption,
-    MixPhasesOption,
-    StoreOption,
-    WhereOption,
-    takes_onset_rule,
-)
+from ncdiag.cli.options import StoreOption, takes_terms
 from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, none_of
 from ncdiag.domain.spec import check_choice
-from ncdiag.domain.words import as_unicode, split_columns
+from ncdiag.domain.words import as_unicode
 from ncdiag.errors import AnalysisError, SpecError
 
 if TYPE_CHECKING:
@@ -31,6 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from ncdiag.analysis.asked import Asked
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.plotting.figures import Kind
     from ncdiag.store.handle import Store
@@ -61,7 +55,7 @@ class ImageChoice(StrEnum):
     PDF = "pdf"
 
 
-@takes_onset_rule
+@takes_terms
 def plot(
     kind: Annotated[
         str,
@@ -95,12 +89,8 @@ def plot(
         typer.Option("--title", metavar="TEXT", help="The line above; '' for none. [default: what is shown]"),
     ] = None,
     run: RunOption = None,
-    where: WhereOption = None,
     *,
-    rule: "OnsetRule",
-    by: ByOption = "arch,dataset",
-    level: LevelOption = 0.95,
-    mix_phases: MixPhasesOption = False,
+    terms: "Terms",
     store: StoreOption = "",
 ) -> None:
     """Draw a figure: PNG, SVG or PDF, for a column, a page or a slide.
@@ -131,47 +121,36 @@ def plot(
     from ncdiag.store.engine import open_store
 
     chosen = FIGURES[kind]
-    options = {"rule": rule, "by": tuple(split_columns(by)), "level": level, "mix_phases": mix_phases}
     with open_store(store) as opened:
-        asked = _read(opened, chosen, run, where, **options)
+        asked = _read(opened, chosen, run, terms)
     table = chosen.table(asked)
-    shown = _shown(asked.runs, table, asked.by)
-    described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), rule)
-    sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), rule=rule, level=level)
+    shown = _shown(asked.runs, table, asked.terms.by)
+    described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), terms.rule)
+    sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), terms=terms)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if output != "-":
         note(f"figure of {counted(len(shown), 'run')} written to {output}")
-    _note_missing(asked.runs, table, asked.by)
+    _note_missing(asked.runs, table, asked.terms.by)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
         write_output(csv_text([frame_columns(table)], header=header).encode(), data)
 
 
-def _read(store: "Store", kind: "Kind", names: list[str] | None, where: str | None, **options: Any) -> "Asked":
+def _read(store: "Store", kind: "Kind", names: list[str] | None, terms: "Terms") -> "Asked":
     """Read the runs that a kind of figure is of, and say which of those that were asked for it leaves out."""
     from ncdiag.analysis.asked import Asked
-    from ncdiag.analysis.branches import rescaled_beside_others
-    from ncdiag.analysis.conditions import check_grouping
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.selection import asks_for_rescaled
     from ncdiag.analysis.stored import selected_runs
     from ncdiag.store.frames import epochs_frame
 
-    check_grouping(options["by"])
-    runs = selected_runs(store, where, names)
-    if not kind.repeats:
-        selected, runs = runs, drop_repeats(runs)
-        note_repeats(len(selected) - len(runs))
-    epochs = epochs_frame(store, runs["run_id"].tolist())
-    if epochs.empty:
-        raise AnalysisError(f"none of the {len(runs)} runs has an evaluated epoch yet; there is nothing to draw")
-    asked = Asked(runs=runs, epochs=epochs, **options)
-    if not kind.untouched or asks_for_rescaled(where):
-        return asked
-    left_out = rescaled_beside_others(runs, asked.by)
-    note_rescaled(int(left_out.sum()))
-    return asked.without(left_out)
+    runs = selected_runs(store, terms.where, names)
+    everything = Asked(runs=runs, epochs=epochs_frame(store, runs["run_id"].tolist()), terms=terms)
+    chosen, kept = kind.choose(everything), runs if kind.repeats else everything.counted.runs
+    note_repeats(len(runs) - len(kept))
+    if everything.epochs.empty:
+        raise AnalysisError(f"{none_of(len(kept), 'run')} has an evaluated epoch yet; there is nothing to draw")
+    note_rescaled(len(kept) - len(chosen.runs))
+    return chosen
 
 
 def _shown(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> "DataFrame":

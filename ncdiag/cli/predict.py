@@ -6,19 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncdiag.cli.options import (
-    ByOption,
-    FormatOption,
-    LevelOption,
-    RunArgument,
-    StoreOption,
-    WhereOption,
-    takes_onset_rule,
-)
+from ncdiag.cli.options import FormatOption, RunArgument, StoreOption, takes_terms_of_pair
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
-from ncdiag.domain.words import split_columns
 
 if TYPE_CHECKING:
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.onset import OnsetRule
 
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
@@ -27,14 +19,11 @@ EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<
 _FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
 
-@takes_onset_rule
+@takes_terms_of_pair
 def predict(
     run: RunArgument,
     *,
-    rule: "OnsetRule",
-    where: WhereOption = None,
-    by: ByOption = "arch,dataset",
-    level: LevelOption = 0.95,
+    terms: "Terms",
     tournament: Annotated[
         bool,
         typer.Option("--tournament", help="Show every rule that competed: its forecast, and its error on the others."),
@@ -52,10 +41,10 @@ def predict(
     from ncdiag.store.engine import open_store
 
     with open_store(store) as opened:
-        found = forecast_stored(opened, run, where=where, rule=rule, by=split_columns(by), level=level).to_dict()
+        found = forecast_stored(opened, run, terms).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
-        emit_text(_page(values, rule, tournament=tournament))
+        emit_text(_page(values, terms.rule, tournament=tournament))
     elif form is Format.JSON:
         emit_json(values)
     elif tournament:

@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import layout, paragraph, printable, table_cell
-from ncdiag.cli.page_words import reminders
+from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import percent
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_GROUPS = 6
 _MAX_PAIRS = 10
@@ -27,7 +25,7 @@ _TITLES = {
 }
 
 
-def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule", level: float) -> str:
+def regularity_page(results: "Sequence[Result]", question: str, terms: "Terms") -> str:
     """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
     own = [result.to_dict() for result in results]
     groups: dict[str, list[Values]] = {}
@@ -37,8 +35,8 @@ def regularity_page(results: "Sequence[Result]", question: str, rule: "OnsetRule
         groups.setdefault(str(result["group"]), []).append(result)
     shown = list(groups.values())[:_MAX_GROUPS]
     varying = _varying([group[0]["group"] for group in shown])
-    parts = [paragraph(f"{_TITLES[question]} ({rule})")]
-    parts += [_block(group, question, varying, level) for group in shown]
+    parts = [paragraph(f"{_TITLES[question]} ({terms.rule})")]
+    parts += [_block(group, question, varying, terms.level) for group in shown]
     if len(groups) > _MAX_GROUPS:
         parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
     parts += [paragraph(text) for result in own if (text := _over_blocks(result))]
@@ -81,8 +79,13 @@ def _varying(groups: Sequence[Values]) -> list[str]:
 
 def _label(group: Values, varying: Sequence[str]) -> str:
     pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
-    rest = [f"{name}={table_cell(group[name]) if name in group else UNSAID.get(name, '?')}" for name in varying]
+    rest = [_setting(name, group) for name in varying]
     return printable(" ".join([*pair, *rest]) or "all runs")
+
+
+def _setting(name: str, group: Values) -> str:
+    value = table_cell(group[name]) if name in group else UNSAID.get(name, "?")
+    return value if name == "other" and name in group else f"{name}={value}"
 
 
 def _table(described: Values, level: float) -> list[str]:

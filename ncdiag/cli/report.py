@@ -6,21 +6,13 @@ import typer
 
 from ncdiag.cli.files import check_ending, check_output, write_output
 from ncdiag.cli.numbers import number_option
-from ncdiag.cli.options import (
-    MAX_MB,
-    ByOption,
-    LevelOption,
-    MixPhasesOption,
-    StoreOption,
-    WhereOption,
-    takes_onset_rule,
-)
+from ncdiag.cli.options import MAX_MB, StoreOption, takes_terms
 from ncdiag.cli.output import note
 from ncdiag.domain.shares import counted
-from ncdiag.domain.words import as_unicode, split_columns
+from ncdiag.domain.words import as_unicode
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
 
 EXAMPLES = (
     "ncdiag report -o report.html",
@@ -28,7 +20,7 @@ EXAMPLES = (
 )
 
 
-@takes_onset_rule
+@takes_terms
 def report(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Write the page here; - is stdout.")
@@ -42,11 +34,7 @@ def report(
         number_option("--max-mb", least=0.001, text="What the curves may take; more are thinned out."),
     ] = MAX_MB,
     *,
-    rule: "OnsetRule",
-    where: WhereOption = None,
-    by: ByOption = "arch,dataset",
-    level: LevelOption = 0.95,
-    mix_phases: MixPhasesOption = False,
+    terms: "Terms",
     store: StoreOption = "",
 ) -> None:
     """Write all that the runs show into one HTML page.
@@ -56,24 +44,16 @@ def report(
     the network.
     """
     from ncdiag.cli.plot import quiet_matplotlib
-    from ncdiag.cli.report_contents import Request, read_report
+    from ncdiag.cli.report_contents import read_report
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
 
     check_ending(output, (".html", ".htm"), "a report is HTML, expected .html")
     check_output(output)
     quiet_matplotlib()
-    request = Request(
-        where=where,
-        rule=rule,
-        by=tuple(split_columns(by)),
-        level=level,
-        mix_phases=mix_phases,
-        title=None if title is None else as_unicode(title),
-        max_mb=max_mb,
-    )
+    heading = None if title is None else as_unicode(title)
     with open_store(store) as opened:
-        contents = read_report(opened, request)
+        contents = read_report(opened, terms, heading, max_mb)
     page = render_report(contents).encode()
     write_output(page, output)
     if output != "-":

@@ -15,80 +15,43 @@ from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.survey import Survey
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
     from ncdiag.report.contents import Report, Section
     from ncdiag.store.handle import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a report is asked for: runs, the rule that says what an onset is, and the options of the questions.
-
-    `max_mb` is what the curves may take in a file; a server hands them out one by one.
-    """
-
-    where: str | None
-    rule: "OnsetRule"
-    by: tuple[str, ...]
-    level: float
-    mix_phases: bool = False
-    title: str | None = None
-    max_mb: float = MAX_MB
-
-    def options(self) -> list[str]:
-        """Give the options that ask for the same again, as far as they differ from the defaults."""
-        rule, usual = self.rule, type(self.rule)()
-        differing = {
-            "--where": (self.where or "", ""),
-            "--eps": (rule.eps, usual.eps),
-            "--metric": (rule.metric, usual.metric),
-            "--patience": (rule.patience, usual.patience),
-            "--rule": (rule.rule, usual.rule),
-            "--phase": (rule.phase or "any", usual.phase or "any"),
-            "--by": (",".join(self.by), "arch,dataset"),
-            "--level": (self.level, 0.95),
-        }
-        words = [
-            word for name, (value, default) in differing.items() if value != default for word in (name, str(value))
-        ]
-        return words + ["--mix-phases"] * self.mix_phases
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """What was read for a report: all runs that fit, those that count, each trajectory once, and a survey of these."""
+    """What was read for a report: all runs that fit, and a survey of those that count."""
 
     everything: "Asked"
-    counted: "Asked"
     survey: "Survey"
 
 
-def read_report(store: "Store", request: Request) -> "Report":
-    """Read the runs that are asked for and give the whole report of them, curves included."""
+def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb: float = MAX_MB) -> "Report":
+    """Read the runs that are asked for and give the whole report of them, with curves that take `max_mb` at most."""
     from dataclasses import replace
 
     from ncdiag.report.runs import as_text, keep_every, packed_curves, thin_out
 
-    gathered = gather(store, request)
+    gathered = gather(store, terms)
     epochs = gathered.everything.epochs
-    every = keep_every(len(epochs), request.max_mb * 1e6)
+    every = keep_every(len(epochs), max_mb * 1e6)
     if every > 1:
         note(
-            f"the curves of {len(gathered.everything.runs):,} runs would take more than {request.max_mb:g} MB; "
+            f"the curves of {len(gathered.everything.runs):,} runs would take more than {max_mb:g} MB; "
             f"the page holds one evaluation in {every}.\n"
             "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all"
         )
     curves = packed_curves(thin_out(epochs, every))
-    allowed = [] if request.max_mb == MAX_MB else ["--max-mb", f"{request.max_mb:g}"]
+    allowed = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
     return replace(
-        frame_of(store, request, gathered),
+        frame_of(store, terms, gathered, title=title),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        command=shlex.join(["ncdiag", "report", "--store", store.label, *request.options(), *allowed]),
+        command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *allowed]),
         runs=rows_of(gathered),
         curves={run_id: as_text(packed) for run_id, packed in curves.items()},
         every=every,
@@ -96,86 +59,73 @@ def read_report(store: "Store", request: Request) -> "Report":
     )
 
 
-def gather(store: "Store", request: Request) -> Gathered:
+def gather(store: "Store", terms: "Terms") -> Gathered:
     """Read the runs that are asked for, with all their epochs."""
-    from dataclasses import replace
-
     from ncdiag.analysis.asked import Asked
-    from ncdiag.analysis.repeats import drop_repeats
-    from ncdiag.analysis.selection import asks_for_rescaled
     from ncdiag.analysis.stored import data_paths, selected_runs
     from ncdiag.analysis.survey import Survey
     from ncdiag.store.frames import epochs_frame
 
-    runs = selected_runs(store, request.where)
-    epochs = epochs_frame(store, runs["run_id"].tolist())
-    kept_runs = drop_repeats(runs)
-    kept = epochs[epochs["run_id"].isin(kept_runs["run_id"])].reset_index(drop=True)
-    everything = Asked(
-        runs=runs,
-        epochs=epochs,
-        rule=request.rule,
-        by=request.by,
-        level=request.level,
-        mix_phases=request.mix_phases,
-    )
-
-    def read(run_ids: Sequence[int], columns: Sequence[str]) -> "DataFrame":
-        return epochs.loc[epochs["run_id"].isin(run_ids), list(columns)].reset_index(drop=True)
-
-    return Gathered(
-        everything=everything,
-        counted=replace(everything, runs=kept_runs, epochs=kept),
-        survey=Survey(
-            runs=kept_runs,
-            read=read,
-            rule=request.rule,
-            by=request.by,
-            level=request.level,
-            mix_phases=request.mix_phases,
-            questions=QUESTIONS,
-            paths=data_paths(store, kept_runs),
-            rescaled=asks_for_rescaled(request.where),
-        ),
-    )
+    runs = selected_runs(store, terms.where)
+    everything = Asked(runs=runs, epochs=epochs_frame(store, runs["run_id"].tolist()), terms=terms)
+    counted_runs = everything.counted.runs
+    paths = data_paths(store, counted_runs)
+    survey = Survey(runs=counted_runs, read=everything.read, terms=terms, questions=QUESTIONS, paths=paths)
+    return Gathered(everything=everything, survey=survey)
 
 
-def frame_of(store: "Store", request: Request, gathered: Gathered | None, *, said: str | None = None) -> "Report":
+def frame_of(
+    store: "Store", terms: "Terms", gathered: Gathered | None, *, title: str | None = None, said: str | None = None
+) -> "Report":
     """Give a report of the questions alone, or of nothing yet but a note, as a server shows it."""
     from ncdiag.report.contents import Report
 
     return Report(
-        title=request.title or (_title(gathered.everything) if gathered else "Neural collapse"),
+        title=title or (_title(gathered.everything) if gathered else "Neural collapse"),
         store=store.label,
         made="",
-        rule=str(request.rule),
-        eps=request.rule.eps if request.rule.metric == "nc1" else None,
+        rule=str(terms.rule),
+        eps=terms.rule.eps if terms.rule.metric == "nc1" else None,
         command="",
         notes=[said] if said else _notes(gathered) if gathered else [],
-        sections=_sections(gathered, store, request.options()) if gathered else [],
+        sections=_sections(gathered, store) if gathered else [],
         runs=[],
         live=True,
     )
 
 
-def _sections(gathered: Gathered, store: "Store", options: Sequence[str]) -> "list[Section]":
+def _sections(gathered: Gathered, store: "Store") -> "list[Section]":
     """Give every question with its answer, in the order of `analyze`."""
     from ncdiag.report.contents import make_section
 
-    survey = gathered.survey
-    untouched = gathered.counted.without(survey.left_out)
+    survey, options = gathered.survey, options_of(gathered.survey.terms)
     with unwrapped():
         pages = {name: page_of(name, survey, store_option(store)) for name in QUESTIONS}
     sections = []
     for name, page in pages.items():
-        images, no_image = images_of(
-            name, gathered.everything, gathered.counted, untouched, store=store.label, options=options
-        )
+        images, no_image = images_of(name, gathered.everything, store=store.label, options=options)
         section = make_section(
-            name, survey.results[name], page, rule=str(survey.rule), images=images, no_image=no_image
+            name, survey.results[name], page, rule=str(survey.terms.rule), images=images, no_image=no_image
         )
         sections.append(section)
     return sections
+
+
+def options_of(terms: "Terms") -> list[str]:
+    """Give the options that ask on these terms, as far as they differ from the defaults."""
+    rule, usual = terms.rule, type(terms)()
+    differing = {
+        "--where": (terms.where, usual.where),
+        "--eps": (rule.eps, usual.rule.eps),
+        "--metric": (rule.metric, usual.rule.metric),
+        "--patience": (rule.patience, usual.rule.patience),
+        "--rule": (rule.rule, usual.rule.rule),
+        "--phase": (rule.phase, usual.rule.phase),
+        "--by": (",".join(terms.by), ",".join(usual.by)),
+        "--level": (terms.level, usual.level),
+    }
+    words = [word for name, (value, default) in differing.items() if value != default for word in (name, str(value))]
+    return words + ["--mix-phases"] * terms.mix_phases
 
 
 def rows_of(gathered: Gathered) -> list[dict[str, Any]]:
@@ -198,12 +148,12 @@ def _bands(asked: "Asked", results: "Sequence[Result]") -> "Iterator[tuple[int, 
     from ncdiag.analysis.conditions import plain_value
 
     bands = {
-        tuple(result.group[name] for name in asked.by): (result.lo, result.estimate, result.hi)
+        tuple(result.group[name] for name in asked.terms.by): (result.lo, result.estimate, result.hi)
         for result in results
         if result.quantity == "fn_star" and all(map(isfinite, (result.lo, result.estimate, result.hi)))
     }
-    for run in asked.runs[["run_id", *asked.by]].to_dict("records"):
-        band = bands.get(tuple(plain_value(run[name]) for name in asked.by))
+    for run in asked.runs[["run_id", *asked.terms.by]].to_dict("records"):
+        band = bands.get(tuple(plain_value(run[name]) for name in asked.terms.by))
         if band:
             yield int(run["run_id"]), band
 
@@ -229,5 +179,6 @@ def _notes(gathered: Gathered) -> list[str]:
         notes.append(f"{had}; only the attractor and the claims count {'it' if rescaled == 1 else 'them'}.")
     going = int(runs["status"].isin(UNFINISHED).sum())
     if going:
-        notes.append(f"{going} of {len(runs)} runs are not finished; their epochs so far are counted.")
+        are, their = ("is", "its") if going == 1 else ("are", "their")
+        notes.append(f"{going} of {counted(len(runs), 'run')} {are} not finished; {their} epochs so far are counted.")
     return notes

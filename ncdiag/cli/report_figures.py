@@ -23,17 +23,14 @@ _MOST_SVG_ROWS = 5000
 
 def images_of(
     question: str,
-    everything: "Asked",
-    counted: "Asked",
-    untouched: "Asked",
+    asked: "Asked",
     *,
     store: str,
     options: Sequence[str],
 ) -> "tuple[list[Image], str]":
     """Give the figures of a question, and where there is none, why, and what would help, as the figure says it.
 
-    `counted` are the runs without repeats, `untouched` those of them that were not rescaled. `options` are those of the
-    report.
+    `options` are those of the report.
     """
     from ncdiag.plotting.figures import FIGURES
     from ncdiag.plotting.layout import Sheet
@@ -42,16 +39,15 @@ def images_of(
 
     widths: tuple[Width, Width] = ("page", "column")
     images, missing = [], []
-    drawn = (name for name in _KINDS.get(question, (question,)) if name in FIGURES and not everything.epochs.empty)
+    drawn = (name for name in _KINDS.get(question, (question,)) if name in FIGURES and not asked.epochs.empty)
     for name in drawn:
         kind = FIGURES[name]
-        asked = everything if kind.repeats else untouched if kind.untouched else counted
         try:
-            table = kind.table(asked)
+            table = kind.table(kind.choose(asked))
         except AnalysisError as error:
             missing.append(str(error))
             continue
-        sheets = (Sheet(width=width, rule=asked.rule, level=asked.level) for width in widths)
+        sheets = (Sheet(width=width, terms=asked.terms) for width in widths)
         form: ImageFormat = "svg" if len(table) <= _MOST_SVG_ROWS else "png"
         wide, narrow = (
             Picture(content=figure_bytes(kind.draw(table, sheet), form, sheet.page), form=form) for sheet in sheets

@@ -12,7 +12,8 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
-from ncdiag.domain.shares import counted
+from ncdiag.domain.other_settings import other_settings
+from ncdiag.domain.shares import counted, none_of
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def list_(
             columns = (*COLUMNS, Column(key="curve", heading="nc1 so far", drop=3))
     if form is Format.TABLE:
         kept = [row | {"network": _network(row), "epochs": _progress(row)} for row in kept]
-    empty = f"none of the {seen} runs fits --where" if seen else "the store holds no runs yet"
-    emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, *_LATEST_KEYS))
+    empty = f"{none_of(seen, 'run')} fits --where" if seen else "the store holds no runs yet"
+    emit(kept, form, name="runs", columns=columns, empty=empty, keys=("run", *_RUN_KEYS, "other", *_LATEST_KEYS))
     if more:
         note(f"only the newest {len(kept)} are shown; --limit 0 lists all, and --where narrows")
 
@@ -108,9 +109,9 @@ def _newest_that_fit(
     seen, before = 0, None
     number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
-        latest = list_latest(store, [run.id for run in some])
-        rows = [_row(run, latest.get(run.id)) for run in some]
-        kept = [*filter(fits, rows), *kept]
+        fitting = [run for run in some if fits({**vars(run), "run": run.name})]
+        latest = list_latest(store, [run.id for run in fitting])
+        kept = [*(_row(run, latest.get(run.id)) for run in fitting), *kept]
         seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
     return kept[-limit:] if limit else kept, seen, bool(limit) and len(kept) > limit
 
@@ -193,6 +194,7 @@ def _row(run: "Run", latest: "EpochRecord | None") -> dict[str, Any]:
     row: dict[str, Any] = {"run": run.name, **{key: getattr(run, key) for key in _RUN_KEYS}, "status": str(run.status)}
     if row["width"] is not None and row["width"] == int(row["width"]):
         row["width"] = int(row["width"])
+    row["other"] = other_settings(run.config)
     return row | {key: latest and getattr(latest, key) for key in _LATEST_KEYS}
 
 

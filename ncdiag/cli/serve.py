@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.numbers import number_option
-from ncdiag.cli.options import (
-    ByOption,
-    LevelOption,
-    MixPhasesOption,
-    StoreOption,
-    WhereOption,
-    takes_onset_rule,
-)
+from ncdiag.cli.options import StoreOption, takes_terms
 from ncdiag.cli.output import emit_text, note, warn
-from ncdiag.domain.words import split_columns
 from ncdiag.errors import UnsafeError
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
 
 EXAMPLES = (
     "ncdiag serve",
@@ -27,7 +19,7 @@ EXAMPLES = (
 )
 
 
-@takes_onset_rule
+@takes_terms
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -48,11 +40,7 @@ def serve(
         ),
     ] = 60,
     *,
-    rule: "OnsetRule",
-    where: WhereOption = None,
-    by: ByOption = "arch,dataset",
-    level: LevelOption = 0.95,
-    mix_phases: MixPhasesOption = False,
+    terms: "Terms",
     store: StoreOption = "",
 ) -> None:
     """Show the report in a browser, live, while runs are trained.
@@ -62,9 +50,7 @@ def serve(
     """
     from ncdiag.cli.live_source import LiveSource
     from ncdiag.cli.plot import quiet_matplotlib
-    from ncdiag.cli.report_contents import Request
-    from ncdiag.domain.filters import parse_where
-    from ncdiag.execution.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
+    from ncdiag.execution.signals import exit_code
     from ncdiag.report.server import ReportServer, is_loopback
     from ncdiag.store.engine import open_store
 
@@ -73,11 +59,9 @@ def serve(
             f"serving on {host} would let everybody who reaches this machine read the store.\n"
             "Leave --host away and use ssh -L 8787:localhost:8787 MACHINE, or add --allow-remote if it is meant"
         )
-    parse_where(where or "")
     quiet_matplotlib()
-    request = Request(where=where, rule=rule, by=tuple(split_columns(by)), level=level, mix_phases=mix_phases)
     with open_store(store) as opened:
-        source = LiveSource(opened, request, seconds=every)
+        source = LiveSource(opened, terms, seconds=every)
         with ReportServer(source, host, port) as server:
             if not server.loopback:
                 warn("everybody who reaches this machine can read the store")
@@ -89,6 +73,6 @@ def serve(
             except (KeyboardInterrupt, SystemExit) as stop:
                 # The questions may be being answered. A thread cannot be made to stop, and where Python takes itself
                 # apart under one that draws, the process aborts; so it ends as it is. It has only read.
-                os._exit(EXIT_INTERRUPTED if isinstance(stop, KeyboardInterrupt) else EXIT_TERMINATED)
+                os._exit(exit_code(stop))
             finally:
                 source.stop()

@@ -24,7 +24,7 @@ from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.domain.spec import RunSpec
@@ -60,6 +60,9 @@ def sweep(
     data_dir: DataDirOption = None,
     checkpoint_every: CheckpointOption = 50,
     allow_inexact: AllowInexactOption = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for points that another process trains; train those it gives up.")
+    ] = False,
     form: FormatOption = Format.TABLE,
     store: StoreOption = "",
     **given: Any,
@@ -71,9 +74,9 @@ def sweep(
     """
     from ncdiag.domain.onset import OnsetRule
     from ncdiag.execution.planning import check_plan, find_refusal, make_plan
-    from ncdiag.execution.signals import sigterm_as_exit
+    from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
-    from ncdiag.store.runs import check_name
+    from ncdiag.store.runs import check_name, list_runs
     from ncdiag.store.sweeps import plan_sweep
 
     if name is not None:
@@ -93,25 +96,27 @@ def sweep(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
     check_plan(plan, options)
-    with sigterm_as_exit(), open_to_change(store, create=True) as opened:
+    with stops_stored(), open_to_change(store, create=True) as opened:
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):
             note(f"{len(runs) - len(todo)} of {len(runs)} points are trained already.")
         waiting = {run.key for run in todo}
         _say_how_long([spec for spec in plan.specs if spec.key in waiting], device, jobs)
-        outcomes = _train(store, todo, options, jobs)
+        outcomes = _train(opened, todo, options, jobs, wait=wait)
+        runs = list_runs(opened, [run.id for run in runs])
         rule = _shared_rule(plan.specs)
         _print_summary(opened, runs, rule, form)
     _check_failed(outcomes, len(runs))
     here = store_option(opened)
-    held = sum(outcome.status == RunStatus.RUNNING for outcome in outcomes)
-    if held:
-        note(f"{held} of {len(runs)} points are being trained by another process; `ncdiag runs ls{here}` shows them.")
+    if left := sum(run.status not in FINAL for run in runs):
+        note(
+            f"{left} of {counted(len(runs), 'point')} left to another process, which has them; "
+            f"`ncdiag runs ls{here}` shows them, and --wait waits for them."
+        )
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
     note(f"`ncdiag analyze threshold{options_of_rule}{here}` reads fn* from these runs.")
-    ended = {run.name: run.status for run in runs} | {outcome.run.name: outcome.status for outcome in outcomes}
-    _check_diverged(ended)
+    _check_diverged(runs)
 
 
 def _check_failed(outcomes: "list[Outcome]", points: int) -> None:
@@ -125,12 +130,12 @@ def _check_failed(outcomes: "list[Outcome]", points: int) -> None:
         )
 
 
-def _check_diverged(ended: "Mapping[str, RunStatus]") -> None:
+def _check_diverged(runs: list[Run]) -> None:
     """Raise `SweepFailedError` if some of the points diverged, now or when the sweep was typed before."""
-    diverged = [name for name, status in ended.items() if status is RunStatus.DIVERGED]
+    diverged = [run.name for run in runs if run.status is RunStatus.DIVERGED]
     if diverged:
         raise SweepFailedError(
-            f"{len(diverged)} of {counted(len(ended), 'point')} diverged ({', '.join(diverged[:5])}"
+            f"{len(diverged)} of {counted(len(runs), 'point')} diverged ({', '.join(diverged[:5])}"
             f"{', ...' if len(diverged) > 5 else ''}): the loss or the weights became NaN or infinite.\n"
             "Their epochs so far are stored, and analysis counts them apart. Try a smaller --lr"
         )
@@ -175,15 +180,20 @@ def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
     return OnsetRule(eps=stop.eps, patience=stop.patience) if stop else OnsetRule()
 
 
-def _train(store: str, todo: list[Run], options: "TrainingOptions", jobs: int) -> "list[Outcome]":
+def _train(store: "Store", todo: list[Run], options: "TrainingOptions", jobs: int, *, wait: bool) -> "list[Outcome]":
     from ncdiag.cli.progress import show_progress
+    from ncdiag.execution.beside import train_until_done
     from ncdiag.execution.local import train_all
 
     if not todo:
         return []
     try:
         with show_progress(points=len(todo)) as listen:
-            return train_all(store, todo, options, jobs=jobs, listen=listen, say=note)
+
+            def train(some: "Sequence[Run]") -> "list[Outcome]":
+                return train_all(store.url, some, options, jobs=jobs, listen=listen, say=note)
+
+            return train_until_done(store, todo, train, note) if wait else train(todo)
     except (KeyboardInterrupt, SystemExit):
         note("stopped; every finished epoch is stored. The same command again continues.")
         raise

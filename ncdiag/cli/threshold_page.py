@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import pair_label, reminders
+from ncdiag.cli.page_words import Values, pair_label, reminders
 from ncdiag.cli.threshold_words import (
     check_lines,
     condition_effect,
@@ -15,10 +15,8 @@ from ncdiag.cli.threshold_words import (
 from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
     from ncdiag.domain.result import Result
-
-Values = Mapping[str, Any]
 
 _MAX_CONDITIONS = 12
 
@@ -45,11 +43,11 @@ _ENDS = (
 )
 
 
-def threshold_page(results: "Sequence[Result]", rule: "OnsetRule", level: float) -> str:
+def threshold_page(results: "Sequence[Result]", terms: "Terms") -> str:
     """Give the page: a table with a line per pair, then what each pair shows, in words."""
     pairs = [result.to_dict() for result in results if result.quantity == "fn_star"]
     others = {(result.quantity, pair_label(result.group)): result.to_dict() for result in results}
-    sure = percent(level)
+    sure = percent(terms.level)
     heading = ("pair", "runs", "fn*", f"{sure} interval", "CV", "CV up to", "onset", "loss")
     table = layout([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
     legend = (
@@ -59,7 +57,7 @@ def threshold_page(results: "Sequence[Result]", rule: "OnsetRule", level: float)
     )
     return "\n\n".join(
         [
-            paragraph(f"fn*, the mean feature norm at the onset of collapse ({rule})"),
+            paragraph(f"fn*, the mean feature norm at the onset of collapse ({terms.rule})"),
             "\n".join(table),
             paragraph(legend),
             *(_block(pair, others) for pair in pairs),
@@ -111,7 +109,9 @@ def _reading(pair: Values, spread: Values) -> str:
         return f"{found} in every run, to the last digit. Are these runs copies of one?"
     if len(pair["losses"]) > 1:
         losses = ", ".join(f"{loss}: {count}" for loss, count in pair["losses"].items())
-        return f"{found}, but it was read under two losses ({losses}) and is not one quantity: choose one with --phase."
+        option = "--phase" if len(pair["phases"]) > 1 else "--where"
+        mixed = f"it was read under two losses ({losses}) and is not one quantity: choose one with {option}"
+        return f"{found}, but {mixed}."
     claim = percent(spread["claim"])
     among = " of this one condition" if pair["n_conditions"] == 1 else ""
     judged = {

@@ -1,15 +1,12 @@
 """What the page of fn* says in words of its spread, of the conditions and of the checks."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ncdiag.cli.output import layout, paragraph, printable
-from ncdiag.cli.page_words import is_shown, least_p
+from ncdiag.cli.page_words import Values, is_shown, least_p
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, percent
-
-Values = Mapping[str, Any]
 
 
 def norm_text(value: float) -> str:

@@ -99,7 +99,7 @@ def train(
     Prints the name of the run. A configuration is trained once: typed again, the same command continues it, or says
     that it is done.
     """
-    from ncdiag.execution.signals import sigterm_as_exit
+    from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
 
     values = read_values(given, preset=preset, config=config)
@@ -109,7 +109,7 @@ def train(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
     plan = _plan(values, name, options) if resume is None else None
-    with sigterm_as_exit(), open_to_change(store, create=plan is not None) as opened:
+    with stops_stored(), open_to_change(store, create=plan is not None) as opened:
         run = _added(opened, plan, name) if plan else _resumed(opened, str(resume))
         emit_text(run.name)
         if run.status is RunStatus.DIVERGED:

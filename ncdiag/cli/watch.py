@@ -155,9 +155,9 @@ def _points() -> int:
 def _forecast(store: "Store", name: str) -> str:
     """Say when a run collapses or collapsed, in a few words; nothing where nothing tells."""
     from ncdiag.analysis.stored import forecast_stored
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.analysis.terms import Terms
 
-    found = forecast_stored(store, name, rule=OnsetRule(), level=0.8)
+    found = forecast_stored(store, name, Terms(level=0.8))
     if found.status == "collapsed":
         return f"collapsed at {found.onset:.0f}" if math.isfinite(found.onset) else ""
     if found.status != "forecast":  # its own course, which no other run checks

@@ -14,11 +14,10 @@ from scipy import optimize, special
 
 from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of, mean_table
 from ncdiag.domain.result import Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential
+from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, exponential
 
 Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not testable"]
 
-_ROUNDING = 1e-20
 _POWERS = (-6.0, 6.0)  # powers of a norm beyond these are no scale that anybody would read
 _TRIED = 25
 
@@ -67,7 +66,7 @@ def tukey_one_df(table: FloatArray) -> Tukey:
     size = float(rows @ rows) * float(columns @ columns)
     product_sum = float(rows @ table @ columns)
     df2 = (len(rows) - 1) * (len(columns) - 1) - 1
-    rounding = _ROUNDING * float(np.sum(table**2))
+    rounding = ROUNDING * float(np.sum(table**2))
     if ss_residual <= rounding:
         return Tukey(df2=df2, ss=0.0, ss_residual=0.0, d=0.0, power=1.0, status="exactly_additive")
     if size <= rounding**2:

@@ -14,12 +14,12 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.statistics import FloatArray, is_constant, t_quantile
+from ncdiag.domain.statistics import ROUNDING, FloatArray, is_constant, t_quantile
 
 MARGIN = math.log(1.08)  # the 8 % of the abstract of arXiv 2604.00230, symmetric on logs
 ALPHA = 0.05
 _GOOD_POWER = 0.8
-_ROUNDING = 1e-9  # logs of measured norms are known to 7 digits; differences that vary less are equal
+_SAME = 1e-9  # logs of measured norms are known to 7 digits; differences that vary less are equal
 _MOST_PAIRS = 1000
 
 Outcome = Literal["equivalent", "equivalent but different", "different", "inconclusive", "not testable"]
@@ -66,7 +66,7 @@ def paired_equivalence(differences: FloatArray, margin: float = MARGIN, alpha: f
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         return Equivalence(estimate=mean, margin=margin, n=n, status="too_few")
-    if is_constant(differences) or float(differences.std()) < _ROUNDING:
+    if is_constant(differences) or float(differences.std()) < _SAME:
         return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
     sd = float(differences.std(ddof=1))
     return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd, alpha)
@@ -79,7 +79,7 @@ def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
         return math.nan
     residuals = np.concatenate([first - first.mean(), second - second.mean()])
     squares = float(residuals @ residuals)
-    if squares <= 1e-20 * float(first @ first + second @ second):
+    if squares <= ROUNDING * float(first @ first + second @ second):
         return math.nan
     se = math.sqrt(squares / (n - 2) * (1 / len(first) + 1 / len(second)))
     return 2 * float(special.stdtr(n - 2, -abs(float(first.mean() - second.mean())) / se))

@@ -35,8 +35,8 @@ def is_evaluated(spec: RunSpec, epoch: int) -> bool:
 
 
 def due_epochs(spec: RunSpec, last: int) -> list[int]:
-    """Give the epochs up to `last` after which a run is evaluated."""
-    return [epoch for epoch in range(1, last + 1) if is_evaluated(spec, epoch)]
+    """Give the epochs up to `last` after which a run is evaluated; none is beyond its end."""
+    return [epoch for epoch in range(1, min(last, spec.epochs) + 1) if is_evaluated(spec, epoch)]
 
 
 def _spaced(epochs: int) -> set[int]:

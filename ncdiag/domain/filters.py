@@ -47,6 +47,7 @@ TEXTS = (
     "schedule",
     "phases",
     "intervention",
+    "other",
     "device",
     "started_at",
     "origin",
@@ -88,7 +89,7 @@ class _Token:
 def names_column(text: str, column: str) -> bool:
     """Tell whether a filter, which `parse_where` has accepted, asks about a column; a quoted text is a value."""
     words = (match["word"] for match in _TOKEN.finditer(text))
-    return any(word is not None and ALIASES.get(word.lower(), word.lower()) == column for word in words)
+    return any(word is not None and _column_name(word) == column for word in words)
 
 
 def parse_where(text: str) -> Predicate:
@@ -204,8 +205,7 @@ class _Parser:
         token = self._take()
         if token.kind != "word" or token.text.lower() in ("and", "or", "in"):
             raise self._expected("a column, such as depth", token)
-        name = token.text.lower().replace("-", "_")
-        name = ALIASES.get(name, name)
+        name = _column_name(token.text)
         if name not in COLUMNS:
             near = nearest(name, COLUMNS)
             raise self._mistake(f"no column {token.text[:_WORD]!r}{near}; there are {', '.join(COLUMNS)}", token.at)
@@ -237,6 +237,11 @@ class _Parser:
             first = max(0, min(at - _WIDEST // 2, len(line) - _WIDEST))
             line, at = line[first : first + _WIDEST], at - first
         return AnalysisError(f"--where: {what}\n  {line}\n  {' ' * at}^")
+
+
+def _column_name(word: str) -> str:
+    name = word.lower().replace("-", "_")
+    return ALIASES.get(name, name)
 
 
 def _compare(column: str, symbol: str, value: float | str | None) -> Predicate:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.course import Course
-from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, make_folds
+from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, folds_of_all
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.shares import counted
@@ -113,7 +113,7 @@ def forecast_onset(
     new = condition not in conditions
     by_condition = new and len(conditions) >= MIN_CONDITIONS
     units = [other.condition if by_condition else number for number, other in enumerate(calibration)]
-    fold = make_folds(np.array(units, dtype=np.int64))
+    fold = folds_of_all(np.array(units, dtype=np.int64))
     contest = hold_contest(
         Landmark(runs=calibration, fold=fold, now=now, metric=metric, log_eps=math.log(eps), target=target)
     )

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncdiag.domain.statistics import FloatArray
+from ncdiag.domain.statistics import ROUNDING, FloatArray
 
-_ROUNDING = 1e-20
 _NULL_TABLES = 99_999
 
 
@@ -35,7 +34,7 @@ def free_shape(table: FloatArray, generator: np.random.Generator) -> FreeShape:
     """Look for an interaction of any shape in a table [a, b] without gaps, against random tables without one."""
     a, b = table.shape
     residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    if min(a, b) < 3 or float(np.sum(residual**2)) <= _ROUNDING * float(np.sum(table**2)):
+    if min(a, b) < 3 or float(np.sum(residual**2)) <= ROUNDING * float(np.sum(table**2)):
         return FreeShape()
     q = min(a, b) - 1
     boik, largest = _statistics(residual[None], q)

@@ -14,10 +14,9 @@ from scipy import linalg, optimize, special
 
 from ncdiag.domain.permutations import permutations_for
 from ncdiag.domain.result import Status
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, group_spread
+from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, group_spread
 
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
-_ROUNDING = 1e-20  # a sum of squares this small beside the sum of the squared values is what rounding leaves
 _CELLS = 4_000_000  # numbers held at once
 _LARGEST_F = 1e6  # beyond it the noncentrality grows as F does, and scipy's distribution comes to its end
 
@@ -89,7 +88,7 @@ def estimate_interaction(
     ss = max(float(residual @ residual) - ss_error, 0.0)
     df1, df2 = len(grid.sizes) - additive.shape[1], len(values) - len(grid.sizes)
     found = Interaction(df1=df1, df2=df2, ss=ss, ss_error=ss_error)
-    rounding = _ROUNDING * float(values @ values)
+    rounding = ROUNDING * float(values @ values)
     if df1 < 1 or df2 < 1:
         return replace(found, status="not_testable")
     if ss_error <= rounding:
@@ -130,7 +129,7 @@ def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) 
     means = cell_means(values, grid)
     within = values - means[grid.member]
     estimate = float(weights @ means)
-    if len(values) == len(means) or float(within @ within) <= _ROUNDING * float(values @ values):
+    if len(values) == len(means) or float(within @ within) <= ROUNDING * float(values @ values):
         return Interval(estimate=estimate), math.nan
     se, df = map(float, group_spread(values, grid.member).of_contrast(weights, grid.sizes))
     half = float(special.stdtrit(df, (1 + level) / 2)) * se

@@ -17,7 +17,7 @@ from scipy import special
 
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.statistics import FloatArray, IntArray, group_spread
+from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, group_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def check_invariance(logs: FloatArray, condition: IntArray, level: float = 0.95)
         "sizes": tuple(sizes.tolist()),
     }
     residual = logs - means[member]
-    if float(residual @ residual) <= 1e-20 * float(logs @ logs):
+    if float(residual @ residual) <= ROUNDING * float(logs @ logs):
         return Invariance(df=df, status="zero_variance", **found)  # type: ignore[arg-type]
     se, of = _errors(logs, member)
     within = np.maximum(special.stdtr(of, (distances - MARGIN) / se), special.stdtr(of, -(distances + MARGIN) / se))

@@ -152,8 +152,12 @@ def _log_fn_star(runs: tuple[tuple[float, int], ...], folds: tuple[int, ...]) ->
     return found
 
 
-def make_folds(units: IntArray) -> IntArray:
-    """Give each run the number of the fold it is held out with: one per unit, at most 20."""
+def folds_of_all(units: IntArray) -> IntArray:
+    """Give each run the number of the fold it is held out with: one per unit, at most 20.
+
+    Every run here has an onset. Alarms, with `ncdiag.domain.lead.folds_of_known`, are judged on runs without one, too,
+    and hold out tenths of more than 20 units: they are tried for every observable at every level.
+    """
     return np.unique(units, return_inverse=True)[1].astype(np.int64) % MOST_FOLDS
 
 

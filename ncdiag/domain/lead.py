@@ -42,7 +42,7 @@ class Alarm:
         return np.isnan(self.epoch)
 
 
-def make_folds(units: IntArray, known: BoolArray) -> IntArray:
+def folds_of_known(units: IntArray, known: BoolArray) -> IntArray:
     """Give each run the number of the fold it is held out with: one per unit, ten where there are more than 20 units.
 
     `known` marks the runs with an onset. A run whose unit has no onset at all is in a last fold of its own kind, for

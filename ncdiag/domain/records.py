@@ -104,7 +104,7 @@ class RunStatus(StrEnum):
 
 
 FINAL = (RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DEAD)
-UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.LOST)
+UNFINISHED = tuple(status for status in RunStatus if status not in FINAL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from ncdiag.domain.statistics import FloatArray
+from ncdiag.domain.statistics import ROUNDING, FloatArray
 
 MIN_POINTS = 5  # three parameters, and something left to tell whether they mean anything
 _SMALLEST_GAIN = 0.02  # a curve that explains less than 2 % more than a constant is no relaxation
@@ -44,7 +44,7 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     flags = ("growing",) if growing else ()
     centred = values - values.mean()
     total = float(centred @ centred)
-    if total <= 1e-20 * float(values @ values):
+    if total <= ROUNDING * float(values @ values):
         return _unseen(float(values.mean()), contraction, flags)
     step, watched = float(np.median(np.diff(time))), float(time[-1] - time[0])
     low, high = math.log(math.log(2) / (_SLOWEST * watched)), math.log(math.log(2) / (_FASTEST * step))

@@ -22,6 +22,11 @@ def epochs(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
 
 
+def none_of(number: int, thing: str) -> str:
+    """Begin a sentence that is true of no thing of a number of them: `none of the 5 runs`, of a single one `no run`."""
+    return f"no {thing}" if number == 1 else f"none of the {counted(number, thing)}"
+
+
 def counted(number: int, thing: str) -> str:
     """Write a number of things, such as `1 run` and `2,500 runs`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -13,8 +13,8 @@ _ORDER = (
     *("lr", "momentum", "weight_decay", "batch_size", "eval_every"),
 )
 
-# What a run is that does not say it: trained on the whole set, and not rescaled (as --scale-features none).
-UNSAID = {"train_size": "all", "intervention": "none"}
+# What a run is that does not say it: trained on the whole set, not rescaled (as --scale-features none), nothing else.
+UNSAID = {"train_size": "all", "intervention": "none", "other": "none"}
 
 
 def spoken_options(spec: RunSpec) -> dict[str, Any]:

@@ -17,7 +17,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 # A sum of squares this small beside the sum of the squared values is what rounding leaves of equal values.
-_ROUNDING = 1e-20
+ROUNDING = 1e-20
 
 _SHARES = (np.arange(400) + 0.5) / 400  # of a distribution, whose quantiles stand for it
 
@@ -80,7 +80,7 @@ def exponential(found: Interval) -> Interval:
 def is_constant(values: FloatArray) -> bool:
     """Say whether values are equal but for rounding, as a single one is: no test or interval on them means anything."""
     spread = values - values.mean()
-    return bool(spread @ spread <= _ROUNDING * (values @ values))
+    return bool(spread @ spread <= ROUNDING * (values @ values))
 
 
 def t_quantile(level: float, df: int) -> float:
@@ -108,7 +108,7 @@ def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> In
     if k < FEW_GROUPS:
         return t_interval(values, level)
     squares = float(totals @ totals)
-    if squares <= _ROUNDING * float(values @ values):
+    if squares <= ROUNDING * float(values @ values):
         return Interval(estimate=mean)
     half = t_quantile(level, k - 1) * math.sqrt(k / (k - 1) * squares) / len(values)
     return Interval(estimate=mean, lo=mean - half, hi=mean + half)
@@ -189,7 +189,7 @@ def group_spread(values: FloatArray, groups: IntArray, silent: IntArray | None =
     sizes = np.bincount(groups)
     residual = values - (np.bincount(groups, weights=values) / sizes)[groups]
     squares, df = np.bincount(groups, weights=residual**2), (sizes - 1).astype(np.float64)
-    tells = squares > _ROUNDING * float(values @ values)
+    tells = squares > ROUNDING * float(values @ values)
     if silent is not None:
         tells[silent] = False
     pooled = float(squares[tells].sum() / df[tells].sum())

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import StoreError, UnavailableError
 from ncdiag.execution.held import Listener, Note
-from ncdiag.execution.signals import held_back, raise_if_asked, sigterm_as_exit
+from ncdiag.execution.signals import held_back, raise_if_asked, stops_stored
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.loop import Ended, EpochDone, Event
@@ -117,9 +117,10 @@ class Pool:
             ours, theirs = self.context.Pipe()
             arguments = theirs, self.store_url, replace(self.options, device=device)
             process = self.context.Process(target=_work, args=arguments, name=device, daemon=True)
-            resource_tracker.ensure_running()  # else the start of the first process does, and lets SIGINT through
-            with theirs, _thread_limit(self.threads), held_back(signal.SIGINT):
-                process.start()
+            with theirs, _thread_limit(self.threads), held_back(signal.SIGHUP):
+                resource_tracker.ensure_running()  # deaf to Ctrl-C by itself, and its start lets SIGINT through
+                with held_back(signal.SIGINT):
+                    process.start()
         except (OSError, MemoryError) as error:
             raise UnavailableError(
                 f"another process to train in cannot be started: {error}\n"
@@ -179,7 +180,8 @@ def _thread_limit(threads: int) -> Iterator[None]:
 def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
     """Train the groups that come over the pipe until it closes or the parent is gone.
 
-    Ctrl-C reaches the whole group of processes; the parent decides, and terminates this one, which does not hear it.
+    Ctrl-C, and the end of a terminal, reach the whole group of processes; the parent decides, and terminates this one,
+    which does not hear them.
     """
     threading.Thread(target=_follow_parent, daemon=True).start()
 
@@ -188,7 +190,7 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
             with suppress(OSError):  # the parent is gone, which is no fault of the run; this process is being ended
                 pipe.send((run, event))  # the run as it was claimed: it may have been renamed since it was listed
 
-    with sigterm_as_exit():
+    with stops_stored():
         while True:
             raise_if_asked()
             try:

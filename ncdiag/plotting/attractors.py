@@ -36,7 +36,7 @@ def attractor_table(asked: Asked) -> pd.DataFrame:
     95 %, as a test of equality has it) is that of the arm at the end, and `half_life`, in epochs, how fast the
     difference shrinks.
     """
-    sets = list_branches(asked.onsets, tuple(asked.by))
+    sets = list_branches(asked.onsets, asked.terms.by)
     if not sets:
         raise AnalysisError(
             "no run had its features rescaled, so there is no arm to compare with its control.\n"
@@ -183,7 +183,7 @@ def _legend(sheet: Sheet) -> list[Any]:
         handle = Line2D([], [], color=color, linestyle=style, marker="o^"[place], label=name)
         handle.set_markersize(points / 2)
         handles.append(handle)
-    interval = f"{100 * equality_level(sheet.level):.3g} % interval"
+    interval = f"{100 * equality_level(sheet.terms.level):.3g} % interval"
     handles.append(Line2D([], [], color=INK, linewidth=points / 5, label=f"{interval} at the end"))
     handles.append(Patch(color=SHADE, label=f"equal within {100 * (MARGIN_RATIO - 1):.0f} %"))
     return handles

@@ -40,11 +40,11 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
     if table.empty:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
-            f"forecasts that can be checked need {MIN_UNITS_HELD} runs of one pair with an onset ({asked.rule}); "
+            f"forecasts that can be checked need {MIN_UNITS_HELD} runs of one pair with an onset ({asked.terms.rule}); "
             f"{collapsed} of {counted(len(asked.onsets), 'run')} with one.\n"
             "`ncdiag sweep --preset quickstart` trains nine such"
         )
-    table.insert(0, "pair", label_pairs(table, asked.by))
+    table.insert(0, "pair", label_pairs(table, asked.terms.by))
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")
     return strictest(table.assign(inside=inside.where(table["lo"].notna())))
 

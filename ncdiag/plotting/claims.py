@@ -102,15 +102,7 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     onset make the estimate a `bound`, the limit on that side is infinite. `verdict` and `reason` are those of
     `ncdiag analyze claims`, `overall` the verdict on the claim over all of its groups.
     """
-    survey = Survey(
-        runs=asked.runs,
-        read=lambda ids, columns: asked.epochs.loc[asked.epochs["run_id"].isin(ids), list(columns)],
-        rule=asked.rule,
-        by=asked.by,
-        level=asked.level,
-        mix_phases=asked.mix_phases,
-        questions=("claims",),
-    )
+    survey = Survey(runs=asked.runs, read=asked.read, terms=asked.terms, questions=("claims",))
     results = survey.results["claims"]
     rows = []
     for claim in CLAIMS:

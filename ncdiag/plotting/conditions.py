@@ -23,6 +23,7 @@ _NAMED = {
     "train_size": "{} samples",
     "phases": "{}",
     "intervention": "{}",
+    "other": "{}",
 }
 
 
@@ -80,7 +81,7 @@ def _name_intervention(text: str) -> str:
     return f"× {compact(found.alpha)} at {found.epoch}{', head too' if found.compensated else ''}"
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_names(names: Iterable[str]) -> list[str]:
     """Sort names by the numbers in them (`depth 2` before `depth 10`); words stay in the order in which they came."""
     given = list(names)
     heads: dict[str, int] = {}

@@ -35,6 +35,10 @@ class Kind:
     repeats: bool = False
     untouched: bool = False
 
+    def choose(self, asked: Asked) -> Asked:
+        """Give the runs that figures of this kind are of, among all that were asked about."""
+        return asked if self.repeats else asked.untouched if self.untouched else asked.counted
+
 
 FIGURES: dict[str, Kind] = {
     "trajectory": Kind(shows="", table=trajectory_table, draw=draw_trajectories, repeats=True),

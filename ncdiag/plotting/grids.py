@@ -15,9 +15,10 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
-from ncdiag.plotting.conditions import in_order, name_value, split_names
+from ncdiag.plotting.conditions import name_value, sort_names, split_names
 from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, shorten, start_figure, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
@@ -33,31 +34,31 @@ def grid_table(asked: Asked) -> pd.DataFrame:
     `estimate`, `lo` and `hi` of a cell are its fn* and its interval; `loss` is the one trained with at onset. A ratio
     of ratios (1 where the factors multiply) names its `row` and `column` as `a / b`; `reason` says why there is none.
     """
-    if len(asked.by) != 2:
+    if len(asked.terms.by) != 2:
         raise AnalysisError(
-            f"a grid has two factors, rows and columns: --by names {len(asked.by)}, such as arch,dataset"
+            f"a grid has two factors, rows and columns: --by names {len(asked.terms.by)}, such as arch,dataset"
         )
-    results = additivity_results(asked.onsets, by=asked.by, level=asked.level, mix_phases=asked.mix_phases)
+    results = additivity_results(asked.onsets, asked.terms)
     cells = _cells(asked)
     _check_grid(cells, asked)
     ratios = [
         {
             "of": RATIO,
-            "row": name_value(asked.by[0], " / ".join(result.extra.get("of_rows", ()))),
-            "column": name_value(asked.by[1], " / ".join(result.extra.get("of_columns", ()))),
+            "row": name_value(asked.terms.by[0], " / ".join(result.extra.get("of_rows", ()))),
+            "column": name_value(asked.terms.by[1], " / ".join(result.extra.get("of_columns", ()))),
             "reason": None if result.extra.get("of_rows") else result.warnings[0].split(". ")[0],
             **_limits(result),
         }
         for result in results
         if result.quantity == RATIO
     ]
-    return pd.concat([cells, pd.DataFrame(ratios)], ignore_index=True).assign(level=asked.level)
+    return pd.concat([cells, pd.DataFrame(ratios)], ignore_index=True).assign(level=asked.terms.level)
 
 
 def _cells(asked: Asked) -> pd.DataFrame:
-    found = threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level)
+    found = threshold_results(asked.onsets, asked.trajectories, asked.terms)
     of_cell = {_names(result.group): result for result in found if result.quantity == "fn_star"}
-    keys = [_names(values) for values in asked.onsets[list(asked.by)].to_dict("records")]
+    keys = [_names(values) for values in asked.onsets[list(asked.terms.by)].to_dict("records")]
     table = asked.onsets[["run", "state"]].assign(
         of=CELL,
         row=[row for row, _ in keys],
@@ -80,14 +81,16 @@ def _limits(result: Result) -> dict[str, float]:
 
 
 def _check_grid(cells: pd.DataFrame, asked: Asked) -> None:
-    for name, axis in zip(("row", "column"), asked.by, strict=True):
+    for name, axis in zip(("row", "column"), asked.terms.by, strict=True):
         if cells[name].nunique() < 2:
             raise AnalysisError(
                 f"all runs have one {axis} ({cells[name].iloc[0]}); a grid needs two of each factor.\n"
                 "`ncdiag sweep --arch mlp,resnet20 --dataset mnist,fashion_mnist --seed 0:3` trains one"
             )
     if cells["feature_norm"].isna().all():
-        raise AnalysisError(f"none of the {len(cells)} runs has an onset ({asked.rule}); the grid has no cell to draw")
+        raise AnalysisError(
+            f"no onset ({asked.terms.rule}) in {counted(len(cells), 'run')}; the grid has no cell to draw"
+        )
 
 
 def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:
@@ -111,7 +114,7 @@ def draw_grid(table: pd.DataFrame, sheet: Sheet) -> Figure:
 
 def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
     page, points = sheet.page, sheet.page.points
-    rows, columns = (in_order(cells[name].unique()) for name in ("row", "column"))
+    rows, columns = (sort_names(cells[name].unique()) for name in ("row", "column"))
     words, label = split_names(columns)
     log_axis(axes.yaxis, cells[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64))
     axes.set(title="fn* of each cell", ylabel="feature norm at onset", xlim=(-0.5, len(columns) - 0.5))
@@ -200,7 +203,7 @@ def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
 
 def _legend(cells: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     points = sheet.page.points
-    handles = [series_handle(place, name, points) for place, name in enumerate(in_order(cells["row"].unique()))]
+    handles = [series_handle(place, name, points) for place, name in enumerate(sort_names(cells["row"].unique()))]
     losses = set(cells.loc[cells["state"] == "collapsed", "loss"].dropna())
     if "ce" in losses:
         handles.append(mark_handle("o", "onset under cross-entropy", points, filled=False))

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
+from ncdiag.domain.shares import counted
 from ncdiag.plotting.axes import MARKERS
 from ncdiag.plotting.style import FAINT, INK, PAGES, Page, Width, line_style, new_figure
 
@@ -23,12 +24,11 @@ _LEGEND_SAMPLE = 4.6  # width of a legend's sample and its gaps, in letters
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What a figure is told besides its table: the place it is for, the line above, the rule of onset, the level."""
+    """What a figure is told besides its table: the place it is for, the line above, and on what terms it was asked."""
 
     width: Width = "page"
     title: str = ""
-    rule: OnsetRule = field(default_factory=OnsetRule)
-    level: float = 0.95
+    terms: Terms = field(default_factory=Terms)
 
     @property
     def page(self) -> Page:
@@ -38,7 +38,7 @@ class Sheet:
     @property
     def sure(self) -> str:
         """The level as text: 95 %."""
-        return f"{100 * self.level:.3g} %"
+        return f"{100 * self.terms.level:.3g} %"
 
 
 def start_figure(sheet: Sheet, inches: float, handles: Sequence[Artist] = ()) -> Figure:
@@ -147,7 +147,7 @@ def join_titles(named: Sequence[tuple[str, str]], between: str, points: float, i
 
 def note_handles(left_out: int, what: str) -> list[Line2D]:
     """Give the entry of a legend that says how much is not drawn; none where nothing is left out."""
-    label = f"{left_out} more {what}{'s' if left_out > 1 else ''}: --where, --data"
+    label = f"{counted(left_out, f'more {what}')}: --where, --data"
     return [Line2D([], [], linestyle="none", label=label)] if left_out else []
 
 

@@ -44,10 +44,10 @@ def lead_table(asked: Asked) -> pd.DataFrame:
     if table.empty:
         collapsed = int((asked.onsets["state"] == "collapsed").sum())
         raise AnalysisError(
-            f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.rule}); {collapsed} of "
+            f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.terms.rule}); {collapsed} of "
             f"{counted(len(asked.onsets), 'run')} with one.\n`ncdiag sweep --preset quickstart` trains nine such"
         )
-    table.insert(0, "pair", label_pairs(table, asked.by))
+    table.insert(0, "pair", label_pairs(table, asked.terms.by))
     return strictest(table)
 
 
@@ -84,7 +84,7 @@ def _titles(panels: Sequence[pd.DataFrame], inches: float, sheet: Sheet) -> list
 
 
 def _draw_pair(axes: Axes, own: pd.DataFrame, sheet: Sheet) -> None:
-    points, metric = sheet.page.points, sheet.rule.metric
+    points, metric = sheet.page.points, sheet.terms.rule.metric
     levels = own[own["multiple"].notna()]
     main = own[~own["contender"].isin(set(levels["contender"]) - {"fn", metric})]
     top = 1.25 * float(np.nanmax(main["mae"]))
@@ -120,7 +120,7 @@ def _look(name: str, metric: str, points: float) -> tuple[str, LineStyle, float,
 
 
 def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
-    points, metric = sheet.page.points, sheet.rule.metric
+    points, metric = sheet.page.points, sheet.terms.rule.metric
     present = set(table["contender"])
     levels = set(table.loc[table["multiple"].notna(), "contender"])
     named = {"fn": "alarm of fn", metric: f"alarm of {metric}"}

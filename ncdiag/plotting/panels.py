@@ -173,9 +173,9 @@ def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
         color = scene.color(run["series"])
         height = run["fn_star"] if column == "feature_norm" else scene.eps
         known = rows[np.isfinite(values[rows])]
-        if run["onset_state"] != "collapsed":
+        if run["onset_state"] not in ("collapsed", "no_data"):
             ends += [Mark(epochs[last], values[last], color, END_MARK) for last in known[-1:]]
-        elif height is not None and np.isfinite(height):
+        elif run["onset_state"] == "collapsed" and height is not None and np.isfinite(height):
             span = np.array([run["onset_lo"], run["onset_hi"]])
             spans.append(Curve(span, np.full(2, height), color, "solid", points / 4))
             onsets.append(Mark(run["onset_epoch"], height, color, ONSET_MARK))

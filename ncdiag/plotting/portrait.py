@@ -43,11 +43,11 @@ def portrait_table(asked: Asked) -> pd.DataFrame:
 
     `condition` tells the runs of a pair apart; `pair_fn_star` is fn* of the pair, with its interval.
     """
-    onsets, metric = asked.onsets, asked.rule.metric
+    onsets, metric = asked.onsets, asked.terms.rule.metric
     if metric == "feature_norm":
         raise AnalysisError("the feature norm against itself shows nothing; choose another --metric, such as nc1")
     of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
-    pairs = label_pairs(onsets, asked.by)
+    pairs = label_pairs(onsets, asked.terms.by)
     of_run.insert(1, "pair", pairs)
     of_run.insert(2, "condition", pd.concat([label_conditions(own) for _, own in onsets.groupby(pairs, sort=False)]))
     of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")
@@ -71,7 +71,7 @@ def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
     pairs = list(table["pair"].unique())
     shown = pairs[:_MOST_PANELS]
     table = _with_styles(table[table["pair"].isin(shown)])
-    page, rule = sheet.page, sheet.rule
+    page, rule = sheet.page, sheet.terms.rule
     rows, across = panel_grid(len(shown), {"column": 2, "page": 3, "slide": 3}[sheet.width])
     height = min(page.inches / across * (0.8 if across > 1 else 0.62), 6.2 / rows)
     with figure_style(page):
@@ -109,7 +109,7 @@ def _in_left_phase(table: pd.DataFrame) -> pd.Series:
 
 
 def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
-    points, rule = sheet.page.points, sheet.rule
+    points, rule = sheet.page.points, sheet.terms.rule
     runs = rows_by_run(table)
     x, y = (table[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
     numbers, pale = table["number"].to_numpy(), table["pale"].to_numpy(dtype=bool)
@@ -156,7 +156,7 @@ def _point_along(axes: Axes, x: FloatArray, y: FloatArray, color: str, points: f
 
 def _mark_ends(axes: Axes, table: pd.DataFrame, runs: list[NDArray[np.intp]], sheet: Sheet) -> None:
     """Mark each onset, at eps or at the evaluation that it was read from, or the end of a run without one."""
-    metric, size = sheet.rule.metric, mark_size(len(runs), sheet.page.points)
+    metric, size = sheet.terms.rule.metric, mark_size(len(runs), sheet.page.points)
     epochs, seen = (table[name].to_numpy(dtype=np.float64) for name in ("epoch", metric))
     marks: list[Mark] = []
     for rows, run in zip(runs, table.drop_duplicates("run", keep="last").to_dict("records"), strict=True):
@@ -165,7 +165,7 @@ def _mark_ends(axes: Axes, table: pd.DataFrame, runs: list[NDArray[np.intp]], sh
             marks.append(Mark(run[metric], run["feature_norm"], color, END_MARK))
         elif np.isfinite(run["fn_star"]):
             read = seen[rows[epochs[rows] == run["onset_epoch"]]]  # between evaluations it is at eps
-            marks.append(Mark(next(iter(read), sheet.rule.eps), run["fn_star"], color, ONSET_MARK))
+            marks.append(Mark(next(iter(read), sheet.terms.rule.eps), run["fn_star"], color, ONSET_MARK))
     draw_marks(axes, marks, markersize=size, markeredgewidth=size / 4, markerfacecolor="white", zorder=5)
 
 
@@ -186,7 +186,8 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
         losses = table.loc[table["pale"], "loss"].dropna().unique()
         label = f"first phase, {losses[0].upper()}" if len(losses) == 1 else "first phase"
         handles.append(Line2D([], [], color=INK, alpha=0.45, linewidth=points / 12, label=label))
-    dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), label=f"eps {sheet.rule.eps:g}")
+    eps = sheet.terms.rule.eps
+    dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), label=f"eps {eps:g}")
     handles.append(dashed)
     known = np.isfinite(table[["pair_fn_star", "pair_lo"]].to_numpy(dtype=np.float64)).any(axis=0)
     if known[0]:

@@ -39,21 +39,19 @@ def regularity_table(asked: Asked, factor: str) -> pd.DataFrame:
     within it (`collapsed` is then false). What describes all runs of a value stands in each of their rows: `share` that
     collapsed, `onset_mean` (geometric, those without an onset entering with the budget) and `fn_mean`, with intervals.
     """
-    groups = list_factor_groups(asked.onsets, factor, asked.rule)
+    groups = list_factor_groups(asked.onsets, factor, asked.terms)
     if not groups:
         option = factor.replace("_", "-")
-        results = regularity_results(asked.onsets, rule=asked.rule, level=asked.level)
+        results = regularity_results(asked.onsets, asked.terms)
         untested = next(result for result in results if result.question == option)
         raise AnalysisError(f"{untested.warnings[0]}.\n`ncdiag analyze claims` says what to train beside these runs")
     names = label_conditions(pd.DataFrame([dict(group.fixed) for group in groups]))
-    rows = [
-        row for group, name in zip(groups, names, strict=True) for row in _rows(group, name, asked.onsets, asked.level)
-    ]
-    return pd.DataFrame(rows).assign(level=asked.level)
+    rows = [row for group, name in zip(groups, names, strict=True) for row in _rows(group, name, asked.onsets)]
+    return pd.DataFrame(rows).assign(level=asked.terms.level)
 
 
-def _rows(group: FactorGroup, name: str, onsets: pd.DataFrame, level: float) -> list[dict[str, Any]]:
-    described = group.describe_levels(level)
+def _rows(group: FactorGroup, name: str, onsets: pd.DataFrame) -> list[dict[str, Any]]:
+    described = group.describe_levels()
     states = dict(zip(onsets["run"], onsets["state"], strict=True))
     return [
         {

@@ -15,10 +15,11 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import counted
 from ncdiag.domain.threshold import CV_CLAIM
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, lanes, log_axis
-from ncdiag.plotting.conditions import compact, in_order, label_conditions, label_pair, label_pairs
+from ncdiag.plotting.conditions import compact, label_conditions, label_pair, label_pairs, sort_names
 from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, shorten, start_figure
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
@@ -44,7 +45,7 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     """
     onsets = asked.onsets
     base = onsets[["run", "state", "onset"]].copy()
-    base.insert(0, "pair", label_pairs(onsets, asked.by))
+    base.insert(0, "pair", label_pairs(onsets, asked.terms.by))
     base.insert(2, "condition", label_conditions(onsets))
     named = {(r.quantity, label_pair(r.group)): r for r in _results(asked)}
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
@@ -63,17 +64,23 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
         mean = (placebo.extra.get("feature_norm", math.nan), math.nan, math.nan)
         rows.append(_part(own, AT_EPOCH, [epoch] * len(own), there, mean, _spread(placebo)))
     table = pd.concat(rows, ignore_index=True)
+    if (onsets["state"] == "no_data").all():
+        scope = "the runs" if asked.terms.rule.phase is None else f"phase {asked.terms.rule.phase} of the runs"
+        raise AnalysisError(
+            f"{asked.terms.rule.metric} was not measured in {scope}, so there is no onset and no fn* to draw.\n"
+            "Choose another with --metric, or other runs"
+        )
     if not np.isfinite(table["feature_norm"].to_numpy(dtype=np.float64)).any():
         raise AnalysisError(
-            f"none of the {len(onsets)} runs has an onset ({asked.rule}), so there is no fn* to draw.\n"
+            f"no onset ({asked.terms.rule}) in {counted(len(onsets), 'run')}, so there is no fn* to draw.\n"
             "Train for longer, or choose another rule with --eps, --patience or --rule"
         )
-    return table.assign(level=asked.level)
+    return table.assign(level=asked.terms.level)
 
 
 def _results(asked: Asked) -> list[Result]:
     return [
-        *threshold_results(asked.onsets, asked.trajectories, rule=asked.rule, by=asked.by, level=asked.level),
+        *threshold_results(asked.onsets, asked.trajectories, asked.terms),
         *threshold_check_results(asked),
     ]
 
@@ -97,7 +104,7 @@ def _part(
 
 def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
     """Draw the table of `threshold_table`: a row per pair; on the left the norms, on the right how much they vary."""
-    page, pairs = sheet.page, in_order(table["pair"].unique())
+    page, pairs = sheet.page, sort_names(table["pair"].unique())
     table = table[table["pair"].isin(pairs[:_MOST_PAIRS])]
     shown = pairs[:_MOST_PAIRS]
     points = page.points
@@ -148,7 +155,7 @@ def _crowded(table: pd.DataFrame, sheet: Sheet) -> float:
 def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
     own = table[(table["pair"] == pair) & (table["at"] == AT_ONSET)]
     found = int((own["state"] == "collapsed").sum())
-    return f"{shorten(pair, page.points, page.inches * 0.3)}\n{found} of {len(own)} runs"
+    return f"{shorten(pair, page.points, page.inches * 0.3)}\n{found} of {counted(len(own), 'run')}"
 
 
 def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: float, sheet: Sheet) -> None:

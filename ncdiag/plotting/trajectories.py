@@ -42,7 +42,7 @@ def trajectory_table(asked: Asked) -> pd.DataFrame:
     onsets, epochs = asked.onsets, asked.epochs
     of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
     of_run.insert(1, "condition", label_conditions(onsets))
-    of_run.insert(2, "pair", label_pairs(onsets, asked.by))
+    of_run.insert(2, "pair", label_pairs(onsets, asked.terms.by))
     of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")
     rows = of_run.merge(epochs[["run", "epoch", "phase", "loss", "lr", *CURVES, "nonfinite"]], on="run")
     drops = {(run, epoch) for run, found in list_drops(onsets, epochs).items() for epoch in found}
@@ -63,13 +63,15 @@ def draw_trajectories(table: pd.DataFrame, sheet: Sheet) -> Figure:
         table=table,
         series=tuple(table["series"].unique()),
         page=page,
-        eps=sheet.rule.eps if sheet.rule.metric == "nc1" else None,
+        eps=sheet.terms.rule.eps if sheet.terms.rule.metric == "nc1" else None,
         band=_band(table),
         spans=spans,
         switches=[] if spans else phase_switches(table),
         rate_drops=sorted(table.loc[table["lr_drop"], "epoch"].astype(float).unique()),
     )
-    panels = [panel for panel in PANELS if table[list(panel.columns)].notna().any(axis=None)] or [PANELS[0]]
+    panels = [
+        panel for panel in PANELS if np.isfinite(table[list(panel.columns)].to_numpy(dtype=np.float64)).any()
+    ] or [PANELS[0]]
     columns = min(page.columns, len(panels))
     rows = -(-len(panels) // columns)
     height = min(page.panel_inches, _MOST_INCHES / rows) if sheet.width == "slide" else page.panel_inches
@@ -118,8 +120,8 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
     states = set(scene.table.groupby("run", sort=False)["onset_state"].first())
     if "collapsed" in states:
         handles.append(mark_handle(ONSET_MARK, "onset, with its interval", points))
-    if states - {"collapsed"}:
-        handles.append(mark_handle(END_MARK, end_label(states), points))
+    if ends := states - {"collapsed", "no_data"}:
+        handles.append(mark_handle(END_MARK, end_label(ends), points))
     if scene.eps is not None and scene.table["nc1"].notna().any():
         label = f"onset below NC1 = {compact(scene.eps)}"
         handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=EPS_DASHES, label=label))

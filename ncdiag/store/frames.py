@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Boolean, Column, Double, Integer, Select, func, literal, select
 from sqlalchemy.sql.type_api import TypeEngine
 
+from ncdiag.domain.other_settings import other_settings
 from ncdiag.store import schema
 from ncdiag.store.faults import decoded
 from ncdiag.store.handle import Store
@@ -37,9 +38,9 @@ _RUN_SELECTION: list[Column[Any]] = [schema.runs.c[_RENAMED.get(name, name)] for
 
 
 def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFrame:
-    """Give one row per run, in the order of their ids, with the columns `RUN_COLUMNS`; without ids, all runs.
+    """Give one row per run, in the order of their ids: `RUN_COLUMNS`, then `other`; without ids, all runs.
 
-    `status` is the one that is true now, `lost` included.
+    `status` is the one that is true now, `lost` included; `other` are the `other_settings` of the run.
     """
     runs = schema.runs
     query = select(*_RUN_SELECTION, runs.c.owner, runs.c.host, runs.c.heartbeat_at, schema.UtcNow().label("clock"))
@@ -49,6 +50,7 @@ def runs_frame(store: Store, run_ids: Sequence[int] | None = None) -> pd.DataFra
     names = [*(column.name for column in _RUN_SELECTION), "owner", "host", "heartbeat_at", "clock"]
     statuses = (status_of(store, dict(zip(names, row, strict=True))) for row in rows)
     frame["status"] = pd.Series([str(status) for status in statuses], dtype=object)
+    frame["other"] = pd.Series([other_settings(config) for config in frame["config"]], dtype=object)
     return frame
 
 

@@ -14,6 +14,7 @@ from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import described_columns, measured_columns, printable, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
+from ncdiag.store.shielding import hear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
             check_name(run.name)
     with store.write() as connection:
         known = runs_by_key(store, connection, keys)
-        if begun := next((run.name for run in known.values() if run.status not in FINAL), None):
+        trained = (run for run in known.values() if run.origin == "trained")
+        if begun := next((run.name for run in trained if run.status not in FINAL), None):
             raise SpecError(
                 f"{begun} is one of these runs, and is not at its end here; nothing was imported.\n"
                 f"Train it, or remove it with `ncdiag runs rm {begun}`, and import again"
@@ -51,6 +53,7 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
         insert_runs(connection, [_run_columns(key, run) for key, run in new.items()])
         made = runs_by_key(store, connection, list(new))
         for key, run in new.items():  # one at a time: the rows of a million epochs at once would take gigabytes
+            hear()
             rows = [{"run_id": made[key].id, **measured_columns(record)} for record in run.epochs]
             connection.execute(insert(schema.epochs), rows)
     stored = known | made

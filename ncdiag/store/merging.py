@@ -20,6 +20,7 @@ from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
+from ncdiag.store.shielding import hear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,11 @@ def merge_store(store: Store, source: Store) -> Merged:
         busy = {key for key in better if key in known and known[key].status is RunStatus.RUNNING}
         taken = [run for run in found if run.key in better and run.key not in busy]
         for run in taken:
+            hear()
             _take_row(ours, theirs, run, known.get(run.key))
         here = runs_by_key(store, ours, [run.key for run in taken])
         for run in taken:
+            hear()
             _take_children(ours, theirs, run.id, here[run.key].id)
         numbered = "run-" + cast(schema.runs.c.id, String)
         ours.execute(update(schema.runs).where(schema.runs.c.name == schema.runs.c.key).values(name=numbered))

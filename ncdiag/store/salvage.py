@@ -201,13 +201,11 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
     """Let the runs say of themselves what is there, and give the account."""
     incomplete: dict[str, int] = {}
     with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute(
-            "SELECT id, name, origin, status, epochs_done, config, (SELECT count(*) FROM epochs WHERE run_id = id),"
-            " (SELECT coalesce(max(epoch), 0) FROM epochs WHERE run_id = id) FROM runs"
-        ).fetchall()
-        for run_id, name, origin, status, done, config, found, last in rows:
-            due = _count_due(config, done) if origin == "trained" else None
-            missing = unreadable[run_id] if due is None else due - found
+        rows = connection.execute("SELECT id, name, origin, status, epochs_done, config FROM runs").fetchall()
+        for run_id, name, origin, status, done, config in rows:
+            found = {epoch for (epoch,) in connection.execute("SELECT epoch FROM epochs WHERE run_id = ?", (run_id,))}
+            due = _due(config, done) if origin == "trained" else None
+            missing = unreadable[run_id] if due is None else len(due - found)
             if missing:
                 incomplete[name] = missing
             if missing or status == "running":
@@ -216,7 +214,7 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
                 connection.execute(
                     "UPDATE runs SET status = ?, reason = ?, epochs_done = ?, owner = NULL, heartbeat_at = NULL"
                     " WHERE id = ?",
-                    (status if stays else "interrupted", reason, last, run_id),
+                    (status if stays else "interrupted", reason, max(found, default=0), run_id),
                 )
         connection.commit()
         epochs = connection.execute("SELECT count(*) FROM epochs").fetchone()[0]
@@ -229,9 +227,9 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
     )
 
 
-def _count_due(config: str, done: int) -> int | None:
-    """Give how many rows a run of so many epochs has, or None where its configuration cannot be read."""
+def _due(config: str, done: int) -> set[int] | None:
+    """Give the epochs of which a run of so many has rows, or None where its configuration cannot be read."""
     try:
-        return len(due_epochs(RunSpec.from_dict(json.loads(config)), done))
+        return set(due_epochs(RunSpec.from_dict(json.loads(config)), done))
     except (NCDiagError, LookupError, TypeError, ValueError, RecursionError):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ncdiag.domain.importing.descriptions import find_misspelt, own_export, read_description
 from ncdiag.domain.importing.findings import Findings
-from ncdiag.domain.importing.identity import EXPORTED, find_identity
+from ncdiag.domain.importing.identity import EXPORTED, find_end, find_identity
 from ncdiag.domain.importing.phases import phase_plan
 from ncdiag.domain.importing.records import (
     NAME_RULE,
@@ -22,7 +22,7 @@ from ncdiag.domain.importing.records import (
 )
 from ncdiag.domain.importing.rows import Row, Table, bare, read_table, shown
 from ncdiag.domain.importing.settings import Setting, check_all_fit, general, specific
-from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
+from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 from ncdiag.store.compressed import ENDING, bare_name, read_whole
@@ -243,11 +243,10 @@ def _make_run(
 
 
 def _as_it_was_trained(settings: Settings, run: ImportedRun, cells: Mapping[str, str | None]) -> ImportedRun:
-    """Give a run of our own export its identity back, unless the settings make something else of it."""
+    """Give a run of our own export the end that it had, and its identity unless the settings make another run of it."""
     spec = None if settings.maps or settings.sets else find_identity(cells, run.epochs)
-    if spec is None:
-        return run
-    return replace(run, spec=spec, status=RunStatus(str(cells["status"])), reason=cells.get("reason"))
+    status, reason = find_end(cells)
+    return replace(run, spec=spec, status=status, reason=reason)
 
 
 def _check_patterns(settings: Settings, files: Sequence[str], runs: Sequence[str]) -> None:

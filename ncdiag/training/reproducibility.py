@@ -110,16 +110,17 @@ def numeric_fingerprint(device: torch.device) -> dict[str, Any]:
     A run continued under another fingerprint is another run: on one machine, one thread and two threads, or two
     instruction sets, give different weights from the same seed.
     """
+    on_cpu = device.type == "cpu"
     return {
         "torch": torch.__version__,
         "device": device.type,
         "device_name": device_name(device),
-        "threads": torch.get_num_threads() if device.type == "cpu" else None,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
-        "onednn": bool(torch.backends.mkldnn.enabled) if device.type == "cpu" else None,
-        "products": products_in_use() if device.type == "cpu" else None,
-        "flush_denormals": _denormals_are_flushed() if device.type == "cpu" else None,
-        "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        "threads": torch.get_num_threads() if on_cpu else None,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability() if on_cpu else None,
+        "onednn": bool(torch.backends.mkldnn.enabled) if on_cpu else None,
+        "products": products_in_use() if on_cpu else None,
+        "flush_denormals": _denormals_are_flushed() if on_cpu else None,
+        "isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA") if on_cpu else None,
     }
 
 

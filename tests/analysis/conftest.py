@@ -11,7 +11,7 @@ WHOLE = ("depth", "train_size", "batch_size", "seed", "epochs_done", "epochs_pla
 REAL = ("width", "lr", "momentum", "weight_decay", "seconds")
 TEXT = (
     *("run", "status", "arch", "activation", "dataset", "optimizer", "schedule", "phases", "intervention"),
-    *("device", "started_at", "origin", "data_sha256", "config"),
+    *("device", "started_at", "origin", "data_sha256", "config", "other"),
 )
 DEFAULTS: dict[str, Any] = {
     "status": "done",

@@ -2,6 +2,7 @@
 
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import regularity_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -10,8 +11,7 @@ DECAYS = {1e-5: (30.0, 31.0, 32.0), 1e-4: (20.0, 20.5, 21.0), 5e-4: (22.0, 22.5,
 
 
 def answers(frames, **options) -> dict[tuple[str, str], Result]:
-    rule = OnsetRule()
-    found = regularity_results(onset_table(*frames, rule), rule=rule, **options)
+    found = regularity_results(onset_table(*frames, OnsetRule()), Terms(**options))
     return {(result.question, result.quantity): result for result in found}
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import tukey_one_df
 from ncdiag.domain.interaction import estimate_interaction
 from ncdiag.domain.onset import OnsetRule
@@ -27,7 +28,7 @@ def grid(make_run, norms, **about):
 
 
 def answers(frames, **options):
-    found = additivity_results(onset_table(*frames, OnsetRule()), **options)
+    found = additivity_results(onset_table(*frames, OnsetRule()), Terms(**options))
     return {result.quantity: result for result in found}, found
 
 

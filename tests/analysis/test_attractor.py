@@ -8,14 +8,14 @@ from statsmodels.stats.weightstats import ttost_paired
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results
 from ncdiag.analysis.pair_claims import returns
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
-from ncdiag.domain.onset import OnsetRule
 
 START, HALF_LIFE = 20, 8.0
 
 
 def attractor(frames, level=0.95):
-    return attractor_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), level=level))
+    return attractor_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(level=level)))
 
 
 def pick(results, quantity, arm=None):

@@ -6,6 +6,7 @@ from scipy import stats
 
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import regularity_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.regularity_page import regularity_page
 from ncdiag.domain.onset import OnsetRule
 
@@ -21,7 +22,7 @@ def over_blocks(make_frames, make_run, rates, factor="width", other="depth"):
         for value, rate in zip((64, 128, 256) if factor == "width" else (3, 5, 7), line, strict=True)
         for seed in range(2)
     }
-    results = regularity_results(onset_table(*make_frames(runs), RULE), rule=RULE)
+    results = regularity_results(onset_table(*make_frames(runs), RULE), Terms(rule=RULE))
     return results, [r for r in results if r.quantity == "trend_over_blocks" and r.question == factor]
 
 
@@ -51,6 +52,6 @@ def test_it_belongs_to_no_family_and_is_said_on_the_page(make_frames, make_run):
     assert "p_holm" not in found.extra
     assert not math.isnan(found.p)
     of_width = [result for result in results if result.question == "width"]
-    text = " ".join(regularity_page(of_width, "width", RULE, 0.95).split())
+    text = " ".join(regularity_page(of_width, "width", Terms(rule=RULE)).split())
     assert "All 3 groups together, each ranking the values 64, 128, 256" in text
     assert "(Page's test, exploratory)" in text

@@ -17,8 +17,8 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1)"),
-        ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1)"),
+        ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1): not one threshold; choose with --where"),
+        ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1): not one threshold; choose with --phase"),
         ({"intervention": "0.3@50"}, "1 of 2 collapsed runs had their features rescaled"),
         ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
         ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
@@ -119,3 +119,16 @@ def test_a_relapse_and_a_possible_stop_are_named(make_frames, make_run):
     found = cautions(make_frames({"a": back, "b": make_run(21.0), "c": stopped}))
     assert "1 of 2 collapsed runs were no longer below eps at the end" in found
     assert any(said.startswith("1 of 3 runs end at their smallest nc1, less than 1.25 eps") for said in found)
+
+
+def test_a_condition_that_may_be_counted_twice_forbids_a_verdict(make_frames, make_run):
+    runs = {"a": make_run(20.0, lr=1e-3, batch_size=32), "b": make_run(21.0, lr=1e-3, batch_size=None)}
+    table = onset_table(*make_frames(runs), OnsetRule())
+    assert "1 condition may be the same as one" in list_disqualifiers(table)[0]
+    (caution,) = list_cautions(table, OnsetRule())
+    assert (
+        "1 condition may be the same as one whose runs say more, and is counted beside it: not said is batch_size."
+        in caution
+    )
+    alike = {name: {**run, "batch_size": 32} for name, run in runs.items()}
+    assert list_disqualifiers(onset_table(*make_frames(alike), OnsetRule())) == []

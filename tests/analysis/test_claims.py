@@ -9,6 +9,7 @@ from ncdiag.analysis.claims import CLAIMS
 from ncdiag.analysis.factor_claims import not_additive
 from ncdiag.analysis.pair_claims import _beats, returns
 from ncdiag.analysis.survey import Survey
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
@@ -18,7 +19,7 @@ def survey_of(runs, epochs, **options):
         names = runs["run"][runs["run_id"].isin(ids)]
         return epochs.loc[epochs["run"].isin(names), [name for name in columns if name in epochs]]
 
-    return Survey(runs=runs, read=read, **{"rule": OnsetRule(), "questions": ("claims",), **options})
+    return Survey(runs=runs, read=read, terms=Terms(**options), questions=("claims",))
 
 
 def claims_of(runs, epochs, **options):

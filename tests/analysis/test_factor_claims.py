@@ -8,6 +8,7 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.evidence import judge_all
 from ncdiag.analysis.factor_claims import not_additive
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 
 ARCHS, DATASETS = ("mlp", "resnet20", "cnn"), ("mnist", "cifar10", "digits")
@@ -22,7 +23,7 @@ def grid_claim(make_frames, make_run, norms, noise):
         for c, norm in enumerate(line)
         for i in (-1, 0, 1)
     }
-    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()))
+    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     (evidence,) = not_additive({"additivity": results}, 0.05)
     (judged,) = judge_all([evidence], 0.05)
     return evidence, judged, {result.quantity: result for result in results}
@@ -56,3 +57,18 @@ def test_the_ratio_that_is_furthest_from_a_product_is_the_figure(make_frames, ma
         assert evidence.source is not None
         assert evidence.source.estimate == pytest.approx(factor)
         assert evidence.ours == f"x{factor:.2f} ({evidence.source.lo:.2f}-{evidence.source.hi:.2f})"
+
+
+def test_cells_whose_loss_nobody_said_are_named_with_what_says_it(make_frames, make_run):
+    runs = {
+        f"{arch}-{dataset}-{seed}": make_run(arch=arch, dataset=dataset, seed=seed, loss=loss)
+        for arch, loss in (("mlp", ["mse"] * 200), ("resnet20", [None] * 200))
+        for dataset in ("mnist", "cifar10")
+        for seed in range(2)
+    }
+    results = additivity_results(onset_table(*make_frames(runs), OnsetRule()))
+    (evidence,) = not_additive({"additivity": results}, 0.05)
+    assert evidence.blocked[0] == (
+        "the cells are read under different losses (resnet20 mnist, resnet20 cifar10 under an unknown one, which "
+        "--set phases=ce:200,mse says at import)"
+    )

@@ -4,17 +4,23 @@ import math
 import numpy as np
 import pytest
 
+from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.errors import UnknownRunError
 
 RATES = (16.0, 19.0, 21.0, 24.0, 27.0)
 
 
+def forecast_of(runs, epochs, run, **options):
+    return forecast_run(Asked(runs=runs, epochs=epochs, terms=Terms(**options)), run)
+
+
 @pytest.fixture
 def forecast(make_frames):
-    def ask(runs, run="mine", rule=None, **options):
-        return forecast_run(*make_frames(runs), run, rule=rule or OnsetRule(), **options)
+    def ask(runs, run="mine", **options):
+        return forecast_of(*make_frames(runs), run, **options)
 
     return ask
 
@@ -99,6 +105,16 @@ def test_a_run_that_has_not_begun_is_guessed_at_the_median(forecast, pair):
     assert found.onset == pytest.approx(21 * math.log(100))
 
 
+def test_a_run_in_which_the_metric_was_not_measured_is_not_taken_for_one_that_has_not_begun(forecast, pair, make_run):
+    blind = make_run(22.0, epochs=60)
+    del blind["nc1"]
+    found = forecast({**pair, "mine": blind})
+    assert (found.status, found.epoch_now) == ("insufficient", 60)
+    assert found.message == "nc1 was not measured in this run"
+    later = forecast({**pair, "mine": make_run(22.0, epochs=60)}, rule=OnsetRule(phase=2))  # which it has yet to reach
+    assert later.message != found.message
+
+
 @pytest.mark.parametrize("status", ["diverged", "dead"])
 def test_a_run_that_ended_badly_is_not_forecast(forecast, pair, make_run, status):
     found = forecast({**pair, "mine": make_run(22.0, epochs=60, status=status)})
@@ -149,8 +165,15 @@ def test_runs_that_may_have_been_stopped_are_named(forecast, pair, make_run):
 
 def test_runs_left_out_are_named(forecast, pair, make_run):
     others = {"slow": make_run(500.0, status="running"), "late": make_run(20.0, epochs=93)}
-    found = forecast({**pair, **others, "mine": make_run(22.0, epochs=60, status="running")})
-    assert "other runs left out: 1 still unfinished, 1 below eps at the end but unconfirmed" in found.warnings
+    crashed = {"crashed": make_run(500.0, epochs=70, status="failed")}
+    found = forecast({**pair, **others, **crashed, "mine": make_run(22.0, epochs=60, status="running")})
+    assert "other runs left out: 2 still unfinished, 1 below eps at the end but unconfirmed" in found.warnings
+
+
+def test_a_run_that_failed_may_go_on(forecast, pair, make_run):
+    found = forecast({**pair, "mine": make_run(22.0, epochs=60, status="failed")})
+    assert found.status == "forecast"
+    assert not any("has ended" in text for text in found.warnings)
 
 
 def test_a_streak_not_yet_confirmed_is_said(forecast, pair, make_run):
@@ -225,7 +248,7 @@ def test_a_collapsed_run_that_is_above_eps_again_says_so(make_frames, make_run):
     back = make_run(20.0)
     back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
     frames = make_frames({"back": back, "there": make_run(21.0)})
-    told = {run: forecast_run(*frames, run, rule=OnsetRule()) for run in ("back", "there")}
+    told = {run: forecast_of(*frames, run) for run in ("back", "there")}
     assert {found.status for found in told.values()} == {"collapsed"}
     assert told["back"].warnings == ("the run was no longer below eps when last evaluated, at epoch 200",)
     assert told["there"].warnings == ()
@@ -240,5 +263,5 @@ def test_rescaled_runs_do_not_teach_an_untouched_one(forecast, pair, make_run):
     assert "5 runs whose features were rescaled are left out (--where with intervention takes such in)" in (
         beside.warnings
     )
-    assert forecast({**pair, **up, **mine}, rescaled=True).n_calibration == 10
+    assert forecast({**pair, **up, **mine}, where="intervention!=none").n_calibration == 10
     assert forecast({**pair, **up, "mine": {**mine["mine"], "intervention": "0.3@20"}}).n_calibration == 10

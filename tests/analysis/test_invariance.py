@@ -5,6 +5,7 @@ import pytest
 
 from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.invariance import check_invariance
 from ncdiag.domain.onset import OnsetRule
 
@@ -15,7 +16,7 @@ def result_of(make_frames, make_run, norms, rates=None):
         for c, seeds in enumerate(norms)
         for s, norm in enumerate(seeds)
     }
-    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     return found
 
 
@@ -65,7 +66,7 @@ def test_runs_of_a_condition_with_one_onset_are_no_noise_to_compare_conditions_w
         for decay, seeds in rates.items()
         for s, rate in enumerate(seeds)
     }
-    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     assert math.isnan(found.extra["p_rate"])
     assert found.extra["rate_lacks"].startswith("no two runs of a condition differ in their onset")
 
@@ -78,13 +79,13 @@ def test_a_condition_of_one_run_is_named_and_does_not_change_the_rate(make_frame
         for decay, seeds in rates.items()
         for s, rate in enumerate(seeds)
     }
-    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     assert found.extra["p_rate"] > 0.5
     assert found.warnings == (
         "1 condition has a single run: that such a run is alike takes it to vary as the runs of the others do",
     )
     del runs["0.0001-1"], runs["0.0001-2"]
-    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     assert math.isnan(found.extra["p_rate"])
     assert found.warnings[0].startswith("2 conditions have a single run: ")
 
@@ -115,7 +116,7 @@ def test_runs_without_an_onset_say_that_their_condition_is_slow(make_frames, mak
         for decay, seeds in rates.items()
         for s, rate in enumerate(seeds)
     }
-    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()))
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms())
     assert found.extra["p_rate"] <= 0.001
     assert "logrank" in found.method
 
@@ -124,7 +125,7 @@ def test_a_run_that_says_nothing_of_when_has_no_part_in_the_onsets(make_frames, 
     runs = {f"{c}-{s}": make_run(20.0 + 2 * c + 0.1 * s, depth=3 + c) for c in range(3) for s in range(3)}
     early = {**make_run(depth=3), "epoch": list(range(200)), "nc1": [1e-3] * 200}
     found, expected = (
-        invariance_results(onset_table(*make_frames(each), OnsetRule()))[0].extra["p_rate"]
+        invariance_results(onset_table(*make_frames(each), OnsetRule()), Terms())[0].extra["p_rate"]
         for each in ({**runs, "early": early}, runs)
     )
     assert found == expected

@@ -10,7 +10,7 @@ from scipy import stats
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.leads import lead_results
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
 
 SHARES = (0.1, 0.25, 0.5, 0.75)
 
@@ -68,7 +68,7 @@ def pitman_morgan(first, second):
 def test_what_is_forecast_at_a_landmark_is_that_of_the_loop(make_frames, make_run, seed):
     runs = messy_runs(make_run, seed)
     frames = make_frames(runs)
-    asked = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule())
+    asked = Asked(runs=frames[0], epochs=frames[1], terms=Terms())
     table = asked.onsets.set_index("run")
     usable = table[(table["state"] == "collapsed") & (table["fn_star"] > 0)]
     onsets = usable["onset"].to_dict()

@@ -6,14 +6,14 @@ import pytest
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_curve import COLUMNS, lead_curve
 from ncdiag.analysis.lead_data import MULTIPLES
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
 
 RATES = (16.0, 18, 20, 22, 24, 26)
 
 
 def curve(make_frames, runs):
     frames = make_frames(runs)
-    return lead_curve(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()))
+    return lead_curve(Asked(runs=frames[0], epochs=frames[1], terms=Terms()))
 
 
 def steady(make_run, slope=0.01):

@@ -12,6 +12,7 @@ from statsmodels.api import OLS
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_data import MULTIPLES
 from ncdiag.analysis.leads import lead_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.onset import OnsetRule
 
@@ -76,7 +77,7 @@ def test_errors_and_leads_are_those_of_the_loop(make_frames, make_run, seed, pub
     runs = messy_runs(make_run, seed)
     rule = OnsetRule(rule="first" if published else "sustained")
     frames = make_frames(runs)
-    asked = Asked(runs=frames[0], epochs=frames[1], rule=rule)
+    asked = Asked(runs=frames[0], epochs=frames[1], terms=Terms(rule=rule))
     table = asked.onsets.set_index("run")
     usable = table[(table["state"] == "collapsed") & (table["fn_star"] > 0)]
     onsets, norms = usable["onset"].to_dict(), np.log(usable["fn_star"]).to_dict()
@@ -172,7 +173,7 @@ def test_the_trend_of_the_metric_is_read_when_the_alarm_of_fn_comes(make_frames,
         t, rate = np.array(run["epoch"]), 200.0 if name in ("r7", "r8", "tiny") else 15.0 + int(name[1:])
         run["nc1"] = np.exp(-((t / rate) ** 1.5)).tolist()
     frames = make_frames(runs)
-    asked = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule())
+    asked = Asked(runs=frames[0], epochs=frames[1], terms=Terms())
     table = asked.onsets.set_index("run")
     usable = table[(table["state"] == "collapsed") & (table["fn_star"] > 0)]
     onsets, norms = usable["onset"].to_dict(), np.log(usable["fn_star"]).to_dict()

@@ -8,12 +8,13 @@ from scipy import stats
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.lead_scores import share_of_error
 from ncdiag.analysis.leads import lead_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.onset import OnsetRule
 
 
 def leads(frames, rule=None):
-    return lead_results(Asked(runs=frames[0], epochs=frames[1], rule=rule or OnsetRule()))
+    return lead_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(rule=rule or OnsetRule())))
 
 
 def pick(results, quantity, **said):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ncdiag.analysis.stored import forecast_stored, survey_store
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import log_sd
@@ -101,7 +101,7 @@ def ask(tmp_path: Path) -> Ask:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.db"
         with open_store(str(path), write=True) as store:
             import_runs(store, runs)
-            return survey_store(store, rule=OnsetRule(), questions=(question,)).results[question]
+            return survey_store(store, Terms(), (question,)).results[question]
 
     return answers
 
@@ -277,7 +277,7 @@ def test_a_forecast_has_the_runs_and_conditions_that_it_needs(
     asked = replace(asked, epochs=asked.epochs[: 40 // STEP])
     with open_store(str(tmp_path / "a.db"), write=True) as store:
         import_runs(store, [*decays(*others), asked])
-        found = forecast_stored(store, "asked", rule=OnsetRule())
+        found = forecast_stored(store, "asked", Terms())
     assert found.status == status
     said = " ".join([found.message, *found.warnings])
     assert says in said if says else "is one for a known condition" not in said

@@ -44,6 +44,12 @@ def test_values_that_are_there_are_kept_and_the_usual_ones_added(make_frames, ma
     assert suggest(make_frames, more).levels("depth", {}).endswith("--depth 2,3,5,9 --seed 0:24")
 
 
+def test_the_depths_of_a_resnet_are_none_for_an_mlp(make_frames, make_run):
+    runs = {f"mlp-{s}": make_run(depth=4, seed=s) for s in range(3)}
+    runs |= {f"resnet-{s}": make_run(arch="resnet20", depth=32, seed=s) for s in range(2)}
+    assert suggest(make_frames, runs).levels("depth", {}).endswith("--depth 2,3,4,5,7 --seed 0:5")
+
+
 def test_an_intervention_comes_before_the_onset(make_frames, make_run):
     late = suggest(make_frames, of(make_run, [1e-4], 2, phases="ce:40,mse:400"))
     assert "--scale-features none,0.3@40,3@40 --seed 0:5" in late.intervention(PAIR)
@@ -131,3 +137,8 @@ def test_the_order_of_the_store_does_not_matter(make_frames, make_run):
     )
     assert there == back
     assert "--depth 3" in there  # of equals the smallest
+
+
+def test_what_has_settings_that_no_option_sets_is_not_trained_further(make_frames, make_run):
+    runs = of(make_run, [1e-4], 2, other="label_smoothing=0.1")
+    assert suggest(make_frames, runs).conditions(PAIR) == ""

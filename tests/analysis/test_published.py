@@ -14,6 +14,7 @@ from ncdiag.analysis.leads import lead_results
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.selection import select_runs
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import forecast_results
@@ -27,7 +28,7 @@ TWELVE = (
 )
 UNKNOWN = (
     *("train_size", "batch_size", "momentum", "schedule", "intervention", "device", "data_sha256"),
-    *("started_at", "epochs_planned", "seconds"),
+    *("started_at", "epochs_planned", "seconds", "other"),
 )
 PUBLISHED = OnsetRule(rule="first")
 
@@ -54,7 +55,7 @@ def released():
 
 
 def fn_star_of(runs, epochs, rule):
-    return threshold_results(onset_table(runs, epochs, rule), trajectories(epochs, "nc1"), rule=rule)[0]
+    return threshold_results(onset_table(runs, epochs, rule), trajectories(epochs, "nc1"), Terms(rule=rule))[0]
 
 
 def test_the_twelve_runs_give_the_published_figures(released):
@@ -78,7 +79,7 @@ def test_a_filter_finds_the_twelve_among_all(released):
 def test_the_published_cv_is_not_shown_to_be_below_eight_percent(released):
     runs, epochs = released
     table = onset_table(runs[runs["run"].isin(TWELVE)], epochs, PUBLISHED)
-    spread = threshold_results(table, trajectories(epochs, "nc1"), rule=PUBLISHED)[1]
+    spread = threshold_results(table, trajectories(epochs, "nc1"), Terms(rule=PUBLISHED))[1]
     assert spread.extra["verdict"] == "inconclusive"
     assert spread.extra["cv_upper"] > 0.08
 
@@ -123,7 +124,7 @@ def test_out_of_sample_the_rule_of_fn_is_no_better_than_the_median_twenty_epochs
     runs, epochs = released
     twelve = runs[runs["run"].isin(TWELVE)]
     cut = epochs[(epochs["run"] != "depth7_s1") | (epochs["epoch"] <= 220)]
-    found = forecast_run(twelve, cut, "depth7_s1", rule=PUBLISHED, level=0.8)
+    found = forecast_run(Asked(runs=twelve, epochs=cut, terms=Terms(rule=PUBLISHED, level=0.8)), "depth7_s1")
     assert (found.status, found.n_calibration) == ("forecast", 11)
     onsets = onset_table(twelve[twelve["run"] != "depth7_s1"], epochs, PUBLISHED)["onset"].to_numpy()
     said = {score.rule: score for score in found.rules}
@@ -149,7 +150,7 @@ def test_sixty_epochs_ahead_the_winner_halves_the_error_of_guessing_but_does_not
 def of_the_twelve(released, question):
     runs, epochs = released
     twelve = runs[runs["run"].isin(TWELVE)]
-    return question(Asked(runs=twelve, epochs=epochs, rule=PUBLISHED))
+    return question(Asked(runs=twelve, epochs=epochs, terms=Terms(rule=PUBLISHED)))
 
 
 def test_a_low_cv_partly_says_that_the_norm_is_flat_by_then(released):
@@ -185,7 +186,7 @@ def test_the_published_lead_drops_runs_and_out_of_sample_it_hardly_beats_guessin
 
 def test_the_published_grid_compares_two_losses_and_is_refused(released):
     runs, epochs = released
-    found = additivity_results(onset_table(runs, epochs, PUBLISHED))
+    found = additivity_results(onset_table(runs, epochs, PUBLISHED), Terms())
     assert {result.status for result in found} == {"not_testable"}
     assert "resnet20 mnist: ce" in found[0].warnings[0]
 
@@ -193,7 +194,7 @@ def test_the_published_grid_compares_two_losses_and_is_refused(released):
 def regularity(released, quantity, rule=PUBLISHED):
     runs, epochs = released
     runs = runs[runs["run"] != "ce_only_ablation"]  # another experiment: it has no second phase
-    found = regularity_results(onset_table(runs, epochs, rule), rule=rule)
+    found = regularity_results(onset_table(runs, epochs, rule), Terms(rule=rule))
     return next(result for result in found if result.quantity == quantity and result.n_runs > 3)
 
 
@@ -218,5 +219,5 @@ def test_the_regimes_of_weight_decay(released):
 
 def test_no_width_was_released(released):
     runs, epochs = released
-    found = regularity_results(onset_table(runs, epochs, PUBLISHED), rule=PUBLISHED)
+    found = regularity_results(onset_table(runs, epochs, PUBLISHED), Terms(rule=PUBLISHED))
     assert next(result for result in found if result.quantity == "trend").status == "not_testable"

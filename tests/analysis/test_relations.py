@@ -11,11 +11,13 @@ import pytest
 from worlds import make_world
 
 from ncdiag.analysis import tournament_views
+from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.stored import survey_store
 from ncdiag.analysis.survey import QUESTIONS, Survey
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.analysis.terms import Terms
+from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs
@@ -45,7 +47,7 @@ def answers(frames: Frames, questions: Sequence[str] = QUESTIONS) -> list[dict[s
         own = epochs["run"].isin(runs["run"][runs["run_id"].isin(ids)])
         return epochs.loc[own, [name for name in columns if name in epochs]].reset_index(drop=True)
 
-    survey = Survey(runs=drop_repeats(runs), read=read, rule=OnsetRule(), questions=tuple(questions))
+    survey = Survey(runs=drop_repeats(runs), read=read, terms=Terms(), questions=tuple(questions))
     return [result.to_dict() for question in questions for result in survey.results[question]]
 
 
@@ -89,7 +91,7 @@ def test_a_store_that_was_merged_from_two_answers_like_the_whole(world: Frames, 
             if rest:
                 import_runs(b, rest)
                 merge_store(a, b)
-            results = survey_store(a, rule=OnsetRule(), questions=("lead", "threshold")).results
+            results = survey_store(a, Terms(), ("lead", "threshold")).results
             found.append([result.to_dict() for some in results.values() for result in some])
     assert found[0] == found[1]
 
@@ -147,9 +149,13 @@ def test_in_another_unit_of_time_all_is_the_same_but_the_epochs(world: Frames, m
 def test_a_forecast_is_the_same_in_other_units_of_time_and_of_the_norm(world: Frames, run: str, now: int) -> None:
     runs, epochs = world
     seen = epochs[(epochs["run"] != run) | (epochs["epoch"] <= now)]
-    plain = forecast_run(runs, seen, run, rule=OnsetRule())
-    halved = forecast_run(runs, seen.assign(epoch=seen["epoch"] // 2), run, rule=OnsetRule())
-    scaled = forecast_run(runs, seen.assign(feature_norm=8 * seen["feature_norm"]), run, rule=OnsetRule())
+
+    def forecast_of(epochs: pd.DataFrame) -> Forecast:
+        return forecast_run(Asked(runs=runs, epochs=epochs, terms=Terms()), run)
+
+    plain = forecast_of(seen)
+    halved = forecast_of(seen.assign(epoch=seen["epoch"] // 2))
+    scaled = forecast_of(seen.assign(feature_norm=8 * seen["feature_norm"]))
     assert plain.status == "forecast"
     for other, unit in ((halved, 0.5), (scaled, 1.0)):
         for name in ("onset", "lo", "hi", "mae", "mae_selected", "baseline_mae", "steady", "slowing"):

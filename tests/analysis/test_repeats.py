@@ -50,3 +50,16 @@ def test_the_longest_is_kept_and_runs_without_a_seed_all_stay(tmp_path: Path) ->
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
         import_runs(store, runs)
         assert set(drop_repeats(runs_frame(store))["run"]) == {"long", "a", "b"}
+
+
+def test_settings_without_a_column_make_another_experiment_and_remarks_do_not(tmp_path: Path) -> None:
+    def logged(name: str, **said: str | float) -> ImportedRun:
+        rows = (EpochRecord(epoch=1, nc1=1.0),)
+        return ImportedRun(name=name, config={"arch": "net", "seed": 0, **said}, epochs=rows, source=name)
+
+    runs = [logged("plain"), logged("smooth", label_smoothing=0.1), logged("again", label_smoothing=0.1, note="x")]
+    with open_store(str(tmp_path / "runs.db"), write=True) as store:
+        import_runs(store, runs)
+        found = set(drop_repeats(runs_frame(store))["run"])
+    assert len(found) == 2
+    assert "plain" in found

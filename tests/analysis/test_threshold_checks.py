@@ -7,6 +7,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.domain.onset import OnsetRule
 
@@ -15,7 +16,7 @@ RATES = (20.0, 22.0, 18.0, 24.0, 21.0)
 
 
 def checks(frames, **options):
-    return threshold_check_results(Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), **options))
+    return threshold_check_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(**options)))
 
 
 def one_condition(make_run, norms=NORMS):
@@ -120,14 +121,14 @@ def test_without_an_onset_both_are_empty(make_frames, make_run):
 
 def test_onsets_at_one_evaluation_are_suspected_of_a_schedule(make_frames, make_run):
     frames = make_frames({"a": make_run(20.0, step=10), "b": make_run(20.5, step=10)})
-    onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
+    onsets = Asked(runs=frames[0], epochs=frames[1], terms=Terms()).onsets
     assert any("same evaluation, epoch 100" in caution for caution in list_cautions(onsets, OnsetRule()))
 
 
 def test_onsets_after_a_drop_are_counted(make_frames, make_run):
     rate = [1e-3] * 92 + [1e-4] * 108
     frames = make_frames({"a": make_run(20.0, lr=rate), "b": make_run(25.0, lr=rate)})
-    onsets = Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule()).onsets
+    onsets = Asked(runs=frames[0], epochs=frames[1], terms=Terms()).onsets
     said = list_cautions(onsets, OnsetRule())
     assert list_disqualifiers(onsets) == ["1 of 2 onsets follow a drop of the learning rate"]
     for more, forbids in (
@@ -135,5 +136,5 @@ def test_onsets_after_a_drop_are_counted(make_frames, make_run):
         ({"c": 20.1}, ["2 of 3 onsets follow a drop of the learning rate"]),
     ):
         runs, epochs = make_frames({n: make_run(r, lr=rate) for n, r in {"a": 20.0, "b": 25.0, **more}.items()})
-        assert list_disqualifiers(Asked(runs=runs, epochs=epochs, rule=OnsetRule()).onsets) == forbids
+        assert list_disqualifiers(Asked(runs=runs, epochs=epochs, terms=Terms()).onsets) == forbids
     assert any("1 of 2 onsets are the first evaluations after a drop" in caution for caution in said)

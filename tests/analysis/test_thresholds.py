@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import OnsetRule
@@ -13,7 +14,9 @@ from ncdiag.errors import AnalysisError
 
 def results_of(frames, rule=None, **options):
     rule = rule or OnsetRule()
-    return threshold_results(onset_table(*frames, rule), trajectories(frames[1], rule.metric), rule=rule, **options)
+    return threshold_results(
+        onset_table(*frames, rule), trajectories(frames[1], rule.metric), Terms(rule=rule, **options)
+    )
 
 
 def conditions(make_run, norms):
@@ -249,6 +252,6 @@ def test_a_run_that_may_have_been_stopped_is_no_false_alarm(make_frames, make_ru
     runs |= {name: make_run(25.0, epochs=110, norm=0.5, origin="imported") for name in ("c", "d")}
     runs |= {"e": make_run(25.0, epochs=110, norm=0.5)}
     onsets = onset_table(*(frames := make_frames(runs)), OnsetRule())
-    found, _ = threshold_results(onsets, trajectories(frames[1], "nc1"), rule=OnsetRule())
+    found, _ = threshold_results(onsets, trajectories(frames[1], "nc1"), Terms())
     assert (found.n_censored, found.extra["n_without"], found.extra["n_censored_crossed"]) == (3, 1, 1)
     assert found.extra["shielded"] == ["2 of 5 runs may have been stopped by design before an onset at this eps"]

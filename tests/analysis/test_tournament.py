@@ -7,6 +7,7 @@ from scipy import stats
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.forecasts import forecast_run
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.tournament import CALIBRATION_COLUMNS, calibration_table, forecast_results
 from ncdiag.domain.onset import OnsetRule
 
@@ -15,7 +16,7 @@ DEPTHS = (2, 2, 3, 3, 4, 4, 5, 5)
 
 
 def ask(frames, **options):
-    return Asked(runs=frames[0], epochs=frames[1], rule=OnsetRule(), **options)
+    return Asked(runs=frames[0], epochs=frames[1], terms=Terms(**options))
 
 
 def pick(results, quantity, **said):
@@ -63,7 +64,7 @@ def test_a_held_out_forecast_is_what_predict_would_have_said(make_frames, noisy)
         runs = runs[(runs["run"] == "run-5") | (runs["depth"] != 4)].reset_index(drop=True)
         runs["status"] = np.where(runs["run"] == "run-5", "running", runs["status"])
         epochs = epochs[(epochs["run"] != "run-5") | (epochs["epoch"] <= row["epoch"])]
-        found = forecast_run(runs, epochs, "run-5", rule=OnsetRule(), level=row["level"])
+        found = forecast_run(Asked(runs=runs, epochs=epochs, terms=Terms(level=row["level"])), "run-5")
         assert (found.rule, found.onset) == (row["rule"], pytest.approx(row["forecast"]))
         assert (found.lo, found.hi) == (pytest.approx(row["lo"]), pytest.approx(row["hi"]))
 
@@ -198,7 +199,7 @@ def test_two_runs_are_too_few(make_frames, make_run):
 
 def test_onsets_at_the_first_evaluation_cannot_be_forecast(make_frames, make_run):
     runs, epochs = make_frames({str(i): make_run(1.0, step=10, epochs=100) for i in range(4)})
-    (result,) = forecast_results(Asked(runs=runs, epochs=epochs, rule=OnsetRule(rule="first")))
+    (result,) = forecast_results(Asked(runs=runs, epochs=epochs, terms=Terms(rule=OnsetRule(rule="first"))))
     assert result.status == "too_few"
     assert "no evaluation lies before the onsets of 3 runs" in result.warnings[0]
 

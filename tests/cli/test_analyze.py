@@ -11,9 +11,9 @@ import pytest
 from clihelp import Cli
 from scipy import stats
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.threshold_page import threshold_page
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
 NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py
@@ -179,7 +179,7 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
 def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], said: str):
     extra = {**COUNTS, **counts}
     empty = [Result(quantity=quantity, status=status, n_runs=2, extra=extra, **PAIR) for quantity in ("fn_star", "cv")]
-    assert said in " ".join(threshold_page(empty, OnsetRule(), 0.95).split())
+    assert said in " ".join(threshold_page(empty, Terms()).split())
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,7 @@ def test_onsets_under_two_losses_get_no_verdict():
     assert "it was read under two losses (ce: 1, mse: 2) and is not one quantity: choose one with --phase." in page
     assert "enough runs to say so" not in page
     assert "epochs 10 to 30, median 20, 1 in phase 1, 2 in phase 2, 1 under ce, 2 under mse" in page
+    assert "choose one with --where." in reading("ok", "supported", {"ce": 1, "focal": 2}, phases={"1": 3})
 
 
 def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
@@ -245,6 +246,7 @@ def reading(
     *,
     blocked: list[str] | None = None,
     n_conditions: int = 2,
+    phases: dict[str, int] | None = None,
 ) -> str:
     """Give the page of three runs with a CV of 10 %."""
     without_limits = status != "ok"
@@ -259,7 +261,7 @@ def reading(
         "cv_upper": 0.2,
         "t_min": 10.0,
     }
-    extra |= {"t_max": 30.0, "t_median": 20.0, "phases": {"1": 1, "2": 2}, "losses": losses}
+    extra |= {"t_max": 30.0, "t_median": 20.0, "phases": phases or {"1": 1, "2": 2}, "losses": losses}
     limits = {} if without_limits else {"lo": 0.9, "hi": 1.1}
     pair = Result(
         quantity="fn_star",
@@ -274,4 +276,4 @@ def reading(
     spread = Result(
         quantity="cv", estimate=0.1, status=status, n_runs=3, extra={"claim": 0.08, "verdict": verdict}, **PAIR
     )
-    return " ".join(threshold_page([pair, spread], OnsetRule(), 0.95).split())
+    return " ".join(threshold_page([pair, spread], Terms()).split())

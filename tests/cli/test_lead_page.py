@@ -2,8 +2,8 @@ from pathlib import Path
 
 from clihelp import Cli
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.lead_page import lead_page
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.result import Result
 
 PAIR = {"question": "lead", "group": {"arch": "mlp", "dataset": "digits"}}
@@ -29,7 +29,7 @@ def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
         "by the median onset of the condition most like its own",
         "collapses first in",
         "As published (fn* and mean lead from the very runs that are judged)",
-        "1 of 1 runs that did not: false alarms",
+        "1 of 1 run that did not: false alarms",
     ):
         assert said in page
     assert [line.split()[0] for line in answer.out.splitlines() if line.startswith("    ") and "%" in line][:5] == [
@@ -49,7 +49,7 @@ def test_a_pair_with_few_onsets_says_what_is_missing():
         Result(quantity=name, status="too_few", warnings=why, extra={"held_out": "run"}, **PAIR)
         for name in ("lead", "mae", "skill")
     ]
-    assert "2 runs with an onset" in lead_page(few, OnsetRule())
+    assert "2 runs with an onset" in lead_page(few, Terms())
 
 
 def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
@@ -57,7 +57,7 @@ def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
     same = [
         Result(quantity="skill", status="zero_variance", extra={**about, "baseline": "median", "primary": True}, **PAIR)
     ]
-    page = flat(lead_page(same, OnsetRule()))
+    page = flat(lead_page(same, Terms()))
     assert "all runs collapsed at the same epoch, so guessing it is always right" in page
     assert "Columns" not in page
 
@@ -69,7 +69,7 @@ def test_cautions_are_those_of_the_comparison_with_guessing_and_not_what_the_pag
         Result(quantity="skill", status="zero_variance", warnings=said, extra={**about, "baseline": baseline}, **PAIR)
         for baseline, said in cautions.items()
     ]
-    assert "Keep in mind: - few runs." in (page := flat(lead_page(same, OnsetRule())))
+    assert "Keep in mind: - few runs." in (page := flat(lead_page(same, Terms())))
     assert "0 by construction" not in page
     assert "another baseline" not in page
 

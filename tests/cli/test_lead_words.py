@@ -13,6 +13,7 @@ from ncdiag.domain.shares import epochs
 def skill(estimate, p, baseline="median", **more):
     about = {
         "quantity": "skill",
+        "level": 0.95,
         "margin": 0.25,
         "p_holm": p,
         "family": 1,
@@ -40,6 +41,15 @@ def mae(baseline, estimate, margin=0.25, **more):
 )
 def test_the_reading_follows_skill_and_p(estimate, p, said):
     assert said in guess_words([skill(estimate, p)])
+
+
+@pytest.mark.parametrize(
+    ("direction", "level"),
+    [("falls", "at 1.25 fn*"), ("rises", "at fn* / 1.25"), ("both", "at 1.25 fn* or fn* / 1.25")],
+)
+def test_the_alarm_is_on_the_side_from_which_fn_comes(direction, level):
+    lead = {"quantity": "lead", "margin": 0.25, "direction": direction}
+    assert guess_words([lead, skill(-0.5, 0.01)]).startswith(f"the alarm of fn, {level}, forecasts")
 
 
 def test_the_p_that_decides_is_the_corrected_one():

@@ -9,9 +9,8 @@ from unittest.mock import Mock
 import pytest
 from falling import make_falling_store
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.live_source import LiveSource
-from ncdiag.cli.report_contents import Request
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.errors import AnalysisError
 from ncdiag.store.engine import open_store
 
@@ -19,8 +18,7 @@ from ncdiag.store.engine import open_store
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[LiveSource]:
     with open_store(str(make_falling_store(tmp_path / "runs.db"))) as store:
-        request = Request(where=None, rule=OnsetRule(), by=("arch", "dataset"), level=0.95)
-        source = LiveSource(store, request, seconds=0.01)
+        source = LiveSource(store, Terms(), seconds=0.01)
         yield source
         source.stop()
         source._thread.join()

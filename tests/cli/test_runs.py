@@ -2,13 +2,17 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from clihelp import Cli
 
 from ncdiag.cli.runs import _ask
+from ncdiag.domain.records import EpochRecord
 from ncdiag.errors import UnsafeError
+from ncdiag.store.handle import Store
+from ncdiag.store.latest import list_latest
 
 NAMES = ["deep-0", "deep-1", "shallow-0", "shallow-1", "short"]
 
@@ -55,6 +59,18 @@ def test_ls_as_csv_has_the_columns_of_an_export_first(cli: Cli, store: Path):
 def test_where_narrows_the_list(cli: Cli, store: Path):
     assert names(cli, "--where", "depth=3 and seed in (0, 2)") == ["shallow-0", "short"]
     assert names(cli, "--where", "run=short or seed>0") == ["deep-1", "shallow-1", "short"]
+
+
+def test_what_was_measured_is_read_of_the_runs_that_fit_alone(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[int] = []
+
+    def listen(store: Store, run_ids: Sequence[int]) -> dict[int, EpochRecord]:
+        read.extend(run_ids)
+        return list_latest(store, run_ids)
+
+    monkeypatch.setattr("ncdiag.store.latest.list_latest", listen)
+    assert names(cli, "--where", "status=done and started_at=none and depth=3") == ["shallow-0", "shallow-1", "short"]
+    assert len(read) == 3
 
 
 def test_a_filter_that_nothing_fits_is_said_on_stderr(cli: Cli, store: Path):

@@ -138,7 +138,7 @@ atexit.register(sys.stderr.write, "taken apart")
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_it_at_once_whatever_is_computed(store: Path, tmp_path: Path, sent: signal.Signals, code: int):
     """A thread that draws when Python takes itself apart aborts the process: "terminate called without ..."."""
     (tmp_path / "sitecustomize.py").write_text(TAKEN_APART)

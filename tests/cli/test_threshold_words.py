@@ -13,7 +13,15 @@ def flat(lines: list[str]) -> str:
 
 
 def placebo(**said: Any) -> dict[str, Any]:
-    fixed = {"quantity": "placebo_cv", "status": "ok", "epoch": 280.0, "claim": 0.08, "p": 0.18, "p_min": 1 / 24}
+    fixed = {
+        "quantity": "placebo_cv",
+        "status": "ok",
+        "level": 0.95,
+        "epoch": 280.0,
+        "claim": 0.08,
+        "p": 0.18,
+        "p_min": 1 / 24,
+    }
     plain = {"cv": 0.3, "cv_at_onset": 0.31}  # sd / mean over all runs: not what the test is on
     return {**fixed, **plain, "estimate": 0.107, "log_cv_at_onset": 0.062, **said}
 

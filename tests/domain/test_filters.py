@@ -192,3 +192,9 @@ def test_agrees_with_python(pair, row):
 def test_which_columns_a_filter_names(text, asks):
     parse_where(text)
     assert names_column(text, "intervention") == asks
+
+
+@pytest.mark.parametrize("text", ["weight_decay=1", "Weight-Decay in (1,2)", "not wd = none"])
+def test_a_column_is_named_however_it_is_spelt(text):
+    parse_where(text)
+    assert [column for column in COLUMNS if names_column(text, column)] == ["weight_decay"]

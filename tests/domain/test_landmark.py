@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from forecast_worlds import EMPTY, landmark
 
-from ncdiag.domain.landmark import CalibrationRun, make_folds, median_of_known
+from ncdiag.domain.landmark import CalibrationRun, folds_of_all, median_of_known
 
 
 def runs_at(onsets, conditions=None, norms=None):
@@ -54,7 +54,7 @@ def test_the_threshold_is_learned_without_two_folds_and_by_condition():
 
 
 def test_more_than_twenty_units_share_folds():
-    folds = make_folds(np.arange(45))
+    folds = folds_of_all(np.arange(45))
     assert folds.max() == 19
     assert np.bincount(folds).max() == 3
 

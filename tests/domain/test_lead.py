@@ -10,8 +10,8 @@ from ncdiag.domain.lead import (
     concordance,
     fold_directions,
     fold_levels,
+    folds_of_known,
     judge_alarm,
-    make_folds,
     match_leads,
     mean_leads,
     median_forecast,
@@ -19,7 +19,7 @@ from ncdiag.domain.lead import (
 
 
 def folds_of(units):
-    return make_folds(np.asarray(units), np.ones(len(units), dtype=bool))
+    return folds_of_known(np.asarray(units), np.ones(len(units), dtype=bool))
 
 
 def test_leads_at_the_mean_cancel():
@@ -51,7 +51,7 @@ def test_units_are_folds_of_their_own_up_to_twenty():
 
 def test_runs_without_an_onset_leave_out_their_own_condition_or_nothing():
     units, known = np.array([4, 4, 7, 9, 9, 2]), np.array([True, True, True, True, False, False])
-    assert make_folds(units, known).tolist() == [0, 0, 1, 2, 2, 3]
+    assert folds_of_known(units, known).tolist() == [0, 0, 1, 2, 2, 3]
 
 
 def test_conditions_weigh_the_same_in_a_level():
@@ -91,7 +91,7 @@ def test_levels_directions_and_leads_are_what_a_loop_over_folds_finds(seed):
 
 def test_the_forecast_is_the_alarm_and_the_lag_of_the_others():
     onset = np.array([10.0, 20, 30, 40, np.nan])
-    folds = make_folds(np.arange(5), np.isfinite(onset))
+    folds = folds_of_known(np.arange(5), np.isfinite(onset))
     reached = np.tile(np.array([5.0, 14, 23, np.nan, 100])[:, None], (1, 5))
     alarm = judge_alarm(onset, reached, folds, median_forecast(onset, folds))
     assert alarm.forecast[:3] == pytest.approx([5 + 6.5, 14 + 6, 23 + 5.5])

@@ -1,4 +1,4 @@
-from ncdiag.domain.shares import counted, epochs, four_digits, percent
+from ncdiag.domain.shares import counted, epochs, four_digits, none_of, percent
 
 
 def test_shares_have_three_digits_and_an_end():
@@ -21,3 +21,4 @@ def test_few_epochs_have_a_decimal():
 
 def test_one_is_not_many():
     assert [counted(n, "run") for n in (0, 1, 2, 2500)] == ["0 runs", "1 run", "2 runs", "2,500 runs"]
+    assert [none_of(n, "run") for n in (1, 2, 2500)] == ["no run", "none of the 2 runs", "none of the 2,500 runs"]

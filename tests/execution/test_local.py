@@ -271,7 +271,7 @@ SCRIPT = """
     from small import small_spec
     from ncdiag.domain.spec import PhaseSpec
     from ncdiag.execution.local import train_all
-    from ncdiag.execution.signals import sigterm_as_exit
+    from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.engine import open_store
     from ncdiag.store.sweeps import plan_sweep
@@ -281,7 +281,7 @@ SCRIPT = """
             runs = plan_sweep(store, specs=[small_spec(seed=s, phases=phases) for s in range(2)])
         def tell(run, event):
             print("epoch", flush=True)
-        with sigterm_as_exit():
+        with stops_stored():
             train_all(sys.argv[1], runs, TrainingOptions(), jobs=2, listen=tell)
 """
 

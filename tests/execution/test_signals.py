@@ -14,14 +14,14 @@ from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.held import Note
-from ncdiag.execution.signals import sigterm_as_exit
+from ncdiag.execution.signals import stops_heard, stops_stored
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training.loop import EpochDone, Event
 
-STOPS = [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+STOPS = [(signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 
 
 def raised_while_an_object_is_freed(number: signal.Signals) -> None:
@@ -53,7 +53,7 @@ def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
 
     handlers = [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)]
     run, _ = add_run(store, small_spec(epochs=5))
-    with pytest.raises(expected), sigterm_as_exit():
+    with pytest.raises(expected), stops_stored():
         train_run(store, run, TrainingOptions(device="cpu"), listen)
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.epochs_done) == (RunStatus.INTERRUPTED, 2)
@@ -69,13 +69,23 @@ def test_another_ctrl_c_ends_the_process_at_once_unless_it_was_started_so_as_to_
 ) -> None:
     before = signal.signal(signal.SIGINT, ctrl_c)
     try:
-        with sigterm_as_exit():
+        with stops_stored():
             with pytest.raises(SystemExit):
                 signal.raise_signal(signal.SIGTERM)
-            while_it_is_stored = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+            while_it_is_stored = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     finally:
         signal.signal(signal.SIGINT, before)
-    assert while_it_is_stored == [then, signal.SIG_IGN]  # `timeout` sends two of the latter
+    assert while_it_is_stored == [then, signal.SIG_IGN, signal.SIG_IGN]  # `timeout` and a closed terminal send two
+
+
+def test_what_nohup_starts_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stops_heard(), stops_stored():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("number", "expected"), STOPS)
@@ -91,7 +101,7 @@ def test_a_run_that_was_just_claimed_is_given_back(
 
     monkeypatch.setattr(runs, "claim_run", claimed_and_stopped)
     run, _ = add_run(store, small_spec())
-    with pytest.raises(expected), sigterm_as_exit():
+    with pytest.raises(expected), stops_stored():
         train_run(store, run, TrainingOptions(device="cpu"), lambda run, event: None)
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.reason) == (RunStatus.INTERRUPTED, "stopped by a signal")
@@ -103,19 +113,19 @@ def test_a_request_that_was_taken_for_an_error_before_the_claim_ends_no_run(
 ) -> None:
     monkeypatch.setattr("ncdiag.execution.held.environment", lambda device: taken_for_an_error(number))
     group = [add_run(store, small_spec(seed=seed))[0] for seed in range(2)]
-    with pytest.raises(expected), sigterm_as_exit():
+    with pytest.raises(expected), stops_stored():
         train_runs(store, group, TrainingOptions(device="cpu"), lambda run, event: None)
     assert {get_run(store, run.name).status for run in group} == {RunStatus.PENDING}
 
 
 @pytest.mark.parametrize(("number", "expected"), STOPS)
 def test_an_error_that_a_request_was_taken_for_is_none(number: signal.Signals, expected: type[BaseException]) -> None:
-    with pytest.raises(expected), sigterm_as_exit():
+    with pytest.raises(expected), stops_stored():
         taken_for_an_error(number)
 
 
 def test_an_error_without_a_request_stays_one() -> None:
-    with pytest.raises(ZeroDivisionError), sigterm_as_exit():
+    with pytest.raises(ZeroDivisionError), stops_stored():
         raise ZeroDivisionError
 
 
@@ -127,7 +137,7 @@ def test_an_error_that_python_drops_is_still_printed(monkeypatch: pytest.MonkeyP
         def __del__(self) -> None:
             raise ValueError("while it is freed")
 
-    with sigterm_as_exit():
+    with stops_stored():
         Freed()
     assert printed == ["while it is freed"]
 
@@ -164,7 +174,7 @@ with stops_heard():
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_request_that_python_drops_ends_a_command_in_silence(number: signal.Signals, code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DROPPED, str(int(number))],

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from measured import rows
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
@@ -23,10 +23,6 @@ from ncdiag.training.loop import Checkpoint, EpochDone, Event
 
 def ignore(run: Run, event: Event | Note) -> None:
     pass
-
-
-def rows(store: Store, run: Run) -> list[object]:
-    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
 
 
 def _group(store: Store, *specs: RunSpec) -> list[Run]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from measured import rows
 from small import small_spec
 
 from ncdiag.domain.records import Run, RunStatus
@@ -35,10 +36,6 @@ def train(store: Store, spec: RunSpec, **options: object) -> Run:
     run, _ = add_run(store, spec)
     train_run(store, run, TrainingOptions(**options), ignore)  # type: ignore[arg-type]
     return get_run(store, run.name)
-
-
-def rows(store: Store, run: Run) -> list[object]:
-    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
 
 
 def test_a_run_ends_with_every_epoch_stored(store: Store) -> None:

@@ -18,7 +18,7 @@ import alembic.command  # noqa: F401  # loaded here, forked processes have it, a
 import torch
 import torch._dynamo  # what the first step of an optimiser loads
 
-from ncdiag.execution.signals import sigterm_as_exit, stops_heard
+from ncdiag.execution.signals import stops_heard, stops_stored
 from ncdiag.store import handle
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
 
@@ -119,7 +119,7 @@ def timed(work: Work) -> float:
 def stoppable(work: Work, said: Path) -> None:
     """Do some work as the command line does, ready to be asked to stop, and keep what it says on stderr."""
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    with stops_heard(), sigterm_as_exit():
+    with stops_heard(), stops_stored():
         try:
             work()
         except KeyboardInterrupt:

@@ -1,18 +1,17 @@
 """On a GPU a run repeats as far as its kernels do; what is stored is as safe as on a CPU."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from measured import rows
 from small import small_spec
 
-from ncdiag.domain.records import EpochRecord, Run, RunStatus
+from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import UnsafeError
 from ncdiag.execution.held import Listener, Note
 from ncdiag.execution.worker import TrainingOptions, train_run
-from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import list_epochs
+from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training.events import Event
 
@@ -32,10 +31,6 @@ def stop_after(epoch: int) -> Listener:
             raise KeyboardInterrupt
 
     return listen
-
-
-def rows(store: Store, run: Run) -> list[EpochRecord]:
-    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
 
 
 @pytest.mark.parametrize("arch", ["mlp", "cnn"])

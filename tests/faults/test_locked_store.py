@@ -10,12 +10,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clihelp import Cli
+from measured import rows
 from small import SMALL_OPTIONS, small_spec
 
 from ncdiag.cli.app import run as run_ncdiag
@@ -26,7 +26,6 @@ from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import faults, recorder
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training.events import Event
 
@@ -47,10 +46,6 @@ def undisturbed(tmp_path: Path) -> list[EpochRecord]:
         run, _ = add_run(other, small_spec())
         train_run(other, run, TrainingOptions(), lambda run, event: None)
         return rows(other, run)
-
-
-def rows(store: Store, run: Run) -> list[EpochRecord]:
-    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
 
 
 class Blocker:

@@ -6,16 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measured import rows
 from postgresql import Server, running_server
 from recorded import append
 from small import SMALL_OPTIONS, small_spec
 
-from ncdiag.domain.records import EpochRecord, Run, RunStatus
-from ncdiag.store.engine import Store, open_store
+from ncdiag.domain.records import EpochRecord, RunStatus
+from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import TakenOverError
 from ncdiag.store.leases import SILENCE
@@ -28,10 +28,6 @@ pytestmark = pytest.mark.slow
 def server() -> Iterator[Server]:
     with running_server() as server:
         yield server
-
-
-def rows(store: Store, run: Run) -> list[EpochRecord]:
-    return [replace(record, seconds=None) for record in list_epochs(store, run.id)]
 
 
 def test_a_sweep_outlives_a_restart_of_its_server(server: Server, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Processes that are stopped, paused and asked to end: by the terminal, by a scheduler, by a reader that left."""
 
 import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from small import SMALL_OPTIONS
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
+from ncdiag.training.checkpoint import list_checkpoints
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -87,6 +89,39 @@ def test_a_signal_ends_a_run_in_good_order(start: Start, tmp_path: Path, sent: s
     assert run.epochs_done > 0
 
 
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "ncdiag", *sys.argv[1:]])
+"""
+
+
+def test_a_run_whose_terminal_is_closed_is_interrupted(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, "train", *LONG],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        with open(ours, "rb", buffering=0) as terminal:
+            shown = iter(lambda: terminal.read(1000), b"")
+            assert any(b"NC1" in some for some in shown), "it ended before it trained"
+        assert process.wait(timeout=60) == 129
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = stored(tmp_path)
+    assert (run.status, run.reason) == (RunStatus.INTERRUPTED, "stopped by a signal")
+    kept = list_checkpoints(tmp_path / "ncdiag.db.runs" / str(run.id))
+    assert max(kept) >= run.epochs_done - 1  # the signal may come when an epoch's row is stored, and its state not yet
+
+
 @pytest.mark.slow
 def test_another_ctrl_c_ends_it_without_waiting_for_the_store(start: Start, tmp_path: Path) -> None:
     process = start("train", *LONG)
@@ -139,6 +174,7 @@ def test_ctrl_c_while_workers_start_ends_without_a_traceback(tmp_path: Path) -> 
     [
         (signal.SIGINT, 130, {RunStatus.INTERRUPTED}),
         (signal.SIGTERM, 143, {RunStatus.INTERRUPTED}),
+        (signal.SIGHUP, 129, {RunStatus.INTERRUPTED}),
         (signal.SIGKILL, -9, {RunStatus.LOST}),
     ],
 )

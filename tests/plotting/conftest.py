@@ -8,6 +8,7 @@ import pytest
 from analysis.conftest import build, decay
 
 from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.store.frames import EPOCH_FRAME_COLUMNS
 
@@ -21,7 +22,7 @@ def ask(runs: Runs, *, by: tuple[str, ...] = ("arch", "dataset"), level: float =
     for column in EPOCH_FRAME_COLUMNS:
         if column not in epochs:
             epochs[column] = np.nan
-    return Asked(runs=frame, epochs=epochs, rule=OnsetRule(**rule), by=by, level=level)
+    return Asked(runs=frame, epochs=epochs, terms=Terms(rule=OnsetRule(**rule), by=by, level=level))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ncdiag.analysis.claims import CLAIMS
+from ncdiag.analysis.terms import Terms
 from ncdiag.plotting.claims import MEASURES, claims_table, draw_claims
 from ncdiag.plotting.layout import Sheet
 
@@ -55,7 +56,9 @@ def test_a_grid_under_two_losses_is_compared_where_that_is_asked_for(make_asked,
         for seed in range(3)
     }
     asked = make_asked(runs)
-    refused, mixed = (claims_table(some).set_index("claim") for some in (asked, replace(asked, mix_phases=True)))
+    refused, mixed = (
+        claims_table(some).set_index("claim") for some in (asked, replace(asked, terms=Terms(mix_phases=True)))
+    )
     assert math.isnan(refused.loc["5", "estimate"])
     assert mixed.loc["5", "estimate"] == pytest.approx(1)
 

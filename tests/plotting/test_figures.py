@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from plotting.drawn import curves_of
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.analysis.terms import Terms
 from ncdiag.cli.plot import KINDS
 from ncdiag.plotting.figures import FIGURES
 from ncdiag.plotting.layout import Sheet
@@ -51,7 +53,7 @@ def asked(make_asked, make_run) -> Asked:
 
 def draw(kind: str, asked: Asked, width: Width = "page", title: str = TITLE) -> Figure:
     table = FIGURES[kind].table(asked)
-    return FIGURES[kind].draw(table, Sheet(width=width, title=title, rule=asked.rule, level=asked.level))
+    return FIGURES[kind].draw(table, Sheet(width=width, title=title, terms=asked.terms))
 
 
 def texts_of(figure: Figure) -> list[tuple[Text, Bbox]]:
@@ -146,3 +148,21 @@ def test_more_runs_are_not_more_artists(make_asked, make_run, kind: str):
         return [len(axes.lines) + len(axes.collections) for axes in draw(kind, make_asked(runs)).axes]
 
     assert artists(40) == artists(4)
+
+
+@pytest.mark.parametrize(
+    ("where", "untouched"), [("", ["other", "whole"]), ("intervention!=none or depth=5", ["other", "up", "whole"])]
+)
+def test_a_figure_is_of_the_runs_that_its_answer_counts(make_asked, make_run, where: str, untouched: list[str]):
+    """`short` repeats `whole`, and `up` was rescaled beside runs that were not."""
+    runs = {"whole": make_run(seed=0), "short": make_run(epochs=150, seed=0), "other": make_run(22.0, seed=1)}
+    everything = make_asked(runs | {"up": make_run(30.0, seed=2, intervention="3@20")})
+    everything = replace(everything, terms=Terms(where=where))
+    chosen = {kind: sorted(FIGURES[kind].choose(everything).runs["run"]) for kind in KINDS}
+    shown, counted = ["other", "short", "up", "whole"], ["other", "up", "whole"]
+    assert chosen["trajectory"] == chosen["phase-portrait"] == shown
+    assert chosen["attractor"] == chosen["depth"] == chosen["claims"] == counted
+    assert chosen["threshold"] == chosen["lead"] == chosen["calibration"] == chosen["grid"] == untouched
+    kept = FIGURES["threshold"].choose(everything)
+    assert sorted(kept.epochs["run"].unique()) == untouched
+    assert kept.read(kept.runs["run_id"].iloc[:1].tolist(), ("epoch", "nc1"))["epoch"].is_unique

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.grids import draw_grid, grid_table
 from ncdiag.plotting.layout import Sheet
@@ -104,7 +105,7 @@ def test_values_of_a_factor_stand_in_their_order_and_are_named_once(make_asked, 
 
 def test_cells_in_different_phases_are_compared_where_that_is_accepted(make_asked, make_grid):
     asked = make_asked(make_grid(cnn_mnist={"loss": ["ce"] * 200}))
-    table = grid_table(replace(asked, mix_phases=True))
+    table = grid_table(replace(asked, terms=Terms(mix_phases=True)))
     (ratio,) = table[table["of"] == "ratio_of_ratios"].to_dict("records")
     assert ratio["estimate"] == pytest.approx((3 / 1) / (12 / 2))
 

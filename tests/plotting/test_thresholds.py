@@ -75,7 +75,7 @@ def test_a_pair_without_onset_says_so(table):
     figure = draw_thresholds(table, Sheet())
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "mlp mnist\n2 of 2 runs",
-        "mlp cifar10\n0 of 1 runs",
+        "mlp cifar10\n0 of 1 run",
     ]
     assert "no onset" in [text.get_text() for text in figure.axes[0].texts]
 
@@ -111,5 +111,14 @@ def test_many_runs_make_room_for_themselves_and_leave_no_gap_beside_their_mean(m
 
 
 def test_without_any_onset_there_is_nothing_to_draw(make_asked, make_run):
-    with pytest.raises(AnalysisError, match="none of the 1 runs has an onset"):
+    with pytest.raises(AnalysisError, match=r"no onset \(nc1 < 0.01 for 3 evaluations\) in 1 run, so"):
         threshold_table(make_asked({"a": make_run(epochs=40)}))
+
+
+def test_runs_without_the_metric_are_not_told_to_train_for_longer(make_asked, make_run):
+    blind = make_run(epochs=40)
+    del blind["nc1"]
+    with pytest.raises(AnalysisError, match="nc1 was not measured in the runs") as error:
+        threshold_table(make_asked({"a": blind}))
+    assert "--metric" in str(error.value)
+    assert "Train" not in str(error.value)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plotting.drawn import curves_of, lines_of
 
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.plotting.layout import Sheet
 from ncdiag.plotting.style import FAINT, PAGES, Width, figure_bytes, line_style
@@ -48,7 +49,7 @@ def run(name: str, condition: str = "", *, state: str = "collapsed", n: int = 6,
 
 
 def draw(table: pd.DataFrame, width: Width = "page", **rule: Any) -> Figure:
-    return draw_trajectories(table, Sheet(width=width, title="title", rule=OnsetRule(**rule)))
+    return draw_trajectories(table, Sheet(width=width, title="title", terms=Terms(rule=OnsetRule(**rule))))
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
@@ -113,6 +114,18 @@ def test_a_run_without_onset_is_marked_where_it_ends():
     assert marks(panels(figure)["NC1"], "x") == [(40, 0.05)]
     assert marks(panels(figure)["NC1"], "o") == []
     assert legend_of(figure) == ["no onset by the end", "onset below NC1 = 0.01"]
+
+
+def test_a_run_whose_onset_nobody_could_see_is_not_said_to_have_none():
+    figure = draw(run("a", state="no_data", nc1=[math.nan] * 6))
+    assert marks(panels(figure)["Feature norm"], "x") == []
+    assert "no onset by the end" not in legend_of(figure)
+
+
+def test_a_quantity_that_was_never_finite_has_no_panel():
+    figure = draw(run("a", state="diverged", n=1, feature_norm=[math.inf]))
+    assert "Feature norm" not in panels(figure)
+    assert "NC1" in panels(figure)
 
 
 @pytest.mark.parametrize(

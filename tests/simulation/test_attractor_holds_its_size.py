@@ -15,8 +15,8 @@ from shares import at_most, told
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import ARMS, attractor_results
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
-from ncdiag.domain.onset import OnsetRule
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def experiment(rng, seeds, shift, sd):
             "nc1": np.concatenate(metrics),
         }
     ).assign(phase=1, loss="mse", lr=np.nan, train_accuracy=1.0, nonfinite=None)
-    return attractor_results(Asked(runs=frame, epochs=epochs, rule=OnsetRule()))
+    return attractor_results(Asked(runs=frame, epochs=epochs, terms=Terms()))
 
 
 @cache

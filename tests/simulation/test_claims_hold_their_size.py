@@ -12,11 +12,11 @@ from scipy import special
 from worlds import make_world
 
 from ncdiag.analysis.survey import Survey
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.comparison import less_variable
 from ncdiag.domain.equivalence import MARGIN, paired_equivalence
 from ncdiag.domain.group_tests import one_way
 from ncdiag.domain.invariance import check_invariance
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.statistics import log_cv
 from ncdiag.domain.survival import logrank_of_groups
@@ -194,7 +194,7 @@ def verdicts(kind: str, worlds: int, **said: object) -> list[dict[str, str]]:
     for seed in range(worlds):
         runs, epochs = make_world(kind, seed, **said)  # type: ignore[arg-type]
         read = lambda ids, columns, e=epochs: e[[name for name in columns if name in e]]  # noqa: E731  # one pair
-        survey = Survey(runs=runs, read=read, rule=OnsetRule(), questions=("claims",))
+        survey = Survey(runs=runs, read=read, terms=Terms(), questions=("claims",))
         results = survey.results["claims"]
         found.append({r.quantity.removeprefix("claim_"): str(r.extra["verdict"]) for r in results})
     return found

@@ -15,11 +15,11 @@ from typer.main import get_command
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import condition_numbers
+from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.tournament import LEVELS, calibration_table
 from ncdiag.cli.app import app
 from ncdiag.domain.forecast import forecast_onset
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.tournament import hold_contest
 from ncdiag.store.engine import open_store
@@ -78,7 +78,7 @@ def test_intervals_cover_new_conditions_of_the_digits_study(study, conditions, s
     The draws share conditions, so the share inside is held against the level by its spread over the conditions.
     """
     runs, epochs = study
-    onsets = Asked(runs=runs, epochs=epochs, rule=OnsetRule()).onsets
+    onsets = Asked(runs=runs, epochs=epochs, terms=Terms()).onsets
     collapsed = onsets[onsets["state"] == "collapsed"]
     number = condition_numbers(collapsed)
     number_of = dict(zip(collapsed["run"], number.tolist(), strict=True))
@@ -89,7 +89,7 @@ def test_intervals_cover_new_conditions_of_the_digits_study(study, conditions, s
         rows = [rng.choice(np.flatnonzero(number == one), seeds, replace=False) for one in drawn]
         names = collapsed["run"].iloc[np.sort(np.concatenate(rows))]
         some = runs[runs["run"].isin(names)].reset_index(drop=True)
-        asked = Asked(runs=some, epochs=epochs[epochs["run"].isin(names)], rule=OnsetRule())
+        asked = Asked(runs=some, epochs=epochs[epochs["run"].isin(names)], terms=Terms())
         found = calibration_table(asked)
         tables.append(found[found["held_out"] == "condition"])
     for level in LEVELS:

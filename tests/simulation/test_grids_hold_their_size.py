@@ -14,6 +14,7 @@ from shares import at_most, told
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import deciding_p, list_crossings, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import estimate_interaction
@@ -88,7 +89,7 @@ def onsets_of(shape, seeds):
 def test_the_verdict_on_a_grid_seldom_goes_too_far(truth, shape, seeds):
     """Additive cells are seldom said not to add, multiplying ones seldom neither to add nor to multiply."""
     table = onsets_of(shape, seeds)
-    found = [additivity_results(table.assign(fn_star=norms)) for norms in samples(truth, shape, seeds, WHOLE)]
+    found = [additivity_results(table.assign(fn_star=norms), Terms()) for norms in samples(truth, shape, seeds, WHOLE)]
     named = [{one.quantity: one for one in results} for results in found]
     verdicts = [one["verdict"].extra["verdict"] for one in named]
     allowed = ("additive",) if truth == "adds" else ("additive", "multiplicative")

@@ -15,8 +15,8 @@ from scipy import stats
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.leads import lead_results
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.comparison import less_variable
-from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.statistics import grouped_t_interval
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def simulate(world, n, rng):
         rows.append(pd.DataFrame({"run": str(i), "epoch": EPOCHS, "feature_norm": np.exp(norm), "nc1": np.exp(metric)}))
     epochs = pd.concat(rows, ignore_index=True)
     epochs = epochs.assign(phase=1, loss="mse", lr=np.nan, train_accuracy=1.0, nonfinite=None)
-    return lead_results(Asked(runs=runs.assign(config=[{}] * n), epochs=epochs, rule=OnsetRule()))
+    return lead_results(Asked(runs=runs.assign(config=[{}] * n), epochs=epochs, terms=Terms()))
 
 
 @cache

@@ -42,6 +42,7 @@ def group_of(factor, values, seeds, rng, *, means=0.0, sds=SD, norms=0.0, norm_s
         event=reached,
         fn_star=np.where(reached, np.exp(norms + rng.normal(0, norm_sds)), math.nan),
         budget=float(time[reached].max()) if math.isinf(budget) else budget,
+        confidence=0.95,
         n_censored=int((~reached).sum()),
         cautions=(),
     )
@@ -55,12 +56,12 @@ def many(ask, trials, seeds, factor, values, **world):
 
 
 def depth(group):
-    (turn,) = depth_results(group, 0.95)
+    (turn,) = depth_results(group)
     return {"two lines": turn.p, "isotonic": turn.extra["p_isotonic"]}
 
 
 def width(group):
-    trend, shift = width_results(group, 0.95)
+    trend, shift = width_results(group)
     return {
         "trend": trend.p,
         "isotonic": trend.extra["p_isotonic"],
@@ -69,12 +70,12 @@ def width(group):
 
 
 def weight_decay(group):
-    low, high, valley = weight_decay_results(group, 0.95)
+    low, high, valley = weight_decay_results(group)
     return {"a": low.p, "b": high.p, "c": valley.p, "logrank": high.extra.get("p_logrank", math.nan)}
 
 
 def activation(group):
-    speed, norm, joint = activation_results(group, 0.95)
+    speed, norm, joint = activation_results(group)
     return {
         "F": speed.p,
         "Welch and Holm": min(pair["p_holm"] for pair in speed.extra["pairs"]),

@@ -33,7 +33,18 @@ BROKEN = [
         "DELETE FROM epochs WHERE run_id = 1 AND epoch BETWEEN 11 AND 16",
         ["run-1 lacks the epochs 11, 12, 13, 14, 15 and 1 more"],
     ),
-    ("INSERT INTO epochs (run_id, epoch) VALUES (1, 0)", ["run-1 has epochs too many"]),
+    ("INSERT INTO epochs (run_id, epoch) VALUES (1, 0)", ["run-1 has rows of epochs that were not due: 0"]),
+    (
+        "UPDATE epochs SET epoch = 0 WHERE run_id = 1 AND epoch = 7",
+        ["run-1 lacks the epochs 7", "run-1 has rows of epochs that were not due: 0"],
+    ),
+    (
+        "INSERT INTO epochs (run_id, epoch) VALUES (1, 67)",
+        [
+            "run-1 says that it has 60 epochs, but its last row is epoch 67",
+            "run-1 has rows of epochs that were not due: 67",
+        ],
+    ),
     ("DELETE FROM epochs WHERE run_id = 2 AND epoch = 30", ["foreign says that it has 30 epochs, but its last row is"]),
     (
         "UPDATE runs SET epochs_done = 59 WHERE id = 1",

@@ -1,12 +1,16 @@
 import math
+import signal
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
 
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.errors import DataError, SpecError
+from ncdiag.execution.signals import stops_stored
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
+from ncdiag.store.rows import measured_columns
 from ncdiag.store.runs import add_run, claim_run, list_runs
 
 
@@ -48,6 +52,29 @@ def test_a_run_that_is_yet_to_be_trained_here_does_not_take_in_what_was_trained_
     with pytest.raises(SpecError, match="begun is one of these runs, and is not at its end here; nothing was imported"):
         import_runs(store, [trajectory(), trained])
     assert [run.name for run in list_runs(store)] == ["begun"]
+
+
+def test_a_run_that_had_not_ended_is_found_again(store):
+    run = replace(trajectory(), status=RunStatus.INTERRUPTED, reason="running when it was exported")
+    (made,) = import_runs(store, [run]).runs
+    assert (made.status, made.reason) == (RunStatus.INTERRUPTED, "running when it was exported")
+    again = import_runs(store, [run])
+    assert (again.runs, again.new) == ([made], frozenset())
+
+
+def test_an_import_that_is_asked_to_stop_ends_after_the_run_in_hand_and_leaves_nothing(store, monkeypatch):
+    stored = []
+
+    def stop(record):
+        stored.append(record)
+        signal.raise_signal(signal.SIGTERM)
+        return measured_columns(record)
+
+    monkeypatch.setattr("ncdiag.store.imports.measured_columns", stop)
+    several = [trajectory(nc1=nc1) for nc1 in (0.5, 0.25, 0.125)]
+    with stops_stored(), pytest.raises(SystemExit):
+        import_runs(store, several)
+    assert (stored, list_runs(store)) == ([*several[0].epochs], [])
 
 
 def test_importing_again_finds_the_runs(store):

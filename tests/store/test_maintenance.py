@@ -169,6 +169,31 @@ def test_what_a_killed_backup_left_is_in_nobodys_way(store, url, folder):
     assert not (folder / "copy.db.partial").exists()
 
 
+def test_of_two_backups_to_one_name_the_first_is_made(store, url, folder, monkeypatch):
+    refused: list[str] = []
+
+    class Met(sqlite3.Connection):
+        def backup(self, target, *, pages, progress):
+            def part(status, remaining, total):
+                if remaining:
+                    with pytest.raises(StoreError) as error:
+                        backup_store(url, folder / "copy.db")
+                    refused.append(str(error.value))
+
+            super().backup(target, pages=1, progress=part)
+
+    def connect(path, mode):
+        return sqlite3.connect(path, factory=Met, isolation_level=None)
+
+    add_run(store, small_spec())
+    monkeypatch.setattr("ncdiag.store.copying.connect_sqlite", connect)
+    copy = backup_store(url, folder / "copy.db")
+    assert len(refused) > 10
+    assert set(refused) == {f"{copy} is being made by another process. Wait for it, or give another name"}
+    assert check_store(str(copy)) == []
+    assert sorted(path.name for path in folder.iterdir()) == ["copy.db", "ncdiag.db"]
+
+
 def test_a_backup_can_be_put_back(store, url, folder, running, owner, record):
     append(store, running, record(1), owner=owner)
     copy = backup_store(url, folder / "copy.db")

@@ -1,15 +1,17 @@
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from recorded import append
 
 from ncdiag.domain.records import InterventionRecord, RunStatus
+from ncdiag.execution.signals import stops_stored
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease, new_owner
-from ncdiag.store.merging import merge_store
+from ncdiag.store.merging import _take_row, merge_store
 from ncdiag.store.runs import add_run, claim_run, finish_run, get_run, list_runs, remove_runs
 
 
@@ -52,6 +54,24 @@ def test_a_run_keeps_everything_but_its_number(store, other, make_spec, record):
     assert (taken.status, taken.reason, taken.device) == (RunStatus.DIVERGED, "nan", "cuda:0")
     assert repr(list_epochs(store, taken.id)) == repr([strange])
     assert list_interventions(store, taken.id) == list_interventions(other, third.id) != []
+
+
+def test_a_merge_that_is_asked_to_stop_ends_after_the_run_in_hand_and_leaves_nothing(
+    store, other, make_spec, record, monkeypatch
+):
+    for seed in range(3):
+        put(other, make_spec(seed=seed), record, 2)
+    taken = []
+
+    def take_and_stop(ours, theirs, run, known):
+        taken.append(run.name)
+        _take_row(ours, theirs, run, known)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("ncdiag.store.merging._take_row", take_and_stop)
+    with stops_stored(), pytest.raises(SystemExit):
+        merge_store(store, other)
+    assert (taken, list_runs(store)) == (["run-1"], [])
 
 
 def test_merging_twice_changes_nothing(store, other, make_spec, record):

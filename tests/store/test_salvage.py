@@ -133,7 +133,7 @@ def test_a_truncated_store_gives_what_is_left(damaged, folder):
 def test_a_run_that_lacks_epochs_or_was_being_trained_can_be_continued(damaged, folder):
     with closing(sqlite3.connect(damaged)) as connection:
         connection.execute("DELETE FROM epochs WHERE run_id = 3 AND epoch IN (7, 60)")
-        connection.execute("DELETE FROM epochs WHERE run_id = 8 AND epoch = 30")
+        connection.execute("UPDATE epochs SET epoch = 0 WHERE run_id = 8 AND epoch = 30")  # as many rows, not the same
         connection.execute("UPDATE runs SET status = 'diverged' WHERE id IN (7, 8)")
         # 13 is not trained by ncdiag: a script that tracks it was killed
         connection.execute("UPDATE runs SET status = 'running', owner = 'x' WHERE id IN (5, 13)")

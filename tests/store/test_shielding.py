@@ -8,11 +8,11 @@ from types import FrameType
 import pytest
 from small import small_spec
 
-from ncdiag.execution.signals import sigterm_as_exit
+from ncdiag.execution.signals import stops_stored
 from ncdiag.store import schema
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run, list_runs
-from ncdiag.store.shielding import shielded
+from ncdiag.store.shielding import hear, shielded
 
 
 @pytest.fixture(autouse=True)
@@ -79,19 +79,42 @@ def test_another_ctrl_c_does_not_wait() -> None:
     assert went_on == [0]
 
 
-def test_both_requests_to_a_process_and_to_its_group_are_one() -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_both_requests_to_a_process_and_to_its_group_are_one(sent: signal.Signals, code: int) -> None:
     went_on = []
 
     def ask_twice() -> None:
-        with sigterm_as_exit(), shielded():
+        with stops_stored(), shielded():
             for number in range(2):
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(sent)
                 went_on.append(number)
 
     with pytest.raises(SystemExit) as caught:
         ask_twice()
     assert went_on == [0, 1]
-    assert caught.value.code == 143
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_long_transaction_is_broken_off_where_it_says_so_and_undone(
+    store: Store, sent: signal.Signals, raised: type[BaseException]
+) -> None:
+    add_run(store, small_spec())
+    steps = []
+
+    def rename() -> None:
+        with stops_stored(), store.read(), store.write() as connection:
+            for name in ("first", "second", "third"):
+                hear()
+                steps.append(name)
+                connection.execute(schema.runs.update().values(name=name))
+                if name == "second":
+                    signal.raise_signal(sent)
+
+    with pytest.raises(raised):
+        rename()
+    assert steps == ["first", "second"]
+    assert [run.name for run in list_runs(store)] == ["run-1"]
 
 
 def test_what_a_program_made_of_a_signal_stays() -> None:

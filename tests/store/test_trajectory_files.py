@@ -123,6 +123,11 @@ def test_a_column_of_its_own_meaning_is_left_out_with_a_note():
     assert notes == ["column 'gpu' of log.csv is left out; see --map"]
 
 
+def test_a_setting_among_the_columns_is_left_out_with_the_way_to_say_it():
+    _, notes = read_file("log.csv", b"epoch,phase,nc1,seed\n1,1,0.5,3\n", asked())
+    assert notes == ["column 'seed' of log.csv is left out; what a run was is said by --manifest or --set"]
+
+
 def test_a_column_that_the_map_names_has_to_be_there():
     with pytest.raises(SpecError, match=r"no column 'feat_nrm' in log.csv \(did you mean feat_norm\?\)"):
         read("epoch,nc1,feat_norm\n1,0.5,2\n", maps="feature_norm=feat_nrm", ignore_extra=True)
@@ -268,7 +273,7 @@ def test_a_run_that_ncdiag_trained_is_the_same_run_unless_something_else_is_said
     row = {"run": "a", "key": spec.key, "origin": "trained", "config": spec.to_dict(), "status": "dead", "reason": "0"}
     manifest = write("runs.jsonl", json.dumps(row))
     ((run,), _) = read_file("a.csv", b"epoch,nc1,nc3\n1,0.5,1\n2,0.4,1\n", asked(**more), manifest=manifest)
-    assert (run.spec, run.status, run.reason) == ((spec, "dead", "0") if kept else (None, "done", None))
+    assert (run.spec, run.status, run.reason) == (spec if kept else None, "dead", "0")
 
 
 def test_a_manifest_that_is_not_there_is_said(tmp_path: Path):

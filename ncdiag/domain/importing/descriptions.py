@@ -46,7 +46,8 @@ def own_export(said: Mapping[str, str]) -> dict[str, str]:
         config = json.loads(said.get("config", "{}"), parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         config = {}
-    plain = {key: text for key, text in config.items() if isinstance(text, str)} if isinstance(config, dict) else {}
+    said_by = config.items() if isinstance(config, dict) else ()
+    plain = {key: str(value) for key, value in said_by if isinstance(value, (str, bool))}
     return plain | {field: text for field, text in said.items() if field in FIELDS}
 
 

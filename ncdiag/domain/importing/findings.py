@@ -6,6 +6,7 @@ The first kind ends the import, with one message for all of it; the others are s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ncdiag.domain.importing.descriptions import FIELDS
 from ncdiag.domain.importing.records import Columns
 from ncdiag.domain.importing.rows import Problem, bare, shown
 from ncdiag.domain.shares import counted
@@ -40,7 +41,9 @@ class Findings:
         """Give what the reader should know of an import that went through."""
         extra = _by_column({label: columns.extra for label, columns in self.columns.items()})
         absent = _by_column({label: columns.absent for label, columns in self.columns.items()})
-        notes = [f"column {shown(name)} of {_files(labels)} is left out; see --map" for name, labels in extra.items()]
+        notes = [
+            f"column {shown(name)} of {_files(labels)} is left out; {_way(name)}" for name, labels in extra.items()
+        ]
         notes += [f"no column {shown(name)} in {_files(labels)}" for name, labels in absent.items()]
         if self.unphased:
             notes.append(
@@ -66,6 +69,11 @@ class Findings:
             if len(labels) == len(self.columns):
                 others = [bare(column) for columns in self.columns.values() for column in columns.extra]
                 raise SpecError(f"--map: no column {shown(name)} in {_files(labels)}{nearest(name, others)}")
+
+
+def _way(name: str) -> str:
+    """Say how a column that nothing reads may be read."""
+    return "what a run was is said by --manifest or --set" if name in FIELDS else "see --map"
 
 
 def _fault_message(faults: Sequence[tuple[str, Problem]]) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from ncdiag.domain.evaluations import due_epochs
-from ncdiag.domain.records import FINAL, EpochRecord, RunStatus
+from ncdiag.domain.records import FINAL, UNFINISHED, EpochRecord, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError
 
@@ -27,5 +27,18 @@ def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord])
         return None
     last = records[-1].epoch
     ended = row["status"] != RunStatus.DONE or spec.stop is not None or last == spec.epochs
-    whole = last <= spec.epochs and [record.epoch for record in records] == due_epochs(spec, last)
+    whole = [record.epoch for record in records] == due_epochs(spec, last)
     return spec if ended and whole else None
+
+
+def find_end(row: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
+    """Give how a run ended, and why, by its row of `ncdiag export runs`; `done` where another row describes it.
+
+    A run that had not ended is interrupted: nobody goes on with it where it is taken in.
+    """
+    if not row.keys() >= EXPORTED or row.get("status") not in tuple(RunStatus):
+        return RunStatus.DONE, None
+    status, reason = RunStatus(str(row["status"])), row.get("reason")
+    if status in UNFINISHED:
+        return RunStatus.INTERRUPTED, reason or f"{status} when it was exported"
+    return status, reason

@@ -97,6 +97,7 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
         problems.append(Problem(line=1, what=f"no measured column among {_listed(table.columns)}; see --map"))
         return {}, problems
     runs: dict[str | None, list[EpochRecord]] = {}
+    reached: dict[str | None, int] = {}  # the last phase that a run is said to be in
     for row in table.rows:
         values = {field: row.cells.get(column) for field, column in columns.sources.items()}
         name = values.pop(RUN_COLUMN, None)
@@ -108,11 +109,15 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
         if RUN_COLUMN in columns.sources and not is_run_name(name or ""):
             problems.append(Problem(line=row.line, what=f"run: {shown(name or '')} {NAME_RULE}"))
             continue
-        before = runs.setdefault(name, [])
-        if before and record.epoch == before[-1].epoch and not _both_measured(before[-1], record):
+        before, phase = runs.setdefault(name, []), reached.get(name, 1)
+        again = bool(before) and record.epoch == before[-1].epoch
+        falls = record.phase is not None and record.phase < phase
+        if falls or (before and record.epoch < before[-1].epoch) or (again and _both_measured(before[-1], record)):
+            problems.append(_order_problem(row, record, before, phase, name))
+            continue
+        reached[name] = record.phase or phase
+        if again:
             before[-1] = replace(before[-1], **_filled(record))
-        elif before and (record.epoch <= before[-1].epoch or record.phase_falls(before[-1])):
-            problems.append(_order_problem(row, record, before, name))
         else:
             before.append(record)
     if not table.rows and not problems:
@@ -183,16 +188,17 @@ def _both_measured(one: EpochRecord, other: EpochRecord) -> list[str]:
     return [field for field in said if field in again and (field in _MEASURED or said[field] != again[field])]
 
 
-def _order_problem(row: Row, record: EpochRecord, before: list[EpochRecord], name: str | None) -> Problem:
+def _order_problem(row: Row, record: EpochRecord, before: list[EpochRecord], phase: int, name: str | None) -> Problem:
     what = f"epoch {record.epoch}" + (f" of run {shown(name)}" if name else "")
-    if record.epoch == before[-1].epoch:
-        what += f" twice, with {_both_measured(before[-1], record)[0]} in both rows"
-    elif any(earlier.epoch == record.epoch for earlier in before):
+    last = before[-1]
+    if record.epoch == last.epoch and (both := _both_measured(last, record)):
+        what += f" twice, with {both[0]} in both rows"
+    elif record.epoch < last.epoch and any(earlier.epoch == record.epoch for earlier in before):
         what += " twice"
-    elif record.epoch < before[-1].epoch:
-        what += f" after epoch {before[-1].epoch}; epochs must rise"
+    elif record.epoch < last.epoch:
+        what += f" after epoch {last.epoch}; epochs must rise"
     else:
-        what += f" is of phase {record.phase}, after one of phase {before[-1].phase}; phases must not fall"
+        what += f" is of phase {record.phase}, after one of phase {phase}; phases must not fall"
     return Problem(line=row.line, what=what)
 
 

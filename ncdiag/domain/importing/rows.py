@@ -59,7 +59,7 @@ def read_table(text: str) -> Table:
 
 
 def read_csv(text: str) -> Table:
-    """Read RFC 4180 CSV: a header, then rows with as many cells; blank lines are passed over.
+    """Read RFC 4180 CSV: a header, then rows with as many cells; lines in which nothing stands are passed over.
 
     Where the header has no comma but semicolons, tabs or bars, they separate the cells.
     """
@@ -159,7 +159,7 @@ def _csv_lines(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]
         except csv.Error as error:
             yield Problem(line=line, what=f"not CSV: {error}")
         else:
-            if any(cell.strip() for cell in cells) or len(cells) > 1:
+            if any(cell.strip() for cell in cells):  # spreadsheets write empty rows as separators alone
                 yield line, cells
 
 

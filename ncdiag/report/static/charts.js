@@ -37,6 +37,20 @@ const Charts = (() => {
     }
   }
 
+  const lonely = new WeakMap();  // a curve is drawn anew whenever the pointer comes near another
+
+  /** Give the places of the values that no line shows, as both their neighbours are missing; the only one, if it spans. */
+  function alone(values, span) {
+    if (!lonely.has(values)) {
+      const there = [];
+      values.forEach((value, place) => { if (value !== null && value !== undefined) there.push(place); });
+      const found = span ? (there.length === 1 ? there : [])
+        : there.filter((place, i) => there[i - 1] !== place - 1 && there[i + 1] !== place + 1);
+      lonely.set(values, found.length ? found : null);
+    }
+    return lonely.get(values);
+  }
+
   function ranged(log) {
     return (u, min, max) => {
       if (min === null || min === undefined) return log ? [0.1, 1] : [0, 1];
@@ -187,7 +201,8 @@ const Charts = (() => {
         axes: axes(spec.log),
         series: [{}, ...spec.series.map(series => ({
           stroke: () => color(series.color), width: series.width ?? 1.75, dash: series.dash, alpha: series.alpha ?? 1,
-          points: { show: false }, spanGaps: Boolean(series.span),
+          points: { show: false, size: 5, fill: () => color(series.color), filter: (u, at) => alone(u.data[at], series.span) },
+          spanGaps: Boolean(series.span),
         }))],
         focus: { alpha: near ? 0.25 : 1 },
         cursor: {

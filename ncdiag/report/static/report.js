@@ -210,7 +210,7 @@
     const points = loaded.reduce((sum, [, values]) => sum + values.epoch.length, 0);
     const step = Math.ceil(points / MOST_POINTS) || 1;
     byId("all-note").textContent = loaded.length
-      ? `${found.length > MOST_RUNS ? `The first ${MOST_RUNS} of ${found.length}` : loaded.length} runs${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
+      ? `${found.length > MOST_RUNS ? `The first ${MOST_RUNS} of ${found.length}` : loaded.length} run${loaded.length === 1 ? "" : "s"}${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
       : "No run has an epoch to draw.";
     if (!loaded.length) return;
     const conditions = new Set(loaded.map(([row]) => row.condition));

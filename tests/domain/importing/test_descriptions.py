@@ -68,8 +68,9 @@ def test_misspelt_fields_are_found_and_columns_of_published_manifests_are_not():
 
 
 def test_a_row_of_our_own_export_says_what_the_run_was_and_not_how_it_was_kept():
-    row = {"status": "done", "arch": "mlp", "seconds": "3.5", "config": '{"note": "x", "log_every": 10, "network": {}}'}
-    assert own_export(row) == {"arch": "mlp", "note": "x", "log_every": "10"}
+    config = '{"note": "x", "log_every": 10, "amp": true, "network": {}}'
+    row = {"status": "done", "arch": "mlp", "seconds": "3.5", "config": config}
+    assert own_export(row) == {"arch": "mlp", "note": "x", "log_every": "10", "amp": "True"}
 
 
 @pytest.mark.parametrize("config", ["", "{", "[1]", "[" * 100_000])

@@ -3,7 +3,7 @@ import json
 import pytest
 from small import small_spec
 
-from ncdiag.domain.importing.identity import find_identity
+from ncdiag.domain.importing.identity import find_end, find_identity
 from ncdiag.domain.records import EpochRecord
 from ncdiag.domain.spec import PhaseSpec, RunSpec
 
@@ -62,7 +62,23 @@ def test_a_row_that_does_not_hold_together_is_not_believed(changes: dict[str, st
     assert find_identity(row(**changes), epochs(*WHOLE)) is None
 
 
-def test_a_row_of_another_making_has_no_identity() -> None:
-    said = row()
+def test_a_row_of_another_making_has_no_identity_and_no_end_of_its_own() -> None:
+    said = row(status="dead", reason="unknown")
     del said["origin"]
     assert find_identity(said, epochs(*WHOLE)) is None
+    assert find_end(said) == ("done", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        ({"status": "done"}, ("done", None)),
+        ({"status": "failed", "reason": "out of memory"}, ("failed", "out of memory")),
+        ({"status": "interrupted", "reason": "stopped by a signal"}, ("interrupted", "stopped by a signal")),
+        ({"status": "lost"}, ("interrupted", "lost when it was exported")),
+        ({"status": "running"}, ("interrupted", "running when it was exported")),
+        ({"status": "finished"}, ("done", None)),
+    ],
+)
+def test_a_run_ends_as_it_did_where_it_was_exported(said: dict[str, str], end: tuple[str, str | None]) -> None:
+    assert find_end(row(**said)) == end

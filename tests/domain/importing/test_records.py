@@ -115,6 +115,14 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
             "epoch,phase,nc1\n5,2,0.5\n6,1,0.4\n",
             (3, "epoch 6 is of phase 1, after one of phase 2; phases must not fall"),
         ),
+        (
+            "epoch,phase,nc1\n5,2,0.5\n6,,0.4\n7,1,0.3\n",
+            (4, "epoch 7 is of phase 1, after one of phase 2; phases must not fall"),
+        ),
+        (
+            "epoch,phase,nc1,nc3\n5,2,0.5,\n6,,0.4,\n6,1,,0.3\n",
+            (4, "epoch 6 is of phase 1, after one of phase 2; phases must not fall"),
+        ),
         ("run,epoch,nc1\na,1,0.5\na,1,0.4\n", (3, "epoch 1 of run 'a' twice, with nc1 in both rows")),
         (
             "run,epoch,nc1\n../x,1,0.5\n",

@@ -63,6 +63,14 @@ def test_other_separators_are_read_where_the_header_has_no_comma(mark: str):
     assert not table.problems
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_lines_in_which_nothing_stands_are_passed_over(mark: str):
+    """A spreadsheet writes an empty row as separators, as many as it likes."""
+    table = read_csv(",,\nepoch,nc1,\n1,0.3,\n , ,\n,\n\n2,,\n,,\n".replace(",", mark))
+    assert [(row.line, *row.cells.values()) for row in table.rows] == [(3, "1", "0.3", None), (7, "2", None, None)]
+    assert not table.problems
+
+
 @pytest.mark.parametrize("header", ['"epoch;nc1"', "epoch"])
 def test_a_header_of_one_cell_stays_one(header: str):
     assert read_csv(f"{header}\n1\n").columns == (header.strip('"'),)
@@ -224,7 +232,8 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_csv_agrees_with_the_standard_library(rows: list[list[str]]):
     text = io.StringIO(newline="")
     csv.writer(text).writerows([["a", "b", "c"], *rows])
-    expected = [[cell.strip() or None for cell in row] for row in rows]
+    stripped = [[cell.strip() or None for cell in row] for row in rows]
+    expected = [row for row in stripped if any(row)]  # a line in which nothing stands is no row
     assert [[row.cells[name] for name in "abc"] for row in read_csv(text.getvalue()).rows] == expected
 
 
