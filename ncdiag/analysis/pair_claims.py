@@ -9,6 +9,7 @@ from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_pooled, say_relapsed
 from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.comparison import MIN_UNITS
+from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
@@ -181,7 +182,7 @@ def _one_sided(cv: Result) -> Result:
     """Limit a CV by its one-sided bounds, which decide whether it is below 8 % or above: together 1 - 2 alpha."""
     if "cv_lower" not in cv.extra:
         return cv
-    return replace(cv, lo=cv.extra["cv_lower"], hi=cv.extra["cv_upper"], level=2 * cv.level - 1)
+    return replace(cv, lo=cv.extra["cv_lower"], hi=cv.extra["cv_upper"], level=equality_level(cv.level))
 
 
 def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:

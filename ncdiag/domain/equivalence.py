@@ -86,7 +86,7 @@ def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
 
 def equality_level(level: float) -> float:
     """Give the confidence of the interval that goes with tests of equality: 90 % at 95 %, none at 50 %."""
-    return 2 * level - 1
+    return round(2 * level - 1, 12)  # 0.9 and not 0.8999999999999999
 
 
 @lru_cache(maxsize=256)
