@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -96,23 +97,15 @@ def perhaps_alike(runs: pd.DataFrame) -> tuple[int, list[str]]:
 
     A condition may be another one if they differ in nothing that both say.
     """
-    silent = [
-        name
-        for name in CONDITION_COLUMNS
-        if name not in UNSAID and runs[name].isna().any() and runs[name].notna().any()
-    ]
-    if not silent:
-        return 0, []
     each = runs.drop_duplicates(CONDITION_COLUMNS)
-    apart = np.zeros((len(each), len(each)), dtype=np.bool_)
-    fewer = apart.copy()
-    for name in CONDITION_COLUMNS:
-        codes = pd.factorize(each[name])[0]
-        said = (codes >= 0) | (name in UNSAID)
-        apart |= (codes[:, None] != codes) & said[:, None] & said
-        fewer |= ~said[:, None] & said
-    unclear = np.flatnonzero(np.any(~apart & fewer, axis=1))
-    return len(unclear), [name for name in silent if each[name].isna().to_numpy()[unclear].any()]
+    names = np.array([name for name in CONDITION_COLUMNS if name not in UNSAID])
+    said, which = np.unique(each[names].notna().to_numpy(), axis=0, return_inverse=True)
+    own, unclear = which.ravel(), np.zeros(len(each), dtype=np.bool_)
+    for one, other in permutations(range(len(said)), 2):
+        if (said[other] & ~said[one]).any():
+            both = group_numbers(each, [*UNSAID, *names[said[one] & said[other]]])
+            unclear |= (own == one) & np.isin(both, both[own == other])
+    return int(unclear.sum()), names[said.any(axis=0) & ~said[own[unclear]].all(axis=0)].tolist()
 
 
 def show(value: Any) -> str:

@@ -56,7 +56,7 @@ def import_(
             "--set",
             metavar="KEY=VALUE",
             help="Describe the runs: arch, depth, dataset, weight_decay, ..., phases=ce:200,mse:400; "
-            "anything else is kept too.",
+            "any other word is a setting too.",
         ),
     ] = None,
     name: Annotated[

@@ -1,4 +1,7 @@
-"""The settings of a run that have no column, as one text: all that was said of it besides, but for remarks."""
+"""The settings of a run that have no column, as one text: all that was said of it besides, but for remarks.
+
+A run that ncdiag trained has one, the precision of its products, where that is not float32.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,12 +18,9 @@ _PLAN = re.compile(r"phase[1-9]_(loss|epochs)")  # how a manifest may say `phase
 
 
 def other_settings(config: Mapping[str, Any]) -> str | None:
-    """Give them as `grad_accum=2, label_smoothing=0.1`, by name; None where there are none.
-
-    A run that ncdiag trained has none: its configuration is the canonical one, which has a network.
-    """
-    if "network" in config:
-        return None
+    """Give them as `grad_accum=2, label_smoothing=0.1`, by name; None where there are none."""
+    if "network" in config:  # the canonical configuration of a run that ncdiag trained
+        return f"precision={config['precision']}" if config.get("precision", "float32") != "float32" else None
     own = (
         f"{name}={_spoken(config[name])}"
         for name in sorted(config)

@@ -143,10 +143,12 @@ def track(
 
     `store` is a path or URL, by default $NCDIAG_STORE, else `ncdiag.db` here. `said` describes the run: `arch`,
     `dataset`, `depth`, `width`, `activation`, `optimizer`, `lr`, `weight_decay`, `batch_size`, `seed`,
-    `epochs_planned` and the other fields of `ncdiag import --set`; anything else is kept too. Runs of one `arch` and
-    `dataset` are compared, and forecast from each other.
+    `epochs_planned` and the other fields of `ncdiag import --set`; any other word is a setting too, and tells
+    conditions apart, unless it is a remark such as `note`. Runs of one `arch` and `dataset` are compared, and forecast
+    from each other.
 
-    `resume` continues the run of that name which was not done: True after its last epoch, a number after that one.
+    `resume` continues the run of that name which was not done: a number after that epoch, where a checkpoint is, and
+    True after its last one.
 
     Raises `SpecError` for a name that is taken or a run that is not as `said`, `UnsafeError` for one that another
     process holds.

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import small_spec
@@ -35,8 +36,8 @@ def test_the_run_that_is_asked_about_stays(tmp_path: Path) -> None:
     assert kept(tmp_path, [small_spec(), small_spec(eval_every=2)], keep="run-2") == ["run-2"]
 
 
-@pytest.mark.parametrize("other", [{"weight_decay": 3e-4}, {"subset_seed": 1}, {"depth": 3}])
-def test_other_experiments_are_no_repetitions(tmp_path: Path, other: dict[str, float]) -> None:
+@pytest.mark.parametrize("other", [{"weight_decay": 3e-4}, {"subset_seed": 1}, {"depth": 3}, {"precision": "bf16"}])
+def test_other_experiments_are_no_repetitions(tmp_path: Path, other: dict[str, Any]) -> None:
     assert len(kept(tmp_path, [small_spec(), small_spec(**other)])) == 2
 
 

@@ -22,6 +22,7 @@ def test_fields_and_remarks_are_none(name: str) -> None:
     assert other_settings({name: "x"}) is None
 
 
-def test_a_run_of_ncdiag_has_none() -> None:
-    config: dict[str, Any] = small_spec().to_dict()
+def test_a_run_of_ncdiag_has_its_precision_at_most() -> None:
+    config: dict[str, Any] = small_spec(metric_samples=100, eval_every=2).to_dict()
     assert other_settings(config) is None
+    assert other_settings(small_spec(precision="bf16").to_dict()) == "precision=bf16"

@@ -9,6 +9,7 @@ from ncdiag.errors import SpecError
 
 SPOKEN = [
     {"arch": "mlp", "dataset": "digits"},
+    {"arch": "mlp", "dataset": "digits", "precision": "bf16"},
     {"arch": "resnet20", "dataset": "cifar10", "train_size": 2000, "batch_size": 64},
     {
         "arch": "cnn",
