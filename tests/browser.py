@@ -44,6 +44,17 @@ def wait_for(driver: Any, condition: str, seconds: float = 20) -> Any:
     )
 
 
+def go_to_run(driver: Any, run_id: int, charts: int) -> None:
+    """Open the page of a run in a report, and see that it draws so many charts."""
+    driver.execute_script(f"location.hash = 'run-{run_id}'")
+    wait_for(driver, f"document.getElementById('run-page').dataset.run === '{run_id}'")
+    for place in range(charts):  # each chart is drawn once it comes near the window
+        scroll = "document.querySelectorAll('#run-charts .plot')[arguments[0]].scrollIntoView({behavior: 'instant'})"
+        driver.execute_script(scroll, place)
+        wait_for(driver, f"Charts.drawn.size > {place}")
+    assert driver.execute_script("return Charts.drawn.size") == charts
+
+
 def console(driver: Any) -> list[str]:
     """Give what the page said on the console since the last call, violations of its policy included."""
     return [entry["message"] for entry in driver.get_log("browser")]

@@ -132,6 +132,12 @@ def _report(error: Exception) -> int:
     elif isinstance(error, MemoryError):
         message = "out of memory; ask for less at once (--where), or use a machine with more"
         code = OutOfMemoryError.exit_code
+    elif isinstance(error, ImportError) and "failed to map segment" in str(error):
+        message = (
+            f"a library does not fit into the memory that this process may have: {error}.\n"
+            "Raise the limit (ulimit -v; torch takes some gigabytes of addresses), or use a machine with more"
+        )
+        code = OutOfMemoryError.exit_code
     else:
         message = (
             f"{type(error).__name__}: {error}\n"

@@ -10,7 +10,7 @@ import typer
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
-from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, table_cell
+from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, printable, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
 from ncdiag.domain.other_settings import other_settings
 from ncdiag.domain.shares import counted, none_of
@@ -162,6 +162,8 @@ def remove(
             _ask(f"Remove {', '.join(dict.fromkeys(names))} ({epochs} epochs) for good?")
         for run in remove_runs(opened, names):
             note(f"removed {run.name}")
+            if (folder := opened.run_folder(run.id)).exists():  # another user's, who shares the store
+                note(f"its folder {printable(str(folder))} could not be removed; nothing needs it any more")
 
 
 @app.command(

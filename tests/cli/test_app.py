@@ -27,6 +27,8 @@ RAISED = {
     "full": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs.csv"),
     "missing": lambda: FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x"),
     "exit": lambda: typer.Exit(8),
+    "unloaded": lambda: ImportError("libtorch_cpu.so: failed to map segment from shared object"),  # ulimit -v 2000000
+    "unwritten": lambda: ImportError("cannot import name 'spec' from 'ncdiag.domain'"),
 }
 
 
@@ -62,6 +64,8 @@ def raising_app(monkeypatch: pytest.MonkeyPatch) -> None:
         ("diverged", 8),
         ("exit", 8),
         ("missing", 1),
+        ("unloaded", 2),
+        ("unwritten", 1),
         ("interrupt", 130),
         ("pipe", 141),
     ],
@@ -83,6 +87,15 @@ def test_a_full_disk_is_named_with_its_file(capsys: pytest.CaptureFixture[str]):
         "ncdiag: error: the system refused to read or write 'runs.csv': No space left on device.\n"
         "Check free space and permissions, then repeat the command\n"
     )
+
+
+@pytest.mark.usefixtures("raising_app")
+def test_a_limit_that_leaves_no_memory_for_a_library_is_no_bug(capsys: pytest.CaptureFixture[str]):
+    app_module.run(["raise", "unloaded"])
+    shown = capsys.readouterr().err
+    assert "libtorch_cpu.so" in shown
+    assert "ulimit -v" in shown
+    assert "bug" not in shown
 
 
 @pytest.mark.usefixtures("raising_app")

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import console, open_browser, requests, set_window, wait_for
+from browser import console, go_to_run, open_browser, requests, set_window, wait_for
 from falling import falling, make_falling_store
 
 from ncdiag.cli.app import run
-from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.records import ImportedRun
 from ncdiag.report.contents import Report
 from ncdiag.report.page import render_report
 from ncdiag.report.runs import LATEST, as_text
@@ -85,16 +85,6 @@ def show_everything(driver: Any) -> None:
     driver.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     driver.execute_script("document.getElementById('all-title').scrollIntoView({behavior: 'instant'})")
     wait_for(driver, "Charts.drawn.size === 2")
-
-
-def go_to_run(driver: Any, run_id: int, charts: int) -> None:
-    driver.execute_script(f"location.hash = 'run-{run_id}'")
-    wait_for(driver, f"document.getElementById('run-page').dataset.run === '{run_id}'")
-    for place in range(charts):  # each chart is drawn once it comes near the window
-        scroll = "document.querySelectorAll('#run-charts .plot')[arguments[0]].scrollIntoView({behavior: 'instant'})"
-        driver.execute_script(scroll, place)
-        wait_for(driver, f"Charts.drawn.size > {place}")
-    assert driver.execute_script("return Charts.drawn.size") == charts
 
 
 def ids(store: Path) -> dict[str, int]:
@@ -228,37 +218,6 @@ def test_the_onset_is_written_and_drawn(opened: Any, store: Path) -> None:
     assert label == (
         "Feature norm. from 1.1 at epoch 10 to 1.1 at epoch 120, smallest 1.1 at epoch 10. Onset at epoch 92."
     )
-
-
-# How many strokes of colour stand side by side in a chart: one for a whole curve, and one for each dot.
-STROKES = """
-const chart = [...Charts.drawn].find(chart => chart.name.startsWith(arguments[0]));
-const { left, top, width, height } = chart.bbox;
-const pixels = chart.ctx.getImageData(left, top, width, height);
-const coloured = Array(pixels.width).fill(false);
-for (let at = 0; at < pixels.data.length; at += 4) {
-  const [r, g, b, alpha] = pixels.data.slice(at, at + 4);
-  if (alpha > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) coloured[at / 4 % pixels.width] = true;
-}
-return coloured.filter((here, place) => here && !coloured[place - 1]).length;
-"""
-
-
-def test_what_was_measured_now_and_then_is_drawn_as_dots(driver: Any, tmp_path: Path) -> None:
-    often = [{"epoch": epoch, "feature_norm": 9.0 - epoch / 10} for epoch in range(1, 31)]
-    seldom = [{"nc1": 1.0 - row["epoch"] / 100} if row["epoch"] % 10 == 0 else {} for row in often]
-    epochs = tuple(EpochRecord(**said, **more) for said, more in zip(often, seldom, strict=True))
-    single = (EpochRecord(epoch=1, feature_norm=9.0, nc1=0.9),)
-    path = tmp_path / "seldom.db"
-    with open_store(str(path), write=True) as opened:
-        runs = [ImportedRun(name="seldom", config={}, epochs=epochs, source="a.csv")]
-        runs.append(ImportedRun(name="single", config={}, epochs=single, source="b.csv"))
-        import_runs(opened, runs)
-    assert run(["report", "--store", str(path), "-o", str(tmp_path / "seldom.html")]) == 0
-    driver.get((tmp_path / "seldom.html").as_uri())
-    for name, strokes in (("seldom", {"Feature norm": 1, "NC1": 3}), ("single", {"Feature norm": 1, "NC1": 1})):
-        go_to_run(driver, ids(path)[name], charts=2)
-        assert {title: driver.execute_script(STROKES, title) for title in strokes} == strokes
 
 
 def test_what_is_drawn_around_the_curves_is_explained(opened: Any, store: Path) -> None:

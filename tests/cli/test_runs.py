@@ -156,6 +156,17 @@ def test_rm_with_yes_removes_the_runs(cli: Cli, store: Path):
     assert names(cli) == ["deep-1", "shallow-0", "shallow-1"]
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_rm_says_which_folder_it_could_not_remove(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, stays: bool):
+    """Another user trained the run into a store that both may write to."""
+    folder = store.with_name(f"{store.name}.runs") / "1"
+    folder.mkdir(parents=True)
+    if stays:
+        monkeypatch.setattr("shutil.rmtree", lambda place, ignore_errors: None)
+    answer = cli("runs", "rm", "deep-0", "--yes")
+    assert (answer.code, f"its folder {folder} could not be removed" in answer.err.replace("\n", " ")) == (0, stays)
+
+
 def test_rm_without_a_terminal_refuses(cli: Cli, store: Path):
     answer = cli("runs", "rm", "deep-0")
     assert answer.code == 6
