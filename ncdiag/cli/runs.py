@@ -109,7 +109,7 @@ def _newest_that_fit(
     seen, before = 0, None
     number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
-        fitting = [run for run in some if fits({**vars(run), "run": run.name})]
+        fitting = [run for run in some if fits({**vars(run), "run": run.name, "other": other_settings(run.config)})]
         latest = list_latest(store, [run.id for run in fitting])
         kept = [*(_row(run, latest.get(run.id)) for run in fitting), *kept]
         seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
