@@ -1,5 +1,6 @@
 """fn* of each pair: the feature norm at onset with its interval, its spread, and what limits both."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory
+from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory, lowest_metric
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, percent
 from ncdiag.domain.statistics import FloatArray
@@ -49,7 +50,8 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
     usable = collapsed[collapsed["fn_star"] > 0]
     counts["n_without_norm"] = len(collapsed) - len(usable)
     if usable.empty:
-        extra = {**counts, "blocked": list_disqualifiers(pair), "conditions": _each(pair, level)}
+        about = {"lowest": _lowest(pair, trajectories, rule), "blocked": list_disqualifiers(pair)}
+        extra = {**counts, **about, "conditions": _each(pair, level)}
         empty = {**base, "status": _status_without_onset(states), "warnings": cautions, "extra": extra}
         return [Result(quantity=quantity, **empty) for quantity in ("fn_star", "cv")]
     conditions = condition_numbers(usable)
@@ -93,6 +95,12 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
         **base,
     )
     return [fn_star, spread]
+
+
+def _lowest(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], rule: OnsetRule) -> float:
+    """Give the smallest value that the metric had in any of the runs, NaN where it had none."""
+    found = [lowest_metric(trajectories[name], rule) for name in pair["run"] if name in trajectories]
+    return min((value for value in found if not math.isnan(value)), default=math.nan)
 
 
 def _counts(states: Counter[str]) -> dict[str, int]:

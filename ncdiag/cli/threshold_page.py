@@ -24,8 +24,7 @@ _MAX_CONDITIONS = 12
 _WITHOUT = {
     "unconfirmed": "no onset is certain: some runs ended before --patience could confirm it. Train a little longer; "
     "imported runs, which cannot be, count with --rule first or a larger --eps.",
-    "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help; "
-    "for imported runs, only the latter.",
+    "all_censored": "no run collapsed under this rule, so there is no fn*. Longer training or a larger --eps may help.",
     "left_censored": "the runs were below eps when first evaluated, so their onset is unknown. Evaluate more often.",
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
     "dead": "the features died, which is no collapse, so there is no fn*.",
@@ -101,7 +100,9 @@ def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
 def _reading(pair: Values, spread: Values) -> str:
     """Say in one sentence what the pair shows."""
     if pair["estimate"] is None:
-        return _WITHOUT["unconfirmed" if pair["n_unconfirmed"] else pair["status"]]
+        said = _WITHOUT["unconfirmed" if pair["n_unconfirmed"] else pair["status"]]
+        reached = pair.get("lowest") if pair["status"] == "all_censored" else None
+        return said if reached is None else f"{said} The lowest value that any run has reached is {reached:.3g}."
     found = f"at onset the feature norm is {norm_text(pair['estimate'])}"
     if pair["status"] == "too_few":
         return f"{found}, in one run; a second one would give an interval."

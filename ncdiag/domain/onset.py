@@ -183,6 +183,12 @@ def went_on(trajectory: Trajectory, rule: OnsetRule) -> bool:
     return 0 < _scope(trajectory, rule.phase)[1] < len(trajectory.epoch)
 
 
+def lowest_metric(trajectory: Trajectory, rule: OnsetRule) -> float:
+    """Give the smallest finite value in the phase that a rule looks at, NaN where there is none."""
+    values = trajectory.metric[slice(*_scope(trajectory, rule.phase))]
+    return min(values[np.isfinite(values)].tolist(), default=math.nan)
+
+
 def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:
     """Tell whether a finite last value is the smallest, and above eps by less than a factor of `NEAR_EPS`."""
     last = trajectory.metric[-1]

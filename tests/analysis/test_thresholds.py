@@ -207,6 +207,13 @@ def test_without_an_onset_there_is_no_threshold(make_frames, make_run, rate, abo
         assert result.n_runs == 2
 
 
+def test_without_an_onset_it_is_said_how_low_the_metric_came(make_frames, make_run):
+    runs = {"a": make_run(90.0), "b": make_run(70.0), "blind": {}}
+    lowest = [math.exp(-200 / 70)] * 2  # NC1 falls without noise over 200 epochs
+    assert [result.extra["lowest"] for result in results_of(make_frames(runs))] == pytest.approx(lowest)
+    assert math.isnan(results_of(make_frames({"blind": {}}))[0].extra["lowest"])
+
+
 @pytest.mark.parametrize(("censored", "status"), [(1, "diverged"), (3, "all_censored")])
 def test_what_became_of_most_runs_says_why_there_is_no_threshold(make_frames, make_run, censored, status):
     runs = {f"c{i}": make_run(90.0) for i in range(censored)}

@@ -167,6 +167,8 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
     ("status", "counts", "said"),
     [
         ("all_censored", {}, "no run collapsed"),
+        ("all_censored", {}, "The lowest value that any run has reached is 0.133."),
+        ("all_censored", {"lowest": None}, "a larger --eps may help. Runs:"),
         ("all_censored", {"n_unconfirmed": 1}, "--patience"),
         ("all_censored", {"n_unconfirmed": 1}, "imported runs, which cannot be, count with --rule first"),
         ("left_censored", {"n_left_censored": 2}, "Evaluate more often"),
@@ -176,8 +178,8 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
         ("no_data", {"n_no_data": 2}, "not measured"),
     ],
 )
-def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int], said: str):
-    extra = {**COUNTS, **counts}
+def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int | None], said: str):
+    extra = {**COUNTS, "lowest": 0.1334, **counts}
     empty = [Result(quantity=quantity, status=status, n_runs=2, extra=extra, **PAIR) for quantity in ("fn_star", "cv")]
     assert said in " ".join(threshold_page(empty, Terms()).split())
 

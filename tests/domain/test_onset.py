@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed, read_onset
+from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed, lowest_metric, read_onset
 from ncdiag.errors import NCDiagError
 
 RULE = OnsetRule(eps=0.1, patience=5)
@@ -281,3 +281,9 @@ def test_an_onset_lies_in_its_interval(metric, patience):
         assert onset.lo <= onset.epoch <= onset.hi <= onset.confirmed_at
     else:
         assert math.isnan(onset.epoch)
+
+
+def test_the_lowest_value_is_a_finite_one_of_the_phase():
+    trajectory = run([0.5, 0.3, math.nan, -math.inf, 0.4, 0.2], phase=[1, 1, 1, 2, 2, 3])
+    assert [lowest_metric(trajectory, OnsetRule(phase=phase)) for phase in (None, 1, 2, 3)] == [0.2, 0.3, 0.4, 0.2]
+    assert math.isnan(lowest_metric(run([math.nan]), RULE))

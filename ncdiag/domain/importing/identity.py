@@ -39,6 +39,6 @@ def find_end(row: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
     if not row.keys() >= EXPORTED or row.get("status") not in tuple(RunStatus):
         return RunStatus.DONE, None
     status, reason = RunStatus(str(row["status"])), row.get("reason")
-    if status in UNFINISHED:
+    if status in UNFINISHED and status is not RunStatus.FAILED:
         return RunStatus.INTERRUPTED, reason or f"{status} when it was exported"
     return status, reason

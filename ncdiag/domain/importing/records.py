@@ -81,7 +81,7 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
 
     The epochs of a run must rise from row to row, and its phases must not fall; the rows of several runs may be mixed.
     Rows of one epoch that follow each other are one where no two fill the same cell: loggers write what is logged at
-    two places into two rows.
+    two places into two rows. Rows that fill no cell that is read are passed over.
     """
     problems = list(table.problems)
     if "epoch" not in columns.sources:
@@ -101,6 +101,8 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
     for row in table.rows:
         values = {field: row.cells.get(column) for field, column in columns.sources.items()}
         name = values.pop(RUN_COLUMN, None)
+        if not any(values.values()):  # loggers write what is not of an epoch, such as the load of a GPU, into its rows
+            continue
         try:
             record = _record(values)
         except ValueError as error:
@@ -120,8 +122,10 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
             before[-1] = replace(before[-1], **_filled(record))
         else:
             before.append(record)
-    if not table.rows and not problems:
-        problems.append(Problem(line=1, what="a header and no rows"))
+    if not runs and not problems:
+        problems.append(
+            Problem(line=1, what="no row fills a column that is read" if table.rows else "a header and no rows")
+        )
     return runs, sorted(problems, key=lambda problem: problem.line)
 
 

@@ -74,10 +74,17 @@ def test_a_column_of_its_own_meaning_is_not_taken_for_a_misspelt_field(name: str
     assert look_alike(name, known) is None
 
 
+def test_rows_that_say_nothing_of_an_epoch_are_passed_over():
+    runs, problems = read("run,epoch,nc1,gpu\na,1,0.5,\na,,,0.9\nb,,,0.8\na,2,0.4,\n")
+    assert problems == []
+    assert {name: [record.epoch for record in records] for name, records in runs.items()} == {"a": [1, 2]}
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("epoch,nc1\n", (1, "a header and no rows")),
+        ("epoch,nc1,gpu\n,,0.9\n", (1, "no row fills a column that is read")),
         ("nc1\n1\n", (1, "no column epoch among nc1; name it with --map epoch=COLUMN")),
         (
             "epoch,loss,nc1\n1,,0.6\n2,0.35,0.5\n",
