@@ -108,7 +108,7 @@ def forecast_onset(
         "p_no_collapse_hi": share.hi,
     }
     if len(at_risk) < MIN_RUNS:
-        return Forecast(status="insufficient", message=_shortage(calibration, len(at_risk), n_censored, now), **common)
+        return Forecast(status="insufficient", message=_shortage(calibration, censored, now), **common)
     conditions = {other.condition for other in at_risk}
     new = condition not in conditions
     by_condition = new and len(conditions) >= MIN_CONDITIONS
@@ -163,12 +163,18 @@ def _ranked(contest: Contest) -> list[RuleScore]:
     ]
 
 
-def _shortage(calibration: Sequence[CalibrationRun], at_risk: int, n_censored: int, now: float) -> str:
+def _shortage(calibration: Sequence[CalibrationRun], censored: Sequence[CensoredRun], now: float) -> str:
     """Say how many runs there are, how many are needed, and what became of the others."""
-    had = sum(other.onset <= now for other in calibration)
+    later = sum(other.onset > now for other in calibration)
+    ended = sum(other.end <= now for other in censored)
+    others = [
+        f"{len(calibration) - later} had collapsed by then",
+        f"{len(censored) - ended} went on without a collapse",
+        *([f"{ended} had ended without one"] if ended else []),
+    ]
     return (
-        f"{counted(at_risk, 'other run')} of the pair collapsed after epoch {now:g}; "
-        f"a forecast needs {MIN_RUNS} ({had} had collapsed by then, {n_censored} went on without a collapse)"
+        f"{counted(later, 'other run')} of the pair collapsed after epoch {now:g}; "
+        f"a forecast needs {MIN_RUNS} ({', '.join(others)})"
     )
 
 

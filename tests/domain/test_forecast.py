@@ -185,6 +185,8 @@ def test_too_few_runs_at_risk_are_named():
     assert "needs 2 (2 had collapsed by then, 1 went on without a collapse)" in found.message
     assert math.isnan(found.onset)
     assert found.p_no_collapse == 0.5
+    others = forecast([], [60.0, 100.0], now=100.0).message
+    assert "(0 had collapsed by then, 0 went on without a collapse, 2 had ended without one)" in others
 
 
 def test_runs_that_agree_exactly_give_no_interval():
