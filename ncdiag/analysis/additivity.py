@@ -241,6 +241,8 @@ def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple
     found = []
     if mixed:
         found.append(f"{mixed}; cells may differ by the loss alone")
+    elif collapsed["onset_loss"].isna().all():
+        found.append("the loss at onset is not known of any run; cells may differ by the loss alone")
     sizes = np.bincount(cells.row * len(cells.columns) + cells.column)
     sizes = sizes[sizes > 0]
     if cells.unit == "runs" and not cells.single:

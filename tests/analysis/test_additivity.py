@@ -256,3 +256,11 @@ def test_a_condition_that_spans_cells_counts_in_each(make_frames, make_run):
     assert named["interaction_raw"].extra["over"] == "conditions"
     assert named["interaction_raw"].extra["n_units"] == 8
     assert named["interaction_raw"].p == pytest.approx(expected.p, rel=1e-3)
+
+
+@pytest.mark.parametrize(("loss", "warned"), [(None, True), ("mse", False)])
+def test_a_grid_of_unknown_losses_may_be_one_of_two(make_frames, make_run, loss, warned):
+    cells = {f"cell{r}{c}": {"loss": [loss] * 200} for r in range(2) for c in range(2)}
+    named, _ = answers(make_frames(grid(make_run, PUBLISHED, **cells)))
+    warnings = named["interaction_raw"].warnings
+    assert ("the loss at onset is not known of any run; cells may differ by the loss alone" in warnings) == warned
