@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.conditions import perhaps_alike, show
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, perhaps_alike, show
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
@@ -33,6 +33,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
         *_unsaid(collapsed),
+        *_each_its_own(collapsed),
         *_mixed_runs(collapsed),
         *_noisy(collapsed, rule),
     ]
@@ -216,6 +217,21 @@ def _unsaid(collapsed: pd.DataFrame) -> list[str]:
     return [
         f"{counted(unclear, 'condition')} may be the same as one whose runs say more, and {them}: not said is "
         f"{', '.join(names)}. Say it as runs are imported or tracked, or compare those alone that do (--where)"
+    ]
+
+
+def _each_its_own(collapsed: pd.DataFrame) -> list[str]:
+    """Warn where words of the user's own tell every run from every other, as the id of a run in its logger does."""
+    if len(collapsed) < 3 or collapsed["other"].nunique() < len(collapsed):
+        return []
+    without = [name for name in CONDITION_COLUMNS if name != "other"]
+    fewer = len(np.unique(group_numbers(collapsed, without)))
+    if fewer == len(collapsed):
+        return []
+    first = collapsed["other"].iloc[0]
+    return [
+        f"every run has other settings of its own (such as {first}), so there are {len(collapsed)} conditions and not "
+        f"{fewer}; what is no setting is a note, a tag, or left out"
     ]
 
 

@@ -132,3 +132,20 @@ def test_a_condition_that_may_be_counted_twice_forbids_a_verdict(make_frames, ma
     )
     alike = {name: {**run, "batch_size": 32} for name, run in runs.items()}
     assert list_disqualifiers(onset_table(*make_frames(alike), OnsetRule())) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "decays", "named"),
+    [
+        (("id=a", "id=b", "id=c"), (1e-4, 1e-4, 1e-3), True),
+        (("smoothing=0", "smoothing=0", "smoothing=0.1"), (1e-4, 1e-4, 1e-4), False),
+        (("id=a", "id=b", "id=c"), (1e-4, 2e-4, 3e-4), False),  # of which each is a condition anyway
+    ],
+)
+def test_words_that_tell_every_run_from_every_other_are_named(make_frames, make_run, others, decays, named):
+    runs = {
+        str(number): make_run(20.0 + number, other=other, weight_decay=decay)
+        for number, (other, decay) in enumerate(zip(others, decays, strict=True))
+    }
+    said = "every run has other settings of its own (such as id=a), so there are 3 conditions and not 2"
+    assert any(text.startswith(said) for text in cautions(make_frames(runs))) == named
