@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.output import paragraph, printable, table_cell
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def reminders(cautions: Iterable[str]) -> list[str]:
 
 def is_shown(test: Values, name: str = "p") -> bool:
     """Tell whether a test shows what it tests, at the level that was asked for."""
-    return test[name] is not None and test[name] <= 1 - test["level"]
+    return test[name] is not None and test[name] <= alpha_of(test["level"])
 
 
 def corrected_p(test: Values) -> str:

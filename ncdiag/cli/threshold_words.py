@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ncdiag.cli.output import layout, paragraph, printable
 from ncdiag.cli.page_words import Values, is_shown, least_p
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.shares import counted, percent
 
@@ -108,7 +109,7 @@ def _sensitivity(check: Values) -> list[str]:
 
 def _is_beyond(check: Values) -> bool:
     """Tell whether a test of equality shows the opposite: its interval is one at 1 - 2 alpha."""
-    return check["p_beyond"] is not None and check["p_beyond"] <= (1 - check["level"]) / 2
+    return check["p_beyond"] is not None and check["p_beyond"] <= alpha_of(check["level"]) / 2
 
 
 def _rests_on(check: Values) -> str:
