@@ -9,6 +9,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption, show_examples
 from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.domain.shares import counted
+from ncdiag.domain.words import first_of
 from ncdiag.errors import SpecError, StoreError
 
 HELP = "Find, check, upgrade, back up, repair and merge stores."
@@ -129,8 +130,8 @@ def repair(
     if saved.runs_lost:
         warn(f"up to {counted(saved.runs_lost, 'run')} could not be read at all")
     if saved.incomplete:
-        names = ", ".join(saved.incomplete[:5]) + (", ..." if len(saved.incomplete) > 5 else "")
         warn(
             f"{counted(len(saved.incomplete), 'run')} lack{'s' * (len(saved.incomplete) == 1)} up to "
-            f"{counted(saved.epochs_lost, 'epoch')}: {names}; the command that trained them fills the gaps"
+            f"{counted(saved.epochs_lost, 'epoch')}: {first_of(saved.incomplete)}; "
+            "the command that trained them fills the gaps"
         )

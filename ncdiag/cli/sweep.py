@@ -21,6 +21,7 @@ from ncdiag.cli.train import (
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted
+from ncdiag.domain.words import first_of
 from ncdiag.errors import SpecError, SweepFailedError
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def _check_diverged(runs: list[Run]) -> None:
     diverged = [run.name for run in runs if run.status is RunStatus.DIVERGED]
     if diverged:
         raise SweepFailedError(
-            f"{len(diverged)} of {counted(len(runs), 'point')} diverged ({', '.join(diverged[:5])}"
-            f"{', ...' if len(diverged) > 5 else ''}): the loss or the weights became NaN or infinite.\n"
+            f"{len(diverged)} of {counted(len(runs), 'point')} diverged ({first_of(diverged)}): "
+            "the loss or the weights became NaN or infinite.\n"
             "Their epochs so far are stored, and analysis counts them apart. Try a smaller --lr"
         )
 

@@ -1,7 +1,7 @@
 """Texts that people typed: what they may have meant, what cannot be printed as it is, and lists of names."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ncdiag.errors import SpecError
 
@@ -10,6 +10,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Give ` (did you mean X?)` for the known word nearest to `word`, or an empty string."""
     match = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Name the first five of some, and say with dots that there are more."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def as_unicode(text: str) -> str:

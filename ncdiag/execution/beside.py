@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted
+from ncdiag.domain.words import first_of
 from ncdiag.execution.signals import raise_if_asked
 from ncdiag.execution.worker import Outcome
 from ncdiag.store.handle import Store
@@ -39,7 +40,7 @@ def _wait(store: Store, taken: Sequence[int], say: Callable[[str], None]) -> lis
     """Wait until another process has given up some of these runs, or has ended all, and give what it gave up."""
     left = _unfinished(store, taken)
     if left:
-        names = ", ".join(run.name for run in left[:5]) + (", ..." if len(left) > 5 else "")
+        names = first_of([run.name for run in left])
         say(f"waiting for {counted(len(left), 'point')} that another process has ({names})")
     while left:
         time.sleep(SECONDS_BETWEEN_LOOKS)  # also who has given up a run holds its lock until he has left
