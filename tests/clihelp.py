@@ -25,6 +25,7 @@ class Answer:
 
 
 Cli = Callable[..., Answer]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def run_ncdiag(

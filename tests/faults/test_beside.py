@@ -1,15 +1,10 @@
 """Two processes with one sweep: who waits trains what the other gives up, and nothing twice."""
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from clihelp import ROOT, Cli
+from clihelp import Cli, Start
 from measured import rows_by_key
 from small import SMALL_OPTIONS
 
@@ -21,33 +16,6 @@ from ncdiag.store.runs import list_runs
 POINTS = [*SMALL_OPTIONS[:6], "--phase", "ce:150", "--seed", "0:2", "--device", "cpu", "--jobs", "1"]
 
 
-@contextmanager
-def sweeping(folder: Path, *options: str, until: str) -> "Iterator[subprocess.Popen[str]]":
-    """Start the sweep, and go on when it has said something."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ncdiag", "sweep", *POINTS, *options],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stderr is not None
-        said: list[str] = []
-        for line in iter(process.stderr.readline, ""):
-            said.append(line)
-            if until in line:
-                break
-        else:
-            pytest.fail("".join(said))
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -56,24 +24,25 @@ def sweeping(folder: Path, *options: str, until: str) -> "Iterator[subprocess.Po
         pytest.param(None, marks=pytest.mark.slow),
     ],
 )
-def test_who_waits_trains_what_the_other_gives_up(tmp_path: Path, sent: signal.Signals | None) -> None:
-    with sweeping(tmp_path, until="epoch ") as first:
-        first.send_signal(signal.SIGSTOP)  # a process that is paused is not taken for dead
-        with sweeping(tmp_path, "--wait", until="waiting for 2 points") as second:
-            if sent:
-                first.send_signal(sent)
-            first.send_signal(signal.SIGCONT)
-            first.communicate(timeout=300)
-            _, said = second.communicate(timeout=300)
-            assert second.returncode == 0, said
+def test_who_waits_trains_what_the_other_gives_up(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = start("sweep", *POINTS)
+    first.send_signal(signal.SIGSTOP)  # a process that is paused is not taken for dead
+    second = start("sweep", *POINTS, "--wait", until="waiting for 2 points")
+    if sent:
+        first.send_signal(sent)
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=300)
+    _, said = second.communicate(timeout=300)
+    assert second.returncode == 0, said
     assert ("epoch " in said) == (sent is not None)  # else there was nothing left to train
     assert "left to another process" not in said
-    (tmp_path / "whole").mkdir()
-    with sweeping(tmp_path / "whole", until="epoch ") as whole:
-        whole.communicate(timeout=300)
+    start("sweep", *POINTS, "--store", "whole.db").communicate(timeout=300)
     found = rows_by_key(tmp_path / "ncdiag.db")
     assert [len(records) for records in found.values()] == [150, 150]
-    assert found == rows_by_key(tmp_path / "whole" / "ncdiag.db")
+    assert found == rows_by_key(tmp_path / "whole.db")
 
 
 def test_points_that_another_process_has_are_named(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

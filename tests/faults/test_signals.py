@@ -7,12 +7,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from clihelp import Cli
+from clihelp import Cli, Start
 from small import SMALL_OPTIONS
 
 from ncdiag.domain.records import Run, RunStatus
@@ -20,38 +20,8 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
 from ncdiag.training.checkpoint import list_checkpoints
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
 LONG = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
 SHORT = [*SMALL_OPTIONS[:6], "--phase", "ce:300", "--device", "cpu"]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start ncdiag in a process group of its own, and come back when it trains."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ncdiag", *arguments],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            start_new_session=True,
-        )
-        started.append(process)
-        assert process.stderr is not None
-        said = iter(process.stderr.readline, "")
-        assert any("epoch " in line for line in said), "it ended before it trained"
-        return process
-
-    yield run
-    for process in started:
-        with suppress(ProcessLookupError):  # what it started may have outlived it
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def stored(tmp_path: Path) -> list[Run]:

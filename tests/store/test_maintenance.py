@@ -138,25 +138,31 @@ def test_a_backup_hears_a_signal_before_it_is_done_and_leaves_nothing(store, url
     assert [path.name for path in folder.iterdir()] == ["ncdiag.db"]
 
 
-def test_a_writer_waits_for_a_backup_that_copies_in_parts(store, url, folder, monkeypatch):
-    """Otherwise every commit of another process would make the copy begin anew."""
-    refused: list[str] = []
+def during_each_page(monkeypatch, happens):
+    """Let a backup copy a page at a time, and something happen after each; it is told how many remain."""
 
     class Watched(sqlite3.Connection):
         def backup(self, target, *, pages, progress):
-            def part(status, remaining, total):
-                with closing(sqlite3.connect(url, timeout=0, isolation_level=None)) as writer:
-                    with pytest.raises(sqlite3.OperationalError) as error:
-                        writer.execute("UPDATE runs SET reason = 'late'")
-                    refused.append(str(error.value))
-
-            super().backup(target, pages=1, progress=part)
+            super().backup(target, pages=1, progress=lambda status, remaining, total: happens(remaining))
 
     def connect(path, mode):
         return sqlite3.connect(path, factory=Watched, isolation_level=None)
 
-    add_run(store, small_spec())
     monkeypatch.setattr("ncdiag.store.copying.connect_sqlite", connect)
+
+
+def test_a_writer_waits_for_a_backup_that_copies_in_parts(store, url, folder, monkeypatch):
+    """Otherwise every commit of another process would make the copy begin anew."""
+    refused: list[str] = []
+
+    def write(remaining):
+        with closing(sqlite3.connect(url, timeout=0, isolation_level=None)) as writer:
+            with pytest.raises(sqlite3.OperationalError) as error:
+                writer.execute("UPDATE runs SET reason = 'late'")
+            refused.append(str(error.value))
+
+    add_run(store, small_spec())
+    during_each_page(monkeypatch, write)
     copy = backup_store(url, folder / "copy.db")
     assert len(refused) > 10
     assert set(refused) == {"database is locked"}
@@ -172,21 +178,14 @@ def test_what_a_killed_backup_left_is_in_nobodys_way(store, url, folder):
 def test_of_two_backups_to_one_name_the_first_is_made(store, url, folder, monkeypatch):
     refused: list[str] = []
 
-    class Met(sqlite3.Connection):
-        def backup(self, target, *, pages, progress):
-            def part(status, remaining, total):
-                if remaining:
-                    with pytest.raises(StoreError) as error:
-                        backup_store(url, folder / "copy.db")
-                    refused.append(str(error.value))
-
-            super().backup(target, pages=1, progress=part)
-
-    def connect(path, mode):
-        return sqlite3.connect(path, factory=Met, isolation_level=None)
+    def back_up_too(remaining):
+        if remaining:
+            with pytest.raises(StoreError) as error:
+                backup_store(url, folder / "copy.db")
+            refused.append(str(error.value))
 
     add_run(store, small_spec())
-    monkeypatch.setattr("ncdiag.store.copying.connect_sqlite", connect)
+    during_each_page(monkeypatch, back_up_too)
     copy = backup_store(url, folder / "copy.db")
     assert len(refused) > 10
     assert set(refused) == {f"{copy} is being made by another process. Wait for it, or give another name"}
