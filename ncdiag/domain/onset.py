@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ncdiag.domain.records import METRICS
+from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError
 
@@ -78,7 +79,7 @@ class OnsetRule:
         scope = "" if self.phase is None else f" in phase {self.phase}"
         if self.rule == "first":
             return f"first logged epoch with {self.metric} < {self.eps:g}{scope}"
-        return f"{self.metric} < {self.eps:g} for {self.patience} evaluations{scope}"
+        return f"{self.metric} < {self.eps:g} for {counted(self.patience, 'evaluation')}{scope}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,6 +234,7 @@ def test_a_rule_that_means_nothing_is_refused(wrong):
 
 def test_a_rule_in_words():
     assert str(OnsetRule(eps=0.05, patience=4, phase=2)) == "nc1 < 0.05 for 4 evaluations in phase 2"
+    assert str(OnsetRule(patience=1)) == "nc1 < 0.01 for 1 evaluation"
     assert str(OnsetRule(metric="nc3", rule="first")) == "first logged epoch with nc3 < 0.01"
 
 
