@@ -66,9 +66,8 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     if dropped and 2 * dropped >= len(collapsed):
         found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
     elif _are_at_one_evaluation(collapsed):
-        found.append(
-            f"all {len(collapsed)} onsets are at one evaluation, as a drop of the learning rate would time them"
-        )
+        onsets = "both" if len(collapsed) == 2 else f"all {len(collapsed)}"
+        found.append(f"{onsets} onsets are at one evaluation, as a drop of the learning rate would time them")
     hollow = int(((runs["state"] == "dead") | ((runs["degenerate"] > 0) & (runs["state"] != "collapsed"))).sum())
     if hollow:
         found.append(

@@ -351,8 +351,8 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         name=name,
         shown=worst.p <= alpha,
         p=worst.p,
-        lacking=f"at the same lead an alarm by {named.extra['baseline']} {does} "
-        f"(that fn errs less than all: {p_is(worst.p)})",
+        lacking=f"at the same lead an alarm on {named.extra['baseline']} {does} "
+        f"(that fn errs less than every other: {p_is(worst.p)})",
     )
 
 

@@ -119,8 +119,8 @@ def _judged(result: Result, alpha: float, family: int, least: float) -> Result:
         )
     elif p_min * family > alpha:
         warnings = (
-            f"with so few runs p is at least {p_min:.2g}: as the first of {family} tests it would need "
-            f"{alpha / family:.2g}, so it can only be shown after others",
+            f"with so few runs p is at least {p_min:.2g}, and Holm's correction asks the smallest of {family} for "
+            f"{alpha / family:.2g}: this can be shown only if another test has a smaller p",
             *warnings,
         )
     return replace(result, warnings=warnings, extra={**extra, "verdict": _verdict(result, p_holm, alpha)})

@@ -61,7 +61,7 @@ def analyze(
 
     attractor: whether features that were rescaled come back; --preset intervention of sweep trains such runs.
 
-    depth, width, activation, weight-decay: how each moves the onset and fn*, with the runs that never collapsed.
+    depth, width, activation, weight-decay: how each moves the onset and fn*, runs that never collapsed included.
     """
     if question is not None:
         check_choice("question", question, QUESTIONS)

@@ -34,7 +34,7 @@ _NOTHING = (
 )
 _READINGS = {
     "supported": "the feature norm comes back to that of the untouched run from both sides, within 8%, and stays.",
-    "refuted": "that the feature norm comes back, and stays, does not hold within this training",
+    "refuted": "the feature norm does not come back and stay within this training",
     "inconclusive": "whether it comes back cannot be said yet",
 }
 _WHAT = {
@@ -79,7 +79,7 @@ def _reading(verdict: Values) -> str:
         return f"not tested: {verdict['lacks']}."
     found = _READINGS[verdict["verdict"]]
     if verdict["verdict"] == "refuted":
-        return f"{found}: more than 8% apart, beyond chance: {_listed(verdict['different'])}."
+        return f"{found}. More than 8% apart, beyond chance: {_listed(verdict['different'])}."
     if verdict["verdict"] == "inconclusive":
         missing = [f"not shown within 8%: {_listed(verdict['not_shown'])}"] if verdict["not_shown"] else []
         missing += [] if verdict["returned"] else ["the return itself was not seen in most pairs"]
@@ -141,8 +141,8 @@ def _sentence(value: Values, level: float) -> str:
         fast = value["flags"].get("faster_than_sampling", 0)
         rest = f", in {fast} of them faster than evaluations can show" if fast else ""
         return (
-            f"{_ARMS[value['arm']]}: what fades of the difference is half gone after {value['estimate']:.3g} "
-            f"epochs{limits}, seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}; what stays is in the ratio."
+            f"{_ARMS[value['arm']]}: the part of the difference that fades has a half-life of {value['estimate']:.3g} "
+            f"epochs{limits}, seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}. What stays is in the ratio."
         )
     change = f"{100 * (value['ratio'] - 1):+.1f}%"
     judged = {

@@ -56,14 +56,15 @@ def _block(label: str, values: Sequence[Values]) -> str:
     if spread["estimate"] is not None:
         said = (
             f"Seeds of one condition differ: the mean onset of the other seeds misses by {_epochs(spread['estimate'])} "
-            "epochs. Who knew a condition, and nothing of the run itself, would err so much."
+            "epochs. A forecast that knew the condition perfectly, and nothing of the run itself, would err by this "
+            "much."
         )
         lines.append(paragraph(said, indent="  "))
     floor = get_result(first, "noise_floor", primary=True)
     if floor["estimate"] is not None:
         said = (
-            f"Noise alone moves an onset by {_epochs(floor['estimate'])} epochs on average: who knew the course of "
-            "each run to its end, but not the next wavering, would still err so much."
+            f"Noise alone moves an onset by {_epochs(floor['estimate'])} epochs on average: a forecast that knew the "
+            "course of each run to its end, but not its next fluctuation, would still err by this much."
         )
         lines.append(paragraph(said, indent="  "))
     return "\n".join([*lines, *_rules(first), *reminders(cautions)])
@@ -93,15 +94,15 @@ def _norm(values: Sequence[Values]) -> str:
     if gain["estimate"] is None or gain["estimate"] == 0:
         return "The feature norm adds nothing: no rule of fn has weight in the mean of all rules."
     size = _whole(abs(gain["estimate"]))
-    errs = "as much as" if size == "0%" else f"{size} {'less' if gain['estimate'] > 0 else 'more'} than"
-    said = f"with its rules, the mean of all rules errs {errs} without"
+    errs, than = ("as much", "as") if size == "0%" else (f"{size} {'less' if gain['estimate'] > 0 else 'more'}", "than")
+    said = f"the mean of all rules errs {errs} with the rules of fn {than} without them"
     if gain["lo"] is None or gain["hi"] is None:
         return f"That the feature norm adds anything is not shown: {said}."
     if gain["hi"] < 0:
         return f"The feature norm adds nothing: {said}."
     if gain["lo"] > 0:
         return f"The feature norm adds something: {said}."
-    limits = f"the interval of what it takes off the error is {_whole(gain['lo'])} to {_whole(gain['hi'])}"
+    limits = f"the interval of what they take off the error is {_whole(gain['lo'])} to {_whole(gain['hi'])}"
     return f"That the feature norm adds anything is not shown: {said}; {limits}."
 
 
@@ -138,12 +139,12 @@ def _coverage(values: Sequence[Values]) -> str:
     close = all(abs(value["estimate"] - value["nominal"]) <= _CLOSE for value in values)
     known = all(value["lo"] <= value["nominal"] <= value["hi"] for value in values)
     units = f"{values[0]['n_units']} {values[0]['over']}"
-    few = f", which {units} cannot tell from chance" if known else ""
-    verdict = f"{'within' if close else 'more than'} 5 points {'of' if close else 'from'} what they say{few}"
+    few = f"; with {units} the difference may be chance" if known else ""
+    verdict = f"{'within' if close else 'more than'} 5 points {'of' if close else 'from'} what they promise{few}"
     width = ", ".join(f"{_epochs(v['width'])} epochs (about a guess: {_epochs(v['guess_width'])})" for v in values)
     return (
-        f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {units}: {said}; the limits are as for "
-        f"{units} with one forecast each. That is {verdict}. Their width: {width}."
+        f"Onsets inside their intervals, in {values[0]['n_asked']} forecasts of {units}: {said}; the limits count each "
+        f"of the {units} once. That is {verdict}. Their width: {width}."
     )
 
 
@@ -166,8 +167,8 @@ def _rules(values: Sequence[Values]) -> list[str]:
     said = f"The {len(ranked)} rules at a lead of {lead}, the smallest error first (exploratory, no tests):"
     chosen = min(ranked, key=lambda value: value["rank"])["rule"]
     why = (
-        f"Chosen is {chosen}: rules are compared at later epochs, too, and a single one has to err a third less than "
-        "the mean of the rules."
+        f"The winner is {chosen}. Rules are also compared at later epochs, and a single rule wins only if its error is "
+        "a third below that of their mean."
     )
     table = layout(rows, right=[True, False, True, True, True])
     return [paragraph(said, indent="  "), *table, paragraph(why, indent="  ")]

@@ -109,17 +109,15 @@ def specificity_words(values: Sequence[Values]) -> list[str]:
     caught, quiet = (find_result(values, name, margin=0.0) for name in ("sensitivity", "specificity"))
     if caught is None or quiet is None:
         return []
-    text = (
-        f"Crossed fn* by the onset: {caught['crossed_collapsed']} of "
-        f"{caught['crossed_collapsed'] + caught['missed_collapsed']} runs that collapsed"
-    )
+    collapsed = caught["crossed_collapsed"] + caught["missed_collapsed"]
+    text = f"Of {counted(collapsed, 'run')} that collapsed, {caught['crossed_collapsed']} had crossed fn* by then"
     censored = quiet["crossed_censored"] + quiet["quiet_censored"]
     if not censored:
         return [f"{text}. No run ended without a collapse, so false alarms cannot be counted."]
     found = [
-        f"{text}, and {quiet['crossed_censored']} of {counted(censored, 'run')} that did not: false alarms, of which "
-        f"{quiet['overdue_censored']} are past the onset that fn forecast (specificity {percent(quiet['estimate'])}, "
-        f"{percent(quiet['lo'])} to {percent(quiet['hi'])})."
+        f"{text}. Of {counted(censored, 'run')} that did not collapse, {quiet['crossed_censored']} crossed it too: "
+        f"false alarms, {quiet['overdue_censored']} of them past the onset that fn forecast (specificity "
+        f"{percent(quiet['estimate'])}, {percent(quiet['lo'])} to {percent(quiet['hi'])})."
     ]
     own = find_result(values, "mae", margin=0.0, baseline="fn")
     guess = find_result(values, "mae", baseline="median")

@@ -100,10 +100,10 @@ def _own_course(values: Mapping[str, Any], rule: "OnsetRule") -> str:
 
     reaches = f"By its own course alone {rule.metric} reaches {rule.eps:g}"
     if when(steady) == when(slowing):
-        return f"{reaches} {when(steady)}, as it falls now. No run here checks that."
+        return f"{reaches} {when(steady)}, as it falls now. No other run here checks that."
     study = (
-        f"No run here checks that; of {READINGS:,} such readings in the study, of small networks, {BEFORE_STEADY:.0%} "
-        f"were followed by a collapse before the first of the two, {BEFORE_SLOWING:.0%} before the second."
+        f"No other run here checks that. In the study (small networks, {READINGS:,} readings) the collapse came before "
+        f"the first of these epochs in {BEFORE_STEADY:.0%} of cases, and before the second in {BEFORE_SLOWING:.0%}."
     )
     return (
         f"{reaches} {when(steady)} if it goes on falling as it does now, {when(slowing)} if it slows down as it has. "
@@ -147,8 +147,8 @@ def _why_not(values: Mapping[str, Any]) -> str | None:
     if errors.get(values["runner_up"], math.inf) >= errors[values["rule"]]:
         return None
     return (
-        f"Now {values['runner_up']} errs less on the other runs. It was not chosen: rules are compared at later "
-        "epochs, too, and a single one has to err a third less than the mean of the rules."
+        f"Now {values['runner_up']} errs less on the other runs. It was not chosen: rules are also compared "
+        "at later epochs, and a single rule wins only if its error is a third below that of their mean."
     )
 
 

@@ -67,7 +67,7 @@ def watch(
 
     A terminal shows a table that stays in its place, with the course of fn and NC1 so far; anywhere else a line for
     each run is printed now and then. It ends when all that it followed has ended. The forecasts are those of predict; a
-    question mark is behind what a run's own course says where no other run checks it.
+    question mark follows one that rests on the run's own course alone.
     """
     from ncdiag.store.engine import open_store
     from ncdiag.store.runs import get_run

@@ -110,8 +110,18 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
         (SKILL, {"p": 0.97}, "refuted", "varies more than onset itself"),
         (SKILL, {"p": 0.9, "p_holm": 1.0}, "inconclusive", "better than the median onset is not shown"),
         (SKILL, {"p": 0.97, "p_holm": 1.0, "p_min": 1 / 6}, "inconclusive", "is not shown"),  # three units show nothing
-        (RIVAL, {"p": 0.06}, "inconclusive", "an alarm by nc1 may err as little (that fn errs less than all: p = .06)"),
-        (RIVAL, {"p": 0.9, "estimate": -0.2}, "inconclusive", "an alarm by nc1 errs less (that fn errs less than all"),
+        (
+            RIVAL,
+            {"p": 0.06},
+            "inconclusive",
+            "on nc1 may err as little (that fn errs less than every other: p = .06)",
+        ),
+        (
+            RIVAL,
+            {"p": 0.9, "estimate": -0.2},
+            "inconclusive",
+            "an alarm on nc1 errs less (that fn errs less",
+        ),
     ],
 )
 def test_one_figure_of_the_alarm_decides(wanted, said, verdict, reason):
@@ -124,7 +134,7 @@ def test_one_figure_of_the_alarm_decides(wanted, said, verdict, reason):
 def test_the_alarm_that_errs_least_is_named_before_the_one_that_is_least_certain():
     found = but_for("lead", RIVAL, p=0.9, estimate=0.1)
     found["lead"][-1] = replace(found["lead"][-1], estimate=-0.2, p=0.5)
-    assert "an alarm by train_loss errs less (that fn errs less than all: p = .9)" in judged(found, announced)[1].reason
+    assert "on train_loss errs less (that fn errs less than every other: p = .9)" in judged(found, announced)[1].reason
 
 
 def test_other_seeds_of_known_conditions_are_no_new_conditions():

@@ -27,7 +27,7 @@ def test_what_all_tests_of_a_family_keep_from_being_shown_is_said(make_frames, m
     named = {1e-4: rates[3e-4], 2e-4: rates[6e-4], 1e-2: rates[1e-2]}  # 1e-4 is the default
     found = answers(make_frames(sweep(make_run, "weight_decay", named)))
     low, high = (found["weight-decay", name] for name in ("slow_when_low", "fails_when_high"))
-    assert "so it can only be shown after others" in low.warnings[0]
+    assert "this can be shown only if another test has a smaller p" in low.warnings[0]
     assert [result.extra["verdict"] for result in (low, high)] == ["supported"] * 2
 
 

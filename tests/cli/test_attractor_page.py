@@ -57,7 +57,7 @@ def results(verdict: str, **said: Any) -> list[Result]:
         (
             "refuted",
             {"different": ["up_control", "drift"]},
-            "does not hold within this training: more than 8% apart, beyond chance: up / control, fn after onset",
+            "back and stay within this training. More than 8% apart, beyond chance: up / control, fn after onset",
         ),
         ("inconclusive", {"not_shown": ["settled"]}, "not shown within 8%: fn at the end against fn at onset."),
         ("inconclusive", {"returned": False}, "the return itself was not seen in most pairs."),
@@ -88,8 +88,8 @@ def test_the_page_names_the_arms_and_what_was_found():
     for said in (
         "mlp digits, x 0.3 and x 3 after epoch 10, head as it was",
         "up / control 3 1.100 0.990-1.221 .4 .2 .6",
-        "up / control: what fades of the difference is half gone after 5 epochs (3 to 8), seen in 2 of 3 pairs, in 1 "
-        "of them faster than evaluations can show; what stays is in the ratio.",
+        "up / control: the part of the difference that fades has a half-life of 5 epochs (3 to 8), seen in 2 of 3 "
+        "pairs, in 1 of them faster than evaluations can show. What stays is in the ratio.",
         "fn of the controls changes by +1.0%: within 8%",
         "changes by -10.0%: not shown to be within 8%",
         "12 pairs would show equality four times out of five",

@@ -75,7 +75,7 @@ def results(
 def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
     page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), Terms())
     assert said in flat(page)
-    assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%); the limits are as for 4" in flat(page)
+    assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%); the limits count each of" in flat(page)
     assert "Their width: 40.0 epochs (about a guess: 60.0)." in flat(page)
     assert "Noise alone moves an onset by 2.0 epochs on average" in flat(page)
     assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
@@ -84,10 +84,13 @@ def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: st
 @pytest.mark.parametrize(
     ("inside", "said"),
     [
-        ((0.75, 0.35, 0.97), "within 5 points of what they say, which 4 conditions cannot tell from chance."),
-        ((0.85, 0.81, 0.97), "within 5 points of what they say. Their width"),
-        ((0.7, 0.35, 0.97), "more than 5 points from what they say, which 4 conditions cannot tell from chance."),
-        ((0.7, 0.6, 0.79), "more than 5 points from what they say. Their width"),
+        ((0.75, 0.35, 0.97), "within 5 points of what they promise; with 4 conditions the difference may be chance."),
+        ((0.85, 0.81, 0.97), "within 5 points of what they promise. Their width"),
+        (
+            (0.7, 0.35, 0.97),
+            "more than 5 points from what they promise; with 4 conditions the difference may be",
+        ),
+        ((0.7, 0.6, 0.79), "more than 5 points from what they promise. Their width"),
     ],
 )
 def test_the_page_says_whether_intervals_hold_what_they_say(inside: tuple[float, float, float], said: str):
@@ -98,13 +101,16 @@ def test_the_page_says_whether_intervals_hold_what_they_say(inside: tuple[float,
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ((-0.1, -0.2, -0.01), "The feature norm adds nothing: with its rules, the mean of all rules errs 10% more"),
-        ((-0.1, -0.5, 0.29), "is not shown: with its rules, the mean of all rules errs 10% more than without; the"),
-        ((-0.1, -0.5, 0.29), "the interval of what it takes off the error is -50% to 29%."),
+        ((-0.1, -0.2, -0.01), "The feature norm adds nothing: the mean of all rules errs 10% more with the"),
+        (
+            (-0.1, -0.5, 0.29),
+            "is not shown: the mean of all rules errs 10% more with the rules of fn than without",
+        ),
+        ((-0.1, -0.5, 0.29), "the interval of what they take off the error is -50% to 29%."),
         ((0.0, 0.0, 0.0), "The feature norm adds nothing: no rule of fn has weight"),
-        ((0.001, -0.1, 0.1), "errs as much as without"),
-        ((0.1, -0.2, 0.4), "That the feature norm adds anything is not shown: with its rules, the mean of all"),
-        ((0.3, 0.1, 0.5), "The feature norm adds something: with its rules, the mean of all rules errs 30% less"),
+        ((0.001, -0.1, 0.1), "errs as much with the rules of fn as without them"),
+        ((0.1, -0.2, 0.4), "That the feature norm adds anything is not shown: the mean of all"),
+        ((0.3, 0.1, 0.5), "The feature norm adds something: the mean of all rules errs 30% less with the"),
     ],
 )
 def test_the_page_says_what_fn_adds(gain: tuple[float, float, float], said: str):
@@ -118,7 +124,7 @@ def test_rules_are_listed_by_the_error_that_is_shown():
     start = lines.index(["rule", "error", "gain", "on", "guess", "interval"])
     assert [line[1:-1] for line in lines[start + 1 : start + 4]] == [["fn+25%"], ["nc1", "level"], ["median"]]
     assert [line[0] for line in lines[start + 1 : start + 4]] == ["1.", "2.", "3."]
-    assert "Chosen is nc1 level: " in flat(forecast_page(found, Terms()))
+    assert "The winner is nc1 level. " in flat(forecast_page(found, Terms()))
 
 
 def test_the_report_sets_what_fn_adds_as_text_and_the_cautions_apart():

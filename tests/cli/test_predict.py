@@ -61,7 +61,7 @@ def test_without_other_runs_its_own_course_is_told_and_called_unchecked(cli: Cli
     assert forecast["steady"] == pytest.approx(TRUE_ONSET, rel=0.05)
     assert forecast["slowing"] >= forecast["steady"]
     assert f"nc1 reaches 0.01 at epoch {forecast['steady']:.0f} if it goes on falling as it does now" in page
-    assert f"at epoch {forecast['slowing']:.0f} if it slows down as it has. No run here checks that" in page
+    assert f"at epoch {forecast['slowing']:.0f} if it slows down as it has. No other run here checks that" in page
     page = " ".join(cli("predict", "short", "--where", "run=short", "--eps", "0.012").out.split())
     assert "if it slows down as it has. Nothing checks that." in page  # the study asked at another level
     page = " ".join(cli("predict", "short", "--where", "run=short", "--eps", "1e-9").out.split())
@@ -137,4 +137,4 @@ def test_two_readings_that_agree_are_said_once(cli: Cli, tmp_path: Path):
     described = ("--set", "arch=mlp", "--set", "dataset=own")
     assert cli("import", tmp_path / "bends.csv", *described, "--store", tmp_path / "own.db").code == 0
     page = " ".join(cli("predict", "bends", "--store", tmp_path / "own.db").out.split())
-    assert "By its own course alone nc1 reaches 0.01 at epoch 85, as it falls now. No run here checks that." in page
+    assert "own course alone nc1 reaches 0.01 at epoch 85, as it falls now. No other run here checks that." in page
