@@ -202,7 +202,7 @@ def _legend(sheet: Sheet) -> list[Line2D]:
     onset, epoch = (_LOOKS[at] for at in (AT_ONSET, AT_EPOCH))
     return [
         mark_handle(onset[0], "a run at its onset", points, color=onset[1], filled=True),
-        mark_handle(epoch[0], "a run at the median onset", points, color=epoch[1], filled=False),
+        mark_handle(epoch[0], "a run at one epoch for all", points, color=epoch[1], filled=False),
         mark_handle("D", f"fn*, {sheet.sure} interval", points),
         Line2D(
             [],

@@ -29,6 +29,14 @@ def test_each_run_is_at_its_onset_and_at_the_median_onset(table):
     assert mnist.loc["fixed_epoch", "epoch"].tolist() == pytest.approx([EPOCH, EPOCH])
 
 
+def test_runs_that_stop_at_their_onset_are_compared_where_the_first_one_stopped(make_asked, make_run):
+    stopped = {"fast": make_run(20.0, epochs=95), "slow": make_run(30.0, epochs=141)}
+    table = threshold_table(make_asked(stopped))
+    assert table.loc[table["at"] == "fixed_epoch", "epoch"].tolist() == [95, 95]  # before the median onset, EPOCH
+    legend = [text.get_text() for text in draw_thresholds(table, Sheet()).legends[0].get_texts()]
+    assert legend[:2] == ["a run at its onset", "a run at one epoch for all"]
+
+
 def test_the_spread_is_that_of_the_logarithms(table):
     mnist = table[table["pair"] == "mlp mnist"].set_index(["at", "run"])
     for at, low, high in (("onset", 1 / 1.2, 1.2), ("fixed_epoch", *sorted(mnist.loc["fixed_epoch", "feature_norm"]))):
