@@ -9,7 +9,7 @@ from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, out_of, percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -142,7 +142,8 @@ def _sentence(value: Values, level: float) -> str:
         rest = f", in {fast} of them faster than evaluations can show" if fast else ""
         return (
             f"{_ARMS[value['arm']]}: what fades of the difference is half gone after {value['estimate']:.3g} "
-            f"epochs{limits}, seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}; what stays is in the ratio."
+            f"epochs{limits}, seen in {out_of(value['n_seen'], value['n_pairs'], 'pair')}{rest}; what stays is in the "
+            "ratio."
         )
     change = f"{100 * (value['ratio'] - 1):+.1f}%"
     judged = {

@@ -12,7 +12,7 @@ from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
 from ncdiag.domain.records import UNFINISHED
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 
 if TYPE_CHECKING:
     from ncdiag.analysis.asked import Asked
@@ -179,6 +179,6 @@ def _notes(gathered: Gathered) -> list[str]:
         notes.append(f"{had}; only the attractor and the claims count {'it' if rescaled == 1 else 'them'}.")
     going = int(runs["status"].isin(UNFINISHED).sum())
     if going:
-        are, their = ("is", "its") if going == 1 else ("are", "their")
-        notes.append(f"{going} of {counted(len(runs), 'run')} {are} not finished; {their} epochs so far are counted.")
+        their = "its" if going == 1 else "their"
+        notes.append(f"{out_of(going, len(runs), 'run', 'is/are')} not finished; {their} epochs so far are counted.")
     return notes
