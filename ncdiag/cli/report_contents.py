@@ -47,11 +47,12 @@ def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb
             "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all"
         )
     curves = packed_curves(thin_out(epochs, every))
-    allowed = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
+    wanted = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
+    wanted += [] if title is None else ["--title", title]
     return replace(
         frame_of(store, terms, gathered, title=title),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *allowed]),
+        command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *wanted]),
         runs=rows_of(gathered),
         curves={run_id: as_text(packed) for run_id, packed in curves.items()},
         every=every,
