@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import folded, layout, paragraph, printable
 from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
@@ -103,7 +103,7 @@ def _table(at_end: Sequence[Values], level: float) -> list[str]:
         ps = (value[key] for key in ("p_equivalence", "p_difference", "p_published_onset"))
         rows.append([*start, f"{value['ratio']:.3f}", limits, *map(p_text, ps)])
         rows += _conditions(value["conditions"])
-    return layout(rows, right=[False, *[True] * 6])
+    return layout(folded(rows), right=[False, *[True] * 6])
 
 
 def _conditions(conditions: Sequence[Values]) -> list[list[str]]:

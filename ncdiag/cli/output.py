@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 PAGE_WIDTH = 80
+_NARROWEST = 24  # the first column of a table, however wide the others are
 _UNLIMITED = 1_000_000
 _CONTROLS = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _page_width = ContextVar("page_width", default=PAGE_WIDTH)
@@ -186,6 +187,25 @@ def layout(rows: Sequence[Sequence[str]], *, right: Sequence[bool]) -> list[str]
         for cell, width, to_right in zip(row, widths, right, strict=True)
     )
     return ["  ".join(next(aligned) for _ in right).rstrip() for _ in rows]
+
+
+def folded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Break first cells that make a table wider than a page into lines; the rest of a row stays beside the first."""
+    rest = sum(2 + max(len(row[place]) for row in rows) for place in range(1, len(rows[0])))
+    width = max(_page_width.get() - rest, _NARROWEST)
+    found = []
+    for first, *others in rows:
+        indent = " " * (len(first) - len(first.lstrip()))
+        lines = textwrap.wrap(
+            first.lstrip(),
+            width,
+            initial_indent=indent,
+            subsequent_indent=f"{indent}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        found += [[lines[0] if lines else "", *others], *([line, *[""] * len(others)] for line in lines[1:])]
+    return found
 
 
 def paragraph(text: str, *, indent: str = "") -> str:
