@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, perhaps_alike, show
+from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
@@ -32,6 +33,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_stopped_early(pair, rule),
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
+        *_copied(collapsed),
         *_unsaid(collapsed),
         *_each_its_own(collapsed),
         *_mixed_runs(collapsed),
@@ -46,8 +48,9 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
     learning rate may have timed say when the schedule dropped it; onsets before the terminal phase of training are of
     features that are alike for another reason, such as units that died; features that died, or an NC1 below eps while
-    nothing was learned, are no collapse, though fn falls below any threshold there; and a condition that is counted
-    twice, since some of its runs do not say all of their settings, makes a sample larger than it is.
+    nothing was learned, are no collapse, though fn falls below any threshold there; and a run that was taken in twice,
+    or a condition that is counted twice, since some of its runs do not say all of their settings, makes a sample larger
+    than it is.
     """
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
@@ -75,6 +78,8 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
             f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
             "collapse"
         )
+    if copies := list_copies(collapsed):
+        found.append(say_copies(copies))
     unclear, _ = perhaps_alike(collapsed)
     if unclear:
         found.append(f"{counted(unclear, 'condition')} may be the same as one whose runs say more of their settings")
@@ -206,6 +211,14 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
             f"{counted(degenerate, 'run')} {were} below eps while nothing was learned; those evaluations do not count"
         )
     return found
+
+
+def _copied(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of runs that were taken in twice, under names, seeds or settings that hide it."""
+    copies = list_copies(collapsed)
+    if not copies:
+        return []
+    return [f"{say_copies(copies)}: copies of one run are not further runs; choose others with --where"]
 
 
 def _unsaid(collapsed: pd.DataFrame) -> list[str]:
