@@ -244,7 +244,7 @@ def test_the_name_of_a_condition_takes_as_many_lines_as_it_needs():
     row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     label = "depth=5, width=256, activation=leaky_relu, train_size=2000, lr=0.002, weight_decay=0.00015, batch_size=32"
     rows = [{**row, "condition": name, "median_level": 0.9} for name in (label, "depth=3")]
-    table = _conditions(rows)
+    table = "\n".join(_conditions(rows)).splitlines()
     assert max(map(len, table)) <= 80
     assert "weight_decay=0.00015," in " ".join(table)
     assert [line.split()[-5:] for line in table if "6/6" in line] == [["6/6", "1.000", "20", "10", "30"]] * 2
