@@ -241,6 +241,9 @@ class Contest:
             log = self.log(self.winner(run, without, run.unit), run, without)
             half = two_level_half(errors, units, level)
             lo, hi = log - half, log + half
+            if (count := len(set(units))) >= 9:
+                widest = jackknife_plus(fitted, list(map(abs, errors)), units, count / (count + 1))
+                lo, hi = min(lo, widest[0]), max(hi, widest[1])
         return lo, math.inf if open_ended else hi
 
 

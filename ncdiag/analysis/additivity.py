@@ -21,6 +21,7 @@ from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result, Status
+from ncdiag.domain.shares import out_of
 from ncdiag.domain.statistics import FloatArray
 
 QUESTION = "additivity"
@@ -249,11 +250,11 @@ def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple
         found.append("one condition per cell: the figures are over seeds, and speak of these conditions only")
     if cells.unit == "conditions" and sizes.min() < 2:
         found.append(
-            f"the conditions of {int((sizes > 1).sum())} of {len(sizes)} cells measure the noise of all of them; "
+            f"the conditions of {out_of(int((sizes > 1).sum()), len(sizes), 'cell')} measure the noise of all of them; "
             "the others have one condition"
         )
     if 1 in sizes and not cells.single:
-        found.append(f"{int((sizes == 1).sum())} of {len(sizes)} cells have a single value")
+        found.append(f"{out_of(int((sizes == 1).sum()), len(sizes), 'cell', 'has/have')} a single value")
     labels = sorted(set(condition_labels(collapsed)) if cells.unit == "conditions" else [])
     if len(labels) > len(sizes):
         found.append(f"{len(labels)} conditions in {len(sizes)} cells: choose comparable ones with --where")

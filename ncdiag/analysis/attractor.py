@@ -19,7 +19,7 @@ from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.statistics import FloatArray, IntArray, exponential, t_interval
 
 QUESTION = "attractor"
@@ -158,7 +158,8 @@ def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
         return ()
     names = " and ".join(arm.split("_"))
     return (
-        f"in {apart} of {pairs} pairs {names} end at different epochs, and are compared where the shorter one ends",
+        f"in {out_of(apart, pairs, 'pair')} {names} end at different epochs, and are compared where the shorter one "
+        "ends",
     )
 
 
@@ -231,7 +232,7 @@ def _half_life(this: RescaledSet, arm: str) -> Result:
     }
     interval = exponential(t_interval(logs, this.level))
     hidden = flags["no_relaxation_seen"]
-    lacking = f"no return of {arm.replace('_', ' to ')} was seen in {hidden} of {len(fits)} pairs"
+    lacking = f"no return of {arm.replace('_', ' to ')} was seen in {out_of(hidden, len(fits), 'pair')}"
     return Result(
         quantity="half_life",
         **asdict(interval),

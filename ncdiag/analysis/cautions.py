@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, perhaps_alike, show
+from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
 from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
 from ncdiag.domain.records import UNFINISHED
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 
 _NOISY = 10.0  # epochs by which noise alone moves an onset: sd of ln metric over its slope
 
@@ -32,6 +33,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_stopped_early(pair, rule),
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
+        *_copied(collapsed),
         *_unsaid(collapsed),
         *_each_its_own(collapsed),
         *_mixed_runs(collapsed),
@@ -46,8 +48,9 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     Onsets under several losses (or in several phases) are readings of several quantities; onsets that a drop of the
     learning rate may have timed say when the schedule dropped it; onsets before the terminal phase of training are of
     features that are alike for another reason, such as units that died; features that died, or an NC1 below eps while
-    nothing was learned, are no collapse, though fn falls below any threshold there; and a condition that is counted
-    twice, since some of its runs do not say all of their settings, makes a sample larger than it is.
+    nothing was learned, are no collapse, though fn falls below any threshold there; and a run that was taken in twice,
+    or a condition that is counted twice, since some of its runs do not say all of their settings, makes a sample larger
+    than it is.
     """
     collapsed = runs[runs["state"] == "collapsed"]
     found = []
@@ -59,12 +62,12 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
     early = int((collapsed["onset_accuracy"] < TERMINAL_ACCURACY).sum())
     if early and 2 * early >= len(collapsed):
         found.append(
-            f"{early} of {len(collapsed)} onsets came with a train accuracy below {TERMINAL_ACCURACY:.0%}, before the "
-            "terminal phase of training"
+            f"{out_of(early, len(collapsed), 'onset')} came with a train accuracy below {TERMINAL_ACCURACY:.0%}, "
+            "before the terminal phase of training"
         )
     dropped = int((collapsed["after_drop"] == 1).sum())
     if dropped and 2 * dropped >= len(collapsed):
-        found.append(f"{dropped} of {len(collapsed)} onsets follow a drop of the learning rate")
+        found.append(f"{out_of(dropped, len(collapsed), 'onset', 'follows/follow')} a drop of the learning rate")
     elif _are_at_one_evaluation(collapsed):
         onsets = "both" if len(collapsed) == 2 else f"all {len(collapsed)}"
         found.append(f"{onsets} onsets are at one evaluation, as a drop of the learning rate would time them")
@@ -74,6 +77,8 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
             f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
             "collapse"
         )
+    if copies := list_copies(collapsed):
+        found.append(say_copies(copies))
     unclear, _ = perhaps_alike(collapsed)
     if unclear:
         found.append(f"{counted(unclear, 'condition')} may be the same as one whose runs say more of their settings")
@@ -96,9 +101,9 @@ def not_terminal(collapsed: pd.DataFrame) -> list[str]:
     if early.empty:
         return []
     return [
-        f"{len(early)} of {len(collapsed)} collapsed runs had a train accuracy below {TERMINAL_ACCURACY:.0%} at onset "
-        f"(the lowest {early.min():.1%}): neural collapse is defined for the terminal phase of training, with a train "
-        "error of about zero"
+        f"{out_of(len(early), len(collapsed), 'collapsed run')} had a train accuracy below {TERMINAL_ACCURACY:.0%} at "
+        f"onset (the lowest {early.min():.1%}): neural collapse is defined for the terminal phase of training, with a "
+        "train error of about zero"
     ]
 
 
@@ -107,8 +112,8 @@ def _scheduled(collapsed: pd.DataFrame) -> list[str]:
     dropped = int((collapsed["after_drop"] == 1).sum())
     if dropped:
         return [
-            f"{dropped} of {len(collapsed)} onsets are the first evaluations after a drop of the learning rate "
-            f"(or within {WINDOW} epochs of one): the schedule may have set their epoch"
+            f"{out_of(dropped, len(collapsed), 'onset', 'comes/come')} at the first evaluation after a drop of the "
+            f"learning rate (or within {WINDOW} epochs of one): the schedule may have set the epoch"
         ]
     if _are_at_one_evaluation(collapsed):
         return [
@@ -134,13 +139,13 @@ def list_shields(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     stopped, evaluated = int(stopped_by_design(pair, rule).sum()), int((pair["state"] != "no_data").sum())
     if not stopped:
         return []
-    verb = "may have been stopped" if pair["maybe_stopped"].any() else "were stopped"
-    return [f"{stopped} of {evaluated} runs {verb} by design before an onset at this eps"]
+    verbs = "may have been" if pair["maybe_stopped"].any() else "was/were"
+    return [f"{out_of(stopped, evaluated, 'run', verbs)} stopped by design before an onset at this eps"]
 
 
 def say_relapsed(count: int, collapsed: int) -> list[str]:
     """Say how many of the runs that collapsed did not stay so; nothing where all did."""
-    return [f"{count} of {collapsed} collapsed runs were no longer below eps at the end"] if count else []
+    return [f"{out_of(count, collapsed, 'collapsed run', 'was/were')} no longer below eps at the end"] if count else []
 
 
 def say_pooled(what: str, conditions: int) -> str:
@@ -157,8 +162,8 @@ def _maybe_stopped(pair: pd.DataFrame, rule: OnsetRule) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of {evaluated} runs end at their smallest {rule.metric}, less than {NEAR_EPS:g} eps: if they were "
-        "stopped there by design, they say nothing of a collapse at this eps"
+        f"the last {rule.metric} of {out_of(count, evaluated, 'run')} is the smallest, and less than {NEAR_EPS:g} eps: "
+        "a run that was stopped there by design says nothing of a collapse at this eps"
     ]
 
 
@@ -181,23 +186,23 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
     found = []
     if states["unconfirmed"]:
         found.append(
-            f"{states['unconfirmed']} of {evaluated} runs end below eps before {rule.patience} evaluations confirm it; "
-            "--patience 1 or --rule first counts them"
+            f"{out_of(states['unconfirmed'], evaluated, 'run', 'ends/end')} below eps before {rule.patience} "
+            "evaluations confirm that; --patience 1 or --rule first counts such runs"
         )
     if states["censored"] and states["collapsed"]:
         within = f" within {budget:g} epochs ({n_late} of them did later)" if n_late else ""
         missing = states["censored"] + n_late
-        found.append(f"{missing} of {evaluated} runs did not collapse{within}: fn* is that of the others only")
+        found.append(f"{out_of(missing, evaluated, 'run')} did not collapse{within}: fn* is that of the others only")
     unfinished = (pair["status"].isin(UNFINISHED) & (pair["state"] != "no_data")).sum()
     if unfinished:
-        found.append(f"{unfinished} of {evaluated} runs are not finished")
+        found.append(f"{out_of(unfinished, evaluated, 'run', 'is/are')} not finished")
     for state, why in (
-        ("left_censored", "were below eps when first evaluated, so their onset is not known"),
+        ("left_censored", "had no onset that is known, being below eps when first evaluated"),
         ("diverged", "diverged"),
         ("dead", "ended with dead features (norm near 0, accuracy near chance), which is no collapse"),
     ):
         if states[state]:
-            found.append(f"{states[state]} of {evaluated} runs {why}")
+            found.append(f"{out_of(states[state], evaluated, 'run')} {why}")
     degenerate = (pair["degenerate"] > 0).sum()
     if degenerate:
         were = "was" if degenerate == 1 else "were"
@@ -205,6 +210,14 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
             f"{counted(degenerate, 'run')} {were} below eps while nothing was learned; those evaluations do not count"
         )
     return found
+
+
+def _copied(collapsed: pd.DataFrame) -> list[str]:
+    """Warn of runs that were taken in twice, under names, seeds or settings that hide it."""
+    copies = list_copies(collapsed)
+    if not copies:
+        return []
+    return [f"{say_copies(copies)}: copies of one run are not further runs; choose others with --where"]
 
 
 def _unsaid(collapsed: pd.DataFrame) -> list[str]:
@@ -239,7 +252,7 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
     found = []
     if collapsed["intervention"].notna().any():
         changed = int(collapsed["intervention"].notna().sum())
-        found.append(f"{changed} of {len(collapsed)} collapsed runs had their features rescaled")
+        found.append(f"the features of {out_of(changed, len(collapsed), 'collapsed run')} were rescaled")
     for column, what in (("origin", "origins"), ("device", "kinds of device")):
         counts = _counts(collapsed[column])
         if len(counts) > 1:
@@ -279,7 +292,7 @@ def _noisy(collapsed: pd.DataFrame, rule: OnsetRule) -> list[str]:
     if blurred.empty:
         return []
     return [
-        f"in {len(blurred)} of {len(collapsed)} runs the noise of {rule.metric} moves the onset "
+        f"in {out_of(len(blurred), len(collapsed), 'run')} the noise of {rule.metric} moves the onset "
         f"by more than {_NOISY:.0f} epochs"
     ]
 

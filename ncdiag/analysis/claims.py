@@ -219,7 +219,8 @@ def _commands(claim: Claim, one: Evidence, suggest: NextRuns) -> tuple[str, str]
     if claim.number == "5":
         return suggest.grid(), ""
     if claim.number == "4":
-        return suggest.intervention(one.group, one.source) or "ncdiag sweep --preset intervention", ""
+        usual = "" if suggest.none_of_ours else "ncdiag sweep --preset intervention"
+        return suggest.intervention(one.group, one.source) or usual, ""
     if claim.number == "3":
         return suggest.conditions(one.group, 5), ""
     open_parts = [part for part in one.parts if not part.shown]

@@ -12,6 +12,7 @@ from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
+from ncdiag.domain.shares import out_of
 
 _NEITHER = {
     "removable": "fn* neither adds nor multiplies; on a power scale it would add",
@@ -108,8 +109,8 @@ def _regime(result: Result, name: str) -> Part:
     if not later or part.shown is None:
         return part
     runs, high = result.extra["collapsed_high"][1], show(result.extra["high"])
-    lacking = f"not shown: {name}: {later} of {runs} runs at weight decay {high} collapsed later than the common budget"
-    return replace(part, lacking=lacking)
+    late = f"{out_of(later, runs, 'run')} at weight decay {high} collapsed later than the common budget"
+    return replace(part, lacking=f"not shown: {name}: {late}")
 
 
 def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:

@@ -13,6 +13,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import is_rescaled, say_left_out
 from ncdiag.analysis.cautions import not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import condition_numbers, group_numbers
+from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.selection import asks_for_rescaled
@@ -200,6 +201,8 @@ def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str
     if len(losses) > 1:
         found.append(f"the other runs collapsed under different losses ({', '.join(losses)}); choose with --phase")
     found += not_terminal(at_risk)
+    if copies := list_copies(at_risk):
+        found.append(say_copies(copies))
     if rule.rule == "sustained" and (others["state"] == "unconfirmed").all():
         found.append("--patience 1 or --rule first counts runs that stop at the first evaluation below eps")
     return found

@@ -13,7 +13,7 @@ from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_var
 from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import percent
+from ncdiag.domain.shares import out_of, percent
 from ncdiag.domain.statistics import (
     FEW_GROUPS,
     BoolArray,
@@ -258,10 +258,10 @@ def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple
             "means that fn is flat, wavers or turns before onset"
         )
     if extra["n_never"]:
-        found.append(f"{extra['n_never']} of {n} runs never crossed {level}: their lead is not in the mean")
+        found.append(f"{out_of(extra['n_never'], n, 'run')} never crossed {level}, which the mean lead is without")
     if extra["n_left_censored"]:
         side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")
-        found.append(f"{extra['n_left_censored']} of {n} runs were {side} {level}, when first evaluated")
+        found.append(f"{out_of(extra['n_left_censored'], n, 'run', 'was/were')} {side} {level}, when first evaluated")
     return tuple(found)
 
 

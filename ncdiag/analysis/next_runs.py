@@ -4,7 +4,7 @@ A suggestion starts from the condition with the most runs among those that colla
 claim a good chance to be shown (or more, where there are that many), and repeats what is trained: `sweep` skips it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -91,11 +91,20 @@ class NextRuns:
         seeds = _more_seeds(int(own.groupby(factor)["seed"].nunique().min()) if enough else 0)
         return self._sweep(base, spoken_options(base), {factor: _listed(levels), "seed": f"0:{seeds}"})
 
+    @cached_property
+    def none_of_ours(self) -> bool:
+        """Whether ncdiag can train none of these runs itself: what it trained instead would say nothing of them."""
+        kinds = self._onsets.assign(trained=[_is_spec(config) for config in self._onsets["config"]])
+        kinds = kinds[[*PAIR, "other", "trained"]].drop_duplicates()
+        return not kinds.empty and not any(map(_is_ours, kinds.to_dict("records")))
+
     def grid(self) -> str:
         """Suggest every architecture on every data set, three seeds each, in the phases of all runs or the usual ones.
 
         Cells that are read under different losses could not be compared.
         """
+        if self.none_of_ours:
+            return ""
         archs, datasets = (
             sorted(value for value in self._onsets[column].dropna().unique() if _is_possible(column, value))
             for column in ("arch", "dataset")
@@ -155,6 +164,17 @@ def _is_of_nothing(group: Mapping[str, Any]) -> bool:
     return any(group.get(column, "") is None for column in PAIR)
 
 
+def _is_spec(config: Any) -> bool:
+    return isinstance(config, Mapping) and "network" in config
+
+
+def _is_ours(kind: Mapping[Hashable, Any]) -> bool:
+    """Tell whether ncdiag trains runs of a pair; of settings that it does not have, it trains others."""
+    said = [column for column in PAIR if plain_value(kind[column]) is not None]
+    alike = plain_value(kind["other"]) is None and all(_is_possible(column, kind[column]) for column in said)
+    return bool(kind["trained"]) or alike
+
+
 def _base(runs: pd.DataFrame) -> RunSpec | None:
     """Give the configuration of the condition to go on from; None where no run tells enough of its own.
 
@@ -196,7 +216,7 @@ def _values(row: pd.Series) -> tuple[tuple[bool, float, str], ...]:
 def _spec_of(row: pd.Series) -> RunSpec | None:
     config = row["config"]
     try:
-        if isinstance(config, Mapping) and "network" in config:
+        if _is_spec(config):
             return RunSpec.from_dict({**config, "intervention": None, "stop": None})
         if plain_value(row["other"]) is not None:  # what ncdiag trains would be another condition
             return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.copies import figures_of
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
@@ -48,12 +49,12 @@ def onset_table(
 
     `runs` and `epochs` are the frames of the store. `state` and the epochs are those of `ncdiag.domain.onset.Onset`,
     with `onset` its epoch and `fn_star` the feature norm there; `evaluations` and `last_epoch` count what was looked
-    at, `stop_eps` is the eps at which the run was told to stop, `maybe_stopped` marks a run without an onset that may
-    have been stopped at another one, `relapsed` one that collapsed and is not below eps at its end, and `after_drop`
-    is 1 where the onset follows a drop of the learning rate (see `rate_drops`), NaN if unknown. A run whose training
-    ended as diverged or dead before an onset has that state. How a run ended says nothing of a phase after which it
-    went on: there neither its status nor its `stop_eps` counts. `found` are the `trajectories` of the epochs, if
-    they are known already.
+    at, `figures` is one text for runs that are copies of each other, `stop_eps` is the eps at which the run was told to
+    stop, `maybe_stopped` marks a run without an onset that may have been stopped at another one, `relapsed` one that
+    collapsed and is not below eps at its end, and `after_drop` is 1 where the onset follows a drop of the learning rate
+    (see `rate_drops`), NaN if unknown. A run whose training ended as diverged or dead before an onset has that state.
+    How a run ended says nothing of a phase after which it went on: there neither its status nor its `stop_eps` counts.
+    `found` are the `trajectories` of the epochs, if they are known already.
     """
     found = trajectories(epochs, rule.metric) if found is None else found
     names = [str(name) for name in runs["run"]]
@@ -71,6 +72,7 @@ def onset_table(
     columns["onset_loss"] = pd.Series(columns["onset_loss"], dtype=object)
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]
+    columns["figures"] = pd.Series(figures_of(found, names), dtype=object)
     columns["stop_eps"] = [
         np.nan if past else _stop_eps(config) for past, config in zip(over, runs["config"], strict=True)
     ]

@@ -13,7 +13,7 @@ from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted, epochs, percent
+from ncdiag.domain.shares import counted, epochs, out_of, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 _ARM_KEYS = ("epoch", "head", "up", "down")
@@ -245,7 +245,7 @@ def _no_false_alarm(fn_star: Result) -> Part:
     crossed, runs = (fn_star.extra.get(name, 0) for name in ("n_censored_crossed", "n_without"))
     rises = fn_star.extra.get("direction") == "rises"
     passes, passed = ("rises above", "rose above") if rises else ("falls below", "fell below")
-    lacking = f"{crossed} of {runs} runs without a collapse {passed} fn*"
+    lacking = f"{out_of(crossed, runs, 'run')} without a collapse {passed} fn*"
     return Part(name=f"no run {passes} fn* without a collapse", shown=crossed == 0, lacking=lacking)
 
 

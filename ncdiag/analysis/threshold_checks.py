@@ -17,7 +17,7 @@ from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.statistics import FloatArray, group_means
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
@@ -160,7 +160,7 @@ def _sensitivity_cautions(
 ) -> tuple[str, ...]:
     found = []
     if not both.all():
-        found.append(f"how fn* moves with eps is known of {both.sum()} of {len(both)} collapsed runs")
+        found.append(f"how fn* moves with eps is known of {out_of(int(both.sum()), len(both), 'collapsed run')}")
     if over == "runs" and conditions > 1 and test.status == "ok":
         found.append(say_pooled("the test of eps", conditions))
     return tuple(found)

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import folded, layout, paragraph, printable
 from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, out_of, percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -103,7 +103,7 @@ def _table(at_end: Sequence[Values], level: float) -> list[str]:
         ps = (value[key] for key in ("p_equivalence", "p_difference", "p_published_onset"))
         rows.append([*start, f"{value['ratio']:.3f}", limits, *map(p_text, ps)])
         rows += _conditions(value["conditions"])
-    return layout(rows, right=[False, *[True] * 6])
+    return layout(folded(rows), right=[False, *[True] * 6])
 
 
 def _conditions(conditions: Sequence[Values]) -> list[list[str]]:
@@ -142,7 +142,8 @@ def _sentence(value: Values, level: float) -> str:
         rest = f", in {fast} of them faster than evaluations can show" if fast else ""
         return (
             f"{_ARMS[value['arm']]}: the part of the difference that fades has a half-life of {value['estimate']:.3g} "
-            f"epochs{limits}, seen in {value['n_seen']} of {value['n_pairs']} pairs{rest}. What stays is in the ratio."
+            f"epochs{limits}, seen in {out_of(value['n_seen'], value['n_pairs'], 'pair')}{rest}. What stays is in the "
+            "ratio."
         )
     change = f"{100 * (value['ratio'] - 1):+.1f}%"
     judged = {

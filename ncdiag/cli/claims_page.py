@@ -23,6 +23,14 @@ _LEGEND = (
     "runs cannot answer it fairly. not testable: no stored runs could show it. Not shown is not the same as not so."
 )
 
+# What it takes of runs that ncdiag cannot train itself.
+_BY_HAND = {
+    **dict.fromkeys("123", "five conditions that differ in one setting, such as the weight decay, of five seeds each"),
+    "4": "five seeds or more, each with its features scaled up, scaled down and left alone from one epoch on",
+    "5": "two networks or more on two data sets or more, three seeds in each cell",
+    **dict.fromkeys(("6a", "6b", "6c", "6d"), "three values or more of what the claim is about, five seeds each"),
+}
+
 _NO_ONSET = (
     "No run here has an onset under this rule, and more runs like them may have none either: give the last --phase "
     "more epochs, or choose another --eps or --rule."
@@ -38,7 +46,7 @@ def claims_page(results: Sequence[Values], terms: "Terms") -> str:
         paragraph(_LEGEND),
         "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
     ]
-    commands = _commands(claims)
+    commands = [*_commands(claims), *_by_hand(claims)]
     if commands:
         heading = paragraph("What to train to make a claim testable, or firmer (runs that are there are not repeated)")
         collapsed = any(pair["n_conditions"] for pair in claims.get("1", []))  # the conditions with an onset
@@ -151,6 +159,19 @@ def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:
             if command:
                 wanted.setdefault(command, []).append(number)
     return [line for command, numbers in wanted.items() for line in (f"  for {', '.join(numbers)}:", *_broken(command))]
+
+
+def _by_hand(claims: Mapping[str, Sequence[Values]]) -> list[str]:
+    """Say in words what to train for claims that are open, where ncdiag trains no runs like these."""
+    wanted: dict[str, list[str]] = {}
+    for number, values in claims.items():
+        if values[0]["verdict"] in ("inconclusive", "not testable") and not values[0].get("command"):
+            wanted.setdefault(_BY_HAND[number], []).append(number)
+    if not wanted:
+        return []
+    lines = [paragraph(f"{words}.", indent=f"  for {', '.join(numbers)}: ") for words, numbers in wanted.items()]
+    why = "Runs like these ncdiag cannot train itself: train more as they were, and track or import them."
+    return [paragraph(why, indent="  "), *lines]
 
 
 def _broken(command: str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ncdiag.cli.page_words import Values, corrected_p, find_result, is_shown
 from ncdiag.domain.p_values import p_is
-from ncdiag.domain.shares import counted, epochs, percent
+from ncdiag.domain.shares import counted, epochs, out_of, percent
 
 
 def guess_words(values: Sequence[Values]) -> str:
@@ -49,7 +49,7 @@ def alarm_words(values: Sequence[Values], metric: str) -> str:
     ]
     against = next((value for value in rivals if value["baseline"] == metric), None)
     better = sum(1 for value in rivals if (value["estimate"] or 0) < 0)
-    count = f"{better} of {len(rivals)} other observables did better than fn"
+    count = f"{out_of(better, len(rivals), 'other observable')} did better than fn"
     if against is None or against["estimate"] is None:
         return f"At the same mean lead, {count}." if rivals else "No other observable was stored to compare fn with."
     own, other = (_error(values, name, margin) for name in ("fn", metric))

@@ -7,7 +7,7 @@ from ncdiag.cli.output import layout, paragraph, printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
-from ncdiag.domain.shares import percent
+from ncdiag.domain.shares import out_of, percent
 from ncdiag.domain.spoken import UNSAID
 
 if TYPE_CHECKING:
@@ -245,9 +245,9 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
     else:
         (few, of_high), (many, of_reference) = high["collapsed_high"], high["collapsed_reference"]
         lines.append(
-            f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {few} of {of_high} runs collapsed "
-            f"within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} {many} of {of_reference}; "
-            f"{_p_text(high)}.{_not_prevented(high)}{_edge(high['edge'])}{_when(high)}"
+            f"(b) too much prevents: {_shown(high)}. At {table_cell(high['high'])} {out_of(few, of_high, 'run')} "
+            f"collapsed within {_epochs(high['budget'])} epochs, at {table_cell(high['reference'])} "
+            f"{many} of {of_reference}; {_p_text(high)}.{_not_prevented(high)}{_edge(high['edge'])}{_when(high)}"
         )
     if valley["p"] is None:
         lines.append(f"(c) a fastest range between: {_not_tested(valley)}")

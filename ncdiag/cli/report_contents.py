@@ -12,7 +12,7 @@ from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note, unwrapped
 from ncdiag.cli.report_figures import images_of
 from ncdiag.domain.records import UNFINISHED
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 
 if TYPE_CHECKING:
     from ncdiag.analysis.asked import Asked
@@ -47,11 +47,12 @@ def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb
             "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all"
         )
     curves = packed_curves(thin_out(epochs, every))
-    allowed = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
+    wanted = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
+    wanted += [] if title is None else ["--title", title]
     return replace(
         frame_of(store, terms, gathered, title=title),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *allowed]),
+        command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *wanted]),
         runs=rows_of(gathered),
         curves={run_id: as_text(packed) for run_id, packed in curves.items()},
         every=every,
@@ -179,6 +180,6 @@ def _notes(gathered: Gathered) -> list[str]:
         notes.append(f"{had}; only the attractor and the claims count {'it' if rescaled == 1 else 'them'}.")
     going = int(runs["status"].isin(UNFINISHED).sum())
     if going:
-        are, their = ("is", "its") if going == 1 else ("are", "their")
-        notes.append(f"{going} of {counted(len(runs), 'run')} {are} not finished; {their} epochs so far are counted.")
+        their = "its" if going == 1 else "their"
+        notes.append(f"{out_of(going, len(runs), 'run', 'is/are')} not finished; {their} epochs so far are counted.")
     return notes

@@ -20,7 +20,7 @@ from ncdiag.cli.train import (
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
-from ncdiag.domain.shares import counted
+from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.words import first_of
 from ncdiag.errors import SpecError, SweepFailedError
 
@@ -101,7 +101,7 @@ def sweep(
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
         todo = [run for run in runs if run.status not in FINAL]
         if len(todo) < len(runs):
-            note(f"{len(runs) - len(todo)} of {len(runs)} points are trained already.")
+            note(f"{out_of(len(runs) - len(todo), len(runs), 'point', 'is/are')} trained already.")
         waiting = {run.key for run in todo}
         _say_how_long([spec for spec in plan.specs if spec.key in waiting], device, jobs)
         outcomes = _train(opened, todo, options, jobs, wait=wait)
@@ -112,7 +112,7 @@ def sweep(
     here = store_option(opened)
     if left := sum(run.status not in FINAL for run in runs):
         note(
-            f"{left} of {counted(len(runs), 'point')} left to another process, which has them; "
+            f"{out_of(left, len(runs), 'point')} left to another process, which has them; "
             f"`ncdiag runs ls{here}` shows them, and --wait waits for them."
         )
     options_of_rule = "" if rule == OnsetRule() else f" --eps {rule.eps:g} --patience {rule.patience}"
@@ -126,7 +126,7 @@ def _check_failed(outcomes: "list[Outcome]", points: int) -> None:
     if failed:
         listed = "\n".join(f"  {name}: {error.splitlines()[0]}" for name, error in list(failed.items())[:5])
         raise SweepFailedError(
-            f"{len(failed)} of {points} points failed:\n{listed}\n"
+            f"{out_of(len(failed), points, 'point')} failed:\n{listed}\n"
             "The same command again tries them once more; `ncdiag runs show RUN` has the reason"
         )
 
@@ -136,7 +136,7 @@ def _check_diverged(runs: list[Run]) -> None:
     diverged = [run.name for run in runs if run.status is RunStatus.DIVERGED]
     if diverged:
         raise SweepFailedError(
-            f"{len(diverged)} of {counted(len(runs), 'point')} diverged ({first_of(diverged)}): "
+            f"{out_of(len(diverged), len(runs), 'point')} diverged ({first_of(diverged)}): "
             "the loss or the weights became NaN or infinite.\n"
             "Their epochs so far are stored, and analysis counts them apart. Try a smaller --lr"
         )

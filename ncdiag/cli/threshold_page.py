@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import folded, layout, paragraph, printable
 from ncdiag.cli.page_words import Values, pair_label, reminders
 from ncdiag.cli.threshold_words import (
     check_lines,
@@ -172,7 +172,7 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
         runs = sum(row["n_runs"] for row in without)
         have = "has" if len(without) == 1 else "have"
         legend += f". {counted(len(without), 'further condition')} ({counted(runs, 'run')}) {have} no onset"
-    return [*layout(rows, right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]
+    return [*layout(folded(rows), right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]
 
 
 def _epoch(value: float | None) -> str:

@@ -182,7 +182,8 @@ def _ratio_to_level(landmark: Landmark, name: str, phases: FloatArray, levels: F
                 reached = stages[phase].reached(levels[here], sign)
                 # A run that had not come so far when it collapsed says: now.
                 reached = np.fmin(np.where(np.isnan(reached), run.onset, reached), run.onset)
-                ratios[here, column] = math.log(run.onset) - np.log(reached)
+                # From what it was before any training, at epoch 0, no time is a multiple.
+                ratios[here, column] = math.log(run.onset) - np.log(np.where(reached > 0, reached, np.nan))
     ratios[np.isnan(levels)] = np.nan
     return landmark.left_out_means(ratios)
 

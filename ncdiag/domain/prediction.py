@@ -43,8 +43,9 @@ class Predictions:
         `censored` are the conditions of runs that never collapsed, whose error is infinite. With `by_condition` the
         onsets are those of a new condition, and conditions are the sample; else runs are. From nine of them on the
         limits are those of jackknife+, and below that of a t distribution, with a level for conditions and one for
-        runs. Where too many never collapsed for an upper limit, the lower one is that of the runs that did. Limits are
-        NaN where the runs are forecast without any error.
+        runs; where nine are too few for the level, those of t hold the widest that jackknife+ can give, so that of two
+        intervals the one at the higher level holds the other. Where too many never collapsed for an upper limit, the
+        lower one is that of the runs that did. Limits are NaN where the runs are forecast without any error.
         """
         if float(np.abs(self.errors).max()) < _EQUAL:
             return [Interval() for _ in self.logs], "no interval"
@@ -66,14 +67,23 @@ class Predictions:
     def _of_collapsed(self, level: float, units: IntArray, *, by_condition: bool) -> tuple[list[Interval], str]:
         """Give the limits of runs that do collapse, and the name of the way they were found."""
         if _are_enough(units, level):
-            sizes = np.abs(self.errors)
-            found = [jackknife_plus(logs, sizes, level, units) for logs in self.fitted.T]
-            return [_epochs(lo, hi) for lo, hi in found], _name("jackknife+ interval", by_condition)
+            return self._by_jackknife(level, units), _name("jackknife+ interval", by_condition)
         # Only the median is (about) a mean of the others. Errors of a winner stand as they are: corrected ones cover
         # too little, those of runs (tests/domain/test_forecast.py) and those of conditions (tests/simulation).
         half = prediction_half_width(self.errors, units, level, of_a_mean=self.of_median)
         limits = [_epochs(log - half, log + half) for log in self.logs.tolist()]
+        count = len(np.unique(units))
+        if count >= _MIN_DISTRIBUTION_FREE:
+            widest = self._by_jackknife(count / (count + 1), units)
+            limits = [
+                Interval(lo=min(own.lo, other.lo), hi=max(own.hi, other.hi))
+                for own, other in zip(limits, widest, strict=True)
+            ]
         return limits, _name("t interval (model-based)", by_condition)
+
+    def _by_jackknife(self, level: float, units: IntArray) -> list[Interval]:
+        sizes = np.abs(self.errors)
+        return [_epochs(*jackknife_plus(logs, sizes, level, units)) for logs in self.fitted.T]
 
 
 def _are_enough(units: IntArray, level: float) -> bool:

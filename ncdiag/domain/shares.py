@@ -27,6 +27,13 @@ def none_of(number: int, thing: str) -> str:
     return f"no {thing}" if number == 1 else f"none of the {counted(number, thing)}"
 
 
+def out_of(number: int, total: int, thing: str, verbs: str = "") -> str:
+    """Write how many of some things there are: `1 of 1 run is` and `3 of 5 runs are` with the verbs `is/are`."""
+    one, _, more = verbs.partition("/")
+    verb = one if number == 1 else more or one
+    return f"{number} of {counted(total, thing)}{' ' if verb else ''}{verb}"
+
+
 def counted(number: int, thing: str) -> str:
     """Write a number of things, such as `1 run` and `2,500 runs`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ncdiag.domain.shares import counted
 from ncdiag.plotting.axes import HALO, line_weights, log_axis, mark_size, plain_axis
 from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
@@ -151,7 +152,7 @@ def _name_switches(scene: Scene) -> str:
         label: ", ".join(map(str, found)) if len(found) <= _MOST_SWITCHES else f"at {len(found)} epochs, {sum(found)}"
         for label, found in labels.items()
     }
-    return "dotted: " + "; ".join(f"{label} ({count} of {runs} runs)" for label, count in counts.items())
+    return "dotted: " + "; ".join(f"{label} ({count} of {counted(runs, 'run')})" for label, count in counts.items())
 
 
 def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""A consistent copy of an SQLite store, also while it is being written."""
+"""A consistent copy of an SQLite store, also while it is being written, and how a new file is made by one process."""
 
 import os.path
 import sqlite3
@@ -18,7 +18,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
     Writers wait while it runs. Copying the file by other means would not do: one may catch a commit half-way, and
     closing any other handle on the file would drop this process's SQLite locks.
     """
-    with _partial(target) as partial:
+    with unfinished(target) as partial:
         with closing(connect_sqlite(source, "ro")) as reader, closing(sqlite3.connect(partial)) as writer:
             writer.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed, and its journal would stay
             reader.execute("BEGIN")
@@ -29,7 +29,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _partial(target: Path) -> Iterator[Path]:
+def unfinished(target: Path) -> Iterator[Path]:
     """Give an empty file beside the target that is this process's alone until the block ends; then it is removed.
 
     Raises `StoreError` where the target is there, or another process makes it.

@@ -25,8 +25,9 @@ from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, StoreError
 from ncdiag.store import migrate, schema
+from ncdiag.store.copying import unfinished
 from ncdiag.store.faults import MissingStoreError, translated
-from ncdiag.store.handle import Store, make_file, make_store
+from ncdiag.store.handle import Store, make_store
 
 _LAST_ID = "SELECT seq + 1 FROM sqlite_sequence WHERE name = '{}'"
 _EPOCHS = "SELECT id, max(epochs_done, coalesce(epochs_planned, 0)) + 1 FROM runs"
@@ -44,6 +45,7 @@ _REASON = "saved from a damaged store"
 # The file, and what SQLite keeps beside it: what a killed writer left to be put back, and, where another program has
 # switched the store to a write-ahead log, what is not in the file yet.
 _ENDS = ("", "-journal", "-wal")
+_BESIDE = ("-journal", "-wal", "-shm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,6 @@ def salvage(damaged: Path, target: Path) -> Saved:
         _copy(damaged, copy)
         revision = _revision(copy)
         store = make_store(str(partial), write=True)
-        make_file(store)
         migrate.run_migrations(store, revision or schema.REVISION)
         if revision is None:
             _lend_contents(copy, partial)
@@ -92,15 +93,13 @@ def salvage(damaged: Path, target: Path) -> Saved:
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[tuple[Path, Path]]:
-    """Give two names beside the target that nothing has yet; what is there at the end is removed."""
-    names = target.with_name(f"{target.name}.damaged-copy"), target.with_name(f"{target.name}.partial")
-    with ExitStack() as stack:
-        for name in names:
-            for end in (*_ENDS, "-shm"):
-                file = name.with_name(name.name + end)
-                file.unlink(missing_ok=True)  # of a repair that was killed
-                stack.callback(file.unlink, missing_ok=True)
-        yield names
+    """Give two names beside the target that are this process's alone; what is there at the end is removed."""
+    copy = target.with_name(f"{target.name}.damaged-copy")
+    with unfinished(target) as partial, ExitStack() as stack:
+        for file in (copy, *(name.with_name(name.name + end) for name in (copy, partial) for end in _BESIDE)):
+            file.unlink(missing_ok=True)  # of a repair that was killed
+            stack.callback(file.unlink, missing_ok=True)
+        yield copy, partial
 
 
 def _copy(damaged: Path, copy: Path) -> None:

@@ -228,11 +228,14 @@ def _make_run(
     records: list[EpochRecord],
 ) -> ImportedRun:
     """Put together a run. The store will name one called run-7, a name that it keeps; its source still says it."""
+    findings.describe(label, said)
     plan = phase_plan(said)
     phased = all(record.phase is not None for record in records)
     records = with_phases(records, plan)
     if any(record.phase is None for record in records):
         findings.unphased.append(own_name)
+    if records[0].epoch == 0:
+        findings.from_zero.append(own_name)
     numbered = is_numbered_name(settings.prefix + own_name)
     return ImportedRun(
         name=None if numbered else settings.prefix + own_name,

@@ -19,13 +19,13 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
     [
         ({"loss": ["ce"] * 200}, "under different losses (mse: 1, ce: 1): not one threshold; choose with --where"),
         ({"phase": [2] * 200}, "in different phases (1: 1, 2: 1): not one threshold; choose with --phase"),
-        ({"intervention": "0.3@50"}, "1 of 2 collapsed runs had their features rescaled"),
+        ({"intervention": "0.3@50"}, "the features of 1 of 2 collapsed runs were rescaled"),
         ({"origin": "imported"}, "different origins (trained: 1, imported: 1)"),
         ({"device": "cuda:0"}, "different kinds of device (cpu: 1, cuda: 1)"),
         ({"data_sha256": "b" * 64}, "contents differ"),
         ({"config": {"metric_samples": 600}}, "a part of the training set (all samples: 1, 600 samples: 1)"),
         ({"config": {"precision": "bf16"}}, "in lower precision (float32: 1, bf16: 1)"),
-        ({"status": "running"}, "1 of 2 runs are not finished"),
+        ({"status": "running"}, "1 of 2 runs is not finished"),
     ],
 )
 def test_a_mixture_is_named(make_frames, make_run, other, says):
@@ -39,8 +39,8 @@ def test_a_mixture_is_named(make_frames, make_run, other, says):
     ("other", "says"),
     [
         ({"epochs": 100}, "1 of 2 runs did not collapse"),
-        ({"epochs": 117}, "1 of 2 runs end below eps before 3 evaluations confirm it"),
-        ({"rate": 0.1}, "1 of 2 runs were below eps when first evaluated"),
+        ({"epochs": 117}, "1 of 2 runs ends below eps before 3 evaluations confirm that"),
+        ({"rate": 0.1}, "1 of 2 runs had no onset that is known, being below eps when first evaluated"),
         ({"rate": 90.0, "status": "diverged"}, "1 of 2 runs diverged"),
         ({"rate": 90.0, "status": "dead"}, "dead features"),
     ],
@@ -117,8 +117,8 @@ def test_a_relapse_and_a_possible_stop_are_named(make_frames, make_run):
     back["nc1"] = [*back["nc1"][:150], *[0.05] * 50]
     stopped = make_run(25.0, epochs=110, origin="imported")  # exp(-110 / 25) = 0.0123
     found = cautions(make_frames({"a": back, "b": make_run(21.0), "c": stopped}))
-    assert "1 of 2 collapsed runs were no longer below eps at the end" in found
-    assert any(said.startswith("1 of 3 runs end at their smallest nc1, less than 1.25 eps") for said in found)
+    assert "1 of 2 collapsed runs was no longer below eps at the end" in found
+    assert any(said.startswith("the last nc1 of 1 of 3 runs is the smallest, and less than 1.25 eps") for said in found)
 
 
 def test_a_condition_that_may_be_counted_twice_forbids_a_verdict(make_frames, make_run):

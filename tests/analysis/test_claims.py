@@ -179,9 +179,9 @@ def test_a_fall_below_fn_star_without_a_collapse_speaks_against_the_claim():
     epochs.loc[own, "nc1"] = 0.5
     (first,) = claim(claims_of(runs, epochs), "1")
     assert first.extra["verdict"] == "inconclusive"
-    assert first.extra["reason"] == "1 of 1 runs without a collapse fell below fn*"
+    assert first.extra["reason"] == "1 of 1 run without a collapse fell below fn*"
     (first,) = claim(claims_of(runs, epochs.assign(feature_norm=1 / epochs["feature_norm"])), "1")
-    assert "1 of 1 runs without a collapse rose above fn*" in first.extra["reason"]
+    assert "1 of 1 run without a collapse rose above fn*" in first.extra["reason"]
 
 
 def test_a_large_spread_refutes_one_norm_and_conditions_apart_refute_sameness():

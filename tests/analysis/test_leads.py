@@ -341,5 +341,5 @@ def test_what_was_held_out_and_the_margin_are_named_with_the_runs_that_never_cro
     for held_out, others in (("run", "other runs"), ("condition", "other conditions")):
         for margin, level in ((0.0, "fn*"), (0.25, "fn* with a margin of 25%")):
             warnings = pick(found, "lead", margin=margin, held_out=held_out).warnings
-            said = f"1 of 6 runs never crossed {level}, learned from {others}: their lead is not in the mean"
+            said = f"1 of 6 runs never crossed {level}, learned from {others}, which the mean lead is without"
             assert said in warnings

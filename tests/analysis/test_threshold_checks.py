@@ -130,11 +130,11 @@ def test_onsets_after_a_drop_are_counted(make_frames, make_run):
     frames = make_frames({"a": make_run(20.0, lr=rate), "b": make_run(25.0, lr=rate)})
     onsets = Asked(runs=frames[0], epochs=frames[1], terms=Terms()).onsets
     said = list_cautions(onsets, OnsetRule())
-    assert list_disqualifiers(onsets) == ["1 of 2 onsets follow a drop of the learning rate"]
+    assert list_disqualifiers(onsets) == ["1 of 2 onsets follows a drop of the learning rate"]
     for more, forbids in (
         ({"c": 26.0, "d": 27.0}, []),
         ({"c": 20.1}, ["2 of 3 onsets follow a drop of the learning rate"]),
     ):
         runs, epochs = make_frames({n: make_run(r, lr=rate) for n, r in {"a": 20.0, "b": 25.0, **more}.items()})
         assert list_disqualifiers(Asked(runs=runs, epochs=epochs, terms=Terms()).onsets) == forbids
-    assert any("1 of 2 onsets are the first evaluations after a drop" in caution for caution in said)
+    assert any("1 of 2 onsets comes at the first evaluation after a drop" in caution for caution in said)

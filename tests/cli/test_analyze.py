@@ -13,7 +13,7 @@ from scipy import stats
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.analyze import QUESTIONS
-from ncdiag.cli.threshold_page import threshold_page
+from ncdiag.cli.threshold_page import _conditions, threshold_page
 from ncdiag.domain.result import Result
 
 NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py
@@ -238,6 +238,16 @@ def test_conditions_that_are_not_shown_are_counted():
     row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     page = reading("ok", "inconclusive", {"mse": 3}, [{**row, "condition": "seen", "median_level": 0.9}] * 50)
     assert f"and {50 - page.count('seen 6/6')} more (--format json)" in page
+
+
+def test_the_name_of_a_condition_takes_as_many_lines_as_it_needs():
+    row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
+    label = "depth=5, width=256, activation=leaky_relu, train_size=2000, lr=0.002, weight_decay=0.00015, batch_size=32"
+    rows = [{**row, "condition": name, "median_level": 0.9} for name in (label, "depth=3")]
+    table = "\n".join(_conditions(rows)).splitlines()
+    assert max(map(len, table)) <= 80
+    assert "weight_decay=0.00015," in " ".join(table)
+    assert [line.split()[-5:] for line in table if "6/6" in line] == [["6/6", "1.000", "20", "10", "30"]] * 2
 
 
 def reading(

@@ -128,15 +128,28 @@ def test_runs_that_cannot_be_trained_here_get_no_command_for_themselves(cli: Cli
     strange = type(strange)(name="v", config={**strange.config, "arch": "vit"}, epochs=strange.epochs, source="x")
     with open_store("ncdiag.db", write=True) as opened:
         import_runs(opened, [strange])
-    found = {result["quantity"]: result["command"] for result in results(cli)}
-    assert found["claim_1"] == found["claim_6a"] == ""
-    assert found["claim_4"] == "ncdiag sweep --preset intervention"
-    assert cli("analyze", "claims").code == 0
+    assert {result["command"] for result in results(cli)} == {""}
+    answer = cli("analyze", "claims")
+    assert (answer.code, "ncdiag sweep" in answer.out) == (0, False)
+    _, advice = " ".join(answer.out.split()).split("(runs that are there are not repeated) ")
+    assert "Runs like these ncdiag cannot train itself: train more as they were, and track or import them." in advice
+    assert "for 5: two networks or more on two data sets or more, three seeds in each cell." in advice
+    assert {number for number in NUMBERS if f" {number}: " in advice or f" {number}, " in advice} == set(NUMBERS)
+
+
+def test_beside_runs_that_can_be_trained_here_others_have_no_say_in_what_to_train(cli: Cli, store: Path):
+    strange = falling("v", depth=5, seed=0, norm=1.0)
+    strange = type(strange)(name="v", config={**strange.config, "arch": "vit"}, epochs=strange.epochs, source="x")
+    before = [result["command"] for result in results(cli) if result["quantity"] == "claim_5"]
+    with open_store(str(store), write=True) as opened:
+        import_runs(opened, [strange])
+    assert [result["command"] for result in results(cli) if result["quantity"] == "claim_5"] == before != [""]
+    assert "cannot train itself" not in cli("analyze", "claims").out
 
 
 def value(group: dict, verdict: str, reason: str, number: str = "1", ours: str = "-") -> dict:
     about = {"published": "CV < 8%", "ours": ours, "verdict": verdict, "reason": reason, "command": ""}
-    return {"quantity": f"claim_{number}", "group": group, "blocked": [], "parts": [], **about}
+    return {"quantity": f"claim_{number}", "group": group, "n_conditions": 1, "blocked": [], "parts": [], **about}
 
 
 def test_groups_with_one_reason_share_a_line():

@@ -2,6 +2,7 @@ import base64
 import json
 import math
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,9 @@ def test_the_options_decide_what_is_in_it(cli: Cli) -> None:
     assert data["eps"] == 0.05
     # NC1 is exp(-(epoch / 33)^1.5), which passes 0.05 at 33 (ln 20)^(2/3)
     assert data["runs"][0]["onset"] == pytest.approx(33 * 2.995732273553991 ** (2 / 3), rel=0.02)
-    assert "ncdiag report --store ncdiag.db --where depth=5 --eps 0.05" in page
+    typed = "ncdiag report --store ncdiag.db --where depth=5 --eps 0.05 --title 'A <b> & c'"
+    assert typed in unescape(page)
+    assert "--title" not in cli("report", "-o", "-").out
 
 
 def test_a_grid_of_different_phases_is_compared_if_asked_for(cli: Cli, tmp_path: Path) -> None:

@@ -99,6 +99,22 @@ def test_a_run_that_never_came_so_far_says_now():
     assert math.exp(found[-1, -1]) == pytest.approx(100, rel=0.05)
 
 
+def test_a_level_that_runs_had_before_any_training_says_nothing_of_when():
+    """At epoch 10 the target is above where those runs began, which no time is a multiple of, and one run was later."""
+    t = np.arange(0, 601.0)
+    began_lower = [exponential(rate, epoch=t) for rate in (40.0, 55.0, 63.0)]
+    onset = 50 * math.log(4 / EPS)
+    began_higher = CalibrationRun(course=course(t, nc1=4 * np.exp(-t / 50)), condition=0, onset=onset, feature_norm=1.0)
+    target = course(t, nc1=2 * np.exp(-t / 70))
+    silent, told = (
+        contend(landmark(runs, 10.0, target=target))["nc1 level"][-1, -1]
+        for runs in (began_lower, [*began_lower, began_higher])
+    )
+    assert math.isnan(silent)
+    there = 50 * (math.log(4) - math.log(2) + 10 / 70)
+    assert math.exp(told) == pytest.approx(10 * onset / there, rel=1e-3)
+
+
 def test_time_since_the_switch_and_since_learning():
     t = np.arange(1, 401.0)
 

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,6 +51,26 @@ def test_a_level_that_nine_runs_cannot_give_falls_back_to_t():
     found = forecast([bare(onset) for onset in onsets], level=0.95)
     assert "model-based" in found.method
     assert math.isfinite(found.hi)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("count", [4, 9, 12, 19, 24])
+def test_an_interval_holds_those_of_lower_levels(count, seeds):
+    """Also where jackknife+ gives the lower ones and t the higher ones, whose limits come from different places."""
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        made = Predictions(
+            logs=np.array([5.0]),
+            errors=0.2 * rng.normal(size=count * seeds),
+            condition=np.repeat(np.arange(count), seeds),
+            fitted=5 + 0.1 * rng.normal(size=(count * seeds, 1)),
+            of_median=False,
+        )
+        levels = (0.6, 0.8, 0.9, 0.95, 0.98)
+        found = [made.limits(level, (), by_condition=seeds > 1)[0][0] for level in levels]
+        for lower, higher in pairwise(found):
+            assert higher.lo <= lower.lo
+            assert lower.hi <= higher.hi
 
 
 def test_a_new_condition_has_a_two_level_interval():

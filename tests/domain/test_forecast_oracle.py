@@ -82,12 +82,14 @@ def test_the_intervals_of_held_out_runs_are_those_of_the_loop(conditions, level)
 CENSORED = {
     "of a known condition": ([0, 0, 0, 1, 1], 0, [], 0.8),
     "of a known condition, jackknife+": ([0] * 6 + [1] * 5, 0, [], 0.8),
+    "of a known condition, too few for jackknife+": ([0] * 6 + [1] * 5, 0, [], 0.95),
     "of a known condition, some never": ([0] * 6 + [1] * 5, 0, [1], 0.8),
     "of a new condition": ([0, 0, 1, 1, 2, 2], 9, [], 0.8),
     "of a new condition, some never": ([0, 0, 1, 1, 2, 2], 9, [2, 3], 0.8),
     "of a new condition, one never": ([0, 0, 1, 1, 2, 2], 9, [1], 0.8),
     "of a new condition, few never": ([0, 0, 1, 1, 2, 2] * 2, 9, [1], 0.8),
     "of a new condition, jackknife+": ([*range(9), 0, 1], 99, [], 0.8),
+    "of a new condition, too few for jackknife+": ([*range(9), 0, 1], 99, [], 0.95),
     "of a new condition, jackknife+, few never": ([*range(9), 0, 1], 99, [0, 20], 0.8),
     "of a new condition, jackknife+, some never": ([*range(9), 0, 1], 99, [20, 21, 22], 0.8),
 }

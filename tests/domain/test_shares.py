@@ -1,4 +1,4 @@
-from ncdiag.domain.shares import counted, epochs, four_digits, none_of, percent
+from ncdiag.domain.shares import counted, epochs, four_digits, none_of, out_of, percent
 
 
 def test_shares_have_three_digits_and_an_end():
@@ -22,3 +22,9 @@ def test_few_epochs_have_a_decimal():
 def test_one_is_not_many():
     assert [counted(n, "run") for n in (0, 1, 2, 2500)] == ["0 runs", "1 run", "2 runs", "2,500 runs"]
     assert [none_of(n, "run") for n in (1, 2, 2500)] == ["no run", "none of the 2 runs", "none of the 2,500 runs"]
+
+
+def test_of_some_things_each_has_its_verb():
+    said = [out_of(n, total, "run", "is/are") for n, total in ((1, 1), (1, 5), (0, 5), (3, 2500))]
+    assert said == ["1 of 1 run is", "1 of 5 runs is", "0 of 5 runs are", "3 of 2,500 runs are"]
+    assert [out_of(1, 2, "run", "may have been"), out_of(1, 2, "run")] == ["1 of 2 runs may have been", "1 of 2 runs"]

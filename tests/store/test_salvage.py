@@ -11,6 +11,7 @@ from recorded import append, sweeps_of
 
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.errors import StoreError
+from ncdiag.store import salvage as salvaging
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
@@ -192,6 +193,23 @@ def test_what_a_killed_repair_left_is_in_nobodys_way(damaged, folder):
     for name in ("new.db.partial", "new.db.partial-journal", "new.db.damaged-copy", "new.db.damaged-copy-journal"):
         (folder / name).write_bytes(b"x" * 5000)
     assert salvage(damaged, folder / "new.db").runs == TRAINED + 1
+    assert list(folder.glob("new.db.*")) == []
+
+
+def test_of_two_repairs_to_one_name_the_first_is_made(damaged, folder, monkeypatch):
+    refused: list[str] = []
+
+    def repair_too(copy, store):
+        with pytest.raises(StoreError) as error:
+            salvage(damaged, folder / "new.db")
+        refused.append(str(error.value))
+        return copy_rows(copy, store)
+
+    copy_rows = salvaging._copy_rows
+    monkeypatch.setattr(salvaging, "_copy_rows", repair_too)
+    assert salvage(damaged, folder / "new.db").runs == TRAINED + 1
+    assert refused == [f"{folder / 'new.db'} is being made by another process. Wait for it, or give another name"]
+    assert check_store(str(folder / "new.db")) == []
     assert list(folder.glob("new.db.*")) == []
 
 

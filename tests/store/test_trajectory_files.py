@@ -128,6 +128,26 @@ def test_a_setting_among_the_columns_is_left_out_with_the_way_to_say_it():
     assert notes == ["column 'seed' of log.csv is left out; what a run was is said by --manifest or --set"]
 
 
+def test_a_setting_among_the_columns_that_is_said_elsewhere_is_no_loss(write):
+    log = b"run,epoch,phase,nc1,seed,smoothing\na,1,1,0.5,3,0.1\nb,1,1,0.6,4,0.1\n"
+    whole = write("whole.csv", "run,seed,smoothing\na,3,0.1\nb,4,0.1\n")
+    assert read_file("log.csv", log, asked(), manifest=whole)[1] == []
+    partial = write("partial.csv", "run,seed,smoothing\na,3,0.1\nb,,0.1\n")  # the seed of b is said nowhere
+    (note,) = read_file("log.csv", log, asked(), manifest=partial)[1]
+    assert note.startswith("column 'seed' of log.csv is left out")
+    assert read_file("log.csv", log, asked(sets=("b:seed=4",)), manifest=partial)[1] == []
+
+
+def test_what_an_epoch_0_is_taken_for_is_said():
+    rows = b"run,epoch,phase,nc1\na,0,1,0.5\na,1,1,0.4\nb,1,1,0.6\n"
+    runs, notes = read_file("log.csv", rows, asked())
+    assert [run.epochs[0].epoch for run in runs] == [0, 1]
+    assert notes == [
+        "epoch 0 of a is taken as before training; "
+        "where it is the first that was trained, add 1 to the epochs of the file, and import that"
+    ]
+
+
 def test_a_column_that_the_map_names_has_to_be_there():
     with pytest.raises(SpecError, match=r"no column 'feat_nrm' in log.csv \(did you mean feat_norm\?\)"):
         read("epoch,nc1,feat_norm\n1,0.5,2\n", maps="feature_norm=feat_nrm", ignore_extra=True)

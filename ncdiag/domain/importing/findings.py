@@ -3,7 +3,7 @@
 The first kind ends the import, with one message for all of it; the others are said, so that nothing is lost silently.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ncdiag.domain.importing.descriptions import FIELDS
@@ -19,15 +19,24 @@ _FILES_NAMED = 3
 
 @dataclass(kw_only=True)
 class Findings:
-    """Faults by file, the columns of each file, and the files or runs with rows whose phase is not known."""
+    """Faults by file, the columns of each file, what else says of all its runs, and runs to be said something of.
+
+    These have rows whose phase is not known (`unphased`), or an epoch 0 (`from_zero`).
+    """
 
     faults: list[tuple[str, Problem]] = field(default_factory=list)
     columns: dict[str, Columns] = field(default_factory=dict)
+    said: dict[str, set[str]] = field(default_factory=dict)
     unphased: list[str] = field(default_factory=list)
+    from_zero: list[str] = field(default_factory=list)
 
     def fault(self, label: str, line: int, what: str) -> None:
         """Note a line that cannot be used."""
         self.faults.append((label, Problem(line=line, what=what)))
+
+    def describe(self, label: str, said: Collection[str]) -> None:
+        """Note what a manifest or --set says of a run of a file: a column of the file by that name is no loss."""
+        self.said[label] = self.said.get(label, set(said)) & set(said)
 
     def check(self, *, ignore_extra: bool) -> None:
         """Raise the error that the findings add up to: columns first, for they explain what is wrong with lines."""
@@ -39,7 +48,11 @@ class Findings:
 
     def notes(self) -> list[str]:
         """Give what the reader should know of an import that went through."""
-        extra = _by_column({label: columns.extra for label, columns in self.columns.items()})
+        left_out = {
+            label: tuple(name for name in columns.extra if name not in self.said.get(label, ()))
+            for label, columns in self.columns.items()
+        }
+        extra = _by_column(left_out)
         absent = _by_column({label: columns.absent for label, columns in self.columns.items()})
         notes = [
             f"column {shown(name)} of {_files(labels)} is left out; {_way(name)}" for name, labels in extra.items()
@@ -47,8 +60,13 @@ class Findings:
         notes += [f"no column {shown(name)} in {_files(labels)}" for name, labels in absent.items()]
         if self.unphased:
             notes.append(
-                f"rows without a phase in {_files(self.unphased)}; "
+                f"rows without a phase in {_files(self.unphased, 'runs')}; "
                 f"where it is known, say it: --set '{bare(self.unphased[0])}:phases=ce:200,mse'"
+            )
+        if self.from_zero:
+            notes.append(
+                f"epoch 0 of {_files(self.from_zero, 'runs')} is taken as before training; "
+                "where it is the first that was trained, add 1 to the epochs of the file, and import that"
             )
         return notes
 
@@ -97,7 +115,7 @@ def _by_column(columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
     return {name: [label for label, of_file in columns.items() if name in of_file] for name in names}
 
 
-def _files(labels: Iterable[str]) -> str:
+def _files(labels: Iterable[str], things: str = "files") -> str:
     named = [bare(label) for label in labels]
-    more = f" and {len(named) - _FILES_NAMED} more files" if len(named) > _FILES_NAMED else ""
+    more = f" and {len(named) - _FILES_NAMED} more {things}" if len(named) > _FILES_NAMED else ""
     return ", ".join(named[:_FILES_NAMED]) + more

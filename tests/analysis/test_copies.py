@@ -1,0 +1,40 @@
+"""Runs that were taken in twice, under names, seeds or settings that hide it."""
+
+import pytest
+
+from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
+from ncdiag.analysis.copies import list_copies
+from ncdiag.analysis.onsets import onset_table
+from ncdiag.domain.onset import OnsetRule
+
+
+def table(make_frames, runs):
+    return onset_table(*make_frames(runs), OnsetRule())
+
+
+def test_a_run_under_another_name_seed_or_setting_is_a_copy(make_frames, make_run):
+    runs = {"a": make_run(20.0), "b": make_run(25.0), "c": make_run(20.0), "d": make_run(20.0, weight_decay=1.0)}
+    onsets = table(make_frames, runs)
+    assert list_copies(onsets) == {"c": "a", "d": "a"}
+    said = "2 runs have the figures of another at every evaluation (c those of a, d those of a)"
+    assert f"{said}: copies of one run are not further runs; choose others with --where" in list_cautions(
+        onsets, OnsetRule()
+    )
+    assert said in list_disqualifiers(onsets)
+
+
+@pytest.mark.parametrize("column", ["epoch", "nc1", "feature_norm"])
+def test_what_differs_once_in_its_last_digits_is_no_copy(make_frames, make_run, column):
+    other = make_run(20.0)
+    other[column] = [*other[column][:-1], other[column][-1] * (1 + 1e-12) if column != "epoch" else 1000]
+    assert list_copies(table(make_frames, {"a": make_run(20.0), "b": other})) == {}
+
+
+def test_a_few_figures_may_agree_by_chance(make_frames, make_run):
+    for epochs, copies in ((2, {}), (3, {"b": "a"})):
+        runs = {name: make_run(20.0, epochs=epochs) for name in "ab"}
+        assert list_copies(table(make_frames, runs)) == copies
+
+
+def test_runs_without_figures_are_no_copies(make_frames):
+    assert list_copies(table(make_frames, {"a": {}, "b": {}})) == {}
