@@ -125,6 +125,7 @@ def make_onsets():
                 "hi": 100.0 + seed,
                 "after_drop": 0.0,
                 "degenerate": 0,
+                "figures": None,
             }
             for (arch, dataset), loss in cells.items()
             for seed in range(2)

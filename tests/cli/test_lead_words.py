@@ -125,7 +125,8 @@ def test_false_alarms_are_told_from_those_that_are_overdue():
     ]
     errors = [mae("fn", 12.0, 0.0, hinge=265.0, n_hinge=18), mae("median", 12.0, None, hinge=282.0, n_hinge=18)]
     crossed, early = specificity_words([*shares, *errors])
-    assert "10 of 12 runs that collapsed, and 7 of 18 runs that did not: false alarms, of which 6 are past" in crossed
+    assert "Of 12 runs that collapsed, 10 had crossed fn* by then." in crossed
+    assert "Of 18 runs that did not collapse, 7 crossed it too: false alarms, 6 of them past the onset" in crossed
     assert "too early by at least 265 epochs on average by fn at fn*, 282 by guessing" in early
     assert specificity_words([]) == []
 
