@@ -114,6 +114,7 @@ def make_onsets():
         rows = [
             {
                 **dict.fromkeys(CONDITION_COLUMNS),
+                "run": f"{arch}-{dataset}-{seed}",
                 "arch": arch,
                 "dataset": dataset,
                 "state": "collapsed",
