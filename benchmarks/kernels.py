@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.training.measure import measuring
 from ncdiag.training.member import EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
 from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
-from ncdiag.training.objectives import LOSSES
+from ncdiag.training.objectives import LOSSES, WITH_GRADIENT
 from ncdiag.training.optimizers import make_optimizer
 from ncdiag.training.stack import make_stacks
 from ncdiag.training.stages import finish
@@ -130,8 +129,9 @@ def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:
-        loss = functional.cross_entropy(stack.logits(images[None])[0], labels)
-        (gradients,) = stack.by_network(torch.autograd.grad(loss, stack.parameters))
+        logits, way_back = stack.forward(images[None])
+        _, gradient = WITH_GRADIENT["ce"](logits[0], labels, 1 / len(labels))
+        (gradients,) = stack.by_network(way_back(gradient[None]))
         optimizer.step(weights, gradients)
 
     return step

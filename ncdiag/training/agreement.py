@@ -16,7 +16,7 @@ from ncdiag.domain.spec import NetworkSpec, Precision
 from ncdiag.training.mlp import MLP
 from ncdiag.training.products import products_in_use
 from ncdiag.training.reproducibility import casting
-from ncdiag.training.stack import Alone, Stack, StackedMLP
+from ncdiag.training.stack import OneMLP, Stack, StackedMLP
 
 
 def agrees(stack: StackedMLP, batch_size: int, precision: Precision) -> bool:
@@ -41,7 +41,7 @@ def _agrees(
     gradient = torch.randn(members, batch_size, num_classes, generator=drawn)
     together = _step(StackedMLP(networks), x, gradient, precision)
     alone = [
-        _step(Alone(network), x[[place]], gradient[[place]], precision)  # copies, which begin where a batch would
+        _step(OneMLP(network), x[[place]], gradient[[place]], precision)  # copies, which begin where a batch would
         for place, network in enumerate(networks)
     ]
     return all(torch.equal(a, torch.cat(b)) for a, b in zip(together, zip(*alone, strict=True), strict=True))
@@ -50,7 +50,6 @@ def _agrees(
 def _step(stack: Stack, x: Tensor, gradient: Tensor, precision: Precision) -> list[Tensor]:
     """Give the logits and the gradients of a batch, each with an axis for the networks."""
     with casting(precision, x.device):
-        logits = stack.logits(x)
-    (first, *others) = stack.by_network(torch.autograd.grad(logits, stack.parameters, gradient.to(logits.dtype)))
-    gradients = [torch.stack(same) for same in zip(first, *others, strict=True)]
-    return [logits.detach(), *gradients]
+        logits, way_back = stack.forward(x)
+    first, *others = stack.by_network(way_back(gradient.to(logits.dtype)))
+    return [logits, *(torch.stack(same) for same in zip(first, *others, strict=True))]

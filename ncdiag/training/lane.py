@@ -8,6 +8,7 @@ rates. Nothing waits for the device between `begin` and `finish`, and what one l
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from torch import Tensor
 from ncdiag.domain.spec import OptimizerSpec, Precision
 from ncdiag.training.agreement import agrees
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.objectives import LossFunction
+from ncdiag.training.mlp import MLP
+from ncdiag.training.objectives import LossWithGradient
 from ncdiag.training.optimizers import Optimizer, step_alike
 from ncdiag.training.reproducibility import casting, lowered_precision
-from ncdiag.training.stack import Alone, Stack, StackedMLP
+from ncdiag.training.stack import OneMLP, Stack, StackedMLP
 
 WARM_UP = 3  # steps before a capture, in which torch and its libraries allocate what they keep
 
@@ -36,7 +38,7 @@ class Lane:
         data: Dataset,
         *,
         batch_size: int,
-        loss_of: LossFunction,
+        loss_of: LossWithGradient,
         precision: Precision,
         eager: bool,
         number: int = 0,
@@ -111,11 +113,11 @@ class Lane:
         """Give the gradients of each network of a stack, and add its mean loss to `losses`."""
         x, labels = self.data.train_inputs(index), self.data.train_labels.index_select(0, index.flatten())
         with casting(self.precision, self.data.device):
-            logits = stack.logits(x)
-        found = self.loss_of(logits.float().flatten(0, 1), labels)
-        losses += found.detach().view(index.shape).mean(1)
-        share = torch.full_like(found, 1 / index.shape[1])  # of a sample in the mean over its batch
-        return stack.by_network(torch.autograd.grad(found, stack.parameters, share))
+            logits, way_back = stack.forward(x)
+        share = 1 / index.shape[1]  # of a sample in the mean over its batch
+        found, gradient = self.loss_of(logits.float().flatten(0, 1), labels, share)
+        losses += found.view(index.shape).mean(1)
+        return stack.by_network(way_back(gradient.view_as(logits).to(logits.dtype)))
 
     def _stacks(self, size: int) -> list[Stack]:
         """Give what computes batches of a size: on a CPU each network alone, where the stack gives it other bits."""
@@ -125,7 +127,7 @@ class Lane:
                 and self.data.device.type == "cpu"
                 and not agrees(self.stack, size, self.precision)
             )
-            self.stacks[size] = [Alone(network) for network in self.stack.networks] if apart else [self.stack]
+            self.stacks[size] = [OneMLP(cast(MLP, one)) for one in self.stack.networks] if apart else [self.stack]
         return self.stacks[size]
 
     def _set_rates(self, rates: Sequence[float]) -> None:

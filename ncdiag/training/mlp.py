@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ncdiag.domain.spec import NetworkSpec
 from ncdiag.training.layers import ACTIVATIONS, GAINS, LINEAR_GAIN, make_linear
 from ncdiag.training.network import Network
+from ncdiag.training.products import linear_relu_kernel
 
 
 class MLP(Network):
@@ -38,8 +39,9 @@ class MLP(Network):
     def features(self, x: Tensor) -> Tensor:
         """Give the last hidden activation, [B, width]."""
         x = x.flatten(1)
-        for layer in self.hidden:
-            x = self.activation(layer(x))
+        both = linear_relu_kernel(x) if isinstance(self.activation, nn.ReLU) else None
+        for layer in self.layers[:-1]:
+            x = both(x, layer) if both else self.activation(layer(x))
         return x
 
     @property

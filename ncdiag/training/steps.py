@@ -15,7 +15,7 @@ from ncdiag.domain.spec import Loss, Precision
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.lane import Lane
 from ncdiag.training.network import Network
-from ncdiag.training.objectives import LOSSES
+from ncdiag.training.objectives import WITH_GRADIENT
 from ncdiag.training.optimizers import Optimizer
 from ncdiag.training.stack import make_stacks
 
@@ -52,7 +52,7 @@ class Steps:
                     optimizers[part],
                     data,
                     batch_size=batch_size,
-                    loss_of=LOSSES[loss],
+                    loss_of=WITH_GRADIENT[loss],
                     precision=precision,
                     eager=eager,
                     number=next(numbers),

@@ -12,7 +12,7 @@ from ncdiag.training.datasets import Dataset
 from ncdiag.training.member import Member
 from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import batch_order
-from ncdiag.training.stack import Alone, StackedMLP
+from ncdiag.training.stack import OneMLP, StackedMLP
 from ncdiag.training.steps import Steps
 from ncdiag.training.threads import computing_threads
 
@@ -86,7 +86,7 @@ def test_networks_whose_bits_differ_in_a_stack_take_their_steps_one_by_one(
     trained(steps, range(3))
     assert {size: [type(stack) for stack in stacks] for size, stacks in lane.stacks.items()} == {
         64: [StackedMLP],
-        8: [Alone] * 3,
+        8: [OneMLP] * 3,
     }
 
 

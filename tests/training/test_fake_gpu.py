@@ -19,8 +19,8 @@ from ncdiag.training.datasets import Dataset
 from ncdiag.training.measure import _first_stage, _forward
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
-from ncdiag.training.objectives import LOSSES
-from ncdiag.training.stack import Alone, Stack, StackedMLP, _LogitsOfAll, make_stacks
+from ncdiag.training.objectives import LOSSES, WITH_GRADIENT
+from ncdiag.training.stack import Stack, StackedMLP, make_stacks
 
 pytestmark = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10),
@@ -79,14 +79,11 @@ def test_a_stack_steps_on_its_device_without_waiting(
     assert isinstance(stack, StackedMLP)
     index = torch.empty(MEMBERS, BATCH, dtype=torch.int64, device=GPU)
     x, labels = data.train_inputs(index), data.train_labels.index_select(0, index.flatten())
-    ctx = SimpleNamespace()  # both ways are called directly: autograd would ask for a driver
-    logits = _LogitsOfAll.forward(ctx, x.flatten(2), stack.activation, stack.derivative, *stack.parameters)
-    losses = LOSSES[loss](logits.flatten(0, 1), labels)  # type: ignore[index]
+    logits, way_back = stack.forward(x)
+    losses, gradient = WITH_GRADIENT[loss](logits.flatten(0, 1), labels, 1 / BATCH)  # type: ignore[index]
     assert losses.device == GPU
     assert losses.shape == (MEMBERS * BATCH,)
-    nothing, _, _, *found = _LogitsOfAll.backward(ctx, torch.empty_like(logits))
-    assert nothing is None
-    gradients = stack.by_network(found)
+    gradients = stack.by_network(way_back(gradient.view_as(logits)))
     for network, found in zip(stack.networks, gradients, strict=True):
         assert [(g.shape, g.stride(), g.device) for g in found] == [
             (p.shape, p.stride(), GPU) for p in map(as_it_lies, network.parameters())
@@ -97,7 +94,6 @@ def test_a_stack_steps_on_its_device_without_waiting(
 def test_a_network_is_measured_on_its_device_without_waiting(digits: Dataset, fake: FakeTensorMode, arch: str) -> None:
     data = on_gpu(digits)
     stack = make_stack(data, arch, members=1)
-    assert isinstance(stack, Alone)
     network = stack.networks[0].eval()
     with torch.no_grad():
         seen = _first_stage(network, data.train_batches(64), 10, LOSSES["ce"], keep=True)

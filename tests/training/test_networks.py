@@ -11,6 +11,8 @@ from ncdiag.domain.spec import Activation, Arch, NetworkSpec
 from ncdiag.errors import SpecError
 from ncdiag.training.layers import ACTIVATIONS, GAINS, make_conv, make_linear
 from ncdiag.training.networks import build_network
+from ncdiag.training.products import pick_products, using_products
+from ncdiag.training.threads import computing_threads
 
 GREY_28 = (1, 28, 28)
 COLOUR_32 = (3, 32, 32)
@@ -297,3 +299,15 @@ def test_convolutions_refuse_vectors(arch, smallest):
 def test_smallest_resnet_trains_on_a_batch_of_one():
     network = make("resnet20", depth=8, width=0.25, input_shape=(1, 5, 5))
     network.train()(torch.zeros(1, 1, 5, 5)).sum().backward()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("width", "batch"), [(17, 33), (64, 5), (512, 128), (512, 4096)])
+def test_features_without_a_gradient_have_the_bits_of_those_with_one(width, batch, threads):
+    network = make("mlp", input_shape=GREY_28, width=width)
+    x = torch.randn(batch, *GREY_28, generator=torch.Generator().manual_seed(1))
+    for library in {"default", pick_products()}:
+        with using_products(library), computing_threads(threads):
+            expected = network.features(x).detach()
+            with torch.no_grad():
+                assert torch.equal(network.features(x), expected)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncdiag.domain.spec import OptimizerSpec, PhaseSpec
-from ncdiag.training.objectives import LOSSES, learning_rate
+from ncdiag.domain.spec import Loss, OptimizerSpec, PhaseSpec
+from ncdiag.training.objectives import LOSSES, WITH_GRADIENT, learning_rate
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2])
@@ -20,6 +20,20 @@ def test_cross_entropy_is_minus_log_softmax_of_the_label() -> None:
 def test_squared_error_is_averaged_over_classes() -> None:
     expected = [((2 - 1) ** 2 + 1 + 0.25) / 3, 1 / 3]
     np.testing.assert_allclose(LOSSES["mse"](LOGITS, LABELS).numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+@pytest.mark.parametrize("batch", [1, 20, 128])
+def test_the_gradient_of_the_mean_loss_has_the_bits_of_autograd(loss: Loss, batch: int) -> None:
+    generator = torch.Generator().manual_seed(batch)
+    logits = 3 * torch.randn(batch, 10, generator=generator)
+    labels = torch.randint(10, (batch,), generator=generator)
+    of_each = LOSSES[loss](logits.requires_grad_(), labels)
+    of_each.mean().backward()
+    losses, gradient = WITH_GRADIENT[loss](logits.detach(), labels, 1 / batch)
+    assert torch.equal(losses, of_each)
+    assert logits.grad is not None
+    assert torch.equal(gradient, logits.grad)
 
 
 def _torch_schedule(name: str, epochs: int, milestones: list[int]) -> list[float]:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ncdiag.domain.spec import Activation, NetworkSpec
+from ncdiag.domain.spec import Activation, NetworkSpec, Precision
 from ncdiag.training.mlp import MLP
 from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
+from ncdiag.training.products import Products, pick_products, using_products
+from ncdiag.training.reproducibility import casting
 from ncdiag.training.stack import Stack, make_stacks
 
 
@@ -27,10 +29,12 @@ def inputs(members: int, batch: int = 33) -> Tensor:
 
 
 def gradients(networks: list[Network], x: Tensor) -> list[list[Tensor]]:
+    """Give the gradients of a loss of each network, found by autograd up to the logits."""
     stack = make_stack(networks)
-    logits = stack.logits(x)
+    logits, way_back = stack.forward(x)
+    logits.requires_grad_()
     loss = (torch.tanh(logits) * torch.linspace(-1, 1, 10)).mean() * len(networks)
-    return stack.by_network(torch.autograd.grad(loss, stack.parameters))
+    return stack.by_network(way_back(*torch.autograd.grad(loss, logits)))
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
@@ -38,7 +42,7 @@ def test_logits_are_those_of_the_networks(activation: Activation) -> None:
     networks = [network(seed, activation=activation) for seed in range(3)]
     x = inputs(3)
     expected = torch.stack([n(images) for n, images in zip(networks, x, strict=True)])
-    torch.testing.assert_close(make_stack(networks).logits(x), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(make_stack(networks).forward(x)[0], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
@@ -59,6 +63,27 @@ def test_gradients_are_those_of_the_networks(arch: str, members: int, activation
             torch.testing.assert_close(ours, as_it_lies(theirs).reshape(ours.shape), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("library", sorted({"default", pick_products()}))
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
+@pytest.mark.parametrize(("width", "batch"), [(17, 33), (64, 128)])
+def test_one_network_has_the_bits_of_its_module_under_autograd(
+    width: int, batch: int, activation: Activation, precision: Precision, library: Products
+) -> None:
+    one, x = network(0, width=width, activation=activation), inputs(1, batch)
+    slope = torch.randn(1, batch, 10, generator=torch.Generator().manual_seed(1))
+    with using_products(library):
+        with casting(precision, x.device):
+            expected = one(x[0])
+            logits, way_back = make_stack([one]).forward(x)
+        expected.backward(slope[0].to(expected.dtype))
+        found = way_back(slope.to(logits.dtype))
+    assert torch.equal(logits[0], expected)
+    for ours, parameter in zip(found, one.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(ours, as_it_lies(parameter.grad).reshape(ours.shape))
+
+
 def test_each_place_of_a_stack_begins_where_a_tensor_would() -> None:
     networks = [network(seed) for seed in range(3)]  # 17 x 17 and 10 x 17 weights: no multiples of 64 bytes
     make_stack(networks)
@@ -69,10 +94,10 @@ def test_what_changes_a_network_changes_its_place_in_the_stack() -> None:
     networks = [network(seed) for seed in range(2)]
     stack = make_stack(networks)
     x = inputs(2)
-    before = stack.logits(x)
+    before, _ = stack.forward(x)
     with torch.no_grad():
         networks[1].head.weight.zero_()
-    after = stack.logits(x)
+    after, _ = stack.forward(x)
     assert torch.equal(before[0], after[0])
     assert not after[1].any()
     with torch.no_grad():
