@@ -4,6 +4,10 @@ Denormals: the published MLP (5 x 512, batch 256) in the state that weight decay
 third of the hidden units (dead ones) below 1e-38; training steps with denormal numbers kept, and flushed to zero.
 Channels last: ResNet-20 on 32 x 32 images, batch 128; training steps with both memory layouts.
 Measuring: ResNet-20 on 4,096 such images, in the batch of an MLP and in that of convolutional networks.
+Way back: MLPs of 3 hidden layers on 28 x 28 images, batch 128; training steps with autograd's, and written out.
+Sums: 1,024 features of 512 units summed by class in float64, by a product with the classes' indicators and by adding
+the rows.
+ReLU: 4,096 such features from as many inputs, by a linear layer and a ReLU, and by one kernel of oneDNN for both.
 Update: Adam on the weights of that MLP, in tensor operations, by torch.optim, and by the kernel behind its `fused`.
 
 Prints CPU seconds of a step or a pass, the median of the rounds with their range, and the ratio of the medians. One
@@ -14,19 +18,21 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ncdiag.domain.defaults import complete_spec
-from ncdiag.training.measure import measuring
+from ncdiag.training.measure import measuring, sum_by_class
 from ncdiag.training.member import EVAL_BATCH, EVAL_BATCH_OF_CONVOLUTIONS
+from ncdiag.training.mlp import MLP
 from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES, WITH_GRADIENT
 from ncdiag.training.optimizers import make_optimizer
-from ncdiag.training.stack import make_stacks
+from ncdiag.training.products import linear_relu_kernel, using_products
+from ncdiag.training.stack import Alone, OneMLP, Stack, make_stacks
 from ncdiag.training.stages import finish
 
 ROUNDS = 7
@@ -38,6 +44,9 @@ def main() -> None:
     compare_denormals()
     compare_layouts()
     compare_batches_of_measuring()
+    compare_ways_back()
+    compare_sums()
+    compare_relus()
     compare_updates()
 
 
@@ -89,6 +98,38 @@ def compare_batches_of_measuring() -> None:
     report(f"ResNet-20 measured in batches of {large}", in_batches(large), f"in batches of {small}", in_batches(small))
 
 
+def compare_ways_back() -> None:
+    images = torch.randn(128, 1, 28, 28)
+    for width in (64, 512):
+        by_autograd, written_out = (cast(MLP, build("mlp", (1, 28, 28), depth=3, width=width)) for _ in range(2))
+        report(
+            f"100 MLP steps, width {width}: autograd",
+            repeated(step_of("mlp", Alone(by_autograd), images)),
+            "written out",
+            repeated(step_of("mlp", OneMLP(written_out), images)),
+        )
+
+
+def compare_sums() -> None:
+    labels = torch.arange(1024) % 10
+    members, rows = (labels[:, None] == torch.arange(10)).double(), torch.randn(1024, 512, dtype=torch.float64)
+    report(
+        "100 sums by class: a product",
+        repeated(lambda: members.T @ rows),
+        "adding the rows",
+        repeated(lambda: sum_by_class(rows, labels, members)),
+    )
+
+
+@torch.no_grad()
+def compare_relus() -> None:
+    layer = cast(MLP, build("mlp", (1, 28, 28), depth=3, width=512)).layers[1]
+    x = torch.randn(4096, 512)
+    with using_products("onednn"):
+        if kernel := linear_relu_kernel(x):
+            report("Linear layer, then ReLU", lambda: layer(x).relu_(), "by one kernel", lambda: kernel(x, layer))
+
+
 def compare_updates() -> None:
     network = build("mlp", (1, 28, 28))
     for parameter in network.parameters():
@@ -114,18 +155,27 @@ def compare_updates() -> None:
     report("Adam by torch.optim, fused", theirs.step, "by the kernel itself", by_kernel)
 
 
-def build(arch: str, shape: tuple[int, int, int]) -> Network:
-    spec = complete_spec({"arch": arch}).network
+def repeated(way: Callable[[], object]) -> Callable[[], object]:
+    return lambda: [way() for _ in range(100)]
+
+
+def build(arch: str, shape: tuple[int, int, int], **given: Any) -> Network:
+    spec = complete_spec({"arch": arch, **given}).network
     return build_network(spec, input_shape=shape, num_classes=10, generator=torch.Generator().manual_seed(0))
 
 
 def make_step(arch: str, network: Network, images: Tensor) -> Callable[[], None]:
+    (stack,) = make_stacks([network])
+    return step_of(arch, stack, images)
+
+
+def step_of(arch: str, stack: Stack, images: Tensor) -> Callable[[], None]:
     labels = torch.arange(len(images)) % 10
     optimizer = make_optimizer(
-        complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer, [as_it_lies(p) for p in network.parameters()]
+        complete_spec({"arch": arch, "weight_decay": 0.0}).optimizer,
+        [as_it_lies(p) for p in stack.networks[0].parameters()],
     )
     optimizer.rate.fill_(1e-3)
-    (stack,) = make_stacks([network])
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:

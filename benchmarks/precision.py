@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from ncdiag.cli.app import app
 from ncdiag.execution import local
+from ncdiag.training.stack import OneMLP
 
 _FIGURES = {"feature_norm": "feature norm at the end", "nc1": "NC1 at the end", "fn_star": "feature norm at onset"}
 
@@ -33,32 +34,11 @@ def main() -> None:
     for precision in ("float32", "bf16", "tf32") if torch.cuda.is_available() else ("float32", "bf16"):
         report(precision, train([*options, "--precision", precision]))
     if not torch.cuda.is_available():
-        patched: Any = local, torch.nn.functional
-        patched[0].group_size = lambda *_: 1  # a network alone computes by the layers of its module
-        patched[1].linear = linear
+        patched: Any = local, OneMLP
+        patched[0].group_size = lambda *_: 1
+        patched[1].affine = lambda self, bias, x, weight: torch.addmm(bias, rounded(x), rounded(weight))
+        patched[1].product = lambda self, a, b: torch.mm(rounded(a), rounded(b))
         report("tf32, simulated", train(options))
-
-
-def linear(x: Tensor, w: Tensor, bias: Tensor) -> Tensor:
-    """Round in training alone: whatever the precision, a network is measured in float32."""
-    found: Tensor = RoundedProduct.apply(x, w, bias) if torch.is_grad_enabled() else torch.addmm(bias, x, w.T)
-    return found
-
-
-class RoundedProduct(torch.autograd.Function):
-    """x @ w.T + bias, with all three products of a layer on rounded operands."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor) -> Tensor:
-        x, w = rounded(x), rounded(w)
-        ctx.save_for_backward(x, w)
-        return torch.addmm(bias, x, w.T)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, w = ctx.saved_tensors
-        g = rounded(gradient)
-        return g @ w, g.T @ x, gradient.sum(0)
 
 
 def rounded(x: Tensor) -> Tensor:

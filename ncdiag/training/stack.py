@@ -77,16 +77,16 @@ class _WrittenOut(Stack):
         weights, biases = self.parameters[::2], self.parameters[1::2]
         inputs, before = [self._own(x.flatten(2))], []
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            before.append(self._affine(bias, inputs[-1], weight))
+            before.append(self.affine(bias, inputs[-1], weight))
             inputs.append(self.activation(before[-1]))
-        logits = self._affine(biases[-1], inputs[-1], weights[-1])
+        logits = self.affine(biases[-1], inputs[-1], weights[-1])
 
         def way_back(gradient: Tensor) -> list[Tensor]:
             gradient, found = self._own(gradient), []
             for number in reversed(range(len(weights))):  # in the precision of the products
-                found += [gradient.sum(-2), self._product(inputs[number].to(gradient.dtype).mT, gradient)]
+                found += [gradient.sum(-2), self.product(inputs[number].to(gradient.dtype).mT, gradient)]
                 if number:
-                    gradient = self._product(gradient, weights[number].to(gradient.dtype).mT)
+                    gradient = self.product(gradient, weights[number].to(gradient.dtype).mT)
                     gradient = self.derivative(gradient, before[number - 1], inputs[number])
             return [tensor.float() for tensor in reversed(found)]
 
@@ -97,11 +97,11 @@ class _WrittenOut(Stack):
         """Give a tensor [E, ...] with the axes that the stack computes with."""
 
     @abstractmethod
-    def _affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    def affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """Give x @ weight + bias."""
 
     @abstractmethod
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
         """Give a @ b."""
 
 
@@ -119,10 +119,12 @@ class OneMLP(_WrittenOut):
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor[0]
 
-    def _affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    def affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Give x @ weight + bias."""
         return torch.addmm(bias, x, weight)
 
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Give a @ b."""
         return torch.mm(a, b)
 
 
@@ -144,10 +146,12 @@ class StackedMLP(_WrittenOut):
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def _affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    def affine(self, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Give x @ weight + bias."""
         return torch.baddbmm(bias[:, None], x, weight)
 
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Give a @ b."""
         return torch.bmm(a, b)
 
 
