@@ -7,6 +7,7 @@ was stopped for long and another took over, cannot write a thing.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
+from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.handle import Store
@@ -40,7 +42,15 @@ class HeldRun:
     """A claimed run. `ended` is how it ended, an exception if it failed, or None while it is trained."""
 
     def __init__(
-        self, store: Store, run: Run, owner: str, start: "_Start", *, every: int, tell: Callable[[str], None]
+        self,
+        store: Store,
+        run: Run,
+        owner: str,
+        start: "_Start",
+        *,
+        every: int,
+        tell: Callable[[str], None],
+        patience: Patience,
     ) -> None:
         self.store = store
         self.run = run
@@ -48,6 +58,7 @@ class HeldRun:
         self.spec = RunSpec.from_dict(run.config)
         self.start = start
         self.tell = tell
+        self.patience = patience
         self.keeper = Keeper(store.run_folder(run.id), run, every=every)
         self.recorder = Recorder(store, run, owner=owner, tell=tell)
         self.ended: RunStatus | Exception | None = None
@@ -62,6 +73,9 @@ class HeldRun:
 
         Raises `UnsafeError` if that is not what it was begun on.
         """
+        self.patience.outlast(lambda: self._prepare(data), self.tell)
+
+    def _prepare(self, data: Dataset) -> None:
         self.recorder.recover(until=self.start.epoch if self.start.discard else None)
         if self.run.data_sha256 not in (None, data.sha256):
             raise UnsafeError(
@@ -77,8 +91,8 @@ class HeldRun:
         elif isinstance(event, Checkpoint):
             self.keeper.keep(event)
         elif isinstance(event, Ended):
-            self.recorder.settle()
-            self._finish(self.store, event.status, event.reason)
+            self.patience.outlast(self.recorder.settle, self.tell)
+            self.patience.outlast(lambda: self._finish(self.store, event.status, event.reason), self.tell)
             self.ended = event.status
 
     def fail(self, error: Exception) -> None:
@@ -150,34 +164,39 @@ def hold_run(
     device: torch.device,
     every: int,
     allow_inexact: bool,
+    patience: Patience,
 ) -> Iterator[HeldRun | None]:
     """Claim a run while the block lasts; gives None if another process has it, or it came to its end meanwhile.
 
     Raises `UnsafeError`, and changes nothing, where continuing would not give the bits that the run would have had.
     """
-    runs.get_run_by_id(store, run.id)  # a lock would make the folder of a run that was removed anew
+
+    def tell(text: str) -> None:
+        listen(run, Note(text=text))
+
+    look = partial(runs.get_run_by_id, store, run.id)
+    patience.outlast(look, tell)  # a lock would make the folder of a run that was removed anew
     with hold_lease(store, run.id, owner) as leased:
         if not leased:
             yield None
             return
-        run = runs.get_run_by_id(store, run.id)  # it may have been trained or renamed since it was listed
-
-        def tell(text: str) -> None:
-            listen(run, Note(text=text))
-
+        run = patience.outlast(look, tell)  # it may have been trained or renamed since it was listed
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
-        held = HeldRun(store, run, owner, start, every=every, tell=tell)  # an error here is met before the claim
+        # an error here is met before the claim
+        held = HeldRun(store, run, owner, start, every=every, tell=tell, patience=patience)
+        claim = partial(
+            runs.claim_run,
+            store,
+            run.id,
+            owner=owner,
+            device=str(device),
+            environment=environment(device),
+            fingerprint=numeric_fingerprint(device),
+            inexact=start.inexact,
+            discard_after=start.epoch if start.discard else None,
+        )
         try:
-            claimed = runs.claim_run(
-                store,
-                run.id,
-                owner=owner,
-                device=str(device),
-                environment=environment(device),
-                fingerprint=numeric_fingerprint(device),
-                inexact=start.inexact,
-                discard_after=start.epoch if start.discard else None,
-            )
+            claimed = patience.outlast(claim, tell)
             yield held if claimed else None
         except (KeyboardInterrupt, SystemExit):
             if held.ended is None:  # asked after the claim, and before anybody had the run in hand

@@ -28,6 +28,7 @@ from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, StoreError, UnknownRunError, UnsafeError
 from ncdiag.execution.heartbeat import beating
+from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
@@ -198,8 +199,9 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
                 finish(status, reason, through=hurried(store))
         raise
     tracked._over = True
-    tracked._recorder.settle()
-    finish(*tracked._status())
+    patience = Patience()
+    patience.outlast(tracked._recorder.settle, _log.warning)
+    patience.outlast(lambda: finish(*tracked._status()), _log.warning)
 
 
 def _environment() -> dict[str, str]:

@@ -20,6 +20,7 @@ from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
+from ncdiag.execution.patience import Patience
 from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import new_owner
@@ -127,6 +128,7 @@ def _train(
     owner = new_owner()
     ended: dict[int, RunStatus | Exception] = {}
     held: list[HeldRun] = []
+    patience = Patience()
     keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(flushed_denormals())
@@ -146,6 +148,7 @@ def _train(
                     device=device,
                     every=options.checkpoint_every,
                     allow_inexact=options.allow_inexact,
+                    patience=patience,
                 )
                 try:
                     found = stack.enter_context(claim)

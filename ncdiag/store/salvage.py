@@ -44,8 +44,8 @@ _TABLES = (
 _REASON = "saved from a damaged store"
 # The file, and what SQLite keeps beside it: what a killed writer left to be put back, and, where another program has
 # switched the store to a write-ahead log, what is not in the file yet.
-_ENDS = ("", "-journal", "-wal")
-_BESIDE = ("-journal", "-wal", "-shm")
+_LOGS = ("-journal", "-wal")
+_BESIDE = (*_LOGS, "-shm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _scratch(target: Path) -> Iterator[tuple[Path, Path]]:
 
 def _copy(damaged: Path, copy: Path) -> None:
     try:
-        for end in _ENDS:
+        for end in ("", *_LOGS):
             source = damaged.with_name(damaged.name + end)
             if source.exists():
                 shutil.copyfile(source, copy.with_name(copy.name + end))

@@ -21,7 +21,7 @@ from small import SMALL_OPTIONS, small_spec
 from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import StoreError
-from ncdiag.execution import held
+from ncdiag.execution import held, patience
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import faults, recorder
@@ -36,6 +36,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
+    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0)
     with open_store(str(tmp_path / "runs.db"), write=True, busy_seconds=0) as opened:
         yield opened
 

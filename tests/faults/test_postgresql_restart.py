@@ -24,13 +24,15 @@ from ncdiag.store.runs import add_run, claim_run, list_runs
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[Server]:
     with running_server() as server:
         yield server
 
 
-def test_a_sweep_outlives_a_restart_of_its_server(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("until", ["training goes on", "waiting 120 seconds"])
+def test_a_sweep_outlives_an_outage_of_its_server(server: Server, tmp_path: Path, until: str) -> None:
+    """One that is over while the runs train, and one that lasts until they have come to their ends."""
     options = [*SMALL_OPTIONS[:6], "--phase", "ce:150", "--phase", "mse:150", "--seed", "0:2", "--jobs", "2"]
     command = [sys.executable, "-m", "ncdiag", "sweep", *options, "--device", "cpu", "--store"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -41,8 +43,10 @@ def test_a_sweep_outlives_a_restart_of_its_server(server: Server, tmp_path: Path
     assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
     time.sleep(1)
     server.stop()
-    time.sleep(3)
-    server.start()
+    try:
+        assert any(until in line for line in iter(process.stderr.readline, "")), "it did not wait for its server"
+    finally:
+        server.start()
     out, said = process.communicate(timeout=500)
     assert process.returncode == 0, out + said
     assert "stored that had been waiting" in said
