@@ -213,4 +213,5 @@ def test_runs_of_two_databases_have_folders_of_their_own(folder, monkeypatch):
     pytest.importorskip("psycopg", reason="needs psycopg, the driver of PostgreSQL")
     monkeypatch.chdir(folder)
     places = [make_store(f"postgresql://me@host/{name}", write=True).run_folder(7) for name in ("a", "b", "..%2Fc")]
-    assert places == [folder / "a.runs" / "7", folder / "b.runs" / "7", folder / "..%2Fc.runs" / "7"]
+    assert places[:2] == [folder / "a.runs" / "7", folder / "b.runs" / "7"]
+    assert places[2].parent.parent == folder  # in a name that depends on how SQLAlchemy reads the URL
