@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -65,14 +65,20 @@ def share(data: Dataset) -> Iterator[SharedDataset]:
 
     Raises `OSError` where the folder for temporary files has no room.
     """
+    with tempfile.TemporaryFile(prefix="ncdiag-") as file:
+        shared = _written(data, file)
+        del data  # the file has it now, and this frame lasts as long as the block
+        yield shared
+
+
+def _written(data: Dataset, file: IO[bytes]) -> SharedDataset:
     values = vars(data)
     tensors = {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
     rest = {name: value for name, value in values.items() if name not in tensors}
     places: dict[str, _Place] = {}
-    with tempfile.TemporaryFile(prefix="ncdiag-") as file:
-        for name, array in tensors.items():
-            file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
-            places[name] = _Place(offset=file.tell(), shape=array.shape, dtype=array.dtype)
-            file.write(np.ascontiguousarray(array).data)
-        file.flush()
-        yield SharedDataset(fd=file.fileno(), places=places, rest=rest)
+    for name, array in tensors.items():
+        file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
+        places[name] = _Place(offset=file.tell(), shape=array.shape, dtype=array.dtype)
+        file.write(np.ascontiguousarray(array).data)
+    file.flush()
+    return SharedDataset(fd=file.fileno(), places=places, rest=rest)

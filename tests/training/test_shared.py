@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import pickle
+import weakref
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +28,19 @@ def test_what_is_shared_begins_where_a_tensor_of_torch_would(digits: Dataset) ->
     with share(odd) as shared:
         data = shared.open()
     assert {value.data_ptr() % 64 for value in vars(data).values() if isinstance(value, torch.Tensor)} == {0}
+
+
+def test_the_tensors_that_the_file_has_are_not_kept(digits: Dataset) -> None:
+    copies: list[weakref.ref[torch.Tensor]] = []
+
+    def fresh() -> Dataset:
+        images = digits.train_images.clone()
+        copies.append(weakref.ref(images))
+        return replace(digits, train_images=images)
+
+    with share(fresh()) as shared:
+        assert copies[0]() is None
+        assert torch.equal(shared.open().train_images, digits.train_images)
 
 
 def total(shared: SharedDataset, pipe: Connection) -> None:
