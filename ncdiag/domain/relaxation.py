@@ -16,8 +16,9 @@ from ncdiag.domain.statistics import ROUNDING, FloatArray
 MIN_POINTS = 5  # three parameters, and something left to tell whether they mean anything
 _SMALLEST_GAIN = 0.02  # a curve that explains less than 2 % more than a constant is no relaxation
 _SLOWEST = 4.0  # half-lives this many times longer than what was watched look like straight lines
+_LONGEST = 100.0  # are tried all the same: a line may fit better than the best of the curves
 _FASTEST = 0.1  # of the steps between evaluations: below that everything happens before the first one
-_GRID = 60
+_GRID = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,10 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     if total <= ROUNDING * float(values @ values):
         return _unseen(float(values.mean()), contraction, flags)
     step, watched = float(np.median(np.diff(time))), float(time[-1] - time[0])
-    low, high = math.log(math.log(2) / (_SLOWEST * watched)), math.log(math.log(2) / (_FASTEST * step))
-    grid = np.linspace(low, high, _GRID)
+    longest, slowest, shortest = (
+        math.log(math.log(2) / t) for t in (_LONGEST * watched, _SLOWEST * watched, _FASTEST * step)
+    )
+    grid = np.linspace(longest, shortest, _GRID)
     best = int(np.argmin([_residual(rate, time, values) for rate in grid]))
     inner = (float(grid[max(best - 1, 0)]), float(grid[min(best + 1, _GRID - 1)]))
     found = optimize.minimize_scalar(
@@ -56,7 +59,7 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     )
     log_rate = float(found.x)
     offset, start, left = _linear(log_rate, time, values)
-    if 1 - left / total < _SMALLEST_GAIN or best == 0 or growing:
+    if 1 - left / total < _SMALLEST_GAIN or log_rate < slowest or growing:
         return _unseen(float(values.mean()), contraction, flags)
     half_life = math.log(2) / math.exp(log_rate)
     if half_life < step:

@@ -46,6 +46,27 @@ def test_a_return_between_two_evaluations_is_marked():
     assert "faster_than_sampling" in found.flags
 
 
+@pytest.mark.parametrize(("half_life", "seen"), [(232, True), (248, False)])  # of 60 epochs watched
+def test_a_return_slower_than_four_times_what_was_watched_is_none(half_life, seen):
+    found = fit_relaxation(T, 2 ** (-T / half_life))
+    assert found.half_life == pytest.approx(half_life, rel=1e-3) if seen else math.isnan(found.half_life)
+
+
+def test_a_fast_curve_is_none_where_a_line_fits_better():
+    drawn = np.random.default_rng(417)
+    bend, drop = drawn.uniform(1, 3), drawn.uniform(0, 4)
+    values = 1 - 0.1 * (T / 60) ** bend + 0.1 * drop * np.exp(-T) + 0.03 * drawn.standard_normal(61)
+
+    def curve(t, c, a, rate):
+        return c + a * np.exp(-rate * t)
+
+    fast, _ = curve_fit(curve, T, values, p0=(0.95, 0.1, 0.7))
+    line = np.polynomial.Polynomial.fit(T, values, 1)
+    assert math.log(2) / fast[2] < 1
+    assert np.sum((values - line(T)) ** 2) < np.sum((values - curve(T, *fast)) ** 2)
+    assert math.isnan(fit_relaxation(T, values).half_life)
+
+
 def test_few_points_are_no_fit():
     assert fit_relaxation(T[:4], HALVING[:4]).flags == ("no_relaxation_seen",)
 
