@@ -283,7 +283,14 @@ def _skill_result(
         status="zero_variance" if np.isnan(skill) else test.status,
         method=f"1 - MAE of fn / MAE of the baseline; Pitman-Morgan test over {test.n} {over}, one-sided",
         warnings=skill_cautions(judged, test, over),
-        extra={"baseline": other.name, "p_min": test.p_min, "n_tested": test.n, "over": over, **extra},
+        extra={
+            "baseline": other.name,
+            "p_min": test.p_min,
+            "p_other": test.p_other,
+            "n_tested": test.n,
+            "over": over,
+            **extra,
+        },
     )
 
 

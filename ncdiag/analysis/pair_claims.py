@@ -28,7 +28,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
         contrary = [
             cv.extra.get("p_above", math.nan),
-            _reversed(placebo),
+            float(placebo.extra.get("p_other", math.nan)),
             float(eps.extra.get("p_beyond", math.nan)),
             _collapse_elsewhere(found, fn_star),
         ]
@@ -110,7 +110,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
                 _beats(rivals, alpha),
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
-            contrary=_reversed(skill),
+            contrary=skill.extra["p_other"] if skill else math.nan,
             opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
@@ -354,13 +354,6 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         lacking=f"at the same lead an alarm on {named.extra['baseline']} {does} "
         f"(that fn errs less than every other: {p_is(worst.p)})",
     )
-
-
-def _reversed(test: Result | None) -> float:
-    """Give the p of the other side of a one-sided Pitman-Morgan test, no smaller than its units allow."""
-    if test is None or math.isnan(test.p):
-        return math.nan
-    return max(1 - test.p, float(test.extra["p_min"]))
 
 
 def _opposite_of_one_norm(

@@ -76,6 +76,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
         "feature_norm": fixed.fn_star.estimate,
         "r": test.r,
         "p_min": test.p_min,
+        "p_other": test.p_other,
         "over": over,
         "n_tested": test.n,
         "claim": CV_CLAIM,

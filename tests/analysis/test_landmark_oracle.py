@@ -1,6 +1,7 @@
 """Forecasts asked at landmarks, for a messy pair, against a loop over runs and folds, evaluation by evaluation."""
 
 import math
+from itertools import permutations
 from statistics import mean, median
 
 import numpy as np
@@ -57,7 +58,11 @@ def pitman_morgan(first, second):
     total = (first - first.mean()) + (second - second.mean())
     difference = (first - first.mean()) - (second - second.mean())
     of = stats.pearsonr if len(first) < 6 else stats.spearmanr
-    r = of(np.round(total, 7), np.round(difference, 7))[0]
+    total, difference = np.round(total, 7), np.round(difference, 7)
+    r = of(total, difference)[0]
+    if 6 <= len(first) <= 8:
+        ranked, orders = stats.rankdata(difference), permutations(stats.rankdata(total))
+        return np.mean([np.corrcoef(order, ranked)[0, 1] <= r + 1e-9 for order in orders])
     return max(
         stats.t.cdf(r * math.sqrt((len(first) - 2) / max(1 - r * r, 1e-300)), len(first) - 2),
         1 / math.factorial(len(first)),

@@ -38,16 +38,16 @@ def shown() -> dict[str, list[Result]]:
                 cv_upper=0.05,
                 verdict="supported",
             ),
-            of("threshold", "placebo_cv", estimate=0.2, p=0.001, p_min=1e-6, epoch=60.0, log_cv_at_onset=0.03),
+            of("threshold", "placebo_cv", estimate=0.2, p=0.001, p_other=0.999, epoch=60.0, log_cv_at_onset=0.03),
             of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999),
         ],
         "lead": [
             of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, **alarm),
             of("lead", "mae", estimate=10.0, baseline="fn", **alarm),
             of("lead", "mae", estimate=40.0, baseline="median", held_out="condition", margin=None),
-            of("lead", "skill", estimate=0.75, p=0.001, p_holm=0.001, p_min=1e-6, baseline="median", **alarm),
-            of("lead", "skill", estimate=0.5, p=0.001, p_min=1e-6, baseline="nc1", **alarm),
-            of("lead", "skill", estimate=0.3, p=0.002, p_min=1e-6, baseline="train_loss", **alarm),
+            of("lead", "skill", estimate=0.75, p=0.001, p_holm=0.001, p_other=0.999, baseline="median", **alarm),
+            of("lead", "skill", estimate=0.5, p=0.001, p_other=0.999, baseline="nc1", **alarm),
+            of("lead", "skill", estimate=0.3, p=0.002, p_other=0.998, baseline="train_loss", **alarm),
         ],
         "attractor": [
             each
@@ -107,9 +107,14 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
         (SKILL, {"p_holm": math.nan, "n_tested": 3}, "not testable", "3 alarms: to compare the forecast with guessing"),
         (RIVAL, {"n_tested": 3}, "not testable", "3 runs with an onset: to compare the alarm of fn with others"),
         (SKILL, {"estimate": -0.1}, "inconclusive", "better than the median onset is not shown"),  # steadier, but worse
-        (SKILL, {"p": 0.97}, "refuted", "varies more than onset itself"),
-        (SKILL, {"p": 0.9, "p_holm": 1.0}, "inconclusive", "better than the median onset is not shown"),
-        (SKILL, {"p": 0.97, "p_holm": 1.0, "p_min": 1 / 6}, "inconclusive", "is not shown"),  # three units show nothing
+        (SKILL, {"p": 0.97, "p_other": 0.03}, "refuted", "varies more than onset itself"),
+        (
+            SKILL,
+            {"p": 0.9, "p_other": 0.1, "p_holm": 1.0},
+            "inconclusive",
+            "better than the median onset is not shown",
+        ),
+        (SKILL, {"p": 1.0, "p_other": 0.06, "p_holm": 1.0}, "inconclusive", "is not shown"),
         (
             RIVAL,
             {"p": 0.06},
@@ -162,8 +167,8 @@ PLACEBO, EPS = {"quantity": "placebo_cv"}, {"quantity": "eps_sensitivity"}
         ({"quantity": "cv"}, {"p": 0.999, "p_above": 0.012}, "refuted", "the CV is above 8%"),
         ({"quantity": "cv"}, {"p": 0.999, "p_above": 0.013}, "inconclusive", "the CV may be as large as 5%"),
         (PLACEBO, {"p": 0.06}, "inconclusive", "that fn varies less at onset than at epoch 60 is not shown (p = .06)"),
-        (PLACEBO, {"p": 0.99}, "refuted", "fn varies more at onset than at a fixed epoch"),
-        (PLACEBO, {"p": 0.99, "p_min": 1 / 24}, "inconclusive", "is not shown"),
+        (PLACEBO, {"p": 0.99, "p_other": 0.01}, "refuted", "fn varies more at onset than at a fixed epoch"),
+        (PLACEBO, {"p": 0.99, "p_other": 1 / 24}, "inconclusive", "is not shown"),
         (EPS, {"p": 0.9, "p_beyond": 0.01}, "refuted", "fn* moves with eps (+1% from 2 eps to eps/2)"),
         (EPS, {"p": math.nan}, "not testable", "one run alone was followed from 2 eps to eps/2"),
         (EPS, {"p": math.nan, "estimate": math.nan}, "not testable", "no run was followed from 2 eps to eps/2"),

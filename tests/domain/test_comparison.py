@@ -22,6 +22,29 @@ def test_it_is_the_correlation_of_sum_and_difference(n, oracle):
     assert (found.r, found.p) == pytest.approx((expected.statistic, max(expected.pvalue, 1 / math.factorial(n))))
 
 
+@pytest.mark.parametrize("n", [6, 7])
+@pytest.mark.parametrize("digits", [0, 3])  # with equals among the ranks, and without
+def test_up_to_eight_ranks_are_paired_in_every_way(n, digits):
+    u, v = np.random.default_rng(n).normal(size=(2, n)).round(digits)
+    # the mean is taken out of either, as a sum of two rounded numbers has other equals
+    total, difference = (u - u.mean()) + (v - v.mean()), (u - u.mean()) - (v - v.mean())
+    a, b = (stats.rankdata(part.round(9)) for part in (total, difference))
+    found = less_variable(u, v)
+    for alternative, p in (("less", found.p), ("greater", found.p_other)):
+        oracle = stats.permutation_test(
+            (a,), lambda x: stats.pearsonr(x, b).statistic, permutation_type="pairings", alternative=alternative,
+            n_resamples=math.factorial(n), batch=None,
+        )  # fmt: skip
+        assert p == pytest.approx(oracle.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [5, 9])
+def test_the_other_side_has_the_other_p(n):
+    u, v = np.random.default_rng(n).normal(size=(2, n))
+    there, back = less_variable(u, v), less_variable(v, u)
+    assert (there.p, there.p_other) == pytest.approx((back.p_other, back.p))
+
+
 def test_without_spread_or_with_three_units_there_is_no_p():
     same = np.array([1.0, 2.0, 3.0, 4.0])
     for second in (same, same + 0.1, 0.1 - same):  # difference or sum are equal but for rounding
