@@ -20,7 +20,7 @@ from ncdiag.training.measure import _first_stage, _forward
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES, WITH_GRADIENT
-from ncdiag.training.stack import Stack, StackedMLP, make_stacks
+from ncdiag.training.stack import OneMLP, Stack, StackedMLP, make_stacks
 
 pytestmark = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10),
@@ -55,7 +55,8 @@ def make_stack(data: Dataset, arch: str, activation: str = "relu", members: int 
     ]
     for module in (module for network in networks for module in network.modules()):  # `Module.to` knows no fakes
         for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, torch.nn.Parameter(torch.empty(parameter.shape, device=GPU)))
+            fake = torch.empty_strided(parameter.shape, parameter.stride(), device=GPU)
+            setattr(module, name, torch.nn.Parameter(fake))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty_like(buffer, device=GPU))
     return make_stacks(networks)[0]
@@ -71,18 +72,19 @@ def test_a_wait_and_a_wrong_device_are_found(digits: Dataset, fake: FakeTensorMo
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
 @pytest.mark.parametrize("loss", ["ce", "mse"])
+@pytest.mark.parametrize(("members", "kind"), [(1, OneMLP), (MEMBERS, StackedMLP)])
 def test_a_stack_steps_on_its_device_without_waiting(
-    digits: Dataset, fake: FakeTensorMode, activation: str, loss: str
+    digits: Dataset, fake: FakeTensorMode, members: int, kind: type[Stack], activation: str, loss: str
 ) -> None:
     data = on_gpu(digits)
-    stack = make_stack(data, "mlp", activation)
-    assert isinstance(stack, StackedMLP)
-    index = torch.empty(MEMBERS, BATCH, dtype=torch.int64, device=GPU)
+    stack = make_stack(data, "mlp", activation, members)
+    assert isinstance(stack, kind)
+    index = torch.empty(members, BATCH, dtype=torch.int64, device=GPU)
     x, labels = data.train_inputs(index), data.train_labels.index_select(0, index.flatten())
     logits, way_back = stack.forward(x)
     losses, gradient = WITH_GRADIENT[loss](logits.flatten(0, 1), labels, 1 / BATCH)  # type: ignore[index]
     assert losses.device == GPU
-    assert losses.shape == (MEMBERS * BATCH,)
+    assert losses.shape == (members * BATCH,)
     gradients = stack.by_network(way_back(gradient.view_as(logits)))
     for network, found in zip(stack.networks, gradients, strict=True):
         assert [(g.shape, g.stride(), g.device) for g in found] == [
