@@ -14,7 +14,7 @@ from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, epochs, out_of, percent
-from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
+from ncdiag.domain.threshold import MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM
 
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
@@ -28,8 +28,8 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
         contrary = [
             cv.extra.get("p_above", math.nan),
-            float(placebo.extra.get("p_other", math.nan)),
-            float(eps.extra.get("p_beyond", math.nan)),
+            _of_other_side(placebo, "p_other"),
+            _of_other_side(eps, "p_beyond"),
             _collapse_elsewhere(found, fn_star),
         ]
         known = [p for p in contrary if not math.isnan(p)]
@@ -110,7 +110,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
                 _beats(rivals, alpha),
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
-            contrary=skill.extra["p_other"] if skill else math.nan,
+            contrary=_of_other_side(skill, "p_other"),
             opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
@@ -205,7 +205,7 @@ def _placebo(placebo: Result, alpha: float) -> Part:
         return Part(name=name, shown=None, lacking=lacking)
     epoch = f"{placebo.extra['epoch']:.0f}"
     lacking = f"that fn varies less at onset than at epoch {epoch} is not shown ({p_is(placebo.p)})"
-    return Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking)
+    return _of_independent(Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking), placebo)
 
 
 def _eps(eps: Result, alpha: float) -> Part:
@@ -223,7 +223,7 @@ def _eps(eps: Result, alpha: float) -> Part:
     moves = float(eps.extra.get("p_beyond", math.nan)) <= alpha
     open_ = f"that fn* does not depend on eps is not shown ({change}, {p_is(eps.p)})"
     lacking = f"fn* moves with eps ({change})" if moves else open_
-    return Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking)
+    return _of_independent(Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking), eps, MIN_CONDITIONS)
 
 
 def _change(eps: Result) -> str:
@@ -234,11 +234,31 @@ def _relapses(fn_star: Result) -> list[str]:
     return say_relapsed(fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"])
 
 
+def _is_pooled(test: Result) -> bool:
+    """Whether a test counts runs though they are of several conditions, too few to count those."""
+    return test.extra.get("over") == "runs" and test.n_conditions > 1
+
+
 def _pooled(test: Result | None, what: str) -> list[str]:
     """Say so of a test that counts runs though they are of several conditions."""
-    if test is None or math.isnan(test.p) or test.extra.get("over") != "runs" or test.n_conditions < 2:
-        return []
-    return [say_pooled(what, test.n_conditions)]
+    known = test is not None and not math.isnan(test.p) and _is_pooled(test)
+    return [say_pooled(what, test.n_conditions)] if known and test is not None else []
+
+
+def _of_other_side(test: Result | None, name: str) -> float:
+    """Give the p that refutes; NaN of runs of two or three conditions, where .05 is up to .28 if conditions differ."""
+    return math.nan if test is None or _is_pooled(test) else float(test.extra.get(name, math.nan))
+
+
+def _of_independent(part: Part, test: Result, needed: int = MIN_UNITS) -> Part:
+    """Leave a part open that only runs show that are of two or three conditions, and within each alike."""
+    if not part.shown or not _is_pooled(test):
+        return part
+    lacking = (
+        f"{part.name}: shown only if the runs of {test.n_conditions} conditions count as independent "
+        f"(takes {needed} conditions, or one alone)"
+    )
+    return replace(part, shown=None, lacking=lacking)
 
 
 def _no_false_alarm(fn_star: Result) -> Part:
@@ -332,7 +352,7 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
     figures = f": error {epochs(mae.estimate)}, guess {epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
     lacking = f"that it forecasts better than the median onset is not shown ({p_is(p)}){figures}"
-    return Part(name=name, shown=shown, p=skill.p, lacking=lacking)
+    return _of_independent(Part(name=name, shown=shown, p=skill.p, lacking=lacking), skill)
 
 
 def _beats(rivals: Sequence[Result], alpha: float) -> Part:
@@ -347,13 +367,14 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     best = min(tested, key=lambda rival: rival.estimate)
     does = "errs less" if best.estimate < 0 else "may err as little"
     named = best if best.estimate < 0 else worst
-    return Part(
+    part = Part(
         name=name,
         shown=worst.p <= alpha,
         p=worst.p,
         lacking=f"at the same lead an alarm on {named.extra['baseline']} {does} "
         f"(that fn errs less than every other: {p_is(worst.p)})",
     )
+    return _of_independent(part, worst)
 
 
 def _opposite_of_one_norm(

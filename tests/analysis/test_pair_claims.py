@@ -186,6 +186,33 @@ def test_one_figure_of_the_threshold_decides(wanted, said, verdict, reason):
     assert reason in found.reason
 
 
+FEW = "shown only if the runs of 2 conditions count as independent (takes {} conditions, or one alone)"
+
+
+@pytest.mark.parametrize(
+    ("question", "quantity", "gather", "opposite", "reason"),
+    [
+        ("threshold", "placebo_cv", one_norm, {"p_other": 1e-4}, f"at a fixed epoch: {FEW.format(4)}"),
+        ("threshold", "eps_sensitivity", one_norm, {"p_beyond": 1e-4}, f"does not depend on eps: {FEW.format(3)}"),
+        ("lead", "skill", announced, {"p_other": 1e-4}, f"than the median onset: {FEW.format(4)}"),
+    ],
+)
+def test_runs_of_two_conditions_show_nothing_and_refute_nothing(question, quantity, gather, opposite, reason):
+    """Within a condition they are alike, so what is as likely as 1 in 20 of independent ones is up to 1 in 4."""
+
+    def pooled(**said: Any) -> dict[str, list[Result]]:
+        found = but_for(question, {"quantity": quantity}, over="runs", **said)
+        few = [replace(r, n_conditions=2) if r.quantity == quantity else r for r in found[question]]
+        return {**found, question: few}
+
+    _, found = judged(pooled(), gather)
+    assert found.verdict == "not testable"
+    assert reason in found.reason
+    assert judged(pooled(p=1.0, **opposite), gather)[1].verdict == "inconclusive"
+    of_one = {name: [replace(r, n_conditions=1) for r in each] for name, each in pooled().items()}
+    assert judged(of_one, gather)[1].verdict == "supported"
+
+
 NORM, ORDER = "log_ratio_at_onset", "onset_order"
 
 

@@ -96,6 +96,26 @@ def test_the_bounds_of_the_cv_take_norms_to_be_normal(conditions: int):
     assert 0.05 + error(0.05, TRIALS) < below < 0.25
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("conditions", [2, 3])
+def test_runs_of_few_conditions_are_no_independent_sample(conditions: int, seeds: int):
+    """Why no verdict rests on them: nine tenths of the variance are between conditions, at onset and at one epoch."""
+    generator = np.random.default_rng(100 * conditions + seeds)
+
+    def reading():
+        return np.repeat(generator.normal(0, 0.9**0.5, conditions), seeds) + generator.normal(
+            0, 0.1**0.5, conditions * seeds
+        )
+
+    found = []
+    for _ in range(3000):
+        first = reading()
+        found.append(less_variable(first, 0.8 * first + 0.6 * reading()).p <= 0.05)  # of one variance
+    rejected = np.mean(found)
+    print(f"{conditions} x {seeds} runs as independent: {rejected:.3f} rejected at .05")
+    assert 0.08 < rejected < 0.3
+
+
 @pytest.mark.parametrize("n", [4, 5, 6, 10])
 def test_equal_variances_are_seldom_told_apart(n: int):
     """Pitman and Morgan's test, whose p from ranks is discrete, so that its size is not quite the nominal one.
