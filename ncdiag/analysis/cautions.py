@@ -148,11 +148,6 @@ def say_relapsed(count: int, collapsed: int) -> list[str]:
     return [f"{out_of(count, collapsed, 'collapsed run', 'was/were')} no longer below eps at the end"] if count else []
 
 
-def say_pooled(what: str, conditions: int) -> str:
-    """Say of a test that it counts runs though they are of several conditions."""
-    return f"{what} takes the runs of {conditions} conditions as independent"
-
-
 def _relapsed(collapsed: pd.DataFrame) -> list[str]:
     return say_relapsed(int(collapsed["relapsed"].sum()), len(collapsed))
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ncdiag.analysis.cautions import say_pooled, stopped_by_design
+from ncdiag.analysis.cautions import stopped_by_design
 from ncdiag.analysis.conditions import replication_units
 from ncdiag.analysis.lead_data import LeadData
+from ncdiag.analysis.pooling import say_pooled
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_variable, sign_test
 from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance

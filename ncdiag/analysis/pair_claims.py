@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
-from ncdiag.analysis.cautions import say_pooled, say_relapsed
+from ncdiag.analysis.cautions import say_relapsed
 from ncdiag.analysis.evidence import Evidence, Found, Part
+from ncdiag.analysis.pooling import of_independent, of_other_side, pooled_notes
 from ncdiag.domain.comparison import MIN_UNITS
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.lead import PRIMARY_MARGIN
@@ -28,8 +29,8 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
         contrary = [
             cv.extra.get("p_above", math.nan),
-            _of_other_side(placebo, "p_other"),
-            _of_other_side(eps, "p_beyond"),
+            of_other_side(placebo, "p_other"),
+            of_other_side(eps, "p_beyond"),
             _collapse_elsewhere(found, fn_star),
         ]
         known = [p for p in contrary if not math.isnan(p)]
@@ -53,7 +54,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             against=against,
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
-            notes=[*_relapses(fn_star), *_pooled(placebo, "the comparison with a fixed epoch")],
+            notes=[*_relapses(fn_star), *pooled_notes(placebo, "the comparison with a fixed epoch")],
         )
 
 
@@ -80,7 +81,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
             opposite=f"fn* differs by more than 8% ({same.extra['beyond']}, {same.extra['beyond_runs']} runs; "
             f"with {percent(1 - alpha)} confidence)",
             blocked=fn_star.extra["blocked"],
-            notes=_pooled(named["placebo_cv"], "the comparison with a fixed epoch"),
+            notes=pooled_notes(named["placebo_cv"], "the comparison with a fixed epoch"),
         )
 
 
@@ -110,11 +111,11 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
                 _beats(rivals, alpha),
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
-            contrary=_of_other_side(skill, "p_other"),
+            contrary=of_other_side(skill, "p_other"),
             opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
-            notes=_pooled(skill, "the comparison with guessing"),
+            notes=pooled_notes(skill, "the comparison with guessing"),
         )
 
 
@@ -205,7 +206,7 @@ def _placebo(placebo: Result, alpha: float) -> Part:
         return Part(name=name, shown=None, lacking=lacking)
     epoch = f"{placebo.extra['epoch']:.0f}"
     lacking = f"that fn varies less at onset than at epoch {epoch} is not shown ({p_is(placebo.p)})"
-    return _of_independent(Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking), placebo)
+    return of_independent(Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking), placebo)
 
 
 def _eps(eps: Result, alpha: float) -> Part:
@@ -223,7 +224,7 @@ def _eps(eps: Result, alpha: float) -> Part:
     moves = float(eps.extra.get("p_beyond", math.nan)) <= alpha
     open_ = f"that fn* does not depend on eps is not shown ({change}, {p_is(eps.p)})"
     lacking = f"fn* moves with eps ({change})" if moves else open_
-    return _of_independent(Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking), eps, MIN_CONDITIONS)
+    return of_independent(Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking), eps, MIN_CONDITIONS)
 
 
 def _change(eps: Result) -> str:
@@ -232,33 +233,6 @@ def _change(eps: Result) -> str:
 
 def _relapses(fn_star: Result) -> list[str]:
     return say_relapsed(fn_star.extra["n_relapsed"], fn_star.extra["n_collapsed"])
-
-
-def _is_pooled(test: Result) -> bool:
-    """Whether a test counts runs though they are of several conditions, too few to count those."""
-    return test.extra.get("over") == "runs" and test.n_conditions > 1
-
-
-def _pooled(test: Result | None, what: str) -> list[str]:
-    """Say so of a test that counts runs though they are of several conditions."""
-    known = test is not None and not math.isnan(test.p) and _is_pooled(test)
-    return [say_pooled(what, test.n_conditions)] if known and test is not None else []
-
-
-def _of_other_side(test: Result | None, name: str) -> float:
-    """Give the p that refutes; NaN of runs of two or three conditions, where .05 is up to .28 if conditions differ."""
-    return math.nan if test is None or _is_pooled(test) else float(test.extra.get(name, math.nan))
-
-
-def _of_independent(part: Part, test: Result, needed: int = MIN_UNITS) -> Part:
-    """Leave a part open that only runs show that are of two or three conditions, and within each alike."""
-    if not part.shown or not _is_pooled(test):
-        return part
-    lacking = (
-        f"{part.name}: shown only if the runs of {test.n_conditions} conditions count as independent "
-        f"(takes {needed} conditions, or one alone)"
-    )
-    return replace(part, shown=None, lacking=lacking)
 
 
 def _no_false_alarm(fn_star: Result) -> Part:
@@ -352,7 +326,7 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
     figures = f": error {epochs(mae.estimate)}, guess {epochs(guess.estimate)}" if mae and guess else ""
     shown = p <= alpha and skill.estimate > 0
     lacking = f"that it forecasts better than the median onset is not shown ({p_is(p)}){figures}"
-    return _of_independent(Part(name=name, shown=shown, p=skill.p, lacking=lacking), skill)
+    return of_independent(Part(name=name, shown=shown, p=skill.p, lacking=lacking), skill)
 
 
 def _beats(rivals: Sequence[Result], alpha: float) -> Part:
@@ -374,7 +348,7 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         lacking=f"at the same lead an alarm on {named.extra['baseline']} {does} "
         f"(that fn errs less than every other: {p_is(worst.p)})",
     )
-    return _of_independent(part, worst)
+    return of_independent(part, worst)
 
 
 def _opposite_of_one_norm(

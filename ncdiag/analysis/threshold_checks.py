@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.cautions import say_pooled
 from ncdiag.analysis.conditions import condition_numbers, replication_units
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
+from ncdiag.analysis.pooling import say_pooled
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.cautions import say_pooled
 from ncdiag.analysis.conditions import condition_labels, condition_numbers, replication_units
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.analysis.pooling import say_pooled
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.tournament_views import MIN_UNITS_HELD, WINNER, View, list_views
 from ncdiag.domain.comparison import MIN_UNITS, less_variable
