@@ -3,6 +3,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from clihelp import Cli
@@ -51,8 +52,10 @@ def test_an_analysis_is_what_the_command_prints(store: Path, cli: Cli) -> None:
         answer = cli("analyze", question, "--by", "dataset,arch", "--level", "0.9", "--format", "csv", "--store", store)
         printed = pd.read_csv(io.StringIO(answer.out))
         assert list(given) == list(printed)
-        for column in ("quantity", "status", "estimate", "lo", "hi", "p", "n_runs"):
-            pd.testing.assert_series_equal(given[column], printed[column], check_dtype=False, check_exact=True)
+        for column in ("quantity", "status", "n_runs"):
+            assert given[column].tolist() == printed[column].tolist()
+        figures = ["estimate", "lo", "hi", "p"]
+        np.testing.assert_allclose(given[figures].astype(float), printed[figures].astype(float), rtol=1e-13)
         assert given["warnings"].tolist() == [json.loads(text) for text in printed["warnings"]]
 
 

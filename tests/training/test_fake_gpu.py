@@ -14,6 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ncdiag.domain.defaults import complete_spec
+from ncdiag.domain.spec import Loss
 from ncdiag.training import measure
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.measure import _first_stage, _forward
@@ -74,7 +75,7 @@ def test_a_wait_and_a_wrong_device_are_found(digits: Dataset, fake: FakeTensorMo
 @pytest.mark.parametrize("loss", ["ce", "mse"])
 @pytest.mark.parametrize(("members", "kind"), [(1, OneMLP), (MEMBERS, StackedMLP)])
 def test_a_stack_steps_on_its_device_without_waiting(
-    digits: Dataset, fake: FakeTensorMode, members: int, kind: type[Stack], activation: str, loss: str
+    digits: Dataset, fake: FakeTensorMode, members: int, kind: type[Stack], activation: str, loss: Loss
 ) -> None:
     data = on_gpu(digits)
     stack = make_stack(data, "mlp", activation, members)
@@ -82,7 +83,7 @@ def test_a_stack_steps_on_its_device_without_waiting(
     index = torch.empty(members, BATCH, dtype=torch.int64, device=GPU)
     x, labels = data.train_inputs(index), data.train_labels.index_select(0, index.flatten())
     logits, way_back = stack.forward(x)
-    losses, gradient = WITH_GRADIENT[loss](logits.flatten(0, 1), labels, 1 / BATCH)  # type: ignore[index]
+    losses, gradient = WITH_GRADIENT[loss](logits.flatten(0, 1), labels, 1 / BATCH)
     assert losses.device == GPU
     assert losses.shape == (members * BATCH,)
     gradients = stack.by_network(way_back(gradient.view_as(logits)))
