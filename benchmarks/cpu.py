@@ -59,7 +59,7 @@ def rows_of_one_run(setting: Setting) -> list[Row]:
             at_least=15,
         ),
         Row(
-            work="metrics and test accuracy, as a share of training",
+            work="metrics of training and test set, as a share of training",
             against="-",
             goal="<= 0.4",
             seconds=statistics.median(both),

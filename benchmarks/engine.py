@@ -12,7 +12,7 @@ from ncdiag.domain.spec import DataSpec, PhaseSpec, RunSpec
 from ncdiag.errors import NCDiagError
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.loop import MEASURED_AT_ONCE
-from ncdiag.training.measure import Measurement, measuring
+from ncdiag.training.measure import Measurement, _first_stage, measuring
 from ncdiag.training.member import Member
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.objectives import LOSSES
@@ -109,11 +109,10 @@ class Training:
 
     @torch.no_grad()
     def test(self) -> None:
-        """Find the test accuracy of all, as measuring does beside the rest."""
+        """Measure the test set for all, as measuring does beside the rest."""
         for member in self.members:
-            network = member.network.eval()
             batches = self.data.test_batches(member.eval_batch)
-            torch.cat([network(x).argmax(1) == labels for x, labels in batches]).sum().item()
+            _first_stage(member.network.eval(), batches, 10, LOSSES["ce"], keep=False).loss.item()
 
     def evaluate(self) -> None:
         """Measure and test all as a GPU does."""

@@ -99,7 +99,7 @@ def _rows_of_steps(setting: Setting) -> Iterator[Row]:
         share = limit / statistics.median(each)
         yield Row(work="its share of the memory-bandwidth limit", against=name, goal="-", seconds=limit, ratio=share)
     share = statistics.median(b / a for a, b in zip(each, measured, strict=True))
-    work = f"metrics and test accuracy, as a share of training {number} together"
+    work = f"metrics of training and test set, as a share of training {number} together"
     yield Row(work=work, against="-", goal="-", seconds=statistics.median(measured), ratio=share)
 
 

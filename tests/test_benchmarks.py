@@ -24,7 +24,7 @@ def test_the_rows_of_a_gpu_are_those_of_the_table(monkeypatch: pytest.MonkeyPatc
     assert works == [
         "MLP 512x3, one run, CUDA graph",
         "MLP 512x3, 2 runs together, per run",
-        "metrics and test accuracy, as a share of training 2 together",
+        "metrics of training and test set, as a share of training 2 together",
         "ResNet-20, 256 images, float32, an epoch",
         "the same, 4 side by side, per run",
         "the MLP presets of the paper, float32: 3 of 3 runs to their end, 18 measurements",

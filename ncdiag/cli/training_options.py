@@ -173,7 +173,7 @@ OPTIONS = (
         name="test_samples",
         read=_whole,
         metavar="N",
-        help="Take the test accuracy on N test images, a fixed proportional part. [default: all]",
+        help="Test on N test images, a fixed proportional part, rather than on all. [default: all]",
     ),
     TrainingOption(
         name="precision",

@@ -26,6 +26,7 @@ METRICS = (
     "nc4",
     "weight_norm",
 )
+TEST_METRICS = ("test_feature_norm", "test_nc1")
 # What may announce an onset. The rank behind nc1_pinv is a count of numbers that were not lost to rounding, and says
 # nothing of the run.
 OBSERVED = tuple(name for name in METRICS if name != "nc1_rank")
@@ -46,7 +47,8 @@ class EpochRecord:
 
     `epoch` counts from 1 over all phases, `phase` from 1. None means not measured; NaN and infinities are
     measurements and are kept as such. Losses and accuracies are of the whole set in eval mode, accuracies in [0, 1].
-    The metrics are defined in `ncdiag.domain.metrics`.
+    The metrics are defined in `ncdiag.domain.metrics`; `test_feature_norm` and `test_nc1` are those of the test set,
+    about its own class means.
     """
 
     epoch: int
@@ -70,6 +72,9 @@ class EpochRecord:
     nc3_duality: float | None = None
     nc4: float | None = None
     weight_norm: float | None = None
+    test_loss: float | None = None
+    test_feature_norm: float | None = None
+    test_nc1: float | None = None
 
     def nonfinite(self) -> dict[str, str]:
         """Give the fields that are NaN or infinite as `nan`, `inf` or `-inf`, which no database keeps by itself."""

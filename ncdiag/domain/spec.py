@@ -212,8 +212,8 @@ class RunSpec:
     """Everything that decides the numbers of one run.
 
     `eval_every` is a number of epochs, or `log` for the spacing of `ncdiag.domain.evaluations`. `metric_samples` is the
-    size of the part of the training set that is measured, `test_samples` that of the part of the test set that gives
-    the test accuracy; None is all of it. `precision` is that of the products of training; metrics are float32 with
+    size of the part of the training set that is measured, `test_samples` that of the part of the test set; None is all
+    of it. `precision` is that of the products of training; metrics are float32 with
     float64 sums whatever it is.
     """
 

@@ -27,10 +27,10 @@ _MOST_SWITCHES = 3  # up to here it is said how many runs made each
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A panel: its title and the columns it shows, the first drawn strongly, any other faintly."""
+    """A panel: its title and what it shows, of the training set and, drawn faintly, of the test set."""
 
     title: str
-    columns: tuple[str, ...]
+    columns: tuple[str] | tuple[str, str]
     log: bool | None = None  # None: where the values call for it
 
 
@@ -64,13 +64,15 @@ class Scene:
 def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
     """Draw a panel; one at the top of the figure names the phases."""
     points = scene.page.points
-    axes.set_title(panel.title, pad=points * (1.6 if top else 0.6))
+    measured = [column for column in panel.columns if scene.table[column].notna().any()]
+    title = f"{panel.title}  (faint: test)" if set(measured) & set(panel.columns[1:]) else panel.title
+    axes.set_title(title, pad=points * (1.6 if top else 0.6))
     axes.set_xlim(0, float(scene.table["epoch"].max()) * 1.02 or 1)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
     _set_scale(axes, panel, scene)
     _mark_events(axes, scene, named=top)
-    for place, column in enumerate(panel.columns):
-        _draw_curves(axes, column, scene, faint=place > 0)
+    for column in measured:
+        _draw_curves(axes, column, scene, faint=column != panel.columns[0])
     if "nc1" in panel.columns and scene.eps is not None:
         axes.axhline(scene.eps, color=INK, linewidth=points / 12, linestyle=EPS_DASHES, zorder=1)
     if "feature_norm" in panel.columns and scene.band is not None:

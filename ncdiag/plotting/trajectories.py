@@ -19,12 +19,12 @@ from ncdiag.plotting.style import INK, Page, figure_style, line_style
 
 PANELS = (
     Panel(title="Feature norm", columns=("feature_norm",)),
-    Panel(title="NC1  within / between classes", columns=("nc1",), log=True),
+    Panel(title="NC1  within / between classes", columns=("nc1", "test_nc1"), log=True),
     Panel(title="NC2  equiangularity", columns=("nc2_equiangular",)),
     Panel(title="NC3  self-duality", columns=("nc3",)),
     Panel(title="NC4  nearest-centre mismatch", columns=("nc4",)),
-    Panel(title="Accuracy  train, test (faint)", columns=("train_accuracy", "test_accuracy"), log=False),
-    Panel(title="Loss  train", columns=("train_loss",)),
+    Panel(title="Accuracy", columns=("train_accuracy", "test_accuracy"), log=False),
+    Panel(title="Loss", columns=("train_loss", "test_loss")),
 )
 _MOST_INCHES = 5.6  # of all panels on a slide, which is 7.5 high
 CURVES = tuple(column for panel in PANELS for column in panel.columns)

@@ -17,7 +17,7 @@ from ncdiag.domain.result import plain
 
 CURVES = (
     *("epoch", "feature_norm", "nc1", "nc2_equiangular", "nc3", "nc4"),
-    *("train_accuracy", "test_accuracy", "train_loss"),
+    *("train_accuracy", "test_accuracy", "train_loss", "test_loss", "test_nc1"),
 )
 _PLAIN = (
     *("run", "status", "arch", "depth", "width", "dataset", "weight_decay", "seed"),

@@ -31,7 +31,8 @@ RUN_COLUMNS = (
 EPOCH_FRAME_COLUMNS = (
     *("run", "epoch", "phase", "loss", "lr", "seconds", "train_loss", "train_accuracy", "test_accuracy"),
     *("feature_norm", "nc1", "nc1_pinv", "nc2_equinorm", "nc2_equiangular", "nc3", "nc4", "weight_norm"),
-    *("feature_norm_centred", "nc1_rank", "cdnv", "nc2_etf", "nc3_duality", "nonfinite", "run_id"),
+    *("feature_norm_centred", "nc1_rank", "cdnv", "nc2_etf", "nc3_duality"),
+    *("test_loss", "test_feature_norm", "test_nc1", "nonfinite", "run_id"),
 )
 _RENAMED = {"run": "name", "run_id": "id"}
 _RUN_SELECTION: list[Column[Any]] = [schema.runs.c[_RENAMED.get(name, name)] for name in RUN_COLUMNS]

@@ -33,7 +33,7 @@ from ncdiag.domain.records import EPOCH_COLUMNS, RunStatus
 from ncdiag.domain.spec import canonical_json
 
 # The newest file in migrations/versions. Kept here so that opening a store that is up to date never imports alembic.
-REVISION = "0001"
+REVISION = "0002"
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -97,8 +97,8 @@ def measure_model(
     `head` is the linear layer that gives the logits, or its name in the model. `batches` goes over the training set
     each time it is asked for an iterator, as a DataLoader does, in any order, without augmentation: in pairs (x, y), or
     in dicts with y under `labels`, whose other entries the model is given by name. `test` likewise goes over a test
-    set, whose accuracy is added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over the
-    classes) the train loss is added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`.
+    set, whose accuracy, fn and NC1 are added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over
+    the classes) the losses are added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`.
 
     In training the model goes on as if it had not been measured. Raises `SpecError` for a head that is none, a model
     that is not made yet or a loss that is not known, `DataError` for batches that cannot be used.
@@ -125,12 +125,9 @@ def measure_model(
             test=None if test is None else lambda: _on_device(test, device, num_classes),
         )
         measured = finish(stages)
-    found = {"train_accuracy": measured.train_accuracy, **measured.metrics}
-    if loss:
-        found["train_loss"] = measured.train_loss
-    if measured.test_accuracy is not None:
-        found["test_accuracy"] = measured.test_accuracy
-    return found
+    found = {"train_loss": measured.train_loss, "train_accuracy": measured.train_accuracy}
+    found |= measured.metrics | measured.test
+    return {name: value for name, value in found.items() if loss or name not in ("train_loss", "test_loss")}
 
 
 def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:

@@ -14,17 +14,17 @@ Nothing here waits for the device before the pass is over, draws a random number
 networks are measured for can go on at once (`ncdiag.training.stages`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ncdiag.domain.metrics import collapse_metrics
+from ncdiag.domain.metrics import collapse_metrics, feature_norm, nc1
 from ncdiag.domain.moments import SINGLE, ClassMoments, Directions, Projections, between_directions, tally
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LossFunction
@@ -55,15 +55,20 @@ class _FirstStage(NamedTuple):
     moments: ClassMoments
     kept: list[_Block]
 
+    @property
+    def sums(self) -> dict[str, Tensor]:
+        """The sums by name, to be sent to the CPU."""
+        return {"loss": self.loss, "correct": self.correct, **vars(self.moments)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one pass over the training set found; `metrics` has every name of `ncdiag.domain.records.METRICS`."""
+    """What was found by one pass over the training set, and one over the test set, by the columns of an epoch."""
 
     train_loss: float  # mean over samples
     train_accuracy: float  # in [0, 1]
-    test_accuracy: float | None  # of a pass over a test set, if there was one
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # every one of `ncdiag.domain.records.METRICS`
+    test: dict[str, float]  # `test_loss`, `test_accuracy`, `test_feature_norm`, `test_nc1`; empty without a test set
 
 
 def measuring(
@@ -87,23 +92,23 @@ def measuring(
     keep = num_samples * network.head.in_features * 4 <= keep_bytes
     with _evaluating(network):
         seen = _first_stage(network, batches(), num_classes, loss_of, keep)
-        hits, tested = _count_hits(network, test()) if test else (torch.zeros(()), 0)
+        tested = _first_stage(network, test(), num_classes, loss_of, keep=False) if test else None
         weight = network.head.weight.float().clone()  # what numpy shares FSDP could not resize
-        sums = Sent({"loss": seen.loss, "correct": seen.correct, "hits": hits, "weight": weight, **vars(seen.moments)})
+        sums, test_sums = Sent({"weight": weight, **seen.sums}), Sent(tested.sums) if tested else None
     yield
     found = sums.arrays()
-    moments = ClassMoments(**{name: found[name] for name in vars(seen.moments)})
+    moments = _moments(found)
     directions = between_directions(moments, SINGLE)
     with _evaluating(network):
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
         total = _second_stage(blocks, moments, directions, _summing_device(network))
         projected = Sent({"spread": total.spread, "agree": total.agree})
     yield
-    samples = int(moments.count.sum())
+    train_loss, train_accuracy = _means(found)
     return Measurement(
-        train_loss=float(found["loss"]) / samples,
-        train_accuracy=int(found["correct"]) / samples,
-        test_accuracy=int(found["hits"]) / tested if test else None,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        test=_test_columns(test_sums.arrays()) if test_sums else {},
         metrics=collapse_metrics(
             moments, directions, Projections(count=total.count, **projected.arrays()), found["weight"]
         ),
@@ -124,10 +129,26 @@ def _evaluating(network: Network) -> Iterator[None]:
                 module.train(training)
 
 
-def _count_hits(network: Network, batches: Batches) -> tuple[Tensor, int]:
-    """Give how many samples the network is right about, on its device, and how many there are."""
-    hits = torch.cat([network(x).argmax(1) == labels for x, labels in batches])
-    return hits.sum(), len(hits)
+def _moments(found: Mapping[str, Any]) -> ClassMoments:
+    return ClassMoments(**{name: found[name] for name in ("count", "mean", "scatter", "norm")})
+
+
+def _means(found: Mapping[str, Any]) -> tuple[float, float]:
+    """Give the mean loss and the accuracy."""
+    samples = int(found["count"].sum())
+    return float(found["loss"]) / samples, int(found["correct"]) / samples
+
+
+def _test_columns(found: Mapping[str, Any]) -> dict[str, float]:
+    """Give what is stored of a test set: NC1 and fn about its own class means, not those of the training set."""
+    loss, accuracy = _means(found)
+    moments = _moments(found)
+    return {
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+        "test_feature_norm": feature_norm(moments),
+        "test_nc1": nc1(moments),
+    }
 
 
 def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tensor]]:

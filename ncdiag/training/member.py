@@ -88,9 +88,9 @@ class Member:
             lr=self.lr,
             train_loss=measured.train_loss,
             train_accuracy=measured.train_accuracy,
-            test_accuracy=measured.test_accuracy,
             seconds=self.seconds,
             **measured.metrics,
+            **measured.test,
         )
         self.seconds = 0.0
         self._judge(record)

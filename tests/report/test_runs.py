@@ -52,10 +52,10 @@ def test_a_value_beyond_float32_is_infinite_and_one_that_was_not_finite_stays(tm
 
 
 def test_as_many_evaluations_are_kept_as_have_room() -> None:
-    # nine columns of four bytes, and base64 writes three bytes as four: 48 bytes an evaluation
-    assert keep_every(1000, 48_000) == 1
-    assert keep_every(1001, 48_000) == 2
-    assert keep_every(4_000_000, 50e6) == 4
+    # eleven columns of four bytes, and base64 writes three bytes as four: 176 bytes for three evaluations
+    assert keep_every(3000, 176_000) == 1
+    assert keep_every(3001, 176_000) == 2
+    assert keep_every(4_000_000, 50e6) == 5
     assert keep_every(0, 1) == 1
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ncdiag.domain.records import METRICS, EpochRecord, ImportedRun, InterventionRecord, RunStatus
+from ncdiag.domain.records import METRICS, TEST_METRICS, EpochRecord, ImportedRun, InterventionRecord, RunStatus
 from ncdiag.domain.spec import DataSpec, Intervention, NetworkSpec, OptimizerSpec, PhaseSpec, RunSpec, StopRule
 from ncdiag.store import schema
 from ncdiag.store.engine import open_store
@@ -53,9 +53,10 @@ def specs() -> list[RunSpec]:
     return [plain, rescaled, waiting]
 
 
-def record(epoch: int) -> EpochRecord:
+def record(epoch: int, revision: str = schema.REVISION) -> EpochRecord:
     """Give what was measured after an epoch: a number of its own in every column, with what is not finite."""
-    numbers: dict[str, float] = {name: (epoch + place) / 7 for place, name in enumerate(METRICS)}
+    tested = ("test_loss", *TEST_METRICS) if revision > "0001" else ()
+    numbers: dict[str, float] = {name: (epoch + place) / 7 for place, name in enumerate((*METRICS, *tested))}
     if epoch == 4:
         numbers |= {"nc1": math.inf, "nc3": math.nan}
     return EpochRecord(epoch=epoch, phase=1 + (epoch > 2), loss="ce" if epoch <= 2 else "mse", seconds=0.5, **numbers)

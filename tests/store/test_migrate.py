@@ -13,12 +13,13 @@ from ncdiag.store.maintenance import upgrade_store
 from ncdiag.store.migrate import get_migrations_folder
 from ncdiag.store.runs import add_run, remove_runs
 
+OLD, NEW = schema.REVISION, f"{int(schema.REVISION) + 1:04}"
 # A next revision as it might be: it rebuilds the table that the others hang on.
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{new}", "{old}"
 VIEWS = ["public_epochs", "public_runs"]
 
 
@@ -47,10 +48,10 @@ def later(folder, monkeypatch):
         migrations = folder / "migrations"
         if not migrations.exists():
             shutil.copytree(get_migrations_folder(), migrations, ignore=shutil.ignore_patterns("__pycache__"))
-        (migrations / "versions" / "0002_colour.py").write_text(NEXT.format(fault=fault))
+        (migrations / "versions" / f"{NEW}_colour.py").write_text(NEXT.format(new=NEW, old=OLD, fault=fault))
         shutil.rmtree(migrations / "versions" / "__pycache__", ignore_errors=True)
         monkeypatch.setattr(migrate, "get_migrations_folder", lambda: migrations)
-        monkeypatch.setattr(schema, "REVISION", "0002")
+        monkeypatch.setattr(schema, "REVISION", NEW)
 
     return install
 
@@ -84,7 +85,7 @@ def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(tmp_path):
 def test_an_older_store_is_not_read_and_not_changed(store, url, later):
     before = Path(url).read_bytes()
     later()
-    message = r"older schema 0001; this ncdiag reads 0002\.\nRun `ncdiag store upgrade`"
+    message = rf"older schema {OLD}; this ncdiag reads {NEW}\.\nRun `ncdiag store upgrade`"
     with pytest.raises(StoreError, match=message), open_store(url):
         pass
     assert Path(url).read_bytes() == before
@@ -99,9 +100,9 @@ def test_a_writer_upgrades_an_older_store_and_keeps_a_copy(store, url, running, 
         (note,) = upgraded.notes
         assert list_epochs(upgraded, running.id) == [record(1)]  # rebuilding its parent has not emptied the table
 
-    assert note == f"the store {url} was upgraded from schema 0001 to 0002; {url}.bak-0001 is a copy of it as it was"
-    assert contents(f"{url}.bak-0001") == before
-    assert revision_of(url) == "0002"
+    assert note == f"the store {url} was upgraded from schema {OLD} to {NEW}; {url}.bak-{OLD} is a copy of it as it was"
+    assert contents(f"{url}.bak-{OLD}") == before
+    assert revision_of(url) == NEW
     assert any("'red'" in line for line in contents(url))
     with open_store(url, write=True) as again:
         assert again.notes == ()
@@ -131,17 +132,17 @@ def test_an_upgrade_keeps_every_copy(store, url, later):
     later()
     for copies in (1, 2, 3):
         assert len(upgrade_store(url)) == 1
-        assert len(list(Path(url).parent.glob("*.bak-0001*"))) == copies
-        shutil.copy(f"{url}.bak-0001", url)
+        assert len(list(Path(url).parent.glob(f"*.bak-{OLD}*"))) == copies
+        shutil.copy(f"{url}.bak-{OLD}", url)
     assert list(Path(url).parent.glob("*.partial")) == []
 
 
 def test_a_link_that_leads_nowhere_is_not_in_the_way_of_the_copy(store, url, later):
     later()
-    Path(f"{url}.bak-0001").symlink_to("nowhere")
+    Path(f"{url}.bak-{OLD}").symlink_to("nowhere")
     (note,) = upgrade_store(url)
-    assert note.endswith(f"{url}.bak-0001.2 is a copy of it as it was")
-    assert Path(f"{url}.bak-0001").is_symlink()
+    assert note.endswith(f"{url}.bak-{OLD}.2 is a copy of it as it was")
+    assert Path(f"{url}.bak-{OLD}").is_symlink()
 
 
 def test_a_store_that_is_up_to_date_is_left_alone(store, url):
@@ -187,7 +188,7 @@ def test_a_failing_first_migration_leaves_no_tables(folder, later):
     assert contents(url) == ["BEGIN TRANSACTION;", "COMMIT;"]
     later()
     with open_store(url, write=True):
-        assert revision_of(url) == "0002"
+        assert revision_of(url) == NEW
 
 
 def test_a_migration_that_makes_orphans_is_undone(store, url, running, owner, record, later):
@@ -205,7 +206,7 @@ from pathlib import Path
 from ncdiag.store import migrate, schema
 from ncdiag.store.engine import open_store
 migrate.get_migrations_folder = lambda: Path(sys.argv[2])
-schema.REVISION = "0002"
+schema.REVISION = sys.argv[3]
 with open_store(sys.argv[1], write=True):
     pass
 """
@@ -214,7 +215,7 @@ with open_store(sys.argv[1], write=True):
 def test_an_upgrade_that_is_killed_leaves_the_old_schema(store, url, folder, running, later, start_python):
     before = contents(url)
     later(fault="op.execute('PRAGMA cache_size = 1'); import os; os.kill(os.getpid(), 9)")
-    process = start_python(KILLED, url, folder / "migrations")
+    process = start_python(KILLED, url, folder / "migrations", NEW)
     assert process.wait() == -9, process.stderr.read()
 
     assert contents(url) == before
@@ -256,13 +257,13 @@ def test_one_of_many_upgrades_an_old_store(store, url, folder, later, at_once):
     code = f"""
 from pathlib import Path
 migrate.get_migrations_folder = lambda: Path({str(folder / "migrations")!r})
-schema.REVISION = "0002"
+schema.REVISION = {NEW!r}
 with open_store(sys.argv[1], write=True) as store:
     pass
 """
     assert at_once(6, code, url) == [0] * 6
     assert len(list(folder.glob("*.bak*"))) == 1
-    assert revision_of(url) == "0002"
+    assert revision_of(url) == NEW
 
 
 def test_reading_a_current_store_does_not_import_alembic(store, url, start_python):

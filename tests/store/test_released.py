@@ -26,8 +26,13 @@ def test_there_is_a_store_of_every_schema():
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
-def old(request, folder):
-    return Path(shutil.copy(request.param, folder / "ncdiag.db"))
+def released(request):
+    return request.param
+
+
+@pytest.fixture
+def old(released, folder):
+    return Path(shutil.copy(released, folder / "ncdiag.db"))
 
 
 def words(url):
@@ -37,7 +42,7 @@ def words(url):
     return [(name, sorted(sql.replace('"', "").replace(",", " ").split())) for name, sql in rows]
 
 
-def test_it_is_upgraded_to_the_layout_of_a_new_store_and_keeps_its_rows(old, folder):
+def test_it_is_upgraded_to_the_layout_of_a_new_store_and_keeps_its_rows(released, old, folder):
     upgrade_store(str(old))
     assert check_store(str(old)) == []
     make(folder / "new.db")
@@ -46,7 +51,8 @@ def test_it_is_upgraded_to_the_layout_of_a_new_store_and_keeps_its_rows(old, fol
         first, second, third, foreign = list_runs(store)
         assert [run.status for run in (first, second, third, foreign)] == ["done", "interrupted", "pending", "done"]
         assert (first.data_sha256, first.environment, foreign.width) == ("cd" * 32, {"torch": "2"}, 512.0)
-        assert [repr(item) for item in list_epochs(store, first.id)] == [repr(record(epoch)) for epoch in range(1, 7)]
+        expected = [record(epoch, released.stem) for epoch in range(1, 7)]
+        assert list(map(repr, list_epochs(store, first.id))) == list(map(repr, expected))
         assert list_epochs(store, foreign.id) == [EpochRecord(epoch=10 * n, nc1=1 / n) for n in (1, 2, 3)]
         (change,) = list_interventions(store, second.id)
         assert (change.epoch, change.alpha, change.compensate_head) == (4, 0.3, True)

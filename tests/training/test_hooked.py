@@ -9,6 +9,7 @@ from reference import reference_metrics
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ncdiag.domain.spec import Loss
 from ncdiag.errors import SpecError
 from ncdiag.training.hooked import Hooked, measure_model
 
@@ -39,12 +40,18 @@ def test_squared_error_is_to_the_one_hot_target() -> None:
     assert found["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_accuracy_of_a_test_set_is_added() -> None:
+@pytest.mark.parametrize("loss", ["ce", None])
+def test_a_test_set_has_figures_of_its_own(loss: Loss | None) -> None:
     model = make_model()
     test = [(X[:7], Y[:7]), (X[7:20], Y[7:20])]
-    found = measure_model(model, "classifier", loader(), test=test)
+    found = measure_model(model, "classifier", loader(), loss=loss, test=test)
+    alone = measure_model(model, "classifier", test, loss="ce")
     assert found["test_accuracy"] == pytest.approx((model.eval()(X[:20]).argmax(1) == Y[:20]).double().mean().item())
-    assert "train_loss" not in found
+    for name in ("feature_norm", "nc1"):
+        assert found[f"test_{name}"] == pytest.approx(alone[name], rel=1e-9) != found[name]
+    assert ("train_loss" in found, "test_loss" in found) == (loss is not None, loss is not None)
+    if loss:
+        assert found["test_loss"] == pytest.approx(alone["train_loss"], rel=1e-9)
 
 
 def trained(*, measured: bool) -> tuple[dict[str, Tensor], list[float]]:

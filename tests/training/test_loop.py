@@ -182,7 +182,7 @@ def test_features_are_dead_where_their_norm_and_the_accuracy_say_so(
 ) -> None:
     def told(member: Member, loss: str, *, tested: bool) -> Stages[Measurement]:
         values = {"nc1": 1.0, "feature_norm": 50.0 * (norm if member.epoch > 1 else 1.0)}
-        return Measurement(train_loss=1.0, train_accuracy=accuracy, test_accuracy=accuracy, metrics=values)
+        return Measurement(train_loss=1.0, train_accuracy=accuracy, metrics=values, test={})
         yield
 
     monkeypatch.setattr(Member, "_measuring", told)
@@ -227,9 +227,7 @@ def test_a_run_stops_after_as_many_evaluations_in_a_row_of_its_last_phase_as_are
 ) -> None:
     def told(member: Member, loss: str, *, tested: bool) -> Stages[Measurement]:
         values = {"nc1": nc1.get(member.epoch, 0.001), "feature_norm": 1.0}
-        return Measurement(
-            train_loss=0.1, train_accuracy=accuracy.get(member.epoch, 0.9), test_accuracy=0.8, metrics=values
-        )
+        return Measurement(train_loss=0.1, train_accuracy=accuracy.get(member.epoch, 0.9), metrics=values, test={})
         yield
 
     monkeypatch.setattr(Member, "_measuring", told)

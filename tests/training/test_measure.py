@@ -134,13 +134,37 @@ def test_loss_and_accuracy_are_means_over_the_samples(loss: str) -> None:
     target = nn.functional.one_hot(data[1], 3).double()
     losses = {"ce": -(logits.log_softmax(1) * target).sum(1).mean(), "mse": ((logits - target) ** 2).mean()}
     right = (logits.argmax(1) == data[1]).double()
-    test = data[0][:101], data[1][:101]  # of which another share is right
 
-    found = measured(network, data, 500, loss=loss, test=split(test, 100))
+    found = measured(network, data, 500, loss=loss)
 
     assert found.train_loss == pytest.approx(float(losses[loss]), rel=1e-6)
     assert found.train_accuracy == float(right.mean())
-    assert found.test_accuracy == float(right[:101].mean()) != found.train_accuracy
+    assert found.test == {}
+
+
+@pytest.mark.parametrize("loss", ["ce", "mse"])
+def test_a_test_set_has_the_figures_it_would_have_as_a_training_set(loss: str) -> None:
+    """About its own class means: those of the training set are elsewhere."""
+    data, network = clusters(counts=[400, 120, 7], dim=6, ratio=1.0), Plain(6, 3)
+    test = 2 * data[0][300:] + 1, data[1][300:]
+    weight, bias = (p.detach().numpy() for p in (network.head.weight, network.head.bias))
+    expected = reference_metrics(test[0].numpy(), test[1].numpy(), 3, weight, bias)
+    alone = measured(network, test, 150, loss=loss)
+
+    found = measured(network, data, 500, loss=loss, test=split(test, 100)).test
+
+    assert found["test_loss"] == pytest.approx(alone.train_loss, rel=1e-12)
+    assert found["test_accuracy"] == alone.train_accuracy
+    assert found["test_feature_norm"] == pytest.approx(expected["feature_norm"], rel=1e-7)
+    assert found["test_nc1"] == pytest.approx(expected["nc1"], rel=1e-7)
+
+
+def test_a_test_set_without_one_of_the_classes_has_no_nc1() -> None:
+    data, network = clusters(counts=[40, 40, 40], dim=6, ratio=1.0), Plain(6, 3)
+    x, labels = (each[data[1] > 0] for each in data)
+    found = measured(network, data, 50, test=split((x, labels))).test
+    assert np.isnan(found["test_nc1"])
+    assert found["test_feature_norm"] == pytest.approx(float(x.norm(dim=1).mean()), rel=1e-6)
 
 
 def test_exact_collapse_is_exactly_zero() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ncdiag.domain.importing.phases import PhasePlan, loss_name
 from ncdiag.domain.importing.rows import Problem, Row, Table, bare, number, shown, whole
-from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, METRICS, EpochRecord
+from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, METRICS, TEST_METRICS, EpochRecord
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
@@ -21,7 +21,7 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEASURED = tuple(name for name in EPOCH_COLUMNS if name not in ("epoch", "phase", "loss"))
 # Lengths, spreads and shares; a logarithm in such a column would pass for a collapse. nc3 is a difference, whose 0 may
 # be rounded to less.
-_NEVER_NEGATIVE = {*METRICS, "lr", "seconds"} - {"nc3"}
+_NEVER_NEGATIVE = {*METRICS, *TEST_METRICS, "lr", "seconds"} - {"nc3"}
 _LAST_PHASE = 1000
 
 

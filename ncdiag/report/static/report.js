@@ -8,12 +8,12 @@
   const curves = new Map(); // id -> {column: values}, null where there is no finite value
   const PANELS = [
     { title: "Feature norm", columns: { feature_norm: "" } },
-    { title: "NC1, within / between classes", columns: { nc1: "" }, log: true },
+    { title: "NC1, within / between classes", columns: { nc1: "train", test_nc1: "test" }, log: true },
     { title: "NC2, equiangularity", columns: { nc2_equiangular: "" } },
     { title: "NC3, self-duality", columns: { nc3: "" } },
     { title: "NC4, nearest-centre mismatch", columns: { nc4: "" } },
     { title: "Accuracy", columns: { train_accuracy: "train", test_accuracy: "test" }, log: false },
-    { title: "Train loss", columns: { train_loss: "" } },
+    { title: "Loss", columns: { train_loss: "train", test_loss: "test" } },
   ];
   const LOG_RANGE = 10; // a panel becomes logarithmic where its values span more than this factor
   const COLORS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
