@@ -34,12 +34,7 @@ class Rule(StrEnum):
     FIRST = "first"
 
 
-class Phase(StrEnum):
-    """In which phase of the training an onset counts."""
-
-    ANY = "any"
-    FIRST = "1"
-    SECOND = "2"
+ANY_PHASE = "any"
 
 
 def show_examples(first: str, second: str) -> str:
@@ -61,10 +56,10 @@ def _check_level(level: float) -> float:
     return check_level(level, "--level")
 
 
-def _check_patience(patience: int) -> int:
-    if patience < 1:
-        raise SpecError(f"--patience counts evaluations and is at least 1, not {patience}")
-    return patience
+def _check_phase(phase: str) -> str:
+    if phase != ANY_PHASE and not (phase.isascii() and phase.isdigit() and int(phase)):
+        raise SpecError(f"--phase is {ANY_PHASE}, or the number of a phase from 1, not {phase!r}")
+    return phase
 
 
 def _check_metric(metric: str) -> str:
@@ -103,7 +98,7 @@ _PatienceOption = Annotated[
         "--patience",
         kind=int,
         metavar="N",
-        callback=_check_patience,
+        least=1,
         text="Evaluations in a row below eps that make an onset (rule sustained).",
     ),
 ]
@@ -111,7 +106,16 @@ _RuleOption = Annotated[
     Rule,
     typer.Option("--rule", help="sustained, or first: the published rule, the first logged epoch below eps."),
 ]
-_PhaseOption = Annotated[Phase, typer.Option("--phase", help="Count an onset in this phase of the training only.")]
+_PhaseOption = Annotated[
+    str,
+    typer.Option(
+        "--phase",
+        metavar=f"{ANY_PHASE}|N",
+        callback=_check_phase,
+        autocompletion=complete_choices(ANY_PHASE, "1", "2"),
+        help="Count an onset in this phase of the training only.",
+    ),
+]
 WhereOption = Annotated[
     str | None,
     typer.Option(
@@ -144,7 +148,7 @@ _ONSET_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
     ("metric", _MetricOption, "nc1"),
     ("patience", _PatienceOption, 3),
     ("rule", _RuleOption, Rule.SUSTAINED),
-    ("phase", _PhaseOption, Phase.ANY),
+    ("phase", _PhaseOption, ANY_PHASE),
 )
 _PAIR_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
     ("where", WhereOption, None),
@@ -190,10 +194,10 @@ def _spelled_out(
     return with_options
 
 
-def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: Phase) -> "OnsetRule":
+def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: str) -> "OnsetRule":
     from ncdiag.domain.onset import OnsetRule
 
-    in_phase = None if phase is Phase.ANY else int(phase)
+    in_phase = None if phase == ANY_PHASE else int(phase)
     return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)
 
 

@@ -29,7 +29,7 @@ _WITHOUT = {
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
     "dead": "the features died, which is no collapse, so there is no fn*.",
     "not_testable": "the runs collapsed, but no feature norm was measured at their onset.",
-    "no_data": "the metric was not measured in these runs.",
+    "no_data": "the metric was not measured in these runs, or not in the --phase that was asked for.",
 }
 # How runs can end without a usable onset: the count in a result, and what to call it.
 _ENDS = (

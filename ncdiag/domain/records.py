@@ -90,6 +90,14 @@ class EpochRecord:
 
 
 EPOCH_COLUMNS = tuple(f.name for f in fields(EpochRecord))
+_SHARES = ("train_accuracy", "test_accuracy", "nc4")
+_ANY_SIGN = ("train_loss", "test_loss", "nc3")  # nc3 is a difference, whose 0 may be rounded to less
+LAST_PHASE = 1000
+
+
+def range_of(column: str) -> tuple[float, float]:
+    """Give the least and the largest number that may have been measured; a logarithm would pass for a collapse."""
+    return -math.inf if column in _ANY_SIGN else 0.0, 1.0 if column in _SHARES else math.inf
 
 
 class RunStatus(StrEnum):

@@ -19,11 +19,22 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex, get_args
 
 import ncdiag
 from ncdiag.domain.importing.phases import loss_name
-from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, EpochRecord, Plain, Run, RunStatus, check_described
+from ncdiag.domain.records import (
+    EPOCH_COLUMNS,
+    LARGEST,
+    LAST_PHASE,
+    EpochRecord,
+    Plain,
+    Run,
+    RunStatus,
+    check_described,
+    range_of,
+)
 from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, StoreError, UnknownRunError, UnsafeError
@@ -45,7 +56,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ncdiag")
 _ONE_OF_SEVERAL = "\nOf several processes that train one model, only one tracks it"
-_SHARES = ("train_accuracy", "test_accuracy", "nc4")
 
 
 class TrackedRun:
@@ -105,8 +115,8 @@ class TrackedRun:
         if self._over:
             raise SpecError(f"{self.name} has ended with the `with` block of its track; log to it within the block")
         record = self._phased(_record(self.epoch + 1 if epoch is None else epoch, values))
-        if not self.epoch < record.epoch <= LARGEST:
-            raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise, 1 to {LARGEST}")
+        if record.epoch <= self.epoch:
+            raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise")
         if self._last and record.phase_falls(self._last):
             raise SpecError(f"phase {record.phase} follows phase {self._last.phase}; expected phases not to fall")
         if record.seconds is None:
@@ -155,14 +165,14 @@ def track(
     process holds.
     """
     config = check_described(said)
-    if not isinstance(resume, bool) and (not hasattr(resume, "__index__") or resume.__index__() < 0):
+    if not isinstance(resume, bool) and (not isinstance(resume, SupportsIndex) or index(resume) < 0):
         raise SpecError(f"resume is True, or the epoch to go on after, from 0, not {resume!r}")
     url = os.fspath(store) if store is not None else default_location()
     owner = new_owner()
     with open_store(url, write=True) as opened:
         run = _make(opened, name, config) if resume is False else _find(opened, name, config)
         with hold_lease(opened, run.id, owner) as leased:
-            after = None if isinstance(resume, bool) else resume.__index__()
+            after = None if isinstance(resume, bool) else index(resume)
             claimed = leased and runs.claim_run(
                 opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
             )
@@ -256,7 +266,7 @@ def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
             f"an epoch has {', '.join(EPOCH_COLUMNS[1:])}"
         )
     checked: dict[str, Any] = {name: _value(name, value) for name, value in values.items()}
-    return EpochRecord(epoch=_whole("epoch", epoch), **checked)
+    return EpochRecord(epoch=_whole("epoch", epoch, LARGEST), **checked)
 
 
 def _value(name: str, value: Any) -> float | int | str | None:
@@ -271,19 +281,20 @@ def _value(name: str, value: Any) -> float | int | str | None:
             "its value is train_loss"
         )
     if name == "phase":
-        return _whole(name, value)
+        return _whole(name, value, LAST_PHASE)
     try:
         number = float(value)  # of numpy, or a tensor of one element
     except (TypeError, ValueError):
         raise SpecError(f"{name} must be a number, not {value!r}") from None
-    if number < 0 and name not in ("train_loss", "nc3"):  # nc3 is a difference, whose 0 may be rounded to less
+    least, most = range_of(name)
+    if number < least:
         raise SpecError(f"{name} cannot be below 0; it is {number:g}")
-    if name in _SHARES and number > 1:
+    if number > most:
         raise SpecError(f"{name} is a share, from 0 to 1; it is {number:g}")
     return number
 
 
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
-        raise SpecError(f"{name} must be a whole number from 1, not {value!r}")
-    return int(value.__index__())
+def _whole(name: str, value: Any, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not 1 <= index(value) <= most:
+        raise SpecError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+    return index(value)

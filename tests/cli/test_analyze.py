@@ -66,6 +66,7 @@ def test_the_onset_options_reach_the_rule(cli: Cli, store: Path):
     assert late["t_max"] == pytest.approx(slowest * math.log(20) ** (2 / 3), abs=0.5)
     assert late["n_censored"] == 0
     assert fn_star(cli, "--phase", "1")["status"] == "all_censored"
+    assert fn_star(cli, "--phase", "3")["status"] == "no_data"
     assert fn_star(cli, "--patience", "99")["status"] == "all_censored"
 
 
@@ -145,7 +146,8 @@ def test_the_help_explains_every_question(cli: Cli):
         ),
         (["--metric", "nc5"], "--metric"),
         (["--rule", "last"], "--rule"),
-        (["--phase", "3"], "--phase"),
+        (["--phase", "0"], "--phase is any, or the number of a phase from 1, not '0'"),
+        (["--phase", "last"], "--phase"),
         (["--format", "xml"], "--format"),
         (["--by", "archh"], "did you mean arch?"),
         (["--by", ","], "--by"),

@@ -212,9 +212,11 @@ def test_a_phase_does_not_fall(url: str) -> None:
         (None, {"loss": "ce, smoothed"}, "without spaces, commas and colons, not 'ce, smoothed'"),
         (None, {"loss": ""}, "not ''"),
         (None, {"phase": 1.5}, "phase must be a whole number from 1"),
+        (None, {"phase": 1001}, "phase must be a whole number from 1 to 1000, not 1001"),
+        (2**31, {"nc1": 1.0}, "epoch must be a whole number from 1 to 2147483647, not 2147483648"),
         (5, {"nc1": 1.0}, "epoch 5 follows epoch 5; expected epochs to rise"),
-        (0, {"nc1": 1.0}, "epoch must be a whole number from 1, not 0"),
-        (True, {"nc1": 1.0}, "epoch must be a whole number from 1, not True"),
+        (0, {"nc1": 1.0}, "epoch must be a whole number from 1 to 2147483647, not 0"),
+        (True, {"nc1": 1.0}, "epoch must be a whole number from 1 to 2147483647, not True"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_and_the_run_goes_on(

@@ -137,7 +137,7 @@ def test_what_makes_no_sense_is_refused_and_makes_no_store(here: Path, cli: Cli,
     ("line", "found"),
     [
         (["analyze", "threshold", "--eps", "small"], "--eps: expected a number, not 'small'"),
-        (["analyze", "threshold", "--patience", "2.5"], "--patience: expected a whole number, not '2.5'"),
+        (["analyze", "threshold", "--patience", "2.5"], "--patience: expected a whole number of at least 1, not '2.5'"),
         (["sweep", "--seed", "0:2", "--jobs", "0"], "--jobs: expected a whole number of at least 1, not '0'"),
         (["runs", "ls", "--limit", "few"], "--limit: expected a whole number of at least 0, not 'few'"),
         (["serve", "--port", "99999"], "--port: expected a whole number from 0 to 65535, not '99999'"),

@@ -12,17 +12,13 @@ from typing import Any
 
 from ncdiag.domain.importing.phases import PhasePlan, loss_name
 from ncdiag.domain.importing.rows import Problem, Row, Table, bare, number, shown, whole
-from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, METRICS, TEST_METRICS, EpochRecord
+from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, LAST_PHASE, EpochRecord, range_of
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
 NAME_RULE = "is no name for a run; expected letters, digits, . _ and -, at most 128, a letter or digit first"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEASURED = tuple(name for name in EPOCH_COLUMNS if name not in ("epoch", "phase", "loss"))
-# Lengths, spreads and shares; a logarithm in such a column would pass for a collapse. nc3 is a difference, whose 0 may
-# be rounded to less.
-_NEVER_NEGATIVE = {*METRICS, *TEST_METRICS, "lr", "seconds"} - {"nc3"}
-_LAST_PHASE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +47,7 @@ def is_numbered_name(name: str) -> bool:
 
 def look_alike(name: str, known: Collection[str]) -> str | None:
     """Give the known name that `name` looks like a misspelling of, such as feature_norm for feat_norm."""
-    # 0.75 catches train_acc and feat_norm, and lets columns that mean something else (nc2, test_loss) pass.
+    # 0.75 catches train_acc and feat_norm, and lets columns that mean something else (nc2, val_loss) pass.
     return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)), None)
 
 
@@ -171,13 +167,14 @@ def _value(field: str, text: str) -> int | float | str:
     if field == "epoch":
         return whole(text, 0, LARGEST)  # 0 is before training
     if field == "phase":
-        return whole(text, 1, _LAST_PHASE)
+        return whole(text, 1, LAST_PHASE)
     if field == "loss":
         return loss_name(text)
     value = number(text)
-    if field.endswith("_accuracy") and not 0 <= value <= 1 and value == value:  # noqa: PLR0124  # a NaN was measured
+    least, most = range_of(field)
+    if most == 1 and (value < least or value > most):
         raise ValueError(f"{shown(text)} is not in [0, 1]; divide a percentage by 100")
-    if field in _NEVER_NEGATIVE and value < 0:
+    if value < least:
         raise ValueError(f"{shown(text)} is below 0, which {field} never is; --map {field}= leaves the column out")
     return value
 

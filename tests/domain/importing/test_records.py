@@ -101,6 +101,7 @@ def test_rows_that_say_nothing_of_an_epoch_are_passed_over():
             "epoch,train_accuracy\n1,99.5\n",
             (2, "train_accuracy: '99.5' is not in [0, 1]; divide a percentage by 100"),
         ),
+        ("epoch,nc4\n1,1.5\n", (2, "nc4: '1.5' is not in [0, 1]; divide a percentage by 100")),
         (
             "epoch,nc1\n1,0.5\n2,-2.3\n",
             (3, "nc1: '-2.3' is below 0, which nc1 never is; --map nc1= leaves the column out"),
