@@ -22,7 +22,7 @@ from ncdiag.execution.worker import TrainingOptions
 from ncdiag.store.engine import open_store
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.events import EpochDone, Event
 from ncdiag.training.network import as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.optimizers import make_optimizer

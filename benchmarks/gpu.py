@@ -24,7 +24,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
 from ncdiag.store.sweeps import plan_sweep
 from ncdiag.training.calibration import SIDE_BY_SIDE
-from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.events import EpochDone, Event
 from ncdiag.training.reproducibility import device_name, full_precision
 
 BANDWIDTH = {"H200": 4.3e12, "H100": 3.0e12, "A100": 1.8e12}  # bytes a second that a copy reaches

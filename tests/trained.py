@@ -11,7 +11,8 @@ from torch import Tensor
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import PhaseSpec, RunSpec
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Checkpoint, EpochDone, Event, train
+from ncdiag.training.events import Checkpoint, EpochDone, Event
+from ncdiag.training.loop import train
 
 
 def make_spec(**given: Any) -> RunSpec:

@@ -256,7 +256,7 @@ def _epoch_before_onset(base: RunSpec, runs: pd.DataFrame) -> int:
 
 def _usual(factor: str, base: RunSpec) -> Sequence[Any]:
     if factor == "depth":
-        return _DEPTHS[base.network.arch]
+        return _DEPTHS.get(base.network.arch, ())
     if factor == "activation":
         return _ACTIVATIONS
     if factor == "width":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from ncdiag.execution.held import Listener, Note
-    from ncdiag.training.loop import Event
+    from ncdiag.training.events import Event
 
 SECONDS_BETWEEN_LINES = 10.0  # a log file of an overnight sweep should still be read by a person
 
@@ -29,7 +29,7 @@ class _Display(Protocol):
 def show_progress(points: int) -> "Iterator[Listener]":
     """Give a listener for the events of training that shows `points` runs on stderr until the context ends."""
     from ncdiag.execution.held import Note
-    from ncdiag.training.loop import Ended, EpochDone
+    from ncdiag.training.events import Ended, EpochDone
 
     with _terminal(points) if sys.stderr.isatty() else nullcontext(_Lines(points)) as display:
 

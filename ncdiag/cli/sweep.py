@@ -214,7 +214,7 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
     shared = {name.replace("_", " "): rows[0][name] for name in settings if name not in varying}
     said = ", ".join(f"{name} {table_cell(value)}" for name, value in shared.items() if value is not None)
     note(f"the same in all points: {said}.")
-    shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if s.network.arch == "mlp")
+    shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if not s.network.convolves)
     if together := sum(number for number in shapes.values() if number > 1):
         note(f"{together} of them have networks of equal shape, which train together if that is faster here.")
     missing = [spec for spec, row in zip(specs, rows, strict=True) if row["status"] not in FINAL]

@@ -169,6 +169,11 @@ class Run:
         """Give what no run of another store has: the moment at which the run was made, and its key."""
         return f"{self.created_at.isoformat()} {self.key}"
 
+    @cached_property
+    def spec(self) -> RunSpec:
+        """The specification of a run that ncdiag trains; raises `SpecError` for a configuration that is none."""
+        return RunSpec.from_dict(self.config)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InterventionRecord:

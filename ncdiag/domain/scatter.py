@@ -49,7 +49,7 @@ def _rows(noise: float, fall: float, patience: int, at: float) -> tuple[FloatArr
     reach = math.ceil(_REACH * noise / fall) + 1
     place = np.arange(-reach, reach + patience) - at
     below = special.ndtr(place * fall / noise) if noise > 0 else (place >= 0).astype(np.float64)
-    streak = np.zeros(patience)  # the chance of being in the so-manieth evaluation in a row below eps, without an onset
+    streak = np.zeros(patience)  # the chance of being after so many evaluations in a row below eps, without an onset
     streak[0] = 1.0
     onset = np.zeros(len(place))
     for row, chance in enumerate(below.tolist()):

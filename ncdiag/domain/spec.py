@@ -82,6 +82,11 @@ class NetworkSpec:
         if self.width == int(self.width):
             object.__setattr__(self, "width", int(self.width))  # 512.0 and 512 are one network, hence one key
 
+    @property
+    def convolves(self) -> bool:
+        """Whether the network slides filters over images; one that does not is all products, and can be stacked."""
+        return self.arch != "mlp"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:

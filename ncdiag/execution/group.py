@@ -17,7 +17,8 @@ from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import EpochDone, Event, train
+from ncdiag.training.events import EpochDone, Event
+from ncdiag.training.loop import train
 from ncdiag.training.memory import give_back_memory
 from ncdiag.training.shortage import is_shortage
 

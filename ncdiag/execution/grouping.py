@@ -45,11 +45,10 @@ def list_shapes(runs: Sequence[Run], data_key: Callable[[Run], DataKey]) -> list
     """Sort runs by what must be equal in a group."""
     shapes: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        spec = RunSpec.from_dict(run.config)
-        began = run.fingerprint.get("threads"), run.fingerprint.get("products")
+        spec, began = run.spec, (run.fingerprint.get("threads"), run.fingerprint.get("products"))
         key = spec.network, data_key(run), spec.batch_size, spec.phases, spec.precision, began
         shapes.setdefault(key, []).append(run)
-    return [Shape(spec=RunSpec.from_dict(some[0].config), runs=tuple(some)) for some in shapes.values()]
+    return [Shape(spec=some[0].spec, runs=tuple(some)) for some in shapes.values()]
 
 
 @dataclass(frozen=True, kw_only=True)

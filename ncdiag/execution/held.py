@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
 from ncdiag.execution.patience import Patience
@@ -23,7 +22,7 @@ from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened
+from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.reproducibility import environment, numeric_fingerprint
 from ncdiag.training.shortage import in_plain_words
 
@@ -55,7 +54,7 @@ class HeldRun:
         self.store = store
         self.run = run
         self.owner = owner
-        self.spec = RunSpec.from_dict(run.config)
+        self.spec = run.spec
         self.start = start
         self.tell = tell
         self.patience = patience

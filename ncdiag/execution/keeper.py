@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from ncdiag.domain.records import Run
-from ncdiag.domain.spec import RunSpec
 from ncdiag.training.checkpoint import (
     DamagedCheckpointError,
     list_checkpoints,
@@ -26,7 +25,7 @@ from ncdiag.training.checkpoint import (
     save_checkpoint,
     set_aside,
 )
-from ncdiag.training.loop import Checkpoint
+from ncdiag.training.events import Checkpoint
 
 MINUTES_APART = 5.0  # what a kill without warning may cost at most, in time; writing a state takes well under a second
 
@@ -57,8 +56,7 @@ class Keeper:
     def __init__(self, folder: Path, run: Run, *, every: int) -> None:
         self.folder = folder
         self.identity = run.identity
-        phases = RunSpec.from_dict(run.config).phases
-        self.phase_ends = list(itertools.accumulate(phase.epochs for phase in phases))
+        self.phase_ends = list(itertools.accumulate(phase.epochs for phase in run.spec.phases))
         self.every = every
         self.saved_at = time.monotonic()
         self.unsaved: tuple[int, dict[str, Any]] | None = None

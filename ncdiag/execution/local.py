@@ -112,8 +112,8 @@ def _parts(
 ) -> list[Part]:
     """Cut a shape into what trains as one, `parts` at the least if it can; `sharing` processes use one device."""
     device = pick_device(options.device)
-    size = group_size(shape.spec.network.arch, device)
-    stacked_on_gpu = device.type == "cuda" and shape.spec.network.arch == "mlp"
+    size = group_size(shape.spec.network, device)
+    stacked_on_gpu = device.type == "cuda" and not shape.spec.network.convolves
     data = _find_data(shape, options) if size > 1 and (len(shape.runs) > 1 or stacked_on_gpu) else None
     if data is None:
         return cut(shape, 1, parts=parts)

@@ -15,7 +15,6 @@ import torch
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.shares import counted
-from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
@@ -101,20 +100,18 @@ def train_runs(store: Store, group: Sequence[Run], options: TrainingOptions, lis
 
 def data_key(run: Run, options: TrainingOptions) -> DataKey:
     """Give what two runs have in common that train on the same tensors."""
-    spec = RunSpec.from_dict(run.config)
     place = run.data.get("path") or options.data_dir or run.data.get("data_dir")
-    return str(spec.data), spec.network.arch, str(place)
+    return str(run.spec.data), run.spec.network.arch, str(place)
 
 
 def load_data(run: Run, options: TrainingOptions) -> Dataset:
-    """Give the data set of a run on the CPU, normalised if there is room, from another process if one has loaded it."""
+    """Give the data set of a run on the CPU, from another process if one has loaded it."""
     if shared := options.shared.get(data_key(run, options)):
         return shared.open()
-    spec = RunSpec.from_dict(run.config)
     path, data_dir = run.data.get("path"), run.data.get("data_dir")
     return load_dataset(
-        spec.data,
-        arch=spec.network.arch,
+        run.spec.data,
+        arch=run.spec.network.arch,
         data_dir=options.data_dir or (Path(data_dir) if data_dir else None),
         path=Path(path) if path else None,
     )

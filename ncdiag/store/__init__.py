@@ -1,1 +1,1 @@
-"""The SQLite store: takes and returns domain values."""
+"""The store: takes and returns domain values."""

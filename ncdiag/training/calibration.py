@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from ncdiag.domain.spec import Arch, RunSpec
+from ncdiag.domain.spec import NetworkSpec, RunSpec
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.footprint import check_memory, least_bytes, memory_of
 from ncdiag.training.member import Member
@@ -23,9 +23,9 @@ FEW_IMAGES = 64
 LARGEST_PRODUCT = 2**24  # 256 x 256 x 256
 
 
-def group_size(arch: Arch, device: torch.device) -> int:
+def group_size(network: NetworkSpec, device: torch.device) -> int:
     """Give how many networks to try together; 1 where nothing can be gained."""
-    if arch == "mlp":
+    if not network.convolves:
         return TOGETHER
     return SIDE_BY_SIDE if device.type == "cuda" else 1  # on a CPU one convolution fills a core
 
@@ -36,8 +36,8 @@ def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, 
     Takes tens of milliseconds on a CPU, on made-up images; the fastest of three rounds counts, so that whatever else
     the machine does meanwhile matters little. The answer decides nothing but the time that training takes.
     """
-    sizes = 1, group_size(spec.network.arch, device)
-    large = spec.network.arch == "mlp" and spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT
+    sizes = 1, group_size(spec.network, device)
+    large = not spec.network.convolves and spec.batch_size * int(spec.network.width) ** 2 > LARGEST_PRODUCT
     if sizes[1] == 1 or (large and device == CPU):
         return 1.0
     if sum(sizes) * least_bytes(spec, input_shape, num_classes) > memory_of(device):
@@ -63,7 +63,7 @@ def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
     Raises `OutOfMemoryError` for a network that is too large for this machine.
     """
     check_memory(spec, input_shape, num_classes, CPU)
-    batch_size = spec.batch_size if spec.network.arch == "mlp" else min(spec.batch_size, FEW_IMAGES)
+    batch_size = min(spec.batch_size, FEW_IMAGES) if spec.network.convolves else spec.batch_size
     tried = replace(spec, batch_size=batch_size, metric_samples=None, test_samples=None)
     data = _made_up(2 * batch_size, input_shape, num_classes)
     steps = _steps(tried, data, seeds=[0])

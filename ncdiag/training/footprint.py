@@ -11,14 +11,14 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import OutOfMemoryError
 from ncdiag.training.control_groups import memory_limits
 from ncdiag.training.networks import count_parameters
+from ncdiag.training.optimizers import OPTIMIZERS
 
 FLOAT = 4  # bytes
-_MOMENTS = {"sgd": 1}  # two for the others
 
 
 def state_floats(spec: RunSpec, parameters: int) -> int:
     """Give the numbers of which the state of a run consists: weights and moments."""
-    return parameters * (1 + _MOMENTS.get(spec.optimizer.name, 2))
+    return parameters * (1 + len(OPTIMIZERS[spec.optimizer.name].moments))
 
 
 def least_bytes(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int) -> int:

@@ -3,7 +3,7 @@
 import torch
 
 from ncdiag.domain.spec import Intervention
-from ncdiag.training.networks import Network
+from ncdiag.training.network import Network
 
 
 @torch.no_grad()

@@ -20,16 +20,13 @@ from torch import Tensor
 
 from ncdiag.domain.spec import RunSpec
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
+from ncdiag.training.events import Event
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import batch_order, full_precision
 from ncdiag.training.stages import overlapped
 from ncdiag.training.steps import Steps, take_side_by_side
 
 _Key = tuple[tuple[int, int], ...]  # of each member of a group: its index and the number of its phase
-
-__all__ = ["Checkpoint", "Ended", "EpochDone", "Event", "Intervened", "train"]
-
 
 MEASURED_AT_ONCE = 3  # networks on a GPU: each has three stages, and while one computes there, the others do here
 
@@ -101,7 +98,7 @@ def _groups(members: list[Member], device: torch.device, together: int) -> Itera
         kind = spec.network, spec.batch_size, spec.precision, spec.phases[number - 1].loss
         kinds.setdefault(kind, []).append(member)
     for (network, *_), alike in kinds.items():
-        size = together if network.arch == "mlp" or _is_gpu(device) else 1
+        size = 1 if network.convolves and not _is_gpu(device) else together
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 

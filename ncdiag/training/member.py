@@ -12,7 +12,7 @@ from ncdiag.domain.evaluations import is_evaluated
 from ncdiag.domain.onset import DEAD_NORM, MIN_ACCURACY
 from ncdiag.domain.records import EpochRecord, InterventionRecord, RunStatus
 from ncdiag.domain.shares import counted
-from ncdiag.domain.spec import Arch, Intervention, Loss, RunSpec
+from ncdiag.domain.spec import Intervention, Loss, NetworkSpec, RunSpec
 from ncdiag.errors import UnsafeError
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
@@ -38,7 +38,7 @@ class Member:
         self.index = index
         self.spec = spec
         self.measured = data.measured_part(spec)
-        self.eval_batch = evaluation_batch(spec.network.arch, data.device)
+        self.eval_batch = evaluation_batch(spec.network, data.device)
         self.live = True
         self.epoch = 0
         self.below = 0  # evaluations in a row below the stop rule's eps
@@ -197,11 +197,11 @@ class Member:
         self.below, self.dying, self.largest_norm = state["below"], state["dying"], state["largest_norm"]
 
 
-def evaluation_batch(arch: Arch, device: torch.device) -> int:
+def evaluation_batch(network: NetworkSpec, device: torch.device) -> int:
     """Give how many samples go through a network at a time while it is measured."""
     if device.type == "cuda":
-        return EVAL_BATCH_ON_GPU if arch == "mlp" else EVAL_BATCH
-    return EVAL_BATCH if arch == "mlp" else EVAL_BATCH_OF_CONVOLUTIONS
+        return EVAL_BATCH if network.convolves else EVAL_BATCH_ON_GPU
+    return EVAL_BATCH_OF_CONVOLUTIONS if network.convolves else EVAL_BATCH
 
 
 def _near_chance(data: Dataset) -> float:

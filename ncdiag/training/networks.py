@@ -1,4 +1,4 @@
-"""From the name of an architecture to a network: the one table. A new architecture is one file and one line here."""
+"""From the name of an architecture to a network."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,6 @@ from ncdiag.training.cnn import CNN
 from ncdiag.training.mlp import MLP
 from ncdiag.training.network import Network
 from ncdiag.training.resnet import ResNet
-
-__all__ = ["Network", "build_network"]
 
 _NETWORKS: dict[Arch, Callable[..., Network]] = {
     "mlp": MLP,

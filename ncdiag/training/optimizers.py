@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ncdiag.domain.spec import OptimizerSpec
+from ncdiag.domain.spec import OptimizerName, OptimizerSpec
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # of Adam and AdamW
 
@@ -106,9 +106,12 @@ class SGD(Optimizer):
         )
 
 
+OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": Adam}
+
+
 def make_optimizer(spec: OptimizerSpec, parameters: Sequence[Tensor]) -> Optimizer:
     """Give a fresh optimiser for the parameters of one run, float32."""
-    return SGD(spec, parameters) if spec.name == "sgd" else Adam(spec, parameters)
+    return OPTIMIZERS[spec.name](spec, parameters)
 
 
 def step_alike(

@@ -13,7 +13,7 @@ from ncdiag.domain.spec import PhaseSpec
 from ncdiag.execution.held import Note
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run
-from ncdiag.training.loop import Ended, EpochDone
+from ncdiag.training.events import Ended, EpochDone
 
 
 def test_a_run_has_a_line_for_its_first_epoch_for_every_ten_seconds_and_for_its_end(

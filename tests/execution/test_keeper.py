@@ -10,7 +10,7 @@ from ncdiag.execution.keeper import MINUTES_APART, Keeper, find_state
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run
 from ncdiag.training.checkpoint import list_checkpoints
-from ncdiag.training.loop import Checkpoint
+from ncdiag.training.events import Checkpoint
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import list_runs, rename_run
 from ncdiag.store.sweeps import plan_sweep
-from ncdiag.training.loop import Ended, EpochDone, Event
+from ncdiag.training.events import Ended, EpochDone, Event
 from ncdiag.training.products import pick_products
 from ncdiag.training.threads import computing_threads
 

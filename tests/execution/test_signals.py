@@ -19,7 +19,7 @@ from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import runs
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run, get_run
-from ncdiag.training.loop import EpochDone, Event
+from ncdiag.training.events import EpochDone, Event
 
 STOPS = [(signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 

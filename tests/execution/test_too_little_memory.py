@@ -18,7 +18,7 @@ from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
-from ncdiag.training.loop import Checkpoint, EpochDone, Event
+from ncdiag.training.events import Checkpoint, EpochDone, Event
 
 
 def ignore(run: Run, event: Event | Note) -> None:

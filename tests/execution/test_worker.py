@@ -25,7 +25,7 @@ from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run, remove_runs
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
-from ncdiag.training.loop import Event
+from ncdiag.training.events import Event
 
 
 def ignore(run: Run, event: Event) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from small import small_spec
 
+from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Arch
 from ncdiag.training import calibration
 from ncdiag.training.calibration import group_size, speedup, step_seconds
@@ -31,7 +32,8 @@ def test_what_cannot_gain_or_does_not_fit_is_not_tried(monkeypatch: pytest.Monke
     ("arch", "device", "size"), [("mlp", "cpu", 8), ("mlp", "cuda", 8), ("cnn", "cpu", 1), ("resnet20", "cuda", 4)]
 )
 def test_convolutional_networks_are_tried_together_on_a_gpu_only(arch: Arch, device: str, size: int) -> None:
-    assert group_size(arch, torch.device(device)) == size
+    network = complete_spec({"arch": arch}).network
+    assert group_size(network, torch.device(device)) == size
 
 
 def test_trying_gives_a_ratio_and_leaves_nothing_behind() -> None:

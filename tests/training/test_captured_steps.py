@@ -11,8 +11,9 @@ from replayed import Recording, record, replay_steps, tensors
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Intervention, PhaseSpec, Precision, RunSpec, StopRule
 from ncdiag.training.datasets import Dataset
+from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.lane import Lane
-from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Event, Intervened, train
+from ncdiag.training.loop import train
 from ncdiag.training.member import Member
 from ncdiag.training.reproducibility import batch_order
 from ncdiag.training.steps import Steps

@@ -12,7 +12,8 @@ from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.training import loop, member, stack, stages, steps
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Ended, EpochDone, Intervened, train
+from ncdiag.training.events import Ended, EpochDone, Intervened
+from ncdiag.training.loop import train
 
 
 def test_members_of_a_group_do_not_touch_each_other(digits: Dataset) -> None:

@@ -12,7 +12,7 @@ from ncdiag.domain.records import RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec
 from ncdiag.errors import UnsafeError
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.loop import Checkpoint, Ended, EpochDone, Intervened
+from ncdiag.training.events import Checkpoint, Ended, EpochDone, Intervened
 from ncdiag.training.measure import Measurement
 from ncdiag.training.member import DEAD_EVALUATIONS, Member
 from ncdiag.training.networks import build_network
