@@ -1,6 +1,7 @@
 """What the questions within a pair are asked of: its runs and their epochs, and the terms on which they are."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,7 +27,7 @@ class Asked:
     @cached_property
     def counted(self) -> "Asked":
         """The same question of the runs that count, each trajectory once; see `drop_repeats`."""
-        return self._of(drop_repeats(self.runs))
+        return self._of(drop_repeats(self.runs, self.count_evaluations))
 
     @cached_property
     def untouched(self) -> "Asked":
@@ -40,6 +41,11 @@ class Asked:
     def _of(self, runs: pd.DataFrame) -> "Asked":
         epochs = self.epochs[self.epochs["run"].isin(runs["run"])].reset_index(drop=True)
         return replace(self, runs=runs, epochs=epochs)
+
+    def count_evaluations(self, run_ids: Sequence[int]) -> Mapping[int, int]:
+        """Give, by run id, how often the metric of the onset was measured in some runs; those without are missing."""
+        measured = self.epochs["run_id"].isin(run_ids) & self.epochs[self.terms.rule.metric].notna()
+        return Counter(self.epochs.loc[measured, "run_id"].tolist())
 
     def read(self, run_ids: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
         """Give some columns of the epochs of some runs, as a `Survey` asks for them."""

@@ -17,6 +17,7 @@ from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.onset import OnsetRule
 from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
+from ncdiag.store.epochs import count_measured
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.handle import Store
 from ncdiag.store.runs import get_run, list_ids_like, list_runs
@@ -57,7 +58,7 @@ def onsets_frame(store: Store, runs: pd.DataFrame, rule: OnsetRule) -> pd.DataFr
 def survey_store(store: Store, terms: Terms, questions: Sequence[str] = QUESTIONS) -> Survey:
     """Give the survey of the runs that fit the filter, each trajectory once; it needs the store to be open."""
     selected = selected_runs(store, terms.where)
-    runs = drop_repeats(selected)
+    runs = drop_repeats(selected, partial(count_measured, store, terms.rule.metric))
     return Survey(
         runs=runs,
         read=partial(epochs_frame, store),
@@ -73,7 +74,8 @@ def forecast_stored(store: Store, run: str, terms: Terms) -> Forecast:
     stored = [column for column in terms.by if column != "other"]  # which is not a column of the store
     pair = runs_frame(store, list_ids_like(store, get_run(store, run), stored))
     chosen = pair[pair["run"].isin([run, *select_runs(pair, terms.where)["run"]])].reset_index(drop=True)
-    chosen = drop_repeats(chosen, keep=run)  # a run cannot be forecast from itself
+    # a run cannot be forecast from itself
+    chosen = drop_repeats(chosen, partial(count_measured, store, terms.rule.metric), keep=run)
     epochs = epochs_frame(store, chosen["run_id"].tolist())
     return forecast_run(Asked(runs=chosen, epochs=epochs, terms=terms), run)
 

@@ -13,7 +13,7 @@ def pair_thresholds(asked: Asked) -> pd.DataFrame:
 
     Runs that repeat the trajectory of another do not narrow the interval.
     """
-    onsets = drop_repeats(asked.onsets)
+    onsets = drop_repeats(asked.onsets, asked.count_evaluations)
     results = threshold_results(onsets, asked.trajectories, asked.terms)
     found = [result for result in results if result.quantity == "fn_star"]
     return pd.DataFrame(

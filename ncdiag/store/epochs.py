@@ -4,12 +4,14 @@ A row and the run's totals are committed together, and only for the owner of the
 already changes nothing, so a process that does not know whether its last commit arrived simply repeats it.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, case, delete, exists, func, insert, literal, select, update
 
 from ncdiag.domain.records import EpochRecord
 from ncdiag.store import schema
 from ncdiag.store.handle import Store
-from ncdiag.store.rows import EPOCH_SELECTION, measured_columns, to_epoch
+from ncdiag.store.rows import EPOCH_SELECTION, chunked, measured_columns, to_epoch
 
 
 def insert_epoch(connection: Connection, run_id: int, record: EpochRecord) -> None:
@@ -49,3 +51,15 @@ def discard_epochs(connection: Connection, run_id: int, after: int) -> None:
     seconds = select(func.coalesce(func.sum(epochs.c.seconds), literal(0.0))).where(kept).scalar_subquery()
     last = select(func.coalesce(func.max(epochs.c.epoch), 0)).where(kept).scalar_subquery()
     connection.execute(update(runs).where(runs.c.id == run_id).values(seconds=seconds, epochs_done=last))
+
+
+def count_measured(store: Store, column: str, run_ids: Sequence[int]) -> dict[int, int]:
+    """Give, by run id, in how many epochs of some runs a column holds a finite number; those without are missing."""
+    epochs = schema.epochs
+    query = select(epochs.c.run_id, func.count()).where(epochs.c[column].is_not(None)).group_by(epochs.c.run_id)
+    with store.read() as connection:
+        return {
+            row_id: number
+            for some in chunked(run_ids)
+            for row_id, number in connection.execute(query.where(epochs.c.run_id.in_(some)))
+        }

@@ -47,7 +47,9 @@ def answers(frames: Frames, questions: Sequence[str] = QUESTIONS) -> list[dict[s
         own = epochs["run"].isin(runs["run"][runs["run_id"].isin(ids)])
         return epochs.loc[own, [name for name in columns if name in epochs]].reset_index(drop=True)
 
-    survey = Survey(runs=drop_repeats(runs), read=read, terms=Terms(), questions=tuple(questions))
+    survey = Survey(
+        runs=drop_repeats(runs, lambda ids: dict.fromkeys(ids, 1)), read=read, terms=Terms(), questions=tuple(questions)
+    )
     return [result.to_dict() for question in questions for result in survey.results[question]]
 
 

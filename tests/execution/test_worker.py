@@ -312,7 +312,7 @@ def test_a_run_whose_configuration_cannot_be_read_is_not_claimed(store: Store, m
     def refuse(*args: object) -> None:
         raise SpecError("learning rate")
 
-    monkeypatch.setattr("ncdiag.execution.held.RunSpec.from_dict", refuse)
+    monkeypatch.setattr("ncdiag.domain.spec.RunSpec.from_dict", refuse)
     with pytest.raises(SpecError, match="learning rate"):
         train_run(store, run, TrainingOptions(), ignore)
     monkeypatch.undo()
