@@ -13,6 +13,7 @@ from ncdiag.domain.records import IMPORT_FIELDS
 REMARKS = (
     *("note", "notes", "comment", "comments", "tags", "host", "user", "date", "url", "commit"),
     *("log_every", "eval_every", "metric_samples", "test_samples"),
+    *("key", "run_id", "source", "seconds", "epochs_done", "created_at", "started_at", "finished_at"),
 )
 _PLAN = re.compile(r"phase[1-9]_(loss|epochs)")  # how a manifest may say `phases`
 

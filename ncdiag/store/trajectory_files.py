@@ -4,13 +4,13 @@ Everything is read and checked before anything is returned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ncdiag.domain.importing.descriptions import find_misspelt, own_export, read_description
 from ncdiag.domain.importing.findings import Findings
-from ncdiag.domain.importing.identity import EXPORTED, find_end, find_identity
+from ncdiag.domain.importing.identity import END, EXPORTED, find_end, find_identity
 from ncdiag.domain.importing.phases import phase_plan
 from ncdiag.domain.importing.records import (
     NAME_RULE,
@@ -22,7 +22,7 @@ from ncdiag.domain.importing.records import (
 )
 from ncdiag.domain.importing.rows import Row, Table, bare, read_table, shown
 from ncdiag.domain.importing.settings import Setting, check_all_fit, general, specific
-from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 from ncdiag.store.compressed import ENDING, bare_name, read_whole
@@ -46,7 +46,7 @@ class Settings:
     def __post_init__(self) -> None:
         for setting in self.sets:
             try:
-                read_description({setting.key: setting.value} if setting.value else {})
+                _read_words({setting.key: setting.value})
             except ValueError as error:
                 raise SpecError(f"--set {error}") from None
         if not self.ignore_extra:
@@ -79,9 +79,7 @@ def read_file(
             hint = nearest(own_name, map(bare, rows))
             raise SpecError(f"{bare(manifest.name)} has no row for run {shown(in_file or own_name)}{hint}")
         cells = {} if row is None else row.cells
-        said = _say(settings, cells, [label, own_name])
-        run = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
-        runs[own_name] = _as_it_was_trained(settings, run, cells)
+        runs[own_name] = _make_run(findings, settings, [label, own_name], cells, records)
     _check_patterns(settings, [label, Path(label).stem], list(runs))
     return list(runs.values()), findings.notes()
 
@@ -130,9 +128,7 @@ def _read_listed(
         own_name = given or in_file or Path(bare_name(path.name)).stem
         if not is_run_name(own_name):
             raise ValueError(f"{shown(own_name)} {NAME_RULE}")
-        said = _say(settings, row.cells, [label, path.stem, own_name])
-        run = _make_run(findings, settings, label=label, own_name=own_name, said=said, records=records)
-        yield own_name, _as_it_was_trained(settings, run, row.cells)
+        yield own_name, _make_run(findings, settings, [label, path.stem, own_name], row.cells, records)
 
 
 def _read_content(
@@ -197,7 +193,7 @@ def _rows_by_name(findings: Findings, settings: Settings, manifest: Path) -> dic
 
 def _try_description(findings: Findings, manifest: Path, row: Row) -> None:
     try:
-        read_description(_own_words(row.cells))
+        _read_words(_own_words(row.cells))
     except ValueError as error:
         findings.fault(manifest.name, row.line, str(error))
 
@@ -209,25 +205,32 @@ def _name_in(row: Row) -> str | None:
 def _own_words(cells: Mapping[str, str | None]) -> dict[str, str]:
     """Give what a manifest's row says of the run itself; one of `ncdiag export runs` says more in its configuration."""
     said = {key: text for key, text in cells.items() if text is not None and key not in (_FILE, *_NAMES)}
-    return own_export(said) if cells.keys() >= EXPORTED else said
+    if not cells.keys() >= EXPORTED:
+        return said
+    return own_export(said) | {key: said[key] for key in END if key in said}
 
 
-def _say(settings: Settings, cells: Mapping[str, str | None], names: Sequence[str]) -> dict[str, Any]:
-    """Put together what was said of a run, the most specific last; an empty value takes back what was said."""
-    said = general(settings.sets) | _own_words(cells) | specific(settings.sets, names)
-    return read_description({key: text for key, text in said.items() if text})
+def _read_words(words: Mapping[str, str]) -> tuple[dict[str, Any], RunStatus, str | None]:
+    """Give what was said of a run, and how it ended; an empty value says nothing. Raises `ValueError`."""
+    said = {key: text for key, text in words.items() if text}
+    return read_description({key: text for key, text in said.items() if key not in END}), *find_end(said)
 
 
 def _make_run(
     findings: Findings,
     settings: Settings,
-    *,
-    label: str,
-    own_name: str,
-    said: dict[str, Any],
+    names: Sequence[str],
+    cells: Mapping[str, str | None],
     records: list[EpochRecord],
 ) -> ImportedRun:
-    """Put together a run. The store will name one called run-7, a name that it keeps; its source still says it."""
+    """Put together a run, the first of whose `names` is its file and the last its own; `cells` are of its manifest.
+
+    What was said last and most specifically counts. A run of our own export stays the run it was, unless the settings
+    make another of it. The store will name one called run-7, a name that it keeps; its source still says it.
+    """
+    label, own_name = names[0], names[-1]
+    words = general(settings.sets) | _own_words(cells) | specific(settings.sets, names)
+    said, status, reason = _read_words(words)
     findings.describe(label, said)
     plan = phase_plan(said)
     phased = all(record.phase is not None for record in records)
@@ -242,14 +245,10 @@ def _make_run(
         config={"phases": plan.text() if phased else None, **said},  # what was said of the phases itself comes first
         epochs=tuple(records),
         source=f"{label} ({own_name})" if numbered else label,
+        spec=None if settings.maps or settings.sets else find_identity(cells, records),
+        status=status,
+        reason=reason,
     )
-
-
-def _as_it_was_trained(settings: Settings, run: ImportedRun, cells: Mapping[str, str | None]) -> ImportedRun:
-    """Give a run of our own export the end that it had, and its identity unless the settings make another run of it."""
-    spec = None if settings.maps or settings.sets else find_identity(cells, run.epochs)
-    status, reason = find_end(cells)
-    return replace(run, spec=spec, status=status, reason=reason)
 
 
 def _check_patterns(settings: Settings, files: Sequence[str], runs: Sequence[str]) -> None:

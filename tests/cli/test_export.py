@@ -272,6 +272,7 @@ def test_a_reader_that_leaves_early_ends_it_in_silence(store: Path):
 
 
 never_below_0 = st.floats(min_value=0) | st.none() | st.just(math.nan)
+share = st.floats(0, 1) | st.none() | st.just(math.nan)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -283,10 +284,10 @@ never_below_0 = st.floats(min_value=0) | st.none() | st.just(math.nan)
             phase=st.integers(1, 3) | st.none(),
             loss=st.sampled_from(["ce", "mse", None]),
             lr=never_below_0,
-            train_accuracy=st.floats(0, 1) | st.none() | st.just(math.nan),
+            train_accuracy=share,
             feature_norm=never_below_0,
             nc1=never_below_0,
-            nc4=never_below_0,
+            nc4=share,
         ),
         min_size=1,
         max_size=6,

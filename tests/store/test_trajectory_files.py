@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncdiag.domain.importing.settings import parse_maps, parse_sets
+from ncdiag.domain.other_settings import other_settings
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.errors import DataError, NCDiagError, SpecError
 from ncdiag.store.trajectory_files import Settings, read_file, read_manifest
@@ -175,6 +176,21 @@ def test_a_manifest_describes_its_files(write):
     assert (a.name, dict(a.config)) == ("a", {"arch": "mlp", "depth": 5, "seed": 0, **plan})
     assert (b.name, dict(b.config)) == ("b_7", {"arch": "mlp", "depth": 7, "seed": 1, "note": "stopped early", **plan})
     assert [(record.phase, record.loss) for record in a.epochs] == [(1, "ce"), (2, "mse")]
+
+
+def test_how_a_run_ended_is_no_setting_of_it(write):
+    """Nor is how a store kept it: runs of one condition that ended differently stay of one condition."""
+    for name in ("a", "b", "c"):
+        write(f"{name}.csv", "epoch,nc1\n1,0.5\n")
+    rows = "a.csv,mlp,diverged,nan,3.5\nb.csv,mlp,,,4\nc.csv,mlp,done,,5\n"
+    manifest = write("runs.csv", f"file,arch,status,reason,seconds\n{rows}")
+    runs, _ = read_manifest(manifest, asked(sets=("c:status=failed",)))
+    assert [(run.status, run.reason) for run in runs] == [("diverged", "nan"), ("done", None), ("failed", None)]
+    assert {other_settings(run.config) for run in runs} == {None}
+    with pytest.raises(DataError, match="line 2: status: 'crashed' is none of"):
+        read_manifest(write("runs.csv", "file,status\na.csv,crashed\n"), asked())
+    with pytest.raises(SpecError, match="--set status: 'crashed' is none of"):
+        asked(sets=("status=crashed",))
 
 
 def test_without_a_phase_column_the_manifest_is_believed_for_the_first_phase_only(write):

@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 
 from ncdiag.domain.evaluations import due_epochs
+from ncdiag.domain.importing.rows import shown
 from ncdiag.domain.records import FINAL, UNFINISHED, EpochRecord, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import NCDiagError
 
 # By these columns a row of `ncdiag export runs` is known.
 EXPORTED = {"run", "key", "origin", "config"}
+# What is said of the end of a run, and no setting of it.
+END = ("status", "reason")
 
 
 def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord]) -> RunSpec | None:
@@ -31,14 +34,18 @@ def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord])
     return spec if ended and whole else None
 
 
-def find_end(row: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
-    """Give how a run ended, and why, by its row of `ncdiag export runs`; `done` where another row describes it.
+def find_end(said: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
+    """Give how a run ended, and why, by what is said as `status` and `reason`; `done` where nothing is.
 
-    A run that had not ended is interrupted: nobody goes on with it where it is taken in.
+    A run that had not ended is interrupted: nobody goes on with it where it is taken in. Raises `ValueError` for a
+    status that is none.
     """
-    if not row.keys() >= EXPORTED or row.get("status") not in tuple(RunStatus):
-        return RunStatus.DONE, None
-    status, reason = RunStatus(str(row["status"])), row.get("reason")
+    word, reason = said.get("status") or RunStatus.DONE, said.get("reason") or None
+    if word not in tuple(RunStatus):
+        raise ValueError(
+            f"status: {shown(word)} is none of {', '.join(RunStatus)}; rename the column if it means something else"
+        )
+    status = RunStatus(word)
     if status in UNFINISHED and status is not RunStatus.FAILED:
         return RunStatus.INTERRUPTED, reason or f"{status} when it was exported"
     return status, reason

@@ -62,11 +62,14 @@ def test_a_row_that_does_not_hold_together_is_not_believed(changes: dict[str, st
     assert find_identity(row(**changes), epochs(*WHOLE)) is None
 
 
-def test_a_row_of_another_making_has_no_identity_and_no_end_of_its_own() -> None:
+def test_a_row_of_another_making_has_no_identity_and_the_end_that_it_says() -> None:
     said = row(status="dead", reason="unknown")
     del said["origin"]
     assert find_identity(said, epochs(*WHOLE)) is None
-    assert find_end(said) == ("done", None)
+    assert find_end(said) == ("dead", "unknown")
+    assert find_end({}) == find_end({"status": None, "reason": ""}) == ("done", None)
+    with pytest.raises(ValueError, match="'finished' is none of pending, running, interrupted, done,"):
+        find_end({"status": "finished"})
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,6 @@ def test_a_row_of_another_making_has_no_identity_and_no_end_of_its_own() -> None
         ({"status": "interrupted", "reason": "stopped by a signal"}, ("interrupted", "stopped by a signal")),
         ({"status": "lost"}, ("interrupted", "lost when it was exported")),
         ({"status": "running"}, ("interrupted", "running when it was exported")),
-        ({"status": "finished"}, ("done", None)),
     ],
 )
 def test_a_run_ends_as_it_did_where_it_was_exported(said: dict[str, str], end: tuple[str, str | None]) -> None:
