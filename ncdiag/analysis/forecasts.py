@@ -52,7 +52,8 @@ def forecast_run(asked: Asked, run: str) -> Forecast:
         return Forecast(status="insufficient", message=f"the run {what}: no onset can be expected", **common)
     if this["state"] == "no_data" and rule.phase is None and this["epochs_done"]:  # else it has yet to come there
         common["epoch_now"] = float(this["epochs_done"])
-        return Forecast(status="insufficient", message=f"{rule.metric} was not measured in this run", **common)
+        what = "never finite" if this["evaluations"] else "not measured"
+        return Forecast(status="insufficient", message=f"{rule.metric} was {what} in this run", **common)
     ended = ended_without(others, rule)
     known = others[(others["state"] == "collapsed") | ended]
     judges = spread_runs(known, own=int(this["condition"]))

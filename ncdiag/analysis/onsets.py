@@ -135,7 +135,7 @@ def _ended_as(onset: Onset, status: str) -> Onset:
     A run that diverges in its first epoch would be dropped as one without data, and its condition be judged by those
     that went well.
     """
-    if onset.state not in (*OPEN, "no_data") or status not in (RunStatus.DIVERGED, RunStatus.DEAD):
+    if onset.state not in (*OPEN, "no_data", "diverged") or status not in (RunStatus.DIVERGED, RunStatus.DEAD):
         return onset
     until = 0.0 if onset.state == "no_data" else onset.censored_at
     return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead", censored_at=until)

@@ -127,7 +127,7 @@ class Onset:
     - `censored`: not until `censored_at`. `unconfirmed`: below at the end, but too briefly; not until `censored_at`.
     - `left_censored`: below from the first evaluation, `hi`, on, or at epoch 0.
     - `diverged`, `dead`: the run ended otherwise; no onset until `censored_at`.
-    - `no_data`: no evaluation of a finite metric.
+    - `no_data`: no evaluation, or a metric that is never finite though the features are.
 
     `index` counts evaluations from 0. `phase`, `loss`, `feature_norm` and `train_accuracy` are those at onset. `noise`
     is the sd of ln metric between evaluations (from the median absolute second difference), `slope` the fall of ln
@@ -244,13 +244,21 @@ def _without_onset(trajectory: Trajectory, start: int, stop: int, below: NDArray
     finite, dead = np.isfinite(trajectory.metric), trajectory.dead
     if dead[stop - 1]:
         return Onset(state="dead", censored_at=_epoch_of_last(trajectory, ~dead, start, stop))
-    if not finite[start:stop].any():
+    if not finite[start:stop].any() and _goes_on(trajectory, stop):
         return Onset(state="no_data")
     if not finite[stop - 1]:
         return Onset(state="diverged", censored_at=_epoch_of_last(trajectory, finite, start, stop))
     if below[stop - 1]:
         return Onset(state="unconfirmed", censored_at=_epoch_of_last(trajectory, ~below, start, stop))
     return Onset(state="censored", censored_at=float(trajectory.epoch[stop - 1]))
+
+
+def _goes_on(trajectory: Trajectory, stop: int) -> bool:
+    """Tell whether the features are known to be finite at the end: then it is the metric that is not defined of them.
+
+    So it is where a class has no sample.
+    """
+    return trajectory.feature_norm is not None and math.isfinite(trajectory.feature_norm[stop - 1])
 
 
 def _epoch_of_last(trajectory: Trajectory, mask: NDArray[np.bool_], start: int, stop: int) -> float:

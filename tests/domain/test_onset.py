@@ -72,9 +72,20 @@ def test_a_collapse_that_ends_in_values_that_are_not_finite_has_relapsed(tail, r
     assert has_relapsed(trajectory, RULE) == relapsed
 
 
-@pytest.mark.parametrize("metric", [[], [math.nan] * 5, [math.inf] * 5])
-def test_nothing_finite_is_no_data(metric):
-    assert find_onset(run(metric), RULE).state == "no_data"
+@pytest.mark.parametrize("metric", [[math.nan] * 5, [math.inf] * 5])
+def test_a_run_that_never_had_a_finite_metric_has_diverged_unless_its_features_went_on(metric):
+    """A class without a sample makes the metric NaN at every epoch of a training that goes well."""
+    for norms in ({}, {"feature_norm": [1, 1, 1, 1, math.nan]}):
+        onset = find_onset(run(metric, **norms), RULE)
+        assert (onset.state, onset.censored_at) == ("diverged", 0)
+    assert find_onset(run(metric, feature_norm=[math.nan, 1, 1, 1, 1]), RULE).state == "no_data"
+    assert find_onset(run([]), RULE).state == "no_data"
+
+
+def test_a_run_that_diverged_before_a_phase_had_no_onset_until_it_began():
+    trajectory = run([0.5, 0.4, 0.3, *[math.nan] * 4], first_epoch=1, phase=np.repeat([1.0, 2.0], [3, 4]))
+    onset = find_onset(trajectory, OnsetRule(phase=2))
+    assert (onset.state, onset.censored_at) == ("diverged", 3)
 
 
 def test_a_nan_breaks_the_streak_and_no_line_is_drawn_from_it():
@@ -245,7 +256,7 @@ def test_epochs_out_of_order_are_refused():
 
 def naive_onset(epoch, metric, eps, patience):
     """The rule as one reads it: walk through the rows and count."""
-    if not any(math.isfinite(value) for value in metric):
+    if not metric:
         return "no_data", math.nan
     for start in range(len(metric)):
         window = metric[start : start + patience]
