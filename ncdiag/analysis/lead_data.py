@@ -115,8 +115,10 @@ class Observable:
     def falls(self) -> FloatArray:
         """For each run 1 if it is lower at onset than it mostly was before, -1 if higher, 0 if neither or unknown."""
         before = self.curves.epoch < self.data.onset[:, None]
-        higher = np.count_nonzero(before & (self.curves.log > self.logs[:, None]), axis=1)
-        return np.where(np.isfinite(self.logs), np.sign(2 * higher - np.count_nonzero(before, axis=1)), 0.0)
+        with np.errstate(invalid="ignore"):  # of 0, whose logarithm is infinite
+            apart = self.curves.log - self.logs[:, None]
+        higher, lower = (np.count_nonzero(before & (sign * apart > _ROUNDING), axis=1) for sign in (1, -1))
+        return np.where(np.isfinite(self.logs), np.sign(higher - lower).astype(np.float64), 0.0)
 
     def levels(self, folds: IntArray) -> list[tuple[Curves, IntArray, FloatArray]]:
         """Give the level at onset for each fold, learned outside it, by direction.

@@ -199,7 +199,13 @@ def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
 def _placebo(placebo: Result, alpha: float) -> Part:
     name = "fn varies less at onset than at a fixed epoch"
     if placebo.status == "zero_variance":
-        return Part(name=name, shown=None, lacking="all onsets are at one epoch, so fn* is fn at that epoch")
+        one = placebo.extra["at_one_epoch"]
+        why = (
+            "all onsets are at one epoch, so fn* is fn at that epoch"
+            if one
+            else "fn varies at neither, or alike at both"
+        )
+        return Part(name=name, shown=None, lacking=why)
     if math.isnan(placebo.p):
         runs = counted(placebo.extra.get("n_used", 0), "run")
         lacking = f"{runs} with an onset: to compare with fn at a fixed epoch takes {MIN_UNITS}"

@@ -59,6 +59,7 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     extra: dict[str, Any] = {
         "epoch": epoch,
         "t_median": median,
+        "at_one_epoch": bool((onset == epoch).all()),
         "n_used": int(known.sum()),
         "n_left_out": int((~known).sum()),
     }
@@ -123,7 +124,8 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
     curve = [_at_eps(factor * asked.terms.rule.eps, *values) for factor, values in read.items()]
     extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
     if not both.any():
-        why = f"no run has onsets at both eps {asked.terms.rule.eps / 2:g} and {asked.terms.rule.eps * 2:g}"
+        both_eps = f"{asked.terms.rule.eps / 2:g} and {asked.terms.rule.eps * 2:g}"
+        why = f"no run has an onset with a feature norm at both eps {both_eps}"
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
     differences = np.log(low[both]) - np.log(high[both])
     unit, over = replication_units(condition_numbers(usable[both]), MIN_CONDITIONS)

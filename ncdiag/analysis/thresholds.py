@@ -17,12 +17,13 @@ from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory, lowest_metric
 from ncdiag.domain.result import Result, Status
-from ncdiag.domain.shares import counted, percent
+from ncdiag.domain.shares import counted, out_of, percent
 from ncdiag.domain.statistics import FloatArray
 from ncdiag.domain.survival import median_interval, restricted_mean
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM, Threshold, estimate_threshold
 
 QUESTION = "threshold"
+_ROUNDING = 1e-9  # of a norm
 
 
 def threshold_results(
@@ -61,11 +62,11 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
         quantity="fn_star",
         **asdict(found.fn_star),
         method=_fn_star_method(found),
-        warnings=(*_condition_caution(found), *cautions),
+        warnings=(*_condition_caution(found), *_norm_caution(usable, collapsed), *cautions),
         extra={
             **counts,
             **_published(found),
-            **_when(usable),
+            **_when(collapsed),
             **_crossed(pair, usable, trajectories, found.fn_star.estimate, rule),
             "n_relapsed": int(collapsed["relapsed"].sum()),
             "after_drop": int((usable["after_drop"] == 1).sum()),
@@ -95,6 +96,13 @@ def _pair_results(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], te
         **base,
     )
     return [fn_star, spread]
+
+
+def _norm_caution(usable: pd.DataFrame, collapsed: pd.DataFrame) -> list[str]:
+    if len(usable) == len(collapsed):
+        return []
+    some = out_of(len(usable), len(collapsed), "collapsed run")
+    return [f"fn* is that of {some}: no feature norm was measured around the onset of the others"]
 
 
 def _lowest(pair: pd.DataFrame, trajectories: Mapping[str, Trajectory], rule: OnsetRule) -> float:
@@ -136,12 +144,12 @@ def _published(found: Threshold) -> dict[str, Any]:
     }
 
 
-def _when(usable: pd.DataFrame) -> dict[str, Any]:
+def _when(collapsed: pd.DataFrame) -> dict[str, Any]:
     """Say when the onsets were, and in which phase under which loss; one value only where all agree."""
-    onset = usable["onset"]
+    onset = collapsed["onset"]
     found: dict[str, Any] = {"t_min": onset.min(), "t_median": onset.median(), "t_max": onset.max()}
     for name, several, column in (("phase", "phases", "onset_phase"), ("loss", "losses", "onset_loss")):
-        values = Counter(plain_value(value) for value in usable[column])
+        values = Counter(plain_value(value) for value in collapsed[column])
         found[name] = next(iter(values)) if len(values) == 1 else None
         found[several] = {str(value): count for value, count in values.items() if value is not None}
     return found
@@ -170,8 +178,8 @@ def _crossed(
 
 def _way(trajectory: Trajectory, onset: float, norm: float) -> int:
     """Give 1 where the feature norm is lower at onset than it mostly was before, -1 where it is higher, else 0."""
-    before = _norms(trajectory)[trajectory.epoch < onset]
-    return int(np.sign(np.count_nonzero(before > norm) - np.count_nonzero(before < norm)))
+    apart = _norms(trajectory)[trajectory.epoch < onset] / norm - 1
+    return int(np.sign(np.count_nonzero(apart > _ROUNDING) - np.count_nonzero(apart < -_ROUNDING)))
 
 
 def _passes(trajectory: Trajectory, fn_star: float, *, falls: bool) -> bool:

@@ -75,7 +75,7 @@ def _line(pair: Values) -> list[str]:
         percent(pair["log_cv"]),
         percent(pair["cv_upper"]),
         "-".join(dict.fromkeys(f"{pair[end]:.0f}" for end in ("t_min", "t_max"))),
-        "/".join(pair["losses"]) or "-",
+        "/".join([*pair["losses"], *["?"] * (0 < sum(pair["losses"].values()) < pair["n_collapsed"])]) or "-",
     ]
 
 
@@ -134,12 +134,18 @@ def _endings(pair: Values) -> str:
 def _onset(pair: Values) -> str:
     first, last = f"{pair['t_min']:.0f}", f"{pair['t_max']:.0f}"
     when = f"epoch {first}" if first == last else f"epochs {first} to {last}, median {pair['t_median']:.0f}"
-    return ", ".join([when, *_counted(pair["phases"], "in phase"), *_counted(pair["losses"], "under")])
+    runs = pair["n_collapsed"]
+    phases, losses = _counted(pair["phases"], "in", "phase", runs), _counted(pair["losses"], "under", "", runs)
+    return ", ".join([when, *phases, *losses])
 
 
-def _counted(counts: Mapping[str, int], what: str) -> list[str]:
-    """Say `in phase 2`, or `3 in phase 1, 9 in phase 2` where the runs differ."""
-    return [f"{what} {name}" if len(counts) == 1 else f"{count} {what} {name}" for name, count in counts.items()]
+def _counted(counts: Mapping[str, int], how: str, what: str, runs: int) -> list[str]:
+    """Say `in phase 2`, or `3 in phase 1, 9 in phase 2` where the runs differ or do not all say it."""
+    named = {" ".join(filter(None, (how, what, name))): count for name, count in counts.items()}
+    unsaid = runs - sum(counts.values())
+    if named and unsaid:
+        named[f"{how} an unknown {what or 'loss'}"] = unsaid
+    return list(named) if len(named) == 1 else [f"{count} {said}" for said, count in named.items()]
 
 
 def _plain_figures(pair: Values) -> str:

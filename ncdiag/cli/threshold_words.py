@@ -75,7 +75,7 @@ def _placebo(check: Values) -> list[str]:
     at_epoch, at_onset = check["estimate"], check["log_cv_at_onset"]
     fixed, there = percent(at_epoch), percent(at_onset)
     start = f"Any epoch would do? fn at one fixed epoch ({check['epoch']:.0f}) varies by {fixed}, at onset by {there}"
-    if math.isclose(at_epoch, at_onset, rel_tol=1e-9):
+    if check["at_one_epoch"]:
         return [f"{start}: the runs collapsed at that epoch, so both are one reading."]
     if check["status"] == "zero_variance":
         return [f"{start}: the two readings do not differ, so this says nothing."]

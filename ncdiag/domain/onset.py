@@ -47,7 +47,6 @@ DEAD_NORM = 0.01
 # few per cent from one evaluation to the next, fast ones by a fifth.
 NEAR_EPS = 1.25
 _SLOPE_ROWS = 5  # evaluations before the onset that measure how fast the metric falls there
-_SECOND_DIFFERENCE_SD = math.sqrt(6)  # of white noise with sd 1: 1 + 4 + 1
 _MAD_TO_SD = 1.482602218505602  # 1 / normal quantile of 0.75
 
 
@@ -130,9 +129,9 @@ class Onset:
     - `no_data`: no evaluation, or a metric that is never finite though the features are.
 
     `index` counts evaluations from 0. `phase`, `loss`, `feature_norm` and `train_accuracy` are those at onset. `noise`
-    is the sd of ln metric between evaluations (from the median absolute second difference), `slope` the fall of ln
-    metric per epoch around the onset, `degenerate` the number of evaluations below eps that did not count because
-    nothing was learned.
+    is the sd of ln metric about its own curve (from the median distance of a value from the line between its
+    neighbours), `slope` the fall of ln metric per epoch around the onset, `degenerate` the number of evaluations below
+    eps that did not count because nothing was learned.
     """
 
     state: State
@@ -169,7 +168,7 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
     else:
         onset = _at(trajectory, first, patience, rule)
     degenerate = int(np.count_nonzero(small[start:stop] & ~below[start:stop]))
-    return replace(onset, noise=_noise(metric[start:stop]), degenerate=degenerate)
+    return replace(onset, noise=_noise(trajectory.epoch[start:stop], metric[start:stop]), degenerate=degenerate)
 
 
 def has_relapsed(trajectory: Trajectory, rule: OnsetRule) -> bool:
@@ -296,7 +295,7 @@ def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float
     norm, hi = trajectory.feature_norm, float(trajectory.epoch[first])
     lo = float(trajectory.epoch[first - 1]) if first else 0.0
     at = hi if share is None else lo + share * (hi - lo)
-    return at, math.nan if norm is None else _log_between(norm, first, share)
+    return at, math.nan if norm is None else _norm_at(trajectory, norm, first, share, at)
 
 
 def _share(trajectory: Trajectory, first: int, rule: OnsetRule) -> float | None:
@@ -315,24 +314,39 @@ def _switched(trajectory: Trajectory, row: int) -> bool:
     return before != here and not math.isnan(before) and not math.isnan(here)
 
 
-def _log_between(norm: FloatArray, row: int, share: float | None) -> float:
-    """Give the feature norm at the onset, on a straight line of ln fn where both ends are known."""
+def _norm_at(trajectory: Trajectory, norm: FloatArray, row: int, share: float | None, at: float) -> float:
+    """Give the feature norm at the onset, on a straight line of ln fn where both ends are known.
+
+    Where the norm was measured more rarely than the metric, the ends are the nearest measurements in the phase.
+    """
     here = float(norm[row])
-    if share is None:
-        return here
-    before = float(norm[row - 1])
-    if not (math.isfinite(before) and math.isfinite(here) and before > 0 and here > 0):
+    before = here if share is None else float(norm[row - 1])
+    if math.isnan(here) or math.isnan(before):
+        return _norm_between(trajectory, norm, row, at)
+    if share is None or not (0 < before < math.inf and 0 < here < math.inf):
         return here
     return math.exp((1 - share) * math.log(before) + share * math.log(here))
 
 
-def _noise(metric: FloatArray) -> float:
-    """Give the sd of ln metric about its own curve: second differences are blind to a level and a slope."""
-    usable = metric[np.isfinite(metric) & (metric > 0)]
-    if len(usable) < 3:
+def _norm_between(trajectory: Trajectory, norm: FloatArray, row: int, at: float) -> float:
+    usable = np.isfinite(norm) & (norm > 0)
+    if trajectory.phase is not None and not np.isnan(trajectory.phase[row]):
+        usable &= trajectory.phase == trajectory.phase[row]
+    epoch = trajectory.epoch[usable]
+    if not len(epoch) or not epoch[0] <= at <= epoch[-1]:
+        return float(norm[row])
+    return math.exp(np.interp(at, epoch, np.log(norm[usable])))
+
+
+def _noise(epoch: FloatArray, metric: FloatArray) -> float:
+    """Give the sd of ln metric about its own curve, from how far each value is off the line between its neighbours."""
+    usable = np.isfinite(metric) & (metric > 0)
+    t, y = epoch[usable], np.log(metric[usable])
+    if len(t) < 3:
         return math.nan
-    bends = np.abs(np.diff(np.log(usable), 2))
-    return float(np.median(bends)) * _MAD_TO_SD / _SECOND_DIFFERENCE_SD
+    weight = (t[1:-1] - t[:-2]) / (t[2:] - t[:-2])  # of the later neighbour
+    off = np.abs(y[1:-1] - (1 - weight) * y[:-2] - weight * y[2:])
+    return float(np.median(off / np.sqrt(1 + (1 - weight) ** 2 + weight**2))) * _MAD_TO_SD
 
 
 def _slope(trajectory: Trajectory, first: int, stop: int) -> float:

@@ -109,7 +109,7 @@ def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     assert any("known of 4 of 5 collapsed runs" in warning for warning in found.warnings)
     only = checks(make_frames({"0": runs["0"]}))[1]
     assert only.status == "not_testable"
-    assert only.warnings == ("no run has onsets at both eps 0.005 and 0.02",)
+    assert only.warnings == ("no run has an onset with a feature norm at both eps 0.005 and 0.02",)
     assert math.isnan(only.p)
 
 

@@ -229,6 +229,7 @@ def test_an_onset_without_a_norm_is_counted_apart(make_frames, make_run):
     bare = {key: value for key, value in make_run().items() if key != "feature_norm"}
     fn_star = results_of(make_frames({"a": bare, "b": make_run(norm=3.0)}))[0]
     assert fn_star.extra["n_without_norm"] == 1
+    assert any("fn* is that of 1 of 2 collapsed runs: no feature norm" in said for said in fn_star.warnings)
     assert fn_star.estimate == pytest.approx(3)
     assert results_of(make_frames({"a": bare}))[0].status == "not_testable"
 

@@ -223,6 +223,13 @@ def test_onsets_under_two_losses_get_no_verdict():
     assert "choose one with --where." in reading("ok", "supported", {"ce": 1, "focal": 2}, phases={"1": 3})
 
 
+def test_what_only_some_runs_say_is_not_said_of_all():
+    page = reading("ok", "supported", {"mse": 1}, phases={"2": 1})
+    said = "1 in phase 2, 2 in an unknown phase, 1 under mse, 2 under an unknown loss"
+    assert f"epochs 10 to 30, median 20, {said}" in page
+    assert "10-30 mse/?" in page
+
+
 def test_the_confidence_of_a_median_is_that_of_conditions_with_an_interval():
     row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     rows = [{**row, "condition": "lr=0.1", "median_level": 0.96875}]  # 1 - 2 x 0.5^6

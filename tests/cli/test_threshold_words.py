@@ -18,6 +18,7 @@ def placebo(**said: Any) -> dict[str, Any]:
         "status": "ok",
         "level": 0.95,
         "epoch": 280.0,
+        "at_one_epoch": False,
         "claim": 0.08,
         "p": 0.18,
         "p_min": 1 / 24,
@@ -36,7 +37,7 @@ def placebo(**said: Any) -> dict[str, Any]:
         ({}, "(p = .18, with so few runs at least .042): a low CV partly says that fn is flat by then."),
         ({"p": 0.001}, "it varies less at onset than at that epoch (p = .001)."),
         ({"p": None, "status": "too_few"}, "Too few runs to say which is less."),
-        ({"log_cv_at_onset": 0.107}, "the runs collapsed at that epoch, so both are one reading."),
+        ({"at_one_epoch": True}, "the runs collapsed at that epoch, so both are one reading."),
         ({"status": "zero_variance", "p": None}, "the two readings do not differ"),
     ],
 )

@@ -125,7 +125,7 @@ def test_feature_norm_is_read_on_a_line_of_logarithms():
     norm = 0.8 * np.exp(-t / 90)
     onset = find_onset(run(np.exp(-t / 20), feature_norm=norm), RULE)
     assert onset.feature_norm == pytest.approx(0.8 * math.exp(-20 * math.log(10) / 90), rel=1e-12)
-    for unknown in (math.nan, math.inf, 0.0):
+    for unknown in (math.inf, 0.0):
         alone = find_onset(run(np.exp(-t / 20), feature_norm=np.where(t == 46, unknown, norm)), RULE)
         assert (alone.epoch, alone.feature_norm) == (onset.epoch, norm[47])
 
@@ -134,6 +134,32 @@ def test_slope_is_the_decay_rate_and_a_smooth_curve_has_no_noise():
     onset = find_onset(run(np.exp(-np.arange(100) / 20)), RULE)
     assert onset.slope == pytest.approx(1 / 20)
     assert onset.noise == pytest.approx(0, abs=1e-12)
+
+
+def test_a_norm_that_was_measured_more_rarely_is_read_between_its_measurements():
+    epoch = np.arange(100.0)
+    norm = np.where(epoch % 7 == 0, np.exp(-epoch / 50), np.nan)
+    onset = find_onset(run(np.exp(-epoch / 20), feature_norm=norm), RULE)
+    assert onset.feature_norm == pytest.approx(math.exp(-onset.epoch / 50), rel=1e-12)
+    behind = np.where(epoch < 40, norm, np.nan)  # nothing is known of what came after
+    assert math.isnan(find_onset(run(np.exp(-epoch / 20), feature_norm=behind), RULE).feature_norm)
+
+
+def test_a_norm_is_not_read_across_a_switch_of_the_phase():
+    epoch, phase = np.arange(100.0), np.repeat([1.0, 2.0], [45, 55])
+    norm = np.full(100, np.nan)
+    norm[[40, 50]] = 9.0, 1.0  # the onset, at epoch 46.05, is between them, and in the phase of the second
+    assert math.isnan(find_onset(run(np.exp(-epoch / 20), feature_norm=norm, phase=phase), RULE).feature_norm)
+    norm[45] = 2.0
+    onset = find_onset(run(np.exp(-epoch / 20), feature_norm=norm, phase=phase), RULE)
+    assert onset.feature_norm == pytest.approx(2 ** (1 - (onset.epoch - 45) / 5), rel=1e-12)
+
+
+def test_a_straight_line_has_no_noise_however_its_evaluations_lie():
+    epoch = np.sort(np.random.default_rng(0).choice(200, 60, replace=False)).astype(float)
+    assert find_onset(Trajectory(epoch=epoch, metric=np.exp(-epoch / 40)), RULE).noise == pytest.approx(0, abs=1e-12)
+    noisy = np.exp(-epoch / 40 + 0.2 * np.random.default_rng(1).normal(size=60))
+    assert find_onset(Trajectory(epoch=epoch, metric=noisy), RULE).noise == pytest.approx(0.2, rel=0.3)
 
 
 def test_noise_is_the_sd_of_white_noise_on_a_falling_curve():
