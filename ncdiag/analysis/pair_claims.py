@@ -125,9 +125,11 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
         own = [result for result in found["attractor"] if result.group == verdict.group]
         ratio = _find(own, "log_ratio", arm="up_down")
         said = str(verdict.extra["verdict"])
-        apart = [name for name in verdict.extra["different"] if name in ARMS]
+        apart, unsure = ([name for name in verdict.extra[key] if name in ARMS] for key in ("different", "not_shown"))
         lacking = {
-            "refuted": "fn returns, but goes on moving after onset: it is not fn* that it returns to",
+            "refuted": "fn returns, but goes on moving after onset: it is not fn* that it returns to"
+            if verdict.extra["returned"] and not unsure
+            else f"fn goes on moving after onset, and that it returns is not shown ({_listed(unsure or ARMS[:2])})",
             "not testable": verdict.extra["lacks"],
             "inconclusive": "equality within 8% is not shown: " + _listed(verdict.extra["not_shown"])
             if verdict.extra["not_shown"]

@@ -328,11 +328,17 @@ def test_one_condition_and_one_pair_are_not_tested_whatever_forbids_a_verdict():
 def test_features_that_stay_apart_did_not_return(apart, also):
     """An arm that stays apart, or arms that meet while fn goes on moving: only of these is it said that fn returns."""
     said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "lacks": ""}
-    said |= {"p_holm": 0.9, "family": 1}
-    verdict = Result(question="attractor", quantity="verdict", group={}, extra=said)
-    (evidence,) = returns({"attractor": [verdict]}, 0.05)
-    assert evidence.contradicted == bool(apart)
-    assert ("fn returns, but" in evidence.parts[0].lacking) == also
+    said |= {"p_holm": 0.9, "family": 1, "returned": True}
+
+    def evidence(**more):
+        verdict = Result(question="attractor", quantity="verdict", group={}, extra={**said, **more})
+        return next(returns({"attractor": [verdict]}, 0.05))
+
+    assert evidence().contradicted == bool(apart)
+    assert ("fn returns, but" in evidence().parts[0].lacking) == also
+    for more in ({"not_shown": ["up_down", "drift"]}, {"returned": False}):
+        assert "fn returns, but" not in evidence(**more).parts[0].lacking
+        assert ("that it returns is not shown (up/" in evidence(**more).parts[0].lacking) == also
 
 
 def test_of_losses_that_are_equally_rare_the_first_is_named():
