@@ -24,6 +24,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray, exponential, t_interv
 
 QUESTION = "attractor"
 MIN_PAIRS = 2
+_ALIKE = 0.01  # of fn: on a GPU runs of one seed drift apart, but seeds differ by more
 ARMS = ("up_control", "down_control", "up_down")
 
 
@@ -286,10 +287,27 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
         p=p,
         method="equivalence in all arms, a finite half-life from both sides, fn still after onset and at fn*",
         status="ok" if verdict != "not testable" else "not_testable",
-        warnings=_cut_short(this) if verdict == "refuted" else (),
+        warnings=(*(_cut_short(this) if verdict == "refuted" else ()), *_unlike(this)),
         extra=extra,
         **this.base,
     )
+
+
+def _unlike(this: RescaledSet) -> list[str]:
+    """Name pairs that were no branches of one run: their feature norms differ before the rescaling."""
+    apart = []
+    for arm in ("up", "down"):
+        both = zip(this.rows("control").tolist(), this.rows(arm).tolist(), strict=True)
+        for control, scaled in ((this.curve(a), this.curve(b)) for a, b in both if min(a, b) >= 0):
+            epochs = np.intersect1d(control.epoch, scaled.epoch)
+            logs = [
+                curve.log[np.isin(curve.epoch, epochs[epochs < this.branches.epoch])] for curve in (control, scaled)
+            ]
+            apart.append(bool((np.abs(logs[0] - logs[1]) > _ALIKE).any()))
+    if not any(apart):
+        return []
+    some = out_of(sum(apart), len(apart), "pair", "differs/differ")
+    return [f"{some} in fn by more than {_ALIKE:.0%} before the rescaling: these are not branches of one run"]
 
 
 def _lacks(arms: list[Result]) -> str:

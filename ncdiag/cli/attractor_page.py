@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_CONDITIONS = 6
 _ARMS = {"up_control": "up / control", "down_control": "down / control", "up_down": "up / down"}
 _INTRODUCTION = (
-    "Runs of one seed are the same to the last bit until the features of one of them are multiplied by a factor. "
+    "A pair is two runs of one seed, alike until the features of one of them are multiplied by a factor. "
     "If fn* attracts, the feature norm comes back to that of the untouched run, from above and from below, within 8%; "
     "and once there it stays. Not finding a difference does not show this: with 3 runs and a spread of 8% a true "
     "difference of 8% goes unnoticed 62% of the time. So equality itself is tested."
