@@ -1,12 +1,14 @@
 """Runs that have the same figures at every evaluation under several names, seeds or settings.
 
-No two trainings agree to the last digit, so they are one run that was taken in several times. Where that is said of
-them (the same settings, the same seed), `repeats` has left the others out; where it is not, nobody knows which of the
-descriptions is wrong, and a reader has to be told.
+No two trainings agree in all of them, so they are one run that was taken in several times, perhaps with fewer digits.
+Where that is said of them (the same settings, the same seed), `repeats` has left the others out; where it is not,
+nobody knows which of the descriptions is wrong, and a reader has to be told.
 """
 
-import hashlib
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,25 @@ from ncdiag.domain.shares import counted
 from ncdiag.domain.words import first_of
 
 _FEWEST = 3  # evaluations; of fewer, logged with a few digits, two runs may have the same by chance
+_SAME = 1e-5  # of a figure: a copy may have been written with six digits, or with those of a float32
 
 
 def figures_of(found: Mapping[str, Trajectory], names: Sequence[str]) -> list[str | None]:
     """Give a text for each run that only runs with the same figures share; None where there are too few."""
-    return [_digest(found[name]) if name in found else None for name in names]
+    alike: dict[bytes, list[tuple[float, str]]] = defaultdict(list)
+    for name in names:
+        if name in found and len(found[name].epoch) >= _FEWEST:
+            metric = found[name].metric
+            alike[found[name].epoch.tobytes()].append((float(metric[np.isfinite(metric)].sum()), name))
+    texts: dict[str, str] = {}
+    for some in map(sorted, alike.values()):
+        for place, (total, name) in enumerate(some):
+            # Copies agree in their sums too, so only the neighbours of a run can be copies of it.
+            before = (some[earlier] for earlier in range(place - 1, -1, -1))
+            near = takewhile(lambda other: math.isclose(other[0], total, rel_tol=_SAME), before)  # noqa: B023  # used at once
+            copied = (other for _, other in near if _are_copies(found[name], found[other]))
+            texts[name] = next((texts[other] for other in copied), name)
+    return [texts.get(name) for name in names]
 
 
 def list_copies(runs: pd.DataFrame) -> dict[str, str]:
@@ -37,9 +53,8 @@ def say_copies(copies: Mapping[str, str]) -> str:
     return f"{counted(len(copies), 'run')} {have} the figures of another at every evaluation ({named})"
 
 
-def _digest(trajectory: Trajectory) -> str | None:
-    if len(trajectory.epoch) < _FEWEST:
-        return None
-    norm = trajectory.feature_norm
-    parts = (trajectory.epoch, trajectory.metric, *(() if norm is None else (norm,)))
-    return hashlib.blake2b(np.concatenate(parts).tobytes(), digest_size=16).hexdigest()
+def _are_copies(one: Trajectory, other: Trajectory) -> bool:
+    pairs = [(one.metric, other.metric)]
+    if one.feature_norm is not None and other.feature_norm is not None:
+        pairs.append((one.feature_norm, other.feature_norm))
+    return all(np.allclose(a, b, rtol=_SAME, atol=0, equal_nan=True) for a, b in pairs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
 from ncdiag.cli.page_words import Values
 from ncdiag.domain.shares import percent
+from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
@@ -111,7 +112,7 @@ def _distinct(groups: Sequence[Values], keys: Sequence[str]) -> int:
 
 
 def _name(group: Values, varying: Sequence[str]) -> str:
-    pair = [str(group[key]) for key in _PAIR if group.get(key) is not None]
+    pair = [as_word(str(group[key])) for key in _PAIR if group.get(key) is not None]
     rest = [f"{_SHORT.get(key, key)}={table_cell(group[key])}" for key in varying if group.get(key) is not None]
     text = printable(" ".join([*pair, *rest]) or "other runs")
     return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import paragraph, printable, table_cell
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.domain.result import Result
@@ -17,7 +18,7 @@ _FEW = 0.01  # where the smallest possible p is not below this, it is the number
 
 def pair_label(group: Values) -> str:
     """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
-    parts = [value if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
+    parts = [as_word(value) if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
     return printable(" ".join(parts))
 
 

@@ -9,6 +9,7 @@ from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.shares import out_of, percent
 from ncdiag.domain.spoken import UNSAID
+from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -78,7 +79,7 @@ def _varying(groups: Sequence[Values]) -> list[str]:
 
 
 def _label(group: Values, varying: Sequence[str]) -> str:
-    pair = [str(group[name]) for name in ("arch", "dataset") if name in group]
+    pair = [as_word(str(group[name])) for name in ("arch", "dataset") if name in group]
     rest = [_setting(name, group) for name in varying]
     return printable(" ".join([*pair, *rest]) or "all runs")
 

@@ -22,6 +22,11 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def as_word(name: str) -> str:
+    """Put a name in quotes where it is more than a word: names that stand in a row would run into each other."""
+    return f'"{name}"' if " " in name else name
+
+
 def split_columns(text: str) -> list[str]:
     """Give the names in a comma-separated list; raises `SpecError` when there are none."""
     names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ncdiag.analysis.branches import find_rescaling
+from ncdiag.domain.words import as_word
 
 # In the order in which they are named: whatever an earlier column already tells apart, a later one need not say.
 _NAMED = {
@@ -25,6 +26,9 @@ _NAMED = {
     "intervention": "{}",
     "other": "{}",
 }
+
+
+_PAIR = ("arch", "dataset")  # whose values stand in a row without their names
 
 
 def label_conditions(runs: pd.DataFrame) -> pd.Series:
@@ -70,7 +74,9 @@ def name_value(column: str, value: Any) -> str:
     text = _text(value)
     if column == "intervention":
         return _name_intervention(text)
-    return _NAMED.get(column, f"{column} {{}}").format(text) if text else f"{column} ?"
+    if not text:
+        return f"{column} ?"
+    return as_word(text) if column in _PAIR else _NAMED.get(column, f"{column} {{}}").format(text)
 
 
 def _name_intervention(text: str) -> str:

@@ -1,5 +1,6 @@
 """Runs that were taken in twice, under names, seeds or settings that hide it."""
 
+import numpy as np
 import pytest
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
@@ -23,10 +24,22 @@ def test_a_run_under_another_name_seed_or_setting_is_a_copy(make_frames, make_ru
     assert said in list_disqualifiers(onsets)
 
 
+def test_a_copy_may_have_been_written_with_fewer_digits(make_frames, make_run):
+    """Of six runs, each as float32 and with six digits as well: 12 copies, whichever of them comes first."""
+    runs = {f"r{seed}": make_run(20.0 + seed / 50, norm=1 + seed / 100) for seed in range(6)}
+    for name, run in list(runs.items()):
+        for kind, write in (("single", lambda v: float(np.float32(v))), ("six", lambda v: float(f"{v:.6g}"))):
+            runs[f"{name}-{kind}"] = run | {key: list(map(write, run[key])) for key in ("nc1", "feature_norm")}
+    for order in (sorted(runs), sorted(runs, reverse=True)):
+        copies = list_copies(table(make_frames, {name: runs[name] for name in order}))
+        assert len(copies) == 12
+        assert all(copy[:2] == other[:2] for copy, other in copies.items())
+
+
 @pytest.mark.parametrize("column", ["epoch", "nc1", "feature_norm"])
-def test_what_differs_once_in_its_last_digits_is_no_copy(make_frames, make_run, column):
+def test_what_differs_once_in_its_fourth_digit_is_no_copy(make_frames, make_run, column):
     other = make_run(20.0)
-    other[column] = [*other[column][:-1], other[column][-1] * (1 + 1e-12) if column != "epoch" else 1000]
+    other[column] = [*other[column][:-1], other[column][-1] * (1 + 1e-4) if column != "epoch" else 1000]
     assert list_copies(table(make_frames, {"a": make_run(20.0), "b": other})) == {}
 
 

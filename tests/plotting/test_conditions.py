@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers
-from ncdiag.plotting.conditions import _NAMED, compact, describe_shared, label_conditions
+from ncdiag.cli.page_words import pair_label as page_label
+from ncdiag.plotting.conditions import _NAMED, compact, describe_shared, label_conditions, label_pair
 
 
 def frame(*runs: dict[str, object]) -> pd.DataFrame:
@@ -78,3 +79,14 @@ def test_what_all_runs_share_is_described():
 )
 def test_numbers_are_short(value: float, text: str):
     assert compact(value) == text
+
+
+def test_names_of_more_than_a_word_do_not_run_into_each_other():
+    first, second = ({"arch": "a b", "dataset": "c"}, {"arch": "a", "dataset": "b c"})
+    assert (label_pair(first), label_pair(second)) == ('"a b" c', 'a "b c"')
+    assert (page_label(first), page_label(second)) == ('"a b" c', 'a "b c"')
+    assert (
+        label_pair({"arch": "mlp", "dataset": "mnist"})
+        == page_label({"arch": "mlp", "dataset": "mnist"})
+        == "mlp mnist"
+    )
