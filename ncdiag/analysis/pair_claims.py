@@ -342,7 +342,7 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     runs = min((rival.extra["n_tested"] for rival in rivals), default=0)
     if runs < MIN_UNITS:
         few = f"{counted(runs, 'run')} with an onset: to compare the alarm of fn with others takes {MIN_UNITS}"
-        none = "no other observable was stored to compare the alarm of fn with"
+        none = "there is no other alarm to compare that of fn with"
         return Part(name=name, shown=None, lacking=few if rivals else none)
     tested = [replace(rival, p=1.0) if math.isnan(rival.p) else rival for rival in rivals]  # errs as fn does
     worst = max(tested, key=lambda rival: rival.p)

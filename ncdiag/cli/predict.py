@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
 
 # The fields that the contract names, in its order; what a forecast holds beyond them follows.
+_ENDLESS = 1e7  # epochs
 _FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
 
@@ -84,6 +85,8 @@ def _sentence(values: Mapping[str, Any]) -> str:
         limits = "with no interval"
     elif hi == math.inf:
         limits = f"{sure} interval: not before epoch {lo:.0f}, and perhaps never"
+    elif hi > _ENDLESS:  # of two or three runs, by t
+        limits = f"{sure} interval: not before epoch {lo:.0f}, with no upper limit that says anything"
     else:
         limits = f"{sure} interval: epochs {lo:.0f} to {hi:.0f}"
     return f"{run}, now at epoch {now:g}, is expected to collapse at epoch {onset:.0f}, {limits}."

@@ -38,7 +38,6 @@ _ENDS = (
     ("n_left_censored", "below eps from the start"),
     ("n_diverged", "diverged"),
     ("n_dead", "dead"),
-    ("n_no_data", "without data"),
 )
 
 
@@ -111,7 +110,8 @@ def _reading(pair: Values, spread: Values) -> str:
     if len(pair["losses"]) > 1:
         losses = ", ".join(f"{loss}: {count}" for loss, count in pair["losses"].items())
         option = "--phase" if len(pair["phases"]) > 1 else "--where"
-        mixed = f"it was read under two losses ({losses}) and is not one quantity: choose one with {option}"
+        number = {2: "two", 3: "three"}.get(len(pair["losses"]), str(len(pair["losses"])))
+        mixed = f"it was read under {number} losses ({losses}) and is not one quantity: choose one with {option}"
         return f"{found}, but {mixed}."
     claim = percent(spread["claim"])
     among = " of this one condition" if pair["n_conditions"] == 1 else ""
@@ -128,7 +128,8 @@ def _reading(pair: Values, spread: Values) -> str:
 def _endings(pair: Values) -> str:
     counts = {**pair, "n_open": pair["n_censored"] - pair["n_unconfirmed"]}
     ends = [f"{counts[key]} {what}" for key, what in _ENDS if counts[key]]
-    return ", ".join([f"{pair['n_collapsed']} of {pair['n_runs']} collapsed", *ends])
+    others = f"; {pair['n_no_data']} more without data" if pair["n_no_data"] else ""
+    return ", ".join([f"{pair['n_collapsed']} of {pair['n_runs']} collapsed", *ends]) + others
 
 
 def _onset(pair: Values) -> str:

@@ -129,7 +129,7 @@ def draw_attractor(table: pd.DataFrame, sheet: Sheet) -> Figure:
 def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet, *, alone: bool) -> None:
     points, first = sheet.page.points, own.iloc[0]
     last = float(own["epoch"].max())
-    what = f": rescaled at epoch {first['rescaled_at']}, head {first['head']}"
+    what = f": rescaled at epoch {first['rescaled_at']:g}, head {first['head']}"
     room = inches * 0.85 - text_inches(what, points * 1.1)
     title = f"{shorten(first['pair'], points * 1.1, room)}{what}"
     if alone and not title.startswith(first["pair"]):  # the line above names the only pair

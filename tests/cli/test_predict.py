@@ -116,6 +116,21 @@ def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
     assert float(rows[0]["onset"]) == pytest.approx(forecast["onset"], rel=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("hi", "said"),
+    [(99.0, "epochs 85 to 99."), (5e13, "with no upper limit that says anything."), (math.inf, "and perhaps never.")],
+)
+def test_a_limit_beyond_any_training_is_none(
+    cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, hi: float, said: str
+):
+    rules = (RuleScore(rule="mean", onset=90.0, mae=10.2),)
+    figures = {"mae": 10.2, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 2, "level": 0.95}
+    told = {"rule": "mean", "rules": rules, "method": "mean, t interval"}
+    found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, lo=85.0, hi=hi, **figures, **told)
+    monkeypatch.setattr("ncdiag.analysis.stored.forecast_run", lambda *_, **__: found)
+    assert " ".join(cli("predict", "short").out.split("judged")[0].split()).endswith(said)
+
+
 @pytest.mark.parametrize(("error", "said"), [(7.9, True), (10.16, False), (12.0, False)])
 def test_a_runner_up_that_errs_less_is_explained(
     cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, error: float, said: bool
