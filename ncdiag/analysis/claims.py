@@ -6,6 +6,7 @@ Nothing is computed here: the figures are those of the other questions, the rule
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,11 +14,40 @@ import pandas as pd
 from ncdiag.analysis.evidence import Evidence, Found, Judgement, combine, judge_all
 from ncdiag.analysis.factor_claims import decides, not_additive, three_regimes, turns, wider_is_faster
 from ncdiag.analysis.next_runs import NextRuns
-from ncdiag.analysis.pair_claims import announced, one_norm, returns, same_norm
+from ncdiag.analysis.pair_claims import CLOCK, announced, one_norm, returns, same_norm
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
 
 QUESTION = "claims"
+COMMANDS = ("command", "second_command")
+Suggest = Callable[[NextRuns, Evidence], tuple[str, str]]  # what to run, and what else; empty where there is nothing
+
+
+def _conditions_or_rescaling(runs: NextRuns, one: Evidence) -> tuple[str, str]:
+    """Suggest more conditions, and a rescaling where that is missing, too, or alone."""
+    open_parts = [part for part in one.parts if not part.shown]
+    rescaling = next((part for part in open_parts if part.name == CLOCK), None)
+    if rescaling and len(open_parts) == 1:
+        return runs.intervention(one.group), ""
+    untested = rescaling is not None and rescaling.shown is None
+    return runs.conditions(one.group), runs.intervention(one.group) if untested else ""
+
+
+def _conditions(runs: NextRuns, one: Evidence) -> tuple[str, str]:
+    return runs.conditions(one.group, 5), ""
+
+
+def _rescaling(runs: NextRuns, one: Evidence) -> tuple[str, str]:
+    usual = "" if runs.none_of_ours else "ncdiag sweep --preset intervention"
+    return runs.intervention(one.group, one.source) or usual, ""
+
+
+def _grid(runs: NextRuns, _: Evidence) -> tuple[str, str]:
+    return runs.grid(), ""
+
+
+def _levels(factor: str, runs: NextRuns, one: Evidence) -> tuple[str, str]:
+    return runs.levels(factor, one.group), ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +55,8 @@ class Claim:
     """A claim: its number, what it says, short for a table and in full, the published figure, and what bears on it.
 
     `here` says what our figure is, with `{sure}` for the confidence asked for and `{equal}` for that of an interval of
-    a test of equality; `nothing` says why there is none where no runs bear on it.
+    a test of equality; `nothing` says why there is none where no runs bear on it, and `suggest` what to run then, or
+    to have it firmer.
     """
 
     number: str
@@ -35,6 +66,7 @@ class Claim:
     here: str
     gather: Callable[[Found, float], Iterator[Evidence]]
     nothing: str
+    suggest: Suggest
 
 
 CLAIMS = (
@@ -46,6 +78,7 @@ CLAIMS = (
         here="the CV of fn* and its upper {sure} bound, or the figure that refutes one norm",
         gather=one_norm,
         nothing="no pair of runs",
+        suggest=_conditions_or_rescaling,
     ),
     Claim(
         number="2",
@@ -55,6 +88,7 @@ CLAIMS = (
         here="how far a condition's fn* may be from the mean, or is at least, a {sure} bound",
         gather=same_norm,
         nothing="no pair of runs",
+        suggest=_conditions_or_rescaling,
     ),
     Claim(
         number="3",
@@ -64,6 +98,7 @@ CLAIMS = (
         here="mean lead and error of the forecast in epochs, out of sample, by an alarm at 1.25 fn*",
         gather=announced,
         nothing="no pair of runs",
+        suggest=_conditions,
     ),
     Claim(
         number="4",
@@ -73,6 +108,7 @@ CLAIMS = (
         here="fn scaled up over fn scaled down, at the end, with its {equal} interval",
         gather=returns,
         nothing="no run was rescaled that has a sibling without",
+        suggest=_rescaling,
     ),
     Claim(
         number="5",
@@ -82,6 +118,7 @@ CLAIMS = (
         here="the largest ratio of ratios, with its {sure} interval; 1 is a product",
         gather=not_additive,
         nothing="no grid",
+        suggest=_grid,
     ),
     Claim(
         number="6a",
@@ -91,6 +128,7 @@ CLAIMS = (
         here="onset at the turn over the first, and the last over it",
         gather=turns,
         nothing="no runs that differ in depth alone",
+        suggest=partial(_levels, "depth"),
     ),
     Claim(
         number="6b",
@@ -100,6 +138,7 @@ CLAIMS = (
         here="the largest over the smallest",
         gather=decides,
         nothing="no runs that differ in activation alone",
+        suggest=partial(_levels, "activation"),
     ),
     Claim(
         number="6c",
@@ -109,6 +148,7 @@ CLAIMS = (
         here="how many of the three parts are shown",
         gather=three_regimes,
         nothing="no runs that differ in weight decay alone",
+        suggest=partial(_levels, "weight_decay"),
     ),
     Claim(
         number="6d",
@@ -118,10 +158,9 @@ CLAIMS = (
         here="change of the onset per doubling, and shift of fn*",
         gather=wider_is_faster,
         nothing="no runs that differ in width alone",
+        suggest=partial(_levels, "width"),
     ),
 )
-COMMANDS = ("command", "second_command")
-_FACTORS = {"6a": "depth", "6b": "activation", "6c": "weight_decay", "6d": "width"}
 
 
 def claim_results(found: Found, onsets: pd.DataFrame, *, level: float, paths: Mapping[str, str]) -> list[Result]:
@@ -142,10 +181,10 @@ def _claim(claim: Claim, found: Found, suggest: NextRuns, level: float) -> list[
     if not evidence:
         judgement = Judgement(verdict="not testable", reason=claim.nothing)
         empty = Evidence(group={}, ours="-", source=None, parts=())
-        return [_result(claim, empty, judgement, level, _commands(claim, empty, suggest))]
+        return [_result(claim, empty, judgement, level, claim.suggest(suggest, empty))]
     judged = judge_all(evidence, alpha_of(level))
     results = [
-        _result(claim, one, judgement, level, _commands(claim, one, suggest))
+        _result(claim, one, judgement, level, claim.suggest(suggest, one))
         for one, judgement in zip(evidence, judged, strict=True)
     ]
     return results if len(results) == 1 else [_combined(claim, results, level), *results]
@@ -210,22 +249,3 @@ def _combined(claim: Claim, results: Sequence[Result], level: float) -> Result:
             **{name: deciding.extra[name] for name in COMMANDS},
         },
     )
-
-
-def _commands(claim: Claim, one: Evidence, suggest: NextRuns) -> tuple[str, str]:
-    """Choose what to run: more of what the claim is about, and a rescaling where that is missing, too, or alone."""
-    if claim.number in _FACTORS:
-        return suggest.levels(_FACTORS[claim.number], one.group), ""
-    if claim.number == "5":
-        return suggest.grid(), ""
-    if claim.number == "4":
-        usual = "" if suggest.none_of_ours else "ncdiag sweep --preset intervention"
-        return suggest.intervention(one.group, one.source) or usual, ""
-    if claim.number == "3":
-        return suggest.conditions(one.group, 5), ""
-    open_parts = [part for part in one.parts if not part.shown]
-    rescaling = next((part for part in open_parts if "rescaling" in part.name), None)
-    if rescaling and len(open_parts) == 1:
-        return suggest.intervention(one.group), ""
-    untested = rescaling is not None and rescaling.shown is None
-    return suggest.conditions(one.group), suggest.intervention(one.group) if untested else ""

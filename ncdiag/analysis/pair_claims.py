@@ -17,6 +17,7 @@ from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, epochs, out_of, percent
 from ncdiag.domain.threshold import MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM
 
+CLOCK = "rescaling fn moves the onset, and fn at onset stays"
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
 
@@ -253,20 +254,19 @@ def _no_false_alarm(fn_star: Result) -> Part:
 
 def _clock(found: Found, pair: Result, alpha: float) -> Part:
     """Tell fn* from a common clock of fn and NC1, which passes every other test: only moving fn by hand does that."""
-    name = "rescaling fn moves the onset, and fn at onset stays"
     sets = _rescaled(found, pair)
     if not sets:
         never = ", and no single layer scales the features of a ResNet" if pair.group.get("arch") == "resnet20" else ""
         why = f"fn and NC1 may only share a clock: no run was rescaled to tell{never}"
-        return Part(name=name, shown=None, lacking=why)
+        return Part(name=CLOCK, shown=None, lacking=why)
     tests = [(_find(own, "log_ratio_at_onset", arm="up_control"), _find(own, "onset_order")) for own in sets]
     ps = [max(at.p, order.p) for at, order in tests if at and order and not math.isnan(at.p + order.p)]
     if not ps:
         why = "to tell fn* from a common clock takes two seeds that collapsed as they were, scaled up and scaled down"
-        return Part(name=name, shown=None, lacking=why)
+        return Part(name=CLOCK, shown=None, lacking=why)
     p = min(1.0, len(ps) * min(ps))
     lacking = f"that rescaling fn moves the onset to where fn is fn* again is not shown ({p_is(p)}): a clock would do"
-    return Part(name=name, shown=p <= alpha, p=p, lacking=lacking)
+    return Part(name=CLOCK, shown=p <= alpha, p=p, lacking=lacking)
 
 
 def _collapse_elsewhere(found: Found, pair: Result) -> float:
