@@ -1,7 +1,6 @@
 """How long networks take to train here, and whether those of one shape train faster together, found out by trying."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +8,7 @@ import torch
 from ncdiag.domain.spec import NetworkSpec, RunSpec
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.footprint import check_memory, least_bytes, memory_of
-from ncdiag.training.member import Member
+from ncdiag.training.member import fresh_network, fresh_optimizer
 from ncdiag.training.reproducibility import full_precision
 from ncdiag.training.steps import Steps
 
@@ -42,10 +41,9 @@ def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, 
         return 1.0
     if sum(sizes) * least_bytes(spec, input_shape, num_classes) > memory_of(device):
         return 1.0
-    spec = replace(spec, metric_samples=None, test_samples=None)  # nothing is measured
     data = _made_up(spec.batch_size * STEPS, input_shape, num_classes).to(device)
     with full_precision():
-        both = [_steps(spec, data, seeds=range(size)) for size in sizes]
+        both = [_steps(spec, data, size) for size in sizes]
         times: list[list[float]] = [[], []]
         for _ in range(1 + ROUNDS):  # the first round warms up
             for size, steps, taken in zip(sizes, both, times, strict=True):
@@ -64,9 +62,9 @@ def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
     """
     check_memory(spec, input_shape, num_classes, CPU)
     batch_size = min(spec.batch_size, FEW_IMAGES) if spec.network.convolves else spec.batch_size
-    tried = replace(spec, batch_size=batch_size, metric_samples=None, test_samples=None)
+    tried = replace(spec, batch_size=batch_size)
     data = _made_up(2 * batch_size, input_shape, num_classes)
-    steps = _steps(tried, data, seeds=[0])
+    steps = _steps(tried, data, 1)
     for _ in range(2):  # the first time warms up
         started = time.perf_counter()
         steps.take([torch.arange(len(data.train_labels))], [0.0])
@@ -91,11 +89,11 @@ def _made_up(samples: int, input_shape: tuple[int, int, int], num_classes: int) 
     )
 
 
-def _steps(spec: RunSpec, data: Dataset, *, seeds: Sequence[int]) -> Steps:
-    members = [Member(seed, spec, data, None) for seed in seeds]
+def _steps(spec: RunSpec, data: Dataset, size: int) -> Steps:
+    networks = [fresh_network(spec, data) for _ in range(size)]
     return Steps(
-        [member.network for member in members],
-        [member.optimizer for member in members],
+        networks,
+        [fresh_optimizer(spec, network) for network in networks],
         data,
         batch_size=spec.batch_size,
         loss=spec.phases[0].loss,

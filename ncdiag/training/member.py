@@ -18,7 +18,7 @@ from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.interventions import scale_features
 from ncdiag.training.measure import Measurement, measuring
-from ncdiag.training.network import as_it_lies
+from ncdiag.training.network import Network, as_it_lies
 from ncdiag.training.networks import build_network
 from ncdiag.training.objectives import LOSSES, learning_rate
 from ncdiag.training.optimizers import Optimizer, make_optimizer
@@ -46,17 +46,8 @@ class Member:
         self.largest_norm = 0.0  # of the features, since before the first step
         self.seconds = 0.0  # spent on this run since its last record
         self.near_chance = _near_chance(data)
-        self.network = build_network(
-            spec.network,
-            input_shape=data.input_shape,
-            num_classes=data.num_classes,
-            generator=generator(spec.seed, "weights"),
-        ).to(data.device)
-        # ResNet-20 runs 1.4 times as fast on a CPU (benchmarks/kernels.py); on an H200 in TF32 1.5 times, in bf16 1.9
-        # times, but in float32 it takes a third longer (docs/performance.md).
-        if data.device.type == "cpu" or spec.precision != "float32":
-            self.network.to(memory_format=torch.channels_last)
-        self.optimizer = self._fresh_optimizer()
+        self.network = fresh_network(spec, data)
+        self.optimizer = fresh_optimizer(spec, self.network)
         if state is None:
             self.largest_norm = self._untrained_norm()
         else:
@@ -69,7 +60,7 @@ class Member:
         self.phase = self.spec.phases[self.phase_number - 1]
         self.lr = learning_rate(self.spec.optimizer, self.phase, self.phase_epoch)
         if self.phase_epoch == 1:
-            self.optimizer = self._fresh_optimizer()
+            self.optimizer = fresh_optimizer(self.spec, self.network)
         if self.spec.intervention and self.spec.intervention.epoch == self.epoch:
             yield self._intervene(self.spec.intervention)
         self.epoch += 1
@@ -108,9 +99,6 @@ class Member:
         if ended:
             self.live = False
             yield ended
-
-    def _fresh_optimizer(self) -> Optimizer:
-        return make_optimizer(self.spec.optimizer, [as_it_lies(p.detach()) for p in self.network.parameters()])
 
     def _measuring(self, loss: Loss, *, tested: bool) -> Stages[Measurement]:
         return measuring(
@@ -195,6 +183,26 @@ class Member:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
         self.below, self.dying, self.largest_norm = state["below"], state["dying"], state["largest_norm"]
+
+
+def fresh_network(spec: RunSpec, data: Dataset) -> Network:
+    """Give the network that a run begins with, on the device of its data and laid out as is fastest there."""
+    network = build_network(
+        spec.network,
+        input_shape=data.input_shape,
+        num_classes=data.num_classes,
+        generator=generator(spec.seed, "weights"),
+    ).to(data.device)
+    # ResNet-20 runs 1.4 times as fast on a CPU (benchmarks/kernels.py); on an H200 in TF32 1.5 times, in bf16 1.9
+    # times, but in float32 it takes a third longer (docs/performance.md).
+    if data.device.type == "cpu" or spec.precision != "float32":
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
+def fresh_optimizer(spec: RunSpec, network: Network) -> Optimizer:
+    """Give the optimiser of a phase that begins: it remembers nothing of the one before."""
+    return make_optimizer(spec.optimizer, [as_it_lies(p.detach()) for p in network.parameters()])
 
 
 def evaluation_batch(network: NetworkSpec, device: torch.device) -> int:

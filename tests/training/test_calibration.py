@@ -65,7 +65,6 @@ def test_a_step_is_half_of_two_and_scaled_to_the_batch_where_fewer_images_were_t
 ) -> None:
     clock = iter([0.0, 100.0, 200.0, 206.0])  # the first try warms up, the second takes 6 seconds
     monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(calibration, "Member", lambda *_: SimpleNamespace(network=None, optimizer=None))
     monkeypatch.setattr(calibration, "Steps", lambda *_, **__: SimpleNamespace(take=lambda *_: None))
     assert step_seconds(small_spec(arch=arch, batch_size=128), (1, 8, 8), 10) == seconds
 
