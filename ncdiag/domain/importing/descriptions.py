@@ -12,12 +12,10 @@ from typing import Any
 from ncdiag.domain.importing.phases import loss_name, parse_phases
 from ncdiag.domain.importing.records import look_alike
 from ncdiag.domain.importing.rows import number, shown, whole
-from ncdiag.domain.records import LARGEST
+from ncdiag.domain.records import IMPORT_FIELDS, LARGEST
 
 _WHOLE = {"depth": 1, "train_size": 1, "batch_size": 1, "epochs_planned": 1, "seed": 0}  # and the least they can be
-_REAL = ("width", "lr", "momentum", "weight_decay")
-_TEXT = ("arch", "activation", "dataset", "optimizer", "schedule", "intervention", "device")
-FIELDS = (*_WHOLE, *_REAL, *_TEXT, "phases", "data_sha256")
+FIELDS = tuple(IMPORT_FIELDS)
 # How the published manifest, and others like it, spell a plan of phases.
 _NUMBERED_PHASE = re.compile(r"phase([1-9])_(loss|epochs)")
 _LONGEST_TEXT = 200
@@ -62,14 +60,14 @@ def find_misspelt(names: Iterable[str], others: Iterable[str] = ()) -> dict[str,
 def _value(field: str, text: str) -> int | float | str:
     if field in _WHOLE:
         return whole(text, _WHOLE[field], LARGEST)
-    if field in _REAL:
+    if IMPORT_FIELDS.get(field) is float:
         value = number(text)
         if not 0 <= value < float("inf"):
             raise ValueError(f"{shown(text)} is not a finite number of at least 0")
         return value
     if field == "data_sha256" and not re.fullmatch("[0-9a-f]{64}", text):
         raise ValueError(f"{shown(text)} is not a SHA-256, 64 hexadecimal digits")
-    if field in _TEXT or field == "phases":
+    if field in IMPORT_FIELDS:
         if not text.isprintable() or len(text) > _LONGEST_TEXT:
             raise ValueError(f"{shown(text)} is not a text of at most {_LONGEST_TEXT} printable characters")
         if field == "phases":
