@@ -12,7 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -36,11 +36,13 @@ class Store:
 
     `url` is what `open_store` was given, so that another process can open the same store; it may hold a password,
     so print `label` instead. `path` is the file of an SQLite store, absolute and without symbolic links, else None.
+    `folder` holds those of the runs. Both stay what they are when a script changes the current directory.
     """
 
     url: str = field(repr=False)
     label: str
     path: Path | None
+    folder: Path
     engine: Engine = field(repr=False)
     notes: tuple[str, ...] = ()
 
@@ -66,10 +68,15 @@ class Store:
     def run_folder(self, run_id: int) -> Path:
         """Give the folder of a run's lock and checkpoints, which may not exist yet: `<store>.runs/<id>`.
 
-        That of a store on a server is in the current directory, and called after the database.
+        That of a store on a server is in the directory where it was opened, and called after the database.
         """
-        place = self.path or Path(quote(self.engine.url.database or "ncdiag", safe="")).absolute()
-        return place.with_name(f"{place.name}.runs") / str(run_id)
+        return self.folder / str(run_id)
+
+    def hurried(self, busy_seconds: float) -> "Store":
+        """Give the same store, for writing, whose transactions wait so long for another process."""
+        if self.path is None:  # a server is not waited for
+            return self
+        return replace(self, engine=_sqlite_engine(self.path, "rw", busy_seconds))
 
 
 def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> Store:
@@ -95,7 +102,16 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
         raise SpecError(f"a store is a file that outlives the command, such as ncdiag.db; {url!r} is none")
     path = Path(os.path.realpath(os.path.expanduser(place)))  # Path.resolve raises where links lead in a circle
     # mode=rw and ro never create a file: a store that is deleted under a run must not come back empty.
-    mode = "rw" if write else "ro"
+    engine = _sqlite_engine(path, "rw" if write else "ro", busy_seconds)
+    # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
+    return Store(url=url, label=as_unicode(place), path=path, folder=_folder(path), engine=engine)
+
+
+def _folder(place: Path) -> Path:
+    return place.with_name(f"{place.name}.runs")
+
+
+def _sqlite_engine(path: Path, mode: str, busy_seconds: float) -> Engine:
     engine = create_engine(
         "sqlite+pysqlite://", creator=lambda: connect_sqlite(path, mode, busy_seconds), poolclass=NullPool
     )
@@ -105,8 +121,7 @@ def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> 
         writing = connection.get_execution_options().get("ncdiag_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
-    return Store(url=url, label=as_unicode(place), path=path, engine=engine)
+    return engine
 
 
 def _server_store(url: str, parsed: URL) -> Store:
@@ -127,7 +142,8 @@ def _server_store(url: str, parsed: URL) -> Store:
             f"the store {label} needs a database driver that is not installed ({error}).\n"
             "Install one into this environment: pip install 'psycopg[binary]'"
         ) from None
-    return Store(url=url, label=label, path=None, engine=engine)
+    folder = _folder(Path(quote(parsed.database or "ncdiag", safe="")).absolute())
+    return Store(url=url, label=label, path=None, folder=folder, engine=engine)
 
 
 def make_file(store: Store) -> None:

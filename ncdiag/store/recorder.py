@@ -21,7 +21,7 @@ from ncdiag.domain.spec import canonical_json
 from ncdiag.errors import StoreError
 from ncdiag.store.epochs import insert_epoch
 from ncdiag.store.faults import StoreBusyError, retried
-from ncdiag.store.handle import Store, make_store
+from ncdiag.store.handle import Store
 from ncdiag.store.interventions import insert_intervention
 from ncdiag.store.leases import fence
 from ncdiag.store.rows import measured_columns, measured_values
@@ -36,7 +36,7 @@ _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": Inter
 
 def hurried(store: Store) -> Store:
     """Give the same store for one who does not wait for it."""
-    return make_store(store.url, write=True, busy_seconds=HURRY_SECONDS)
+    return store.hurried(HURRY_SECONDS)
 
 
 def pending_path(store: Store, run_id: int) -> Path:

@@ -215,3 +215,7 @@ def test_runs_of_two_databases_have_folders_of_their_own(folder, monkeypatch):
     places = [make_store(f"postgresql://me@host/{name}", write=True).run_folder(7) for name in ("a", "b", "..%2Fc")]
     assert places[:2] == [folder / "a.runs" / "7", folder / "b.runs" / "7"]
     assert places[2].parent.parent == folder  # in a name that depends on how SQLAlchemy reads the URL
+    monkeypatch.chdir("/")
+    store = make_store("postgresql://me@host/a", write=True)
+    monkeypatch.chdir(folder)
+    assert store.run_folder(7) == Path("/a.runs/7")
