@@ -8,6 +8,7 @@ DataLoader draws a seed at every pass, shuffled or not: from a generator of its 
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
@@ -37,6 +38,9 @@ Pairs = Iterable[tuple[Any, Tensor] | Mapping[str, Any]]
 _ORDERING = tuple(attrgetter(path) for path in ("sampler", "batch_sampler", "batch_sampler.sampler"))
 # How many processes share what a sampler gives, by DistributedSampler and by Accelerate.
 _SHARES = ("num_replicas", "num_processes")
+# Flags, generators and the autocast of torch belong to the process: of threads, one at a time changes them and gives
+# them back, else the second would give back what it found with the first. (A model may measure another within.)
+_measuring = threading.RLock()
 _NAMED = 5  # of a model's linear layers in a message
 
 
@@ -115,7 +119,7 @@ def measure_model(
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
-    with _undisturbed(device, batches, test), _exact(device):
+    with _measuring, _undisturbed(device, batches, test), _exact(device):
         stages = measuring(
             network,
             lambda: _on_device(batches, device, num_classes),

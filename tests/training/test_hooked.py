@@ -1,4 +1,6 @@
 import random
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -239,6 +241,39 @@ def test_autocast_that_the_model_enters_itself_does_not_lower_the_measurement() 
     assert measure_model(mixed, "classifier", loader()) == measure_model(make_model(), "classifier", loader())
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert mixed.classifier(torch.ones(1, 64)).dtype == torch.bfloat16  # it works as before
+
+
+def test_threads_that_measure_at_once_leave_torch_as_it_was() -> None:
+    """The first is over before the second, unless this one waits until it may begin."""
+    first_begun, second_begun, first_over = (threading.Event() for _ in range(3))
+
+    class First(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            first_begun.set()
+            second_begun.wait(0.2)
+            return super().__iter__()
+
+    class Second(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            second_begun.set()
+            first_over.wait(10)
+            return super().__iter__()
+
+    def first() -> None:
+        measure_model(make_model(), "classifier", First([(X, Y)]))
+        first_over.set()
+
+    def process_wide() -> list[Any]:
+        cudnn = torch.backends.cudnn
+        return [torch.autocast.__enter__, cudnn.allow_tf32, cudnn.deterministic, torch.get_rng_state().tolist()]
+
+    before = process_wide()
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_begun.wait(10)
+    measure_model(make_model(), "classifier", Second([(X, Y)]))
+    thread.join()
+    assert process_wide() == before
 
 
 def test_the_weights_of_the_head_are_left_as_they_were() -> None:
