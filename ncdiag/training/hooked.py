@@ -110,7 +110,8 @@ def measure_model(
     if loss:
         check_choice("loss", loss, get_args(Loss))
     network = Hooked(model, head)
-    device, num_classes = network.head.weight.device, network.head.out_features
+    # Not the device of `weight`, which a parametrization such as spectral_norm computes anew, in training another one.
+    device, num_classes = next(network.head.parameters()).device, network.head.out_features
     if isinstance(batches, Iterator):
         raise DataError("batches can be gone over once only; expected a DataLoader or a list, not an iterator")
     for loader in (batches, test):

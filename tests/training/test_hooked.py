@@ -56,10 +56,12 @@ def test_a_test_set_has_figures_of_its_own(loss: Loss | None) -> None:
         assert found["test_loss"] == pytest.approx(alone["train_loss"], rel=1e-9)
 
 
-def trained(*, measured: bool) -> tuple[dict[str, Tensor], list[float]]:
+def trained(*, measured: bool, spectral: bool) -> tuple[dict[str, Tensor], list[float]]:
     """Train with dropout, BatchNorm and a shuffled loader; give the state, and what the generators draw next."""
     torch.manual_seed(2), random.seed(2), np.random.seed(2)
     model = Model()
+    if spectral:  # which in training takes a step whenever somebody reads the weight
+        nn.utils.parametrizations.spectral_norm(model.classifier)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     batches = loader(shuffle=True)
     for _ in range(3):
@@ -72,8 +74,10 @@ def trained(*, measured: bool) -> tuple[dict[str, Tensor], list[float]]:
     return model.state_dict(), [torch.rand(()).item(), random.random(), float(np.random.rand())]
 
 
-def test_training_goes_on_as_if_it_had_not_been_measured() -> None:
-    (plain, drawn), (probed, drawn_too) = trained(measured=False), trained(measured=True)
+@pytest.mark.parametrize("spectral", [False, True])
+def test_training_goes_on_as_if_it_had_not_been_measured(spectral: bool) -> None:
+    plain, drawn = trained(measured=False, spectral=spectral)
+    probed, drawn_too = trained(measured=True, spectral=spectral)
     assert all(torch.equal(plain[name], probed[name]) for name in plain)
     assert drawn == drawn_too
 
