@@ -1,9 +1,10 @@
 """Measuring a network that ncdiag did not make: any torch module whose last layer is linear.
 
-The features are what goes into that layer, the head, wherever it stands in the model; a hook takes them while the model
-computes as it always does. Measuring leaves no trace: modes, weights, buffers and the random generators of torch,
-numpy, Python and the loaders come back as they were, so a training loop goes on to the bits that it would have had. (A
-DataLoader draws a seed at every pass, shuffled or not: from a generator of its own, else from torch's global one.)
+The features are what goes into that layer, the head, wherever it stands in the model; a hook takes them, and the logits
+that come out, while the model computes as it always does. Measuring leaves no trace: modes, weights, buffers and the
+random generators of torch, numpy, Python and the loaders come back as they were, so a training loop goes on to the bits
+that it would have had. (A DataLoader draws a seed at every pass, shuffled or not: from a generator of its own, else
+from torch's global one.)
 """
 
 import random
@@ -66,20 +67,24 @@ class Hooked(Network):
 
     def features(self, x: Any) -> Tensor:
         """Give the features [B, d] of a batch."""
-        seen: list[Tensor] = []
+        return self.outputs(x)[0]
 
-        def see(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            # A copy: the model may go on to change it, and one token of many would keep the memory of all of them.
-            seen.append((given[0] if given else named["input"]).clone())
+    def outputs(self, x: Any) -> tuple[Tensor, Tensor]:
+        """Give what the head is given and what it gives in the one call of the model: all hooks of its own have run."""
+        seen: list[tuple[Tensor, Tensor]] = []
 
-        handle = self.head.register_forward_pre_hook(see, with_kwargs=True)
+        def see(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], logits: Tensor) -> None:
+            # Copies: the model may go on to change them, and one token of many would keep the memory of all of them.
+            seen.append(((given[0] if given else named["input"]).clone(), logits.clone()))
+
+        handle = self.head.register_forward_hook(see, with_kwargs=True)
         try:
             with _uncompiled():
                 self.model(**x) if isinstance(x, _Keywords) else self.model(x)
         finally:
             handle.remove()
-        if len(seen) != 1 or seen[0].dim() != 2:
-            found = f"{len(seen)} times" if len(seen) != 1 else f"with features of shape {list(seen[0].shape)}"
+        if len(seen) != 1 or seen[0][0].dim() != 2:
+            found = f"{len(seen)} times" if len(seen) != 1 else f"with features of shape {list(seen[0][0].shape)}"
             raise SpecError(
                 f"the model called its head {found}; expected once a batch, with features [B, d].\n"
                 "Name the linear layer that gives the logits of each sample, or give its inputs, [N, d], to "

@@ -155,8 +155,7 @@ def _forward(network: Network, batches: Batches) -> Iterator[tuple[_Block, Tenso
     """Give, batch by batch, what is kept and the logits [B, K], where they are summed."""
     where = _summing_device(network)
     for x, labels in batches:
-        features = network.features(x)
-        logits = network.head(features)
+        features, logits = network.outputs(x)
         yield _Block(features.float().to(where), labels.to(where), logits.argmax(1).to(where)), logits.to(where)
 
 

@@ -27,7 +27,11 @@ class Network(nn.Module, ABC):
     def last_hidden(self) -> nn.Linear:
         """The layer whose activation the features are; `SpecError` where no single layer makes them."""
 
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the features [B, d] and the logits [B, K] of a batch [B, C, H, W]."""
+        features = self.features(x)
+        return features, self.head(features)
+
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits [B, K] of a batch [B, C, H, W]."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+        return self.outputs(x)[1]

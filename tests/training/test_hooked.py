@@ -89,6 +89,7 @@ def test_modes_and_hooks_come_back() -> None:
     measure_model(model, "classifier", loader())
     assert [module.training for module in model.modules()] == before
     assert not model.classifier._forward_pre_hooks
+    assert not model.classifier._forward_hooks
 
 
 class Merging(nn.Linear):
@@ -121,13 +122,27 @@ def test_the_head_may_be_called_by_the_name_of_its_input() -> None:
     assert measure_model(Named(), "classifier", loader()) == measure_model(make_model(), "classifier", loader())
 
 
-def test_what_the_model_does_to_its_features_after_the_head_changes_nothing() -> None:
+def test_hooks_of_the_head_run_once_and_count_in_what_is_measured() -> None:
+    model, calls = make_model(), []
+    model.classifier.register_forward_pre_hook(lambda _, given: (given[0] * 2,))
+    model.classifier.register_forward_hook(lambda _, given, logits: calls.append(1) or logits + torch.arange(3.0))
+    found = measure_model(model, "classifier", [(X, Y)], loss="ce")
+    assert len(calls) == 1
+    model.eval()
+    with torch.no_grad():
+        features, logits = model.body(X) * model.scale * 2, model(X)
+    assert found["feature_norm"] == pytest.approx(features.norm(dim=1).mean().item(), rel=1e-5)
+    assert found["train_loss"] == pytest.approx(nn.functional.cross_entropy(logits, Y).item(), rel=1e-5)
+    assert found["train_accuracy"] == pytest.approx((logits.argmax(1) == Y).double().mean().item())
+
+
+def test_what_the_model_does_to_features_and_logits_after_the_head_changes_nothing() -> None:
     class Reuses(Model):
         def forward(self, x: Tensor) -> Tensor:
             features = self.body(x) * self.scale
             logits = self.classifier(features)
             features.zero_()
-            return logits
+            return logits.zero_()
 
     torch.manual_seed(1)
     assert measure_model(Reuses(), "classifier", loader()) == measure_model(make_model(), "classifier", loader())
