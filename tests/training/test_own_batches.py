@@ -1,5 +1,6 @@
 from collections import UserDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, TensorDataset
 
 from ncdiag.errors import DataError
+from ncdiag.training import hooked
 from ncdiag.training.hooked import measure_model
+from ncdiag.training.measure import KEEP_BYTES
 
 
 @pytest.mark.parametrize("way", ["shuffle", "sampler", "batch_sampler"])
@@ -130,6 +133,15 @@ def test_a_loader_that_is_spread_over_processes_is_refused(where: str) -> None:
     assert measure_model(make_model(), "classifier", alone)["train_accuracy"] > 0
 
 
+@pytest.mark.parametrize("keep_bytes", [KEEP_BYTES, 0])
+def test_a_batch_without_a_sample_counts_for_nothing(keep_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooked, "measuring", partial(hooked.measuring, keep_bytes=keep_bytes))
+    whole, empty = [(X[:40], Y[:40]), (X[40:], Y[40:])], (X[:0], Y[:0])
+    expected = measure_model(make_model(), "classifier", whole, loss="ce", test=whole)
+    for gaps in ([empty, *whole], [whole[0], empty, whole[1]], [*whole, empty]):
+        assert measure_model(make_model(), "classifier", gaps, loss="ce", test=gaps) == expected
+
+
 def once() -> Iterator[tuple[Tensor, Tensor]]:
     yield X, Y
 
@@ -145,6 +157,7 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         ([{}], "a batch is a dict with nothing in it; expected"),
         ([()], "a batch is a tuple of nothing; expected"),
         ([], "no sample"),
+        ([(X[:0], Y[:0])], "no sample"),
         (loader(batch_size=91, drop_last=True), "no sample"),
         ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
         ([(X, Y.float())], "torch.float32"),
