@@ -188,10 +188,10 @@ def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
     samples = 0
     for batch in batches:
         x, labels = _paired(batch)
-        if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-            raise DataError(
-                f"labels are {labels.dtype} of shape {list(labels.shape)}; expected whole numbers of shape [B]"
-            )
+        kind = labels.dtype
+        if labels.dim() != 1 or kind.is_floating_point or kind.is_complex or kind == torch.bool:
+            raise DataError(f"labels are {kind} of shape {list(labels.shape)}; expected whole numbers of shape [B]")
+        labels = labels.to(torch.int64)  # of uint16 and the like torch gives no minimum
         if not len(labels):  # as where a collate function drops what it cannot read
             continue
         if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
@@ -234,7 +234,7 @@ def _check_is_whole(loader: Pairs | None) -> None:
 
 def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
     for x, labels in _checked(batches, num_classes):
-        yield _moved(x, device), labels.to(device, torch.int64)
+        yield _moved(x, device), labels.to(device)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

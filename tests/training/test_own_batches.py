@@ -142,6 +142,12 @@ def test_a_batch_without_a_sample_counts_for_nothing(keep_bytes: int, monkeypatc
         assert measure_model(make_model(), "classifier", gaps, loss="ce", test=gaps) == expected
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.uint16, torch.uint32, torch.uint64])
+def test_labels_may_be_whole_numbers_of_any_kind(kind: torch.dtype) -> None:
+    expected = measure_model(make_model(), "classifier", [(X, Y)])
+    assert measure_model(make_model(), "classifier", [(X, Y.to(kind))]) == expected
+
+
 def once() -> Iterator[tuple[Tensor, Tensor]]:
     yield X, Y
 
@@ -161,6 +167,8 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         (loader(batch_size=91, drop_last=True), "no sample"),
         ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
         ([(X, Y.float())], "torch.float32"),
+        ([(X, Y + 0j)], "torch.complex64"),
+        ([(X, (Y + 1).to(torch.uint16))], "labels from 1 to 3"),
         ([(X, Y + 1)], "labels from 1 to 3; expected 0 to 2, as the head has 3 outputs"),
         ([(X, Y - 1)], "labels from -1 to 1"),
     ],
