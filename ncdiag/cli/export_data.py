@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import check_output, csv_text, find_ending, write_output
+from ncdiag.cli.files import check_output, csv_text, find_ending, to_stdout, write_output
 from ncdiag.cli.options import StoreOption, WhereOption, takes_onset_rule
 from ncdiag.cli.output import Column, Format, emit, frame_columns, frame_rows, json_ready, layout, note, table_cell
 from ncdiag.cli.selection import RunOption
@@ -108,14 +108,14 @@ def export(
         note(f"no {content} to export")
     if form is ExportFormat.TABLE:
         header = [column for column in header if column != "config"]  # a document in a cell is not for reading
-    if form is ExportFormat.TABLE and output == "-":
+    if form is ExportFormat.TABLE and to_stdout(output):
         columns = [Column(key=key, heading=key, drop=place) for place, key in enumerate(header)]
         emit(frame_rows(frame), Format.TABLE, name=str(content), columns=columns)
     else:
         text = _text(frame, header, form, name=str(content), excel_safe=excel_safe)
         content_bytes = text.encode("utf-8", "backslashreplace")
         write_output(pack(content_bytes) if output.endswith(ENDING) else content_bytes, output)
-    if output != "-":
+    if not to_stdout(output):
         note(f"{counted(len(frame), content.removesuffix('s'))} written to {output}")
 
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,10 +16,20 @@ from ncdiag.errors import SpecError, StoreError, UnsafeError
 from ncdiag.store.magic import LONGEST, looks_like_database
 from ncdiag.store.shielding import shielded
 
+_STDOUT = 1
+_NAMED = {"-": _STDOUT, "/dev/stdout": _STDOUT, "/dev/stderr": 2}
+# What else stands for an open file, such as the pipe that a shell makes of >(gzip > x.gz). It is written to as it is:
+# opened again by its name, a file that the shell opened with >> would lose what it had.
+_OPEN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,9})")
 # What a spreadsheet takes for a formula, at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # What the csv module writes as `csv_cell` does, without a call for each of the cells of a million rows.
 _AS_IT_IS = {float, int, str, type(None)}
+
+
+def to_stdout(target: str) -> bool:
+    """Tell whether what is written there goes to stdout."""
+    return _find_descriptor(target) == _STDOUT
 
 
 def check_output(target: str) -> None:
@@ -27,10 +38,12 @@ def check_output(target: str) -> None:
     Raises `SpecError` where the target cannot be a file, `UnsafeError` where it is a database, which holds runs, and
     `StoreError` where the system refuses.
     """
-    if target == "-":
-        return
     if not target:
         raise SpecError("the name of the file to write is empty; give one, or - for stdout")
+    if (descriptor := _find_descriptor(target)) is not None:
+        if descriptor != _STDOUT and not os.path.exists(descriptor):
+            raise _refused(target, os.strerror(errno.EBADF))
+        return
     path = Path(os.path.realpath(target))
     if path.is_symlink():
         raise SpecError(f"{target} is a link that leads in a circle; remove it, or choose another file")
@@ -38,7 +51,7 @@ def check_output(target: str) -> None:
         raise SpecError(f"{target} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise SpecError(f"the folder {path.parent} does not exist; make it first, or choose another file")
-    if path.exists() and not path.is_file():
+    if _is_special(target):
         return
     if _is_database(path):  # a store, most likely, whose name was typed after -o instead of --store
         raise UnsafeError(f"{target} is a database, a store perhaps, and is not overwritten. Choose another file")
@@ -52,17 +65,18 @@ def write_output(content: bytes, target: str) -> None:
     Raises what `check_output` does.
     """
     check_output(target)
-    if target == "-":
+    if to_stdout(target):
         sys.stdout.flush()
         rest = memoryview(content)
         while rest:  # with PYTHONUNBUFFERED a write may take only a part
             rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
         return
-    path = Path(os.path.realpath(target))
-    if path.exists() and not path.is_file():  # a pipe or a device, which nothing may take the place of
-        path.write_bytes(content)
+    descriptor = _find_descriptor(target)
+    if descriptor is not None or _is_special(target):
+        _write_through(content, target, descriptor)
         return
+    path = Path(os.path.realpath(target))
     # A name has at most 255 bytes, and a character up to 4 of them.
     unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
     with shielded():
@@ -74,6 +88,29 @@ def write_output(content: bytes, target: str) -> None:
         finally:
             with suppress(OSError):
                 unfinished.unlink()
+
+
+def _find_descriptor(target: str) -> int | None:
+    found = _OPEN.fullmatch(target)
+    return int(found[1]) if found else _NAMED.get(target)
+
+
+def _is_special(target: str) -> bool:
+    """Tell whether a pipe or a device is there, which nothing may take the place of."""
+    return os.path.exists(target) and not os.path.isfile(target)
+
+
+def _write_through(content: bytes, target: str, descriptor: int | None) -> None:
+    try:
+        with open(target if descriptor is None else descriptor, "wb", closefd=descriptor is None) as file:
+            file.write(content)
+    except BrokenPipeError:  # its reader has left, as that of stdout may
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{target} cannot be written, or not to its end ({error.strerror}).\n"
+            "Check what is behind it, or choose another file"
+        ) from None
 
 
 def _refused(target: str, reason: str | None) -> StoreError:

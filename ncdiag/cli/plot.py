@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, write_output
+from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, to_stdout, write_output
 from ncdiag.cli.options import StoreOption, takes_terms
 from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
@@ -129,7 +129,7 @@ def plot(
     sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), terms=terms)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
-    if output != "-":
+    if not to_stdout(output):
         note(f"figure of {counted(len(shown), 'run')} written to {output}")
     _note_missing(asked.runs, table, asked.terms.by)
     if data is not None:
@@ -191,9 +191,9 @@ def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
 
 
 def _check_stdout(output: str, data: str | None) -> None:
-    if output == "-" and data == "-":
+    if to_stdout(output) and data is not None and to_stdout(data):
         raise SpecError("the figure and its table cannot both go to stdout; give one of them a file")
-    if output == "-" and sys.stdout.isatty():
+    if to_stdout(output) and sys.stdout.isatty():
         raise SpecError("an image would garble the terminal; write it to a file with -o FILE, or redirect stdout")
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncdiag.cli.files import check_ending, check_output, write_output
+from ncdiag.cli.files import check_ending, check_output, to_stdout, write_output
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.options import MAX_MB, StoreOption, takes_terms
 from ncdiag.cli.output import note
@@ -56,7 +56,7 @@ def report(
         contents = read_report(opened, terms, heading, max_mb)
     page = render_report(contents).encode()
     write_output(page, output)
-    if output != "-":
+    if not to_stdout(output):
         note(f"report of {counted(len(contents.runs), 'run')} written to {output} ({size_text(len(page))})")
 
 
