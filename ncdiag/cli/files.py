@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -62,7 +63,7 @@ def check_output(target: str) -> None:
 def write_output(content: bytes, target: str) -> None:
     """Write to a file, or to stdout where the target is `-`; a file keeps what it had until all is written.
 
-    Raises what `check_output` does.
+    A file that is replaced keeps its mode. Raises what `check_output` does.
     """
     check_output(target)
     if to_stdout(target):
@@ -81,7 +82,11 @@ def write_output(content: bytes, target: str) -> None:
     unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
     with shielded():
         try:
+            if path.exists():  # who may not read it may not read what takes its place, from the first byte on
+                unfinished.touch(mode=0o600)
             unfinished.write_bytes(content)
+            with suppress(FileNotFoundError, PermissionError):  # nothing to replace, or a file system without modes
+                shutil.copymode(path, unfinished)
             unfinished.replace(path)
         except OSError as error:
             raise _refused(target, error.strerror) from None

@@ -1,5 +1,6 @@
 import gzip
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -60,3 +61,27 @@ def test_what_is_not_open_or_not_for_writing_is_said(tmp_path: Path) -> None:
     with (tmp_path / "old").open() as file, pytest.raises(StoreError, match=r"\(Bad file descriptor\).*\nCheck"):
         write_output(b"new", f"/dev/fd/{file.fileno()}")
     assert (tmp_path / "old").read_text() == "precious"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    target, written = tmp_path / "out.csv", []
+
+    def watch(self: Path, content: bytes) -> int:
+        written.append(stat.S_IMODE(self.stat().st_mode))
+        with self.open("wb") as file:
+            return file.write(content)
+
+    monkeypatch.setattr(Path, "write_bytes", watch)
+    target.write_text("before")
+    target.chmod(mode)
+    write_output(b"after", str(target))
+    assert target.read_text() == "after"
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert written == [0o600]  # while it was being written nobody else could read it
+
+
+def test_a_new_file_has_the_mode_that_the_shell_gives_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").touch()
+    write_output(b"new", str(tmp_path / "new"))
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "own").stat().st_mode
