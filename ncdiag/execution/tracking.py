@@ -17,7 +17,7 @@ import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex, get_args
@@ -37,7 +37,7 @@ from ncdiag.domain.records import (
 )
 from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
-from ncdiag.errors import SpecError, StoreError, UnknownRunError, UnsafeError
+from ncdiag.errors import NCDiagError, SpecError, StoreError, UnknownRunError, UnsafeError
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
@@ -170,24 +170,40 @@ def track(
     url = os.fspath(store) if store is not None else default_location()
     owner = new_owner()
     with open_store(url, write=True) as opened:
-        run = _make(opened, name, config) if resume is False else _find(opened, name, config)
-        with hold_lease(opened, run.id, owner) as leased:
-            after = None if isinstance(resume, bool) else index(resume)
-            claimed = leased and runs.claim_run(
-                opened, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
-            )
-            if not leased:
-                raise UnsafeError(f"{run.name} is held by a process that trains it, this or another.{_ONE_OF_SEVERAL}")
-            if not claimed:
-                raise UnsafeError(
-                    f"{run.name} is {runs.get_run(opened, run.name).status}, and such a run is not continued; "
-                    "nothing was changed.\nTrack what follows under another name"
-                )
+        run, made = (_make(opened, name, config), True) if resume is False else _find(opened, name, config)
+        after = None if isinstance(resume, bool) else index(resume)
+        with _held(opened, run, owner, after=after, made=made):
             recorder = Recorder(opened, run, owner=owner, tell=_log.warning)
             recorder.recover(until=after)
             tracked = TrackedRun(run, recorder, list_epochs(opened, run.id), after)
             with beating(opened, owner, lambda: [run.id]), _finished(opened, tracked, owner):
                 yield tracked
+
+
+@contextmanager
+def _held(store: Store, run: Run, owner: str, *, after: int | None, made: bool) -> Iterator[None]:
+    """Hold a run while the block lasts; one that was `made` for it is removed where that cannot be."""
+    with ExitStack() as failed:
+        if made:
+            failed.callback(_remove, store, run)
+        with hold_lease(store, run.id, owner) as leased:
+            if not leased:
+                failed.pop_all()  # somebody resumes it already
+                raise UnsafeError(f"{run.name} is held by a process that trains it, this or another.{_ONE_OF_SEVERAL}")
+            if not runs.claim_run(
+                store, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
+            ):
+                raise UnsafeError(
+                    f"{run.name} is {runs.get_run(store, run.name).status}, and such a run is not continued; "
+                    "nothing was changed.\nTrack what follows under another name"
+                )
+            failed.pop_all()
+            yield
+
+
+def _remove(store: Store, run: Run) -> None:
+    with suppress(NCDiagError):  # else it waits in the store, to be resumed or removed
+        runs.remove_runs(hurried(store), [run.name])
 
 
 @contextmanager
@@ -233,7 +249,7 @@ def _oversight(known: Run) -> str | None:
     """Say what was meant by the name of a run that is not over, if it was tracked."""
     if known.source != SOURCE or known.status in (RunStatus.DONE, RunStatus.DIVERGED):
         return None
-    if known.status in (RunStatus.PENDING, RunStatus.RUNNING):
+    if known.status is RunStatus.RUNNING:
         return f"{known.name} is being tracked already; choose another name.{_ONE_OF_SEVERAL}"
     return (
         f"there is a run {known.name}, {known.status} after epoch {known.epochs_done}; go on with it by resume=True, "
@@ -241,21 +257,24 @@ def _oversight(known: Run) -> str | None:
     )
 
 
-def _find(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
-    """Find the run to be resumed; one that is not there yet is made, so that a script may always say `resume=True`."""
+def _find(store: Store, name: str | None, config: Mapping[str, Any]) -> tuple[Run, bool]:
+    """Find the run to be resumed; one that is not there yet is made, so that a script may always say `resume=True`.
+
+    Tells whether it was.
+    """
     if name is None:
         raise SpecError("a run to be resumed needs its name, as in ncdiag.track('my-net', resume=True)")
     try:
         run = runs.get_run(store, name)
     except UnknownRunError:
-        return _make(store, name, config)
+        return _make(store, name, config), True
     if run.source != SOURCE:
         raise UnsafeError(f"{name} was not tracked but {run.origin}; choose another name")
     changed = {key for key in run.config.keys() | config.keys() if run.config.get(key) != config.get(key)}
     if changed:
         differences = ", ".join(f"{key} {run.config.get(key)!r} -> {config.get(key)!r}" for key in sorted(changed))
         raise SpecError(f"{name} was another run: {differences}.\nSay what it was, or choose another name")
-    return run
+    return run, False
 
 
 def _record(epoch: Any, values: Mapping[str, Any]) -> EpochRecord:
