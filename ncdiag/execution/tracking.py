@@ -69,6 +69,7 @@ class TrackedRun:
         self._loss = next((record.loss for record in reversed(stored) if record.loss), None)  # the last that was said
         self._since = time.perf_counter()
         self._over = False  # the block has ended
+        self._process = os.getpid()
 
     @property
     def name(self) -> str:
@@ -99,6 +100,7 @@ class TrackedRun:
         """
         from ncdiag.training.hooked import measure_model
 
+        self._check_is_open()
         known: Loss | None = next((name for name in get_args(Loss) if name == loss), None)
         found = measure_model(model, head, batches, loss=known, test=test)
         return self.log(epoch, **({"loss": loss} | found | values))
@@ -112,8 +114,7 @@ class TrackedRun:
 
         Raises `SpecError` for an unknown column or a value that it cannot have.
         """
-        if self._over:
-            raise SpecError(f"{self.name} has ended with the `with` block of its track; log to it within the block")
+        self._check_is_open()
         record = self._phased(_record(self.epoch + 1 if epoch is None else epoch, values))
         if record.epoch <= self.epoch:
             raise SpecError(f"epoch {record.epoch} follows epoch {self.epoch}; expected epochs to rise")
@@ -125,6 +126,19 @@ class TrackedRun:
         self._epoch = record.epoch
         self._last, self._loss, self._since = record, record.loss or self._loss, time.perf_counter()
         return record
+
+    def _check_is_open(self) -> None:
+        if self._over:
+            raise SpecError(f"{self.name} has ended with the `with` block of its track; log to it within the block")
+        if self._is_elsewhere():
+            raise SpecError(
+                f"{self.name} is tracked by process {self._process}, from which this one, {os.getpid()}, was forked; "
+                "log to it there"
+            )
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether this is a process that was forked within the block: it has a copy of the run, not the run."""
+        return os.getpid() != self._process
 
     def _phased(self, record: EpochRecord) -> EpochRecord:
         before = self._last.phase if self._last else None
@@ -216,6 +230,8 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if tracked._is_elsewhere():
+            raise
         tracked._over = True
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
         status = RunStatus.INTERRUPTED if stopped else RunStatus.FAILED
@@ -224,6 +240,8 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
             if tracked._recorder.settle(hurry=True):
                 finish(status, reason, through=hurried(store))
         raise
+    if tracked._is_elsewhere():
+        return
     tracked._over = True
     patience = Patience()
     patience.outlast(tracked._recorder.settle, _log.warning)
