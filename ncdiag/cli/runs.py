@@ -125,15 +125,18 @@ def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.
     from ncdiag.store.engine import open_store
     from ncdiag.store.interventions import list_interventions
     from ncdiag.store.latest import list_latest
-    from ncdiag.store.recorder import list_pending, pending_path
+    from ncdiag.store.recorder import ForeignRunError, list_pending, pending_path
     from ncdiag.store.runs import get_run
 
     with open_store(store) as opened:
         found = get_run(opened, run)
         latest = list_latest(opened, [found.id]).get(found.id)
         changes = list_interventions(opened, found.id)
-        waiting = len(list_pending(opened, found))
         where = pending_path(opened, found.id)
+        try:
+            waiting = len(list_pending(opened, found))
+        except ForeignRunError:
+            waiting = None
     if form is Format.JSON:
         document = {**asdict(found), "run": found.name, "latest": latest and asdict(latest)}
         emit_json({**document, "interventions": [asdict(change) for change in changes], "pending": waiting})
@@ -142,7 +145,9 @@ def show(run: RunArgument, store: StoreOption = "", form: FormatOption = Format.
         emit_csv([row], header=list(row))
     else:
         emit_text(_page(found, latest, [asdict(change) for change in changes]))
-    if waiting:
+    if waiting is None:
+        note(f"whether records of {run} wait to be stored cannot be seen: {where} is another user's")
+    elif waiting:
         missing = counted(waiting, "record")
         note(f"{missing} of {run} not stored yet: {where}; they are when its training goes on or ends")
 

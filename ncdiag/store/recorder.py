@@ -34,6 +34,10 @@ HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
 _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
 
 
+class ForeignRunError(StoreError):
+    """The folder of a run is another user's, and what waits in it can be read by them alone."""
+
+
 def hurried(store: Store) -> Store:
     """Give the same store for one who does not wait for it."""
     return store.hurried(HURRY_SECONDS)
@@ -48,12 +52,17 @@ def list_pending(store: Store, run: Run) -> list[Measured]:
     """Give what was measured in a run and waits to be stored, in order; lines of a run of another store are left out.
 
     A last line that a killed process has not finished is none: nothing was said to rest on it. Raises `StoreError` for
-    a file that cannot be read, or holds what no process of ncdiag writes.
+    a file that cannot be read, `ForeignRunError` where it may not be, or that holds what no process of ncdiag writes.
     """
     try:
         lines = pending_path(store, run.id).read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
+    except PermissionError:
+        raise ForeignRunError(
+            f"the file {pending_path(store, run.id)} cannot be read: it is another user's.\n"
+            f"Ask them to let you read the folder, or leave {run.name} to them"
+        ) from None
     except OSError as error:
         raise _unwritable(pending_path(store, run.id), error) from error
     try:

@@ -144,6 +144,20 @@ def test_show_as_csv_is_the_row_of_ls(cli: Cli, store: Path):
     assert cli("runs", "show", "deep-0", "--format", "csv").out == listed
 
 
+def test_a_run_whose_folder_is_another_users_is_shown(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    page = cli("runs", "show", "deep-0").out
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    answer = cli("runs", "show", "deep-0")
+    said = " ".join(answer.err.split())
+    where = store.with_name(f"{store.name}.runs") / "1" / "pending.jsonl"
+    assert (answer.code, answer.out) == (0, page)
+    assert f"whether records of deep-0 wait to be stored cannot be seen: {where} is another user's" in said
+    assert json.loads(cli("runs", "show", "deep-0", "--format", "json").out)["pending"] is None
+
+
 def test_an_unknown_run_has_exit_code_4_and_a_guess(cli: Cli, store: Path):
     answer = cli("runs", "show", "shrt")
     assert (answer.code, answer.out) == (4, "")
