@@ -53,14 +53,14 @@ def test_a_report_to_stdout_is_nothing_but_the_page(store: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_curves_beyond_the_limit_are_thinned_and_that_is_said_at_once_and_on_the_page(cli: Cli) -> None:
-    """Four runs of 15 evaluations and one of 8 take 68 x 48 bytes; every fourth from the last stays, and the first."""
+    """Four runs of 15 evaluations and one of 8 take 68 x 59 bytes; every fourth from the last stays, and the first."""
     answer = cli("report", "-o", "-", "--max-mb", "0.001")
     assert answer.err == (
         "ncdiag: note: the curves of 5 runs would take more than 0.001 MB; the page holds one evaluation in 4.\n"
         "--where chooses runs, --max-mb allows more, `ncdiag serve` shows all\n"
     )
     curves = re.findall(r'id="curves-\d+">([^<]*)<', answer.out)
-    columns = 9
+    columns = 11
     assert [len(base64.b64decode(text)) / 4 / columns for text in curves] == [5, 5, 5, 5, 3]
     assert answer.out.count("this page holds one evaluation in 4") == 2  # by the curves of all runs, and of each
     assert "ncdiag report --store ncdiag.db --max-mb 0.001" in answer.out
