@@ -11,7 +11,7 @@ import os.path
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +150,8 @@ def make_file(store: Store) -> None:
     """Make an empty SQLite file where there is none, for the migrations to fill."""
     if store.path is not None and not store.path.exists():
         with translated(store.label):
+            with suppress(OSError):  # SQLite says why; by itself it would not let the group write, whatever the umask
+                store.path.touch()
             connect_sqlite(store.path, "rwc").close()
 
 

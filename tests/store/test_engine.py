@@ -219,3 +219,14 @@ def test_runs_of_two_databases_have_folders_of_their_own(folder, monkeypatch):
     store = make_store("postgresql://me@host/a", write=True)
     monkeypatch.chdir(folder)
     assert store.run_folder(7) == Path("/a.runs/7")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_new_store_is_for_those_whom_the_umask_lets(folder, mask, mode):
+    before = os.umask(mask)
+    try:
+        with open_store(str(folder / "new.db"), write=True):
+            pass
+    finally:
+        os.umask(before)
+    assert (folder / "new.db").stat().st_mode & 0o777 == mode
