@@ -5,6 +5,7 @@ Where that is said of them (the same settings, the same seed), `repeats` has lef
 nobody knows which of the descriptions is wrong, and a reader has to be told.
 """
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ def figures_of(found: Mapping[str, Trajectory], names: Sequence[str]) -> list[st
             before = (some[earlier] for earlier in range(place - 1, -1, -1))
             near = takewhile(lambda other: math.isclose(other[0], total, rel_tol=_SAME), before)  # noqa: B023  # used at once
             copied = (other for _, other in near if _are_copies(found[name], found[other]))
-            texts[name] = next((texts[other] for other in copied), name)
+            texts[name] = next((texts[other] for other in copied), _digest(found[name]))
     return [texts.get(name) for name in names]
 
 
@@ -51,6 +52,12 @@ def say_copies(copies: Mapping[str, str]) -> str:
     have = "has" if len(copies) == 1 else "have"
     named = first_of([f"{run} those of {other}" for run, other in copies.items()])
     return f"{counted(len(copies), 'run')} {have} the figures of another at every evaluation ({named})"
+
+
+def _digest(trajectory: Trajectory) -> str:
+    norm = trajectory.feature_norm
+    parts = (trajectory.epoch, trajectory.metric, *(() if norm is None else (norm,)))
+    return hashlib.blake2b(np.concatenate(parts).tobytes(), digest_size=16).hexdigest()
 
 
 def _are_copies(one: Trajectory, other: Trajectory) -> bool:

@@ -57,7 +57,8 @@ def label_pairs(runs: pd.DataFrame, by: Sequence[str]) -> pd.Series:
 
 def label_pair(group: Mapping[str, Any]) -> str:
     """Give the label of a pair from its columns and their values."""
-    parts = [name_value(column, value) for column, value in group.items()]
+    names = {column: name_value(column, value) for column, value in group.items()}
+    parts = [as_word(name) if column in _PAIR else name for column, name in names.items()]
     return (" " if all(_NAMED.get(column) == "{}" for column in group) else ", ").join(parts)
 
 
@@ -74,9 +75,7 @@ def name_value(column: str, value: Any) -> str:
     text = _text(value)
     if column == "intervention":
         return _name_intervention(text)
-    if not text:
-        return f"{column} ?"
-    return as_word(text) if column in _PAIR else _NAMED.get(column, f"{column} {{}}").format(text)
+    return _NAMED.get(column, f"{column} {{}}").format(text) if text else f"{column} ?"
 
 
 def _name_intervention(text: str) -> str:
