@@ -26,9 +26,9 @@ def figures_of(found: Mapping[str, Trajectory], names: Sequence[str]) -> list[st
     """Give a text for each run that only runs with the same figures share; None where there are too few."""
     alike: dict[bytes, list[tuple[float, str]]] = defaultdict(list)
     for name in names:
-        if name in found and len(found[name].epoch) >= _FEWEST:
-            metric = found[name].metric
-            alike[found[name].epoch.tobytes()].append((float(metric[np.isfinite(metric)].sum()), name))
+        if name in found and np.count_nonzero(finite := np.isfinite(found[name].metric)) >= _FEWEST:
+            total = float(found[name].metric[finite].sum())
+            alike[found[name].epoch.tobytes()].append((total, name))
     texts: dict[str, str] = {}
     for some in map(sorted, alike.values()):
         for place, (total, name) in enumerate(some):

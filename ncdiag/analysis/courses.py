@@ -9,9 +9,13 @@ from ncdiag.domain.records import OBSERVED
 OBSERVABLES = (*OBSERVED, "train_loss", "train_accuracy")
 
 
-def run_courses(epochs: pd.DataFrame) -> dict[str, Course]:
-    """Give the course of each run in the frame of the store, with the observables that were measured in it."""
-    measured = [name for name in OBSERVABLES if name in epochs and epochs[name].notna().any()]
+def run_courses(epochs: pd.DataFrame, metric: str = "nc1") -> dict[str, Course]:
+    """Give the course of each run in the frame of the store, with the observables that were measured in it.
+
+    The `metric` that decides the onset is one of them, also where it is none otherwise, as that of a test set.
+    """
+    names = dict.fromkeys((*OBSERVABLES, metric))
+    measured = [name for name in names if name in epochs and epochs[name].notna().any()]
     curves = observable_curves(epochs, measured)
     return {
         str(run): Course(curves={name: curves[name][run] for name in measured if len(curves[name][run].epoch)})

@@ -58,7 +58,7 @@ def forecast_run(asked: Asked, run: str) -> Forecast:
     known = others[(others["state"] == "collapsed") | ended]
     judges = spread_runs(known, own=int(this["condition"]))
     calibration = judges[judges["state"] == "collapsed"]
-    courses = run_courses(asked.epochs[asked.epochs["run"].isin([run, *calibration["run"]])])
+    courses = run_courses(asked.epochs[asked.epochs["run"].isin([run, *calibration["run"]])], rule.metric)
     course = courses.get(run, Course(curves={}))
     own = read_course(course, rule.metric, now=now, log_level=math.log(rule.eps))
     readings: dict[str, Any] = {"steady": own.steady, "slowing": own.slowing}

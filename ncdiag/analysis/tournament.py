@@ -277,7 +277,7 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
         views: tuple[View, ...] = ()
         if len(table) >= MIN_UNITS_HELD:
             epochs = asked.epochs[asked.epochs["run"].isin(table["run"])]
-            runs = calibration_runs(table, run_courses(epochs))
+            runs = calibration_runs(table, run_courses(epochs, asked.terms.rule.metric))
             views = tuple(list_views(runs, np.unique(epochs["epoch"].to_numpy(dtype=np.float64)), asked.terms.rule))
         cut = f"of {len(collapsed)} runs with an onset only {MOST_RUNS} take part, the largest seeds of every condition"
         cautions = (cut,) if len(table) < len(collapsed) else ()
