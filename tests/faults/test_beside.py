@@ -13,7 +13,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import list_runs
 
-POINTS = [*SMALL_OPTIONS[:6], "--phase", "ce:150", "--seed", "0:2", "--device", "cpu", "--jobs", "1"]
+POINTS = [*SMALL_OPTIONS[:6], "--phase", "ce:600", "--seed", "0:2", "--device", "cpu", "--jobs", "1"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_who_waits_trains_what_the_other_gives_up(
     assert "left to another process" not in said
     start("sweep", *POINTS, "--store", "whole.db").communicate(timeout=300)
     found = rows_by_key(tmp_path / "ncdiag.db")
-    assert [len(records) for records in found.values()] == [150, 150]
+    assert [len(records) for records in found.values()] == [600, 600]
     assert found == rows_by_key(tmp_path / "whole.db")
 
 
