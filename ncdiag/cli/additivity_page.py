@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
@@ -20,27 +21,29 @@ _LEGEND = (
 )
 
 
-def additivity_page(results: "Sequence[Result]", terms: "Terms") -> str:
+def additivity_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: the cells of the grid, then what they show, in words."""
     named = {result.quantity: result.to_dict() for result in results}
     ratios = [result.to_dict() for result in results if result.quantity == "ratio_of_ratios"]
     verdict = named["verdict"]
     group = verdict["group"]
-    parts = [paragraph(f"Is fn* made of one part per {group['rows']} and one per {group['columns']}? ({terms.rule})")]
-    if verdict["cells"]:
-        parts += ["\n".join(_table(verdict["cells"])), paragraph(_LEGEND)]
-    lines = [paragraph(f"In short: {_reading(verdict, ratios)}", indent="  ")]
+    cells = [Part([_table(verdict["cells"])]), Part([Legend(_LEGEND)])] if verdict["cells"] else []
+    blocks: list[Block] = [Reading(_reading(verdict, ratios))]
     if "p_raw" in verdict:
-        lines += _tests(named)
-        lines += _ratio_lines(ratios, terms.level)
+        blocks += _tests(named)
+        blocks += map(Paragraph, _ratio_words(ratios, terms.level))
         if verdict["p_raw"] is not None:
-            lines.append(paragraph(f"How it is decided: {_decision(verdict)}", indent="  "))
+            blocks.append(Paragraph(f"How it is decided: {_decision(verdict)}"))
     if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:
-        lines += reminders([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
-    return "\n\n".join([*parts, "\n".join(lines)])
+        blocks += reminders([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
+    return Page(
+        title=f"Is fn* made of one part per {group['rows']} and one per {group['columns']}?",
+        rule=str(terms.rule),
+        parts=[*cells, Part(blocks, heading=f"{group['rows']} x {group['columns']}")],
+    )
 
 
-def _table(cells: Sequence[Values]) -> list[str]:
+def _table(cells: Sequence[Values]) -> Table:
     rows = [["cell", "runs", "conditions", "fn*", "onset", "phase", "loss"]]
     for cell in cells:
         found = cell["fn_star"] is not None
@@ -55,7 +58,7 @@ def _table(cells: Sequence[Values]) -> list[str]:
                 "/".join(cell["losses"]) or "-",
             ]
         )
-    return layout(rows, right=[place > 0 for place in range(len(rows[0]))])
+    return Table(rows, right=[place > 0 for place in range(len(rows[0]))])
 
 
 def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
@@ -96,13 +99,13 @@ def _crossings(verdict: Values) -> str:
     return printable(f"{' against '.join(first[lines])} changes sign between {' and '.join(first[others])}")
 
 
-def _tests(named: Mapping[str, Values]) -> list[str]:
-    rows = [["    if the parts were", "F", "df", "p", "p robust", "p permuted", "share"]]
+def _tests(named: Mapping[str, Values]) -> list[Block]:
+    rows = [["if the parts were", "F", "df", "p", "p robust", "p permuted", "share"]]
     for quantity, word in _SCALES.items():
         test = named[quantity]
         degrees = f"{test['df1']}, {test['df2']}" if test["statistic"] is not None else "-"
         shown = [_number(test["statistic"]), degrees, *(p_text(test.get(key)) for key in ("p", "p_robust"))]
-        rows.append([f"    {word}", *shown, p_text(test["p_permutation"]), _share(test)])
+        rows.append([word, *shown, p_text(test["p_permutation"]), _share(test)])
     legend = (
         "p: how often cells that do add (or multiply) would look at least as far from it as these. robust: cells may "
         f"differ in spread. {_permuted(named['interaction_raw'])}"
@@ -110,8 +113,8 @@ def _tests(named: Mapping[str, Values]) -> list[str]:
     )
     if any(_below_noise(named[quantity]) for quantity in _SCALES):
         legend += " (0%): the cells agree better than noise alone lets expect, so no interaction at all fits them best."
-    table = [*layout(rows, right=[place > 0 for place in range(len(rows[0]))]), paragraph(legend, indent="    ")]
-    return table + _any_shape(named)
+    table = Table(rows, right=[place > 0 for place in range(len(rows[0]))])
+    return [table, Legend(legend), *map(Legend, _any_shape(named))]
 
 
 def _any_shape(named: Mapping[str, Values]) -> list[str]:
@@ -126,11 +129,10 @@ def _any_shape(named: Mapping[str, Values]) -> list[str]:
     said = "; ".join(
         f"{name} {p_is(raw)} on the norms, {p_is(log)} on their logs" for name, (raw, log) in known.items()
     )
-    text = (
+    return [
         "These p are Tukey's, which sees only an interaction that is a product of the effects of rows and columns. "
         f"Tests that see others, too (exploratory): {said}."
-    )
-    return [paragraph(text, indent="    ")]
+    ]
 
 
 def _permuted(test: Values) -> str:
@@ -138,26 +140,22 @@ def _permuted(test: Values) -> str:
     return f"permuted: from {rounds} random permutations of what the additive model leaves. " if rounds else ""
 
 
-def _ratio_lines(ratios: Sequence[Values], level: float) -> list[str]:
-    lines = []
+def _ratio_words(ratios: Sequence[Values], level: float) -> list[str]:
+    said = []
     for ratio in ratios[:_MAX_RATIOS]:
         if ratio["estimate"] is None:
             continue
         rows, columns = " / ".join(ratio["of_rows"]), ratio["of_columns"]
         lo, hi = (_number(ratio[end]) for end in ("lo", "hi"))
         limits = "" if ratio["lo"] is None else f" ({percent(level)} interval {lo} to {hi})"
-        lines.append(
-            paragraph(
-                printable(
-                    f"Ratio of ratios: {rows} on {columns[0]} is {_number(ratio['estimate'])} times that on "
-                    f"{columns[1]}{limits}; 1 would be multiplying."
-                ),
-                indent="  ",
-            )
+        text = (
+            f"Ratio of ratios: {rows} on {columns[0]} is {_number(ratio['estimate'])} times that on "
+            f"{columns[1]}{limits}; 1 would be multiplying."
         )
+        said.append(printable(text))
     if len(ratios) > _MAX_RATIOS:
-        lines.append(f"  and {len(ratios) - _MAX_RATIOS} more (--format json)")
-    return lines
+        said.append(f"and {len(ratios) - _MAX_RATIOS} more (--format json)")
+    return said
 
 
 def _decision(verdict: Values) -> str:

@@ -9,13 +9,15 @@ import typer
 from ncdiag.cli.complete import complete_choices
 from ncdiag.cli.location import store_option
 from ncdiag.cli.options import FormatOption, StoreOption, takes_terms
-from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, unwrapped
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text
+from ncdiag.cli.page_text import text_of
 from ncdiag.cli.selection import note_repeats, note_rescaled
 from ncdiag.domain.spec import check_choice
 
 if TYPE_CHECKING:
     from ncdiag.analysis.survey import Survey
     from ncdiag.analysis.terms import Terms
+    from ncdiag.domain.page import Page
     from ncdiag.domain.result import Result
 
 EXAMPLES = (
@@ -82,21 +84,20 @@ def analyze(
     elif form is Format.CSV:
         _emit_csv([_to_dict(result, named) for result in results])
     else:
-        emit_text(page_of(question, survey, named) if question else _summary(survey, named))
+        emit_text(text_of(page_of(question, survey, named) if question else _summary(survey, named)))
 
 
-def _summary(survey: "Survey", store: str) -> str:
+def _summary(survey: "Survey", store: str) -> "Page":
     from ncdiag.cli.claims_page import claims_table
     from ncdiag.cli.summary_page import summary_page
 
-    with unwrapped():
-        pages = {name: page_of(name, survey, store) for name in QUESTIONS if name != "claims"}
+    pages = {name: page_of(name, survey, store) for name in QUESTIONS if name != "claims"}
     table = claims_table([result.to_dict() for result in survey.results["claims"]], survey.terms.rule)
     return summary_page(table, pages)
 
 
-def page_of(question: str, survey: "Survey", store: str) -> str:
-    """Give what a question prints; `store` goes behind its commands (see `store_option`)."""
+def page_of(question: str, survey: "Survey", store: str) -> "Page":
+    """Give the answer to a question; `store` goes behind its commands (see `store_option`)."""
     from ncdiag.cli.additivity_page import additivity_page
     from ncdiag.cli.attractor_page import attractor_page
     from ncdiag.cli.claims_page import claims_page

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import folded, layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import counted, out_of, percent
 
 if TYPE_CHECKING:
@@ -44,15 +45,18 @@ _WHAT = {
 }
 
 
-def attractor_page(results: "Sequence[Result]", terms: "Terms") -> str:
+def attractor_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
     sets = by_pair(results, _label)
-    title = paragraph(f"Attractor: whether rescaled features come back (onset: {terms.rule})")
-    if not sets:
-        return "\n\n".join([title, paragraph(_NOTHING)])
-    blocks = (_block(label, values, terms.level) for label, values in sets.items())
+    parts = [_part(label, values, terms.level) for label, values in sets.items()]
     legend = _LEGEND.format(alpha=p_text(1 - terms.level))
-    return "\n\n".join([title, *blocks, paragraph(_INTRODUCTION), paragraph(legend)])
+    return Page(
+        title="Attractor: whether rescaled features come back",
+        rule=str(terms.rule),
+        parts=[*parts, Part([Paragraph(_INTRODUCTION)]), Part([Legend(legend)])]
+        if parts
+        else [Part([Paragraph(_NOTHING)])],
+    )
 
 
 def _label(group: Values) -> str:
@@ -63,15 +67,15 @@ def _label(group: Values) -> str:
     return f"{pair}, {factors} after epoch {group['epoch']}, {head}"
 
 
-def _block(label: str, values: Sequence[Values], level: float) -> str:
+def _part(label: str, values: Sequence[Values], level: float) -> Part:
     verdict = next(value for value in values if value["quantity"] == "verdict")
     at_end = [value for value in values if value["quantity"] == "log_ratio"]
-    lines = [paragraph(printable(label)), paragraph(f"In short: {_reading(verdict)}", indent="  ")]
-    lines += _table(at_end, level)
-    lines += [paragraph(text, indent="  ") for value in values if (text := _sentence(value, level))]
-    lines += [paragraph(text, indent="  ") for text in _more_pairs(at_end, verdict["verdict"])]
+    blocks: list[Block] = [Reading(_reading(verdict)), _table(at_end, level)]
+    blocks += [Paragraph(text) for value in values if (text := _sentence(value, level))]
+    blocks += map(Paragraph, _more_pairs(at_end, verdict["verdict"]))
     shown = [value for value in values if value["quantity"] not in ("log_ratio_at_onset", "onset_order")]
-    return "\n".join([*lines, *reminders(caution for value in shown for caution in value["warnings"])])
+    blocks += reminders(caution for value in shown for caution in value["warnings"])
+    return Part(blocks, heading=printable(label))
 
 
 def _reading(verdict: Values) -> str:
@@ -91,11 +95,11 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(_WHAT[name] for name in names)
 
 
-def _table(at_end: Sequence[Values], level: float) -> list[str]:
+def _table(at_end: Sequence[Values], level: float) -> Table:
     interval = f"{percent(equality_level(level))} interval"
-    rows = [["    arms", "pairs", "ratio", interval, "within 8%", "differs", "published"]]
+    rows = [["arms", "pairs", "ratio", interval, "within 8%", "differs", "published"]]
     for value in at_end:
-        start = [f"    {_ARMS[value['arm']]}", str(value["n_pairs"])]
+        start = [_ARMS[value["arm"]], str(value["n_pairs"])]
         if value["estimate"] is None:
             rows.append([*start, *["-"] * 5])
             continue
@@ -103,17 +107,17 @@ def _table(at_end: Sequence[Values], level: float) -> list[str]:
         ps = (value[key] for key in ("p_equivalence", "p_difference", "p_published_onset"))
         rows.append([*start, f"{value['ratio']:.3f}", limits, *map(p_text, ps)])
         rows += _conditions(value["conditions"])
-    return layout(folded(rows), right=[False, *[True] * 6])
+    return Table(rows, right=[False, *[True] * 6])
 
 
 def _conditions(conditions: Sequence[Values]) -> list[list[str]]:
     """Give the rows of the conditions that an arm was run in: intervals only, for their tests are nobody's claim."""
     rows = [
-        [f"      {printable(one['condition'])}", str(one["n_pairs"]), f"{one['ratio']:.3f}", _limits(one), "", "", ""]
+        [f"  {printable(one['condition'])}", str(one["n_pairs"]), f"{one['ratio']:.3f}", _limits(one), "", "", ""]
         for one in conditions[:_MAX_CONDITIONS]
     ]
     more = len(conditions) - len(rows)
-    return [*rows, [f"      and {more} more (--format json)", *[""] * 6]] if more else rows
+    return [*rows, [f"  and {more} more (--format json)", *[""] * 6]] if more else rows
 
 
 def _limits(value: Values) -> str:

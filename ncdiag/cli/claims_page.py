@@ -1,11 +1,12 @@
 """The printed answer to `ncdiag analyze claims`: a row for each claim, why, and what to train next."""
 
-import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import PAGE_WIDTH, layout, paragraph, printable, table_cell
+from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values
+from ncdiag.domain.page import Block, Command, Item, Legend, Page, Paragraph, Part, Table
 from ncdiag.domain.shares import percent
 from ncdiag.domain.words import as_word
 
@@ -38,30 +39,30 @@ _NO_ONSET = (
 )
 
 
-def claims_page(results: Sequence[Values], terms: "Terms") -> str:
+def claims_page(results: Sequence[Values], terms: "Terms") -> Page:
     """Give the page: the table, the reasons, and the commands that would make the claims testable, or firmer."""
     claims = _by_claim(results)
     parts = [
-        claims_table(results, terms.rule),
-        *([paragraph(f"here: {'; '.join(said)}.")] if (said := _figures(claims, terms.level)) else []),
-        paragraph(_LEGEND),
-        "\n".join(["Why", *(line for number, values in claims.items() for line in _reasons(number, values))]),
+        *([Part([Legend(f"here: {'; '.join(said)}.")])] if (said := _figures(claims, terms.level)) else []),
+        Part([Legend(_LEGEND)]),
+        Part([item for number, values in claims.items() for item in _reasons(number, values)], heading="Why"),
     ]
     commands = [*_commands(claims), *_by_hand(claims)]
     if commands:
-        heading = paragraph("What to train to make a claim testable, or firmer (runs that are there are not repeated)")
+        heading = "What to train to make a claim testable, or firmer (runs that are there are not repeated)"
         collapsed = any(pair["n_conditions"] for pair in claims.get("1", []))  # the conditions with an onset
-        parts.append("\n".join([heading, *([] if collapsed else [paragraph(_NO_ONSET, indent="  ")]), *commands]))
-    return "\n\n".join(parts)
+        parts.append(Part([*([] if collapsed else [Paragraph(_NO_ONSET)]), *commands], heading=heading))
+    table = claims_table(results, terms.rule)
+    return replace(table, parts=[*table.parts, *parts])
 
 
-def claims_table(results: Sequence[Values], rule: "OnsetRule") -> str:
-    """Give the title and the table: a row for each claim, with a row below for each group that answers it."""
+def claims_table(results: Sequence[Values], rule: "OnsetRule") -> Page:
+    """Give the page with the table alone: a row for each claim, with a row below for each group that answers it."""
     rows = [["", "claim", "published", "here", "verdict"]]
     for number, values in _by_claim(results).items():
         rows += _rows(number, values)
-    title = paragraph(f"What these runs show of each claim of arXiv 2604.00230 ({rule})")
-    return "\n\n".join([title, "\n".join(layout(rows, right=[False] * 5))])
+    title = "What these runs show of each claim of arXiv 2604.00230"
+    return Page(title=title, rule=str(rule), parts=[Part([Table(rows, right=[False] * 5)])])
 
 
 def _by_claim(results: Sequence[Values]) -> dict[str, list[Values]]:
@@ -118,7 +119,7 @@ def _name(group: Values, varying: Sequence[str]) -> str:
     return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"
 
 
-def _reasons(number: str, values: Sequence[Values]) -> list[str]:
+def _reasons(number: str, values: Sequence[Values]) -> list[Item]:
     """Say why, once for all groups with one reason."""
     groups = values[1:] or values
     names = _names([value["group"] for value in groups]) if len(groups) > 1 else [""]
@@ -126,13 +127,12 @@ def _reasons(number: str, values: Sequence[Values]) -> list[str]:
     for value, name in zip(groups, names, strict=True):
         rest = " ".join(text for text in (_also(value), _noted(value)) if text)
         reasons.setdefault((f"{value['verdict']}: {value['reason']}.", rest), []).append(name)
-    lines = []
+    items: list[Item] = []
     for (reason, also), alike in list(reasons.items())[:_MAX_GROUPS]:
         named = ", ".join(alike[:_MAX_GROUPS]) + (" and others" if len(alike) > _MAX_GROUPS else "")
         start = f"{named}: {reason}" if named else reason
-        lines.append(paragraph(printable(f"{start} {also}".strip()), indent=f"  {number:<4}"))
-        number = ""
-    return lines
+        items.append(Item("" if items else number, printable(f"{start} {also}".strip())))
+    return items
 
 
 def _also(value: Values) -> str:
@@ -150,7 +150,7 @@ def _noted(value: Values) -> str:
     return f"Keep in mind: {'; '.join(value['notes'])}." if value.get("notes") else ""
 
 
-def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:
+def _commands(claims: Mapping[str, Sequence[Values]]) -> list[Block]:
     """Give the commands for each claim, those of the group which decides it, once for claims that share one."""
     from ncdiag.analysis.claims import COMMANDS
 
@@ -159,10 +159,12 @@ def _commands(claims: Mapping[str, Sequence[Values]]) -> list[str]:
         for command in (values[0].get(name) for name in COMMANDS):
             if command:
                 wanted.setdefault(command, []).append(number)
-    return [line for command, numbers in wanted.items() for line in (f"  for {', '.join(numbers)}:", *_broken(command))]
+    return [
+        block for command, numbers in wanted.items() for block in (Item(f"for {', '.join(numbers)}:"), Command(command))
+    ]
 
 
-def _by_hand(claims: Mapping[str, Sequence[Values]]) -> list[str]:
+def _by_hand(claims: Mapping[str, Sequence[Values]]) -> list[Block]:
     """Say in words what to train for claims that are open, where ncdiag trains no runs like these."""
     wanted: dict[str, list[str]] = {}
     for number, values in claims.items():
@@ -170,28 +172,5 @@ def _by_hand(claims: Mapping[str, Sequence[Values]]) -> list[str]:
             wanted.setdefault(_BY_HAND[number], []).append(number)
     if not wanted:
         return []
-    lines = [paragraph(f"{words}.", indent=f"  for {', '.join(numbers)}: ") for words, numbers in wanted.items()]
     why = "Runs like these ncdiag cannot train itself: train more as they were, and track or import them."
-    return [paragraph(why, indent="  "), *lines]
-
-
-def _broken(command: str) -> list[str]:
-    lines, line = [], "   "
-    for word in _phrases(command):
-        if len(line) + 1 + len(word) > PAGE_WIDTH - 4 and line.strip():
-            lines.append(f"{line} \\")
-            line = "     "
-        line += f" {word}"
-    return [*lines, line]
-
-
-def _phrases(command: str) -> list[str]:
-    """Cut a command into options, each with its value."""
-    phrases: list[str] = []
-    for word in shlex.split(command):
-        quoted = shlex.quote(word)
-        if phrases and not word.startswith("--") and phrases[-1].startswith("--") and " " not in phrases[-1]:
-            phrases[-1] += f" {quoted}"
-        else:
-            phrases.append(quoted)
-    return phrases
+    return [Paragraph(why), *(Item(f"for {', '.join(numbers)}:", f"{words}.") for words, numbers in wanted.items())]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, by_pair, corrected_p, get_result, is_shown, reminders
+from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import percent
 
 if TYPE_CHECKING:
@@ -28,30 +29,31 @@ _SHOWN = 6  # rules of the tournament in the table; all are in --format json
 _CLOSE = 0.05 + 1e-9  # points between the share of intervals that hold and what they say
 
 
-def forecast_page(results: "Sequence[Result]", terms: "Terms") -> str:
+def forecast_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: what is asked, for each pair a reading and two tables, then how to read them."""
-    return "\n\n".join(
-        [
-            paragraph(f"Forecast: which rule says best when a run collapses ({terms.rule})"),
-            *(_block(label, values) for label, values in by_pair(results).items()),
-            paragraph(_INTRODUCTION),
-            paragraph(_LEGEND.format(m=terms.rule.metric)),
-        ]
+    return Page(
+        title="Forecast: which rule says best when a run collapses",
+        rule=str(terms.rule),
+        parts=[
+            *(_part(label, values) for label, values in by_pair(results).items()),
+            Part([Paragraph(_INTRODUCTION)]),
+            Part([Legend(_LEGEND.format(m=terms.rule.metric))]),
+        ],
     )
 
 
-def _block(label: str, values: Sequence[Values]) -> str:
+def _part(label: str, values: Sequence[Values]) -> Part:
     if values[0]["status"] == "too_few":
-        return "\n".join([label, paragraph(f"{printable(values[0]['warnings'][0])}.", indent="  ")])
+        return Part([Paragraph(f"{printable(values[0]['warnings'][0])}.")], heading=label)
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
     first = [value for value in values if value["held_out"] == kinds[0]]
-    lines = [label, paragraph(f"In short: {_reading(first)}", indent="  "), paragraph(_norm(first), indent="  ")]
+    blocks: list[Block] = [Reading(_reading(first)), Paragraph(_norm(first))]
     cautions = list(get_result(first, "mae", rule="winner", primary=True)["warnings"])
     cautions += get_result(first, "skill", rule="winner", primary=True)["warnings"]
     if kinds[0] == "run":
         cautions.append("the runs are of fewer than 3 conditions, so this says nothing about a new condition")
     for kind in kinds:
-        lines += _curve([value for value in values if value["held_out"] == kind], kind)
+        blocks += _curve([value for value in values if value["held_out"] == kind], kind)
     spread = get_result(first, "seed_spread", primary=True)
     if spread["estimate"] is not None:
         said = (
@@ -59,15 +61,15 @@ def _block(label: str, values: Sequence[Values]) -> str:
             "epochs. A forecast that knew the condition perfectly, and nothing of the run itself, would err by this "
             "much."
         )
-        lines.append(paragraph(said, indent="  "))
+        blocks.append(Paragraph(said))
     floor = get_result(first, "noise_floor", primary=True)
     if floor["estimate"] is not None:
         said = (
             f"Noise alone moves an onset by {_epochs(floor['estimate'])} epochs on average: a forecast that knew the "
             "course of each run to its end, but not its next fluctuation, would still err by this much."
         )
-        lines.append(paragraph(said, indent="  "))
-    return "\n".join([*lines, *_rules(first), *reminders(cautions)])
+        blocks.append(Paragraph(said))
+    return Part([*blocks, *_rules(first), *reminders(cautions)], heading=label)
 
 
 def _reading(values: Sequence[Values]) -> str:
@@ -106,8 +108,8 @@ def _norm(values: Sequence[Values]) -> str:
     return f"That the feature norm adds anything is not shown: {said}; {limits}."
 
 
-def _curve(values: Sequence[Values], kind: str) -> list[str]:
-    heading = ["    lead", "asked at", "runs", "guess", "fn", "trend", "winner", "best", "which is"]
+def _curve(values: Sequence[Values], kind: str) -> list[Block]:
+    heading = ["lead", "asked at", "runs", "guess", "fn", "trend", "winner", "best", "which is"]
     rows = []
     winners = [value for value in values if value["quantity"] == "mae" and value["rule"] == "winner"]
     for won in sorted(winners, key=lambda value: -float(value["lead"])):
@@ -115,7 +117,7 @@ def _curve(values: Sequence[Values], kind: str) -> list[str]:
         columns = (here.get(name) for name in ("median", "fn", "trend"))
         rows.append(
             [
-                f"    {won['lead']:.0f}",
+                f"{won['lead']:.0f}",
                 f"{won['epoch']:.0f}",
                 str(won["n_asked"]),
                 *(_epochs(value["estimate"] if value else None) for value in columns),
@@ -125,8 +127,8 @@ def _curve(values: Sequence[Values], kind: str) -> list[str]:
             ]
         )
     covered = [value for value in values if value["quantity"] == "coverage"]
-    table = layout([heading, *rows], right=[False, *[True] * 7, False])
-    return [paragraph(f"Error, {_HELD_OUT[kind]}:", indent="  "), *table, paragraph(_coverage(covered), indent="  ")]
+    table = Table([heading, *rows], right=[False, *[True] * 7, False])
+    return [Paragraph(f"Error, {_HELD_OUT[kind]}:"), table, Paragraph(_coverage(covered))]
 
 
 def _coverage(values: Sequence[Values]) -> str:
@@ -148,7 +150,7 @@ def _coverage(values: Sequence[Values]) -> str:
     )
 
 
-def _rules(values: Sequence[Values]) -> list[str]:
+def _rules(values: Sequence[Values]) -> list[Block]:
     """Give the best rules at the lead that the tournament is about, with fn and the guess wherever they stand.
 
     They are listed by the error that is shown; the order in which the tournament chooses is another one, by `rank`.
@@ -157,12 +159,12 @@ def _rules(values: Sequence[Values]) -> list[str]:
     ranked = sorted(every, key=lambda value: (value["estimate"], value["rank"]))
     skills = {v["rule"]: v for v in values if v["quantity"] == "skill" and v.get("primary")}
     shown = [(n, v) for n, v in enumerate(ranked, 1) if n <= _SHOWN or v["rule"] in ("fn", "median")]
-    rows = [["    ", "rule", "error", "gain on guess", "interval"]]
+    rows = [["", "rule", "error", "gain on guess", "interval"]]
     for place, value in shown:
         skill = skills.get(value["rule"])
         gain = "" if skill is None or skill["estimate"] is None else _whole(skill["estimate"])
         limits = "" if skill is None or skill["lo"] is None else f"{_whole(skill['lo'])} to {_whole(skill['hi'])}"
-        rows.append([f"    {place}.", value["rule"], _epochs(value["estimate"]), gain, limits])
+        rows.append([f"{place}.", value["rule"], _epochs(value["estimate"]), gain, limits])
     lead = f"{ranked[0]['lead']:.0f}"
     said = f"The {len(ranked)} rules at a lead of {lead}, the smallest error first (exploratory, no tests):"
     chosen = min(ranked, key=lambda value: value["rank"])["rule"]
@@ -170,8 +172,7 @@ def _rules(values: Sequence[Values]) -> list[str]:
         f"The winner is {chosen}. Rules are also compared at later epochs, and a single rule wins only if its error is "
         "a third below that of their mean."
     )
-    table = layout(rows, right=[True, False, True, True, True])
-    return [paragraph(said, indent="  "), *table, paragraph(why, indent="  ")]
+    return [Paragraph(said), Table(rows, right=[True, False, True, True, True]), Paragraph(why)]
 
 
 def _whole(share: float) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, published_words, specificity_words
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, by_pair, reminders
+from ncdiag.domain.page import Block, Glossary, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import epochs, percent
 
 if TYPE_CHECKING:
@@ -42,23 +43,23 @@ _PICKED = "The best other is picked afterwards, which flatters it."
 _SHORT = {"feature_norm_centred": "fn_centred"}
 
 
-def lead_page(results: "Sequence[Result]", terms: "Terms") -> str:
+def lead_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: what is asked, for each pair a reading and its tables, then how to read them."""
     pairs = by_pair(results)
     explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
     parts = [
-        paragraph(f"Lead: does the feature norm (fn) announce the onset of collapse? ({terms.rule})"),
-        *(_block(label, values, terms.rule.metric) for label, values in pairs.items()),
-        *(paragraph(text) for text in explained),
+        *(_part(label, values, terms.rule.metric) for label, values in pairs.items()),
+        *(Part([Paragraph(text)]) for text in explained),
     ]
     if any(_varied(values) for values in pairs.values()):
-        parts.append(_legend(terms.rule.metric))
-    return "\n\n".join(parts)
+        parts.append(_columns(terms.rule.metric))
+    title = "Lead: does the feature norm (fn) announce the onset of collapse?"
+    return Page(title=title, rule=str(terms.rule), parts=parts)
 
 
-def _legend(metric: str) -> str:
-    rows = [[f"  {name.format(metric=metric)}", text.format(metric=metric)] for name, text in _COLUMNS]
-    return "\n".join(["Columns:", *layout(rows, right=[False, False]), paragraph(_PICKED, indent="  ")])
+def _columns(metric: str) -> Part:
+    rows = [(name.format(metric=metric), text.format(metric=metric)) for name, text in _COLUMNS]
+    return Part([Glossary(rows), Paragraph(_PICKED)], heading="Columns")
 
 
 def _judged(values: Sequence[Values]) -> bool:
@@ -70,21 +71,20 @@ def _varied(values: Sequence[Values]) -> bool:
     return any(value.get("primary", False) and value["estimate"] is not None for value in values)
 
 
-def _block(label: str, values: Sequence[Values], metric: str) -> str:
+def _part(label: str, values: Sequence[Values], metric: str) -> Part:
     if not _judged(values):
         why, *cautions = values[0]["warnings"]
-        return "\n".join([label, paragraph(f"{printable(why)}.", indent="  "), *reminders(cautions)])
+        return Part([Paragraph(f"{printable(why)}."), *reminders(cautions)], heading=label)
     kinds = [kind for kind in _HELD_OUT if any(value["held_out"] == kind for value in values)]
     mine = [value for value in values if value["held_out"] == kinds[0]]
-    lines = [label, paragraph(f"In short: {guess_words(mine)}", indent="  ")]
+    blocks: list[Block] = [Reading(guess_words(mine))]
     if _varied(values):
-        lines.append(paragraph(alarm_words(mine, metric), indent="  "))
+        blocks.append(Paragraph(alarm_words(mine, metric)))
         for kind in kinds:
-            lines += _table([value for value in values if value["held_out"] == kind], kind, metric)
-        lines += _landmarks(mine, metric)
-        lines += [paragraph(text, indent="  ") for text in fixed_words(mine) if text]
-    said = (published_words(values), *specificity_words(mine))
-    lines += [paragraph(text, indent="  ") for text in said if text]
+            blocks += _table([value for value in values if value["held_out"] == kind], kind, metric)
+        blocks += _landmarks(mine, metric)
+        blocks += map(Paragraph, fixed_words(mine))
+    blocks += map(Paragraph, [*published_words(values), *specificity_words(mine)])
     cautions = [
         caution
         for value in mine
@@ -92,17 +92,17 @@ def _block(label: str, values: Sequence[Values], metric: str) -> str:
         for caution in value["warnings"]
         if "by construction" not in caution and value.get("baseline") in (None, "median")
     ]
-    return "\n".join([*lines, *reminders(cautions)])
+    return Part([*blocks, *reminders(cautions)], heading=label)
 
 
-def _table(values: Sequence[Values], kind: str, metric: str) -> list[str]:
-    rows = [["    margin", "lead", "known", "early", "fn", "guess", metric, "trend", "best other"]]
+def _table(values: Sequence[Values], kind: str, metric: str) -> list[Block]:
+    rows = [["margin", "lead", "known", "early", "fn", "guess", metric, "trend", "best other"]]
     guess = next(value for value in values if value["quantity"] == "mae" and value["baseline"] == "median")
     for lead in (value for value in values if value["quantity"] == "lead"):
         errors = [v for v in values if v["quantity"] == "mae" and v["margin"] == lead["margin"]]
         rows.append(
             [
-                f"    {percent(lead['margin'])}",
+                percent(lead["margin"]),
                 epochs(lead["estimate"]),
                 epochs(lead["actionable"]),
                 percent(lead.get("share_positive")),
@@ -110,19 +110,18 @@ def _table(values: Sequence[Values], kind: str, metric: str) -> list[str]:
                 _best_other(errors, metric),
             ]
         )
-    title = f"Out of sample, for {_HELD_OUT[kind]}:"
-    return [paragraph(title, indent="  "), *layout(rows, right=[False, *[True] * 7, False])]
+    return [Paragraph(f"Out of sample, for {_HELD_OUT[kind]}:"), Table(rows, right=[False, *[True] * 7, False])]
 
 
-def _landmarks(values: Sequence[Values], metric: str) -> list[str]:
+def _landmarks(values: Sequence[Values], metric: str) -> list[Block]:
     """Give the table of forecasts that are asked of all runs at one epoch, when each knows as much as the others."""
-    rows = [["    at epoch", "runs", "fn", "guess", metric, "trend", "best other"]]
+    rows = [["at epoch", "runs", "fn", "guess", metric, "trend", "best other"]]
     found = [value for value in values if value["quantity"] == "landmark_mae" and value["status"] == "ok"]
     for now in dict.fromkeys(value["epoch"] for value in found):
         errors = [value for value in found if value["epoch"] == now]
         rows.append(
             [
-                f"    {now:.0f}",
+                f"{now:.0f}",
                 str(errors[0]["n_at_risk"]),
                 *_errors(errors, ("fn", "median", metric, f"{metric}_trend")),
                 _best_other(errors, metric),
@@ -132,7 +131,7 @@ def _landmarks(values: Sequence[Values], metric: str) -> list[str]:
         "Asked at the same epoch of every run that has not collapsed, from what was seen by then (errors of the "
         "observable's trend up to its level at onset):"
     )
-    return [paragraph(title, indent="  "), *layout(rows, right=[False, *[True] * 5, False])] if len(rows) > 1 else []
+    return [Paragraph(title), Table(rows, right=[False, *[True] * 5, False])] if len(rows) > 1 else []
 
 
 def _errors(values: Sequence[Values], names: Sequence[str]) -> list[str]:

@@ -92,16 +92,16 @@ def fixed_words(values: Sequence[Values]) -> list[str]:
     return found
 
 
-def published_words(values: Sequence[Values]) -> str:
+def published_words(values: Sequence[Values]) -> list[str]:
     """Say the published reading, and what it left out."""
     lead, mae = (find_result(values, quantity, held_out="none") for quantity in ("lead", "mae"))
     if lead is None or mae is None or lead["estimate"] is None:
-        return ""
+        return []
     dropped = f", without the {lead['n_never']} that never crossed" if lead["n_never"] else ""
-    return (
+    return [
         f"As published (fn* and mean lead from the very runs that are judged): mean lead {epochs(lead['estimate'])}, "
         f"error {epochs(mae['estimate'])} epochs, over {counted(lead['n_crossed'], 'run')}{dropped}."
-    )
+    ]
 
 
 def specificity_words(values: Sequence[Values]) -> list[str]:

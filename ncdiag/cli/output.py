@@ -10,13 +10,9 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -27,12 +23,7 @@ from ncdiag.domain.shares import four_digits
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-PAGE_WIDTH = 80
-_UNBROKEN = "\u00a0"  # a space at which no line is broken
-_NARROWEST = 24  # the first column of a table, however wide the others are
-_UNLIMITED = 1_000_000
 _CONTROLS = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-_page_width = ContextVar("page_width", default=PAGE_WIDTH)
 
 
 class Format(StrEnum):
@@ -189,48 +180,6 @@ def layout(rows: Sequence[Sequence[str]], *, right: Sequence[bool]) -> list[str]
         for cell, width, to_right in zip(row, widths, right, strict=True)
     )
     return ["  ".join(next(aligned) for _ in right).rstrip() for _ in rows]
-
-
-def folded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Break first cells that make a table wider than a page after commas; the rest of a row stays beside the first."""
-    rest = sum(2 + max(len(row[place]) for row in rows) for place in range(1, len(rows[0])))
-    width = max(_page_width.get() - rest, _NARROWEST)
-    found = []
-    for first, *others in rows:
-        indent = " " * (len(first) - len(first.lstrip()))
-        lines = textwrap.wrap(
-            re.sub("(?<!,) ", _UNBROKEN, first.lstrip()),
-            width,
-            initial_indent=indent,
-            subsequent_indent=f"{indent}  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        start, *more = (line.replace(_UNBROKEN, " ") for line in lines or [""])
-        found += [[start, *others], *([line, *[""] * len(others)] for line in more)]
-    return found
-
-
-def paragraph(text: str, *, indent: str = "") -> str:
-    """Wrap a sentence or two to the width of a page; the lines after the first begin below the text of the first."""
-    return textwrap.fill(
-        text,
-        width=_page_width.get() - 2,
-        initial_indent=indent,
-        subsequent_indent=" " * len(indent),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-@contextmanager
-def unwrapped() -> Iterator[None]:
-    """Let every `paragraph` be one line meanwhile, for pages that are set elsewhere than in a terminal."""
-    token = _page_width.set(_UNLIMITED)
-    try:
-        yield
-    finally:
-        _page_width.reset(token)
 
 
 def _emit_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:

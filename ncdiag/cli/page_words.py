@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.output import paragraph, printable, table_cell
+from ncdiag.cli.output import printable, table_cell
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.page import Cautions
 from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def get_result(values: Sequence[Values], quantity: str, **said: Any) -> Values:
     return found
 
 
-def reminders(cautions: Iterable[str]) -> list[str]:
-    """Give the lines on what to keep in mind, each caution once; none where there is nothing."""
-    once = [paragraph(f"{printable(caution)}.", indent="    - ") for caution in dict.fromkeys(cautions)]
-    return ["  Keep in mind:", *once] if once else []
+def reminders(cautions: Iterable[str]) -> list[Cautions]:
+    """Give what to keep in mind, each caution once, as a block; none where there is nothing."""
+    once = [f"{printable(caution)}." for caution in dict.fromkeys(cautions)]
+    return [Cautions(once)] if once else []
 
 
 def is_shown(test: Values, name: str = "p") -> bool:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.options import FormatOption, RunArgument, StoreOption, takes_terms_of_pair
-from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, layout, paragraph, printable
+from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text, printable
+from ncdiag.cli.page_text import text_of
+from ncdiag.cli.page_words import reminders
+from ncdiag.domain.page import Block, Glossary, Page, Paragraph, Part, Table
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -45,7 +48,7 @@ def predict(
         found = forecast_stored(opened, run, terms).to_dict()
     values = {**{name: found[name] for name in _FIRST}, **found}
     if form is Format.TABLE:
-        emit_text(_page(values, terms.rule, tournament=tournament))
+        emit_text(text_of(_page(values, terms.rule, tournament=tournament)))
     elif form is Format.JSON:
         emit_json(values)
     elif tournament:
@@ -54,22 +57,19 @@ def predict(
         emit_csv([values], header=list(values))
 
 
-def _page(values: Mapping[str, Any], rule: "OnsetRule", *, tournament: bool) -> str:
+def _page(values: Mapping[str, Any], rule: "OnsetRule", *, tournament: bool) -> Page:
     """Give the forecast as a sentence, the figures behind it, all rules if wanted, and what to keep in mind."""
-    parts = [paragraph(printable(_sentence(values)))]
+    blocks: list[Block] = []
     if values["status"] == "forecast":
-        facts = [[f"  {name}", text] for name, text in _facts(values)]
-        parts.append("\n".join(layout(facts, right=[False, False])))
+        blocks.append(Glossary(_facts(values)))
         if (why := _why_not(values)) is not None:
-            parts.append(paragraph(why))
+            blocks.append(Paragraph(why))
         if tournament:
-            parts.append(_tournament(values["rules"]))
+            blocks.append(_tournament(values["rules"]))
     elif values["steady"] is not None:
-        parts.append(paragraph(_own_course(values, rule)))
-    if values["warnings"]:
-        cautions = [paragraph(f"{printable(caution)}.", indent="  - ") for caution in values["warnings"]]
-        parts.append("\n".join(["Keep in mind:", *cautions]))
-    return "\n\n".join(parts)
+        blocks.append(Paragraph(_own_course(values, rule)))
+    blocks += reminders(values["warnings"])
+    return Page(title=printable(_sentence(values)), parts=[Part([block]) for block in blocks])
 
 
 def _sentence(values: Mapping[str, Any]) -> str:
@@ -159,8 +159,8 @@ def _short(score: Mapping[str, Any]) -> str:
     return f"epoch {score['onset']:.0f} by {score['rule']}, error {score['mae']:.1f}"
 
 
-def _tournament(rules: Sequence[Mapping[str, Any]]) -> str:
+def _tournament(rules: Sequence[Mapping[str, Any]]) -> Table:
     ranked = sorted(rules, key=lambda score: score["mae"])
-    rows = [["  rule, the smallest error first", "says epoch", "error on the others"]]
-    rows += [[f"  {score['rule']}", f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in ranked]
-    return "\n".join(layout(rows, right=[False, True, True]))
+    rows = [["rule, the smallest error first", "says epoch", "error on the others"]]
+    rows += [[score["rule"], f"{score['onset']:.0f}", f"{score['mae']:.1f}"] for score in ranked]
+    return Table(rows, right=[False, True, True])

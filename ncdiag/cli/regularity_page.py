@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.output import layout, paragraph, printable, table_cell
+from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
 from ncdiag.domain.p_values import p_is, p_text
+from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import out_of, percent
 from ncdiag.domain.spoken import UNSAID
 from ncdiag.domain.words import as_word
@@ -26,7 +27,7 @@ _TITLES = {
 }
 
 
-def regularity_page(results: "Sequence[Result]", question: str, terms: "Terms") -> str:
+def regularity_page(results: "Sequence[Result]", question: str, terms: "Terms") -> Page:
     """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
     own = [result.to_dict() for result in results]
     groups: dict[str, list[Values]] = {}
@@ -36,14 +37,15 @@ def regularity_page(results: "Sequence[Result]", question: str, terms: "Terms") 
         groups.setdefault(str(result["group"]), []).append(result)
     shown = list(groups.values())[:_MAX_GROUPS]
     varying = _varying([group[0]["group"] for group in shown])
-    parts = [paragraph(f"{_TITLES[question]} ({terms.rule})")]
-    parts += [_block(group, question, varying, terms.level) for group in shown]
-    if len(groups) > _MAX_GROUPS:
-        parts.append(f"and {len(groups) - _MAX_GROUPS} more groups (--format json)")
-    parts += [paragraph(text) for result in own if (text := _over_blocks(result))]
+    parts = [_part(group, question, varying, terms.level) for group in shown]
+    more = len(groups) - _MAX_GROUPS
+    said = [f"and {more} more groups (--format json)"] if more > 0 else []
+    said += [text for result in own if (text := _over_blocks(result))]
     if any(result["p"] is not None for result in own):
-        parts.append(paragraph(_family(own)))
-    return "\n\n".join(parts)
+        said.append(_family(own))
+    return Page(
+        title=_TITLES[question], rule=str(terms.rule), parts=[*parts, *(Part([Paragraph(text)]) for text in said)]
+    )
 
 
 def _over_blocks(result: Values) -> str:
@@ -57,18 +59,14 @@ def _over_blocks(result: Values) -> str:
     )
 
 
-def _block(group: Sequence[Values], question: str, varying: Sequence[str], level: float) -> str:
+def _part(group: Sequence[Values], question: str, varying: Sequence[str], level: float) -> Part:
     named = {result["quantity"]: result for result in group}
-    first = group[0]
-    lines = [_label(first["group"], varying)] if first["group"] else []
     described = next((result for result in group if result.get("levels")), None)
-    if described:
-        lines += _table(described, level)
-    lines += [paragraph(text, indent="  ") for text in _says(question, named)]
+    blocks = [*(_table(described, level) if described else []), *_says(question, named)]
     first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
     told = {result["warnings"][0] for result in first_told if result["warnings"]}
-    lines += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
-    return "\n".join(lines)
+    blocks += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
+    return Part(blocks, heading=_label(values, varying) if (values := group[0]["group"]) else "")
 
 
 def _varying(groups: Sequence[Values]) -> list[str]:
@@ -89,10 +87,10 @@ def _setting(name: str, group: Values) -> str:
     return value if name == "other" and name in group else f"{name}={value}"
 
 
-def _table(described: Values, level: float) -> list[str]:
+def _table(described: Values, level: float) -> list[Block]:
     sure = percent(level)
     name = described["factor"].replace("_", " ")
-    rows = [[f"  {name}", "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
+    rows = [[name, "runs", "onset", f"{sure} interval", "fn*", f"{sure} interval"]]
     for entry in described["levels"]:
         onset = _epochs(entry["onset"]) if entry["n_collapsed"] else "-"
         limits = _span(entry["onset_lo"], entry["onset_hi"], _epochs)
@@ -101,7 +99,7 @@ def _table(described: Values, level: float) -> list[str]:
             limits = "-" if entry["onset_lo"] is None else f">={_epochs(entry['onset_lo'])}"
         rows.append(
             [
-                f"  {table_cell(entry['level'])}",
+                table_cell(entry["level"]),
                 f"{entry['n_collapsed']}/{entry['n_runs']}",
                 onset if entry["n_collapsed"] else f">{_epochs(described['budget'])}",
                 limits,
@@ -118,7 +116,7 @@ def _table(described: Values, level: float) -> list[str]:
     )
     later = " later: collapsed after it." if any(entry.get("n_later") for entry in described["levels"]) else ""
     legend = f"runs: collapsed of evaluated{until}. onset and fn*: geometric means.{later}"
-    return [*layout(rows, right=[place > 0 for place in range(6)]), paragraph(legend, indent="  ")]
+    return [Table(rows, right=[place > 0 for place in range(6)]), Legend(legend)]
 
 
 def _later(entry: Values) -> list[list[str]]:
@@ -126,10 +124,10 @@ def _later(entry: Values) -> list[list[str]]:
     if not entry.get("n_later"):
         return []
     norm = "-" if entry["fn_star_later"] is None else f"{entry['fn_star_later']:#.4g}"
-    return [["    later", f"{entry['n_later']}/{entry['n_runs']}", _epochs(entry["onset_later"]), "-", norm, "-"]]
+    return [["  later", f"{entry['n_later']}/{entry['n_runs']}", _epochs(entry["onset_later"]), "-", norm, "-"]]
 
 
-def _says(question: str, named: Mapping[str, Values]) -> list[str]:
+def _says(question: str, named: Mapping[str, Values]) -> list[Block]:
     """Say what the tests of one group show, the short reading first."""
     if question == "depth":
         return _turn_says(named["non_monotone"])
@@ -138,9 +136,9 @@ def _says(question: str, named: Mapping[str, Values]) -> list[str]:
     return _activation_says(named) if question == "activation" else _decay_says(named)
 
 
-def _turn_says(result: Values) -> list[str]:
+def _turn_says(result: Values) -> list[Block]:
     if result["p"] is None:
-        return [f"In short: {_not_tested(result)}"]
+        return [Reading(_not_tested(result))]
     ways = ("earlier", "later") if result["shape"] == "valley" else ("later", "earlier")
     turn = f"up to depth {table_cell(result['turn'])} collapse comes {ways[0]}, beyond it {ways[1]}"
     judged = {
@@ -154,20 +152,24 @@ def _turn_says(result: Values) -> list[str]:
         for side, start, end in (("left", first, turn_at), ("right", turn_at, last))
     )
     return [
-        f"In short: {judged[result['verdict']]}",
-        f"Size: {changes}.",
-        f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
-        f"would bend a steady curve as much as this with {p_is(result['p_isotonic'])}.",
-        f"Not ruled out as the fastest, pair by pair: {_listed(result['fastest'])}. All values are compared at one "
-        "eps; at another one the order may differ (--eps).",
+        Reading(judged[result["verdict"]]),
+        Paragraph(f"Size: {changes}."),
+        Paragraph(
+            f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
+            f"would bend a steady curve as much as this with {p_is(result['p_isotonic'])}."
+        ),
+        Paragraph(
+            f"Not ruled out as the fastest, pair by pair: {_listed(result['fastest'])}. All values are compared at one "
+            "eps; at another one the order may differ (--eps)."
+        ),
     ]
 
 
-def _width_says(named: Mapping[str, Values]) -> list[str]:
+def _width_says(named: Mapping[str, Values]) -> list[Block]:
     trend, shift = named["trend"], named.get("fn_shift")
-    lines = []
+    blocks: list[Block] = []
     if trend["p"] is None:
-        lines.append(f"In short: {_not_tested(trend)}")
+        blocks.append(Reading(_not_tested(trend)))
     else:
         judged = {
             "supported": "a falling trend: wider networks collapse earlier. That each step does is not tested.",
@@ -175,9 +177,9 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
         fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), percent)
-        lines.append(f"In short: {judged[trend['verdict']]}")
-        lines.append(f"Each doubling of the width: {fall} earlier.")
-        lines.append(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}.")
+        blocks.append(Reading(judged[trend["verdict"]]))
+        blocks.append(Paragraph(f"Each doubling of the width: {fall} earlier."))
+        blocks.append(Paragraph(f"Test: the order of all pairs of runs (Jonckheere-Terpstra); {_p_text(trend)}."))
     if shift and shift["estimate"] is not None:
         bound = (
             f"; with {percent(shift['level'])} confidence, at most {percent(shift['hi'])}"
@@ -189,49 +191,49 @@ def _width_says(named: Mapping[str, Values]) -> list[str]:
             "supported": f" The claim of at most {claim} holds.",
             "inconclusive": f" The claim of at most {claim} is not shown.",
         }
-        lines.append(
+        text = (
             f"Shift of fn*: the largest from width {table_cell(shift['base'])} is {percent(shift['estimate'])}, "
             f"at width {table_cell(shift['largest'])}{bound}.{judged_shift.get(shift['verdict'], '')}"
         )
-    return lines
+        blocks.append(Paragraph(text))
+    return blocks
 
 
-def _activation_says(named: Mapping[str, Values]) -> list[str]:
+def _activation_says(named: Mapping[str, Values]) -> list[Block]:
     joint, parts = named["joint"], {"speed": "Onset", "fn_star": "The norm fn*"}
+    blocks: list[Block]
     if joint["p"] is None:
-        lines = [f"In short: {_not_tested(joint)}"]
+        blocks = [Reading(_not_tested(joint))]
     else:
         judged = {
             "supported": "the activation makes a difference both to the onset and to fn*.",
             "inconclusive": "that the activation makes a difference to both the onset and fn* is not shown.",
         }
-        lines = [f"In short: {judged[joint['verdict']]}", f"Both together: {_p_text(joint)}."]
+        blocks = [Reading(judged[joint["verdict"]]), Paragraph(f"Both together: {_p_text(joint)}.")]
     for quantity, what in parts.items():
         part = named.get(quantity)
         if part is None or part["p"] is None:
             continue
-        lines.append(
-            f"{what}: the largest over the smallest is {_largest(part, joint.get('budget'))}; "
-            f"{p_is(part['p'])}{_at_best(part)}."
-        )
+        largest = _largest(part, joint.get("budget"))
+        text = f"{what}: the largest over the smallest is {largest}; {p_is(part['p'])}{_at_best(part)}."
+        blocks.append(Paragraph(text))
         tested = [pair for pair in part["pairs"] if pair["p"] is not None]
         corrected = f", corrected for {len(tested)} pairs" if len(tested) > 1 else ""
-        lines += [
-            f"  {pair['of'][0]} / {pair['of'][1]}: {_ratio(pair, joint.get('budget'))}, "
-            f"{p_is(pair['p_holm'])}{corrected}"
+        blocks += [
+            Legend(f"{' / '.join(pair['of'])}: {_ratio(pair, joint.get('budget'))}, {p_is(pair['p_holm'])}{corrected}")
             for pair in tested[:_MAX_PAIRS]
         ]
-    return lines
+    return blocks
 
 
-def _decay_says(named: Mapping[str, Values]) -> list[str]:
+def _decay_says(named: Mapping[str, Values]) -> list[Block]:
     if "fails_when_high" not in named:
-        return [f"In short: {_not_tested(named['slow_when_low'])}"]
+        return [Reading(_not_tested(named["slow_when_low"]))]
     low, high, valley = (named[quantity] for quantity in ("slow_when_low", "fails_when_high", "valley"))
     if not any(map(_is_tested, (low, high, valley))):
-        return [f"In short: {_not_tested(low)}"]
+        return [Reading(_not_tested(low))]
     exploratory = next((result["warnings"][0] for result in (low, high) if result.get("exploratory")), None)
-    lines = [f"In short: {f'{exploratory}.' if exploratory else _regimes(low, high, valley)}"]
+    lines = []
     if low["p"] is None:
         lines.append(f"(a) too little slows: {_not_tested(low)}")
     else:
@@ -257,7 +259,8 @@ def _decay_says(named: Mapping[str, Values]) -> list[str]:
             f"(c) a fastest range between: {_shown(valley)}, with the turn near {table_cell(valley['turn'])}; "
             f"{_p_text(valley)}. Not ruled out as the fastest, pair by pair: {_listed(valley['fastest'])}."
         )
-    return lines
+    reading = f"{exploratory}." if exploratory else _regimes(low, high, valley)
+    return [Reading(reading), *map(Paragraph, lines)]
 
 
 def _picked(low: Values) -> str:

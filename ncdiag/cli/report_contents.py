@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.analyze import QUESTIONS, page_of
 from ncdiag.cli.location import store_option
 from ncdiag.cli.options import MAX_MB
-from ncdiag.cli.output import note, unwrapped
+from ncdiag.cli.output import note
 from ncdiag.cli.report_figures import images_of
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted, out_of
@@ -100,15 +100,11 @@ def _sections(gathered: Gathered, store: "Store") -> "list[Section]":
     from ncdiag.report.contents import make_section
 
     survey, options = gathered.survey, options_of(gathered.survey.terms)
-    with unwrapped():
-        pages = {name: page_of(name, survey, store_option(store)) for name in QUESTIONS}
     sections = []
-    for name, page in pages.items():
+    for name in QUESTIONS:
+        page = page_of(name, survey, store_option(store))
         images, no_image = images_of(name, gathered.everything, store=store.label, options=options)
-        section = make_section(
-            name, survey.results[name], page, rule=str(survey.terms.rule), images=images, no_image=no_image
-        )
-        sections.append(section)
+        sections.append(make_section(name, survey.results[name], page, images=images, no_image=no_image))
     return sections
 
 

@@ -1,13 +1,9 @@
 """What `ncdiag analyze` prints without a question: the table of the claims, then the reading of every other page."""
 
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from ncdiag.cli.output import paragraph
-
-if TYPE_CHECKING:
-    from ncdiag.report.prose import Prose
+from ncdiag.domain.page import Page, Paragraph, Part
 
 _MOST = 6  # readings of one question
 _MORE = (
@@ -16,32 +12,21 @@ _MORE = (
 )
 
 
-def summary_page(table: str, pages: Mapping[str, str]) -> str:
-    """Give the summary: the table of the claims, what each page says in short, by question, and where to read on.
-
-    The pages are those of the questions, printed `unwrapped`.
-    """
-    from ncdiag.report.prose import read_page
-
-    blocks = ["\n".join([name, *_lines(read_page(page))]) for name, page in pages.items()]
-    return "\n\n".join([table, *blocks, paragraph(_MORE)])
+def summary_page(table: Page, pages: Mapping[str, Page]) -> Page:
+    """Give the summary: the table of the claims, what the page of each question says in short, and where to read on."""
+    said = [Part([*map(Paragraph, _shortened(list(_said(page))))], heading=name) for name, page in pages.items()]
+    return replace(table, parts=[*table.parts, *said, Part([Paragraph(_MORE)])])
 
 
-def _lines(page: "Prose") -> list[str]:
-    said = _said(page)
-    more = [f"  and {len(said) - _MOST} more"] if len(said) > _MOST else []
-    texts = (f"{about}: {text}" if about else text for about, text in said[:_MOST])
-    return [paragraph(text, indent="  ") for text in texts] + more
+def _said(page: Page) -> Iterator[str]:
+    """Give the readings of a page, and where a group of runs has none, why."""
+    for part in page.parts:
+        about = f"{part.heading}: " if part.heading else ""
+        yield from (about + text for text in part.readings)
+        match part.blocks:
+            case [Paragraph(why), *_] if about and not part.readings:
+                yield about + why
 
 
-def _said(page: "Prose") -> list[tuple[str, str]]:
-    """Give the readings of a page, and where there is none for a group of runs, why."""
-    from ncdiag.report.prose import Block
-
-    known = {about for about, _ in page.readings}
-    why = [
-        (heading.text, block.text)
-        for heading, block in pairwise([Block(kind="heading"), *page.blocks])
-        if heading.kind == "heading" and block.kind == "paragraph" and heading.text not in known
-    ]
-    return [*page.readings, *why]
+def _shortened(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= _MOST else [*texts[:_MOST], f"and {len(texts) - _MOST} more"]

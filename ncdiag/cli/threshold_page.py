@@ -4,14 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import folded, layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, pair_label, reminders
 from ncdiag.cli.threshold_words import (
-    check_lines,
+    check_blocks,
     condition_effect,
     invariance_words,
     norm_text,
 )
+from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
@@ -41,25 +42,22 @@ _ENDS = (
 )
 
 
-def threshold_page(results: "Sequence[Result]", terms: "Terms") -> str:
+def threshold_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: a table with a line per pair, then what each pair shows, in words."""
     pairs = [result.to_dict() for result in results if result.quantity == "fn_star"]
     others = {(result.quantity, pair_label(result.group)): result.to_dict() for result in results}
     sure = percent(terms.level)
     heading = ("pair", "runs", "fn*", f"{sure} interval", "CV", "CV up to", "onset", "loss")
-    table = layout([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
+    table = Table([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
     legend = (
         "runs: collapsed of evaluated. fn*: geometric mean, with its confidence interval. CV: how much "
         f"fn* varies from run to run, conditions weighing alike; then its upper {sure} bound. "
         "onset: epochs from the first run's to the last run's. loss: the one trained with at onset."
     )
-    return "\n\n".join(
-        [
-            paragraph(f"fn*, the mean feature norm at the onset of collapse ({terms.rule})"),
-            "\n".join(table),
-            paragraph(legend),
-            *(_block(pair, others) for pair in pairs),
-        ]
+    return Page(
+        title="fn*, the mean feature norm at the onset of collapse",
+        rule=str(terms.rule),
+        parts=[Part([table]), Part([Legend(legend)]), *(_part(pair, others) for pair in pairs)],
     )
 
 
@@ -78,22 +76,21 @@ def _line(pair: Values) -> list[str]:
     ]
 
 
-def _block(pair: Values, others: Mapping[tuple[str, str], Values]) -> str:
+def _part(pair: Values, others: Mapping[tuple[str, str], Values]) -> Part:
     label = pair_label(pair["group"])
     spread = others["cv", label]
     checks = [others[key, label] for key in ("placebo_cv", "eps_sensitivity") if (key, label) in others]
-    lines = [label, paragraph(f"In short: {_reading(pair, spread)}", indent="  ")]
-    lines.append(paragraph(f"Runs: {_endings(pair)}.", indent="  "))
+    blocks: list[Block] = [Reading(_reading(pair, spread)), Paragraph(f"Runs: {_endings(pair)}.")]
     if pair["estimate"] is not None:
-        lines.append(paragraph(f"Onset: {_onset(pair)}.", indent="  "))
-        lines.append(paragraph(f"Plain figures, as the paper gives them: {_plain_figures(pair)}.", indent="  "))
-        lines += _conditions(pair["conditions"])
+        blocks.append(Paragraph(f"Onset: {_onset(pair)}."))
+        blocks.append(Paragraph(f"Plain figures, as the paper gives them: {_plain_figures(pair)}."))
+        blocks += _conditions(pair["conditions"])
         said = [*condition_effect(spread), *invariance_words(others.get(("invariance", label)))]
-        lines += [paragraph(f"Conditions: {'; '.join(said)}.", indent="  ")] if said else []
-        lines += check_lines(checks)
+        blocks += [Paragraph(f"Conditions: {'; '.join(said)}.")] if said else []
+        blocks += check_blocks(checks)
     checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]
-    lines += reminders([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
-    return "\n".join(lines)
+    blocks += reminders([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
+    return Part(blocks, heading=label)
 
 
 def _reading(pair: Values, spread: Values) -> str:
@@ -154,23 +151,23 @@ def _plain_figures(pair: Values) -> str:
     return f"mean {pair['mean']:.4f}{spread}"
 
 
-def _conditions(conditions: Sequence[Values]) -> list[str]:
-    """Give a line for each condition with an fn*, what the runs of a pair differ in besides the seed."""
+def _conditions(conditions: Sequence[Values]) -> list[Block]:
+    """Give a table with a row for each condition with an fn*, what the runs of a pair differ in besides the seed."""
     found = [row for row in conditions if row["n_collapsed"]]
     if len(found) < 2:
         return []
-    rows = [["    condition", "runs", "fn*", "onset", "from", "to"]]
+    rows = [["condition", "runs", "fn*", "onset", "from", "to"]]
     rows += [
         [
-            f"    {printable(row['condition'])}",
+            printable(row["condition"]),
             f"{row['n_collapsed']}/{row['n_runs']}",
             norm_text(row["fn_star"]),
             *(_epoch(row[key]) for key in ("median", "median_lo", "median_hi")),
         ]
         for row in found[:_MAX_CONDITIONS]
     ]
-    more = len(found) - _MAX_CONDITIONS
-    rest = [f"    and {more} more (--format json)"] if more > 0 else []
+    if (more := len(found) - _MAX_CONDITIONS) > 0:
+        rows.append([f"and {more} more (--format json)", *[""] * 5])
     levels = [row["median_level"] for row in found if row["median_lo"] is not None]
     sure = f", with an interval that holds it with {percent(min(levels))} confidence or more" if levels else ""
     legend = f"onset: the median{sure}"
@@ -179,7 +176,7 @@ def _conditions(conditions: Sequence[Values]) -> list[str]:
         runs = sum(row["n_runs"] for row in without)
         have = "has" if len(without) == 1 else "have"
         legend += f". {counted(len(without), 'further condition')} ({counted(runs, 'run')}) {have} no onset"
-    return [*layout(folded(rows), right=[False, *[True] * 5]), *rest, paragraph(f"{legend}.", indent="    ")]
+    return [Table(rows, right=[False, *[True] * 5]), Legend(f"{legend}.")]
 
 
 def _epoch(value: float | None) -> str:

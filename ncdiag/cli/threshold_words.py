@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from ncdiag.cli.output import layout, paragraph, printable
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, is_shown, least_p
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is
+from ncdiag.domain.page import Block, Legend, Paragraph, Table
 from ncdiag.domain.shares import counted, percent
 
 
@@ -55,17 +56,17 @@ def _beyond(result: Values) -> str:
     return f"{printable(result['beyond'])} is, {runs}, off the mean of those with several runs by"
 
 
-def check_lines(checks: Sequence[Values]) -> list[str]:
-    """Give the lines on the spread at one fixed epoch and on how fn* moves with eps."""
-    lines = []
+def check_blocks(checks: Sequence[Values]) -> list[Block]:
+    """Give what is to be said on the spread at one fixed epoch and on how fn* moves with eps."""
+    blocks: list[Block] = []
     for check in checks:
         said = _placebo(check) if check["quantity"] == "placebo_cv" else _sensitivity(check)
-        lines += [paragraph(text, indent="  ") for text in said]
+        blocks += map(Paragraph, said)
         if check["quantity"] == "eps_sensitivity":
-            lines += _eps_table(check["curve"])
-            if lines and check.get("over") == "conditions":
-                lines.append(paragraph("fn there and CV: sd / mean, over runs that weigh alike.", indent="    "))
-    return lines
+            blocks += _eps_table(check["curve"])
+            if blocks and check.get("over") == "conditions":
+                blocks.append(Legend("fn there and CV: sd / mean, over runs that weigh alike."))
+    return blocks
 
 
 def _placebo(check: Values) -> list[str]:
@@ -130,11 +131,11 @@ def _eps_tests(check: Values) -> str:
     return f" ({'; '.join(tests)})"
 
 
-def _eps_table(curve: Sequence[Values]) -> list[str]:
-    rows = [["    below eps", "runs", "fn there", "CV", "epoch"]]
+def _eps_table(curve: Sequence[Values]) -> list[Table]:
+    rows = [["below eps", "runs", "fn there", "CV", "epoch"]]
     rows += [
         [
-            f"    {row['eps']:g}",
+            f"{row['eps']:g}",
             str(row["n_collapsed"]),
             norm_text(row["fn_star"]),
             percent(row["cv"]),
@@ -143,4 +144,4 @@ def _eps_table(curve: Sequence[Values]) -> list[str]:
         for row in curve
         if row["n_collapsed"]
     ]
-    return layout(rows, right=[False, True, True, True, True]) if len(rows) > 2 else []
+    return [Table(rows, right=[False, True, True, True, True])] if len(rows) > 2 else []

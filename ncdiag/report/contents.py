@@ -1,12 +1,11 @@
 """What a report holds, before any of it is HTML."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ncdiag.domain.page import Item, Legend, Page, Paragraph, find_commands
 from ncdiag.domain.result import Result, plain
-from ncdiag.report.prose import Block, Caution, find_commands, read_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +36,14 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A question with its answer: the reading first, then the page's own blocks, figures, cautions and numbers.
+    """A question with its answer: the page, figures, and the numbers behind it.
 
     `no_image` says why there is no figure, where there is none. `commands` are ready to paste: what would train the
     runs that are missing. `results` are plain values, with those that every result has apart from `more`.
     """
 
     name: str
-    title: str
-    readings: Sequence[tuple[str, str]]  # what it is about, and what is found
-    blocks: Sequence[Block]
-    cautions: Sequence[Caution]
+    page: Page
     commands: Sequence[str]
     results: Sequence[Mapping[str, Any]]
     methods: Sequence[Method] = ()
@@ -81,35 +77,37 @@ class Report:
 def make_section(
     name: str,
     results: Sequence[Result],
-    page: str,
+    page: Page,
     *,
-    rule: str,
     images: Sequence[Image] = (),
     no_image: str = "",
 ) -> Section:
-    """Give a question with its answer: its results, and the page that says them, printed without wrapping.
+    """Give a question with its answer: its results, and the page that says them.
 
-    `rule` says what an onset is; a report says it once, not in every title. `no_image` says why there is no figure, and
-    in a second line what would help; what the reading says already is not said again.
+    `no_image` says why there is no figure, and in a second line what would help; what the reading says already is not
+    said again.
     """
-    prose = read_page(page)
     why = no_image.partition("\n")[0]
-    training = [command for command in find_commands([no_image]) if not command.startswith("ncdiag analyze")]
+    training = [command for command in find_commands(no_image) if not command.startswith("ncdiag analyze")]
+    said = [
+        command
+        for part in page.parts
+        for block in part.blocks
+        if isinstance(block, (Paragraph, Legend, Item))
+        for command in find_commands(block.text)
+    ]
     methods: dict[str, dict[str, None]] = {}
     for result in results:
         if result.method:
             methods.setdefault(result.method, {})[result.quantity] = None
     return Section(
         name=name,
-        title=re.sub(rf" \((onset: )?{re.escape(rule)}\)$", "", prose.title),
-        readings=prose.readings,
-        blocks=prose.blocks,
-        cautions=prose.cautions,
-        commands=list(dict.fromkeys([*prose.commands, *training])),
+        page=page,
+        commands=list(dict.fromkeys([*said, *training])),
         results=[_with_more(result) for result in results],
         methods=[Method(text=text, quantities=list(quantities)) for text, quantities in methods.items()],
         images=images,
-        no_image="" if any(why.rstrip(".") in text for _, text in prose.readings) else why,
+        no_image="" if any(why.rstrip(".") in text for part in page.parts for text in part.readings) else why,
     )
 
 

@@ -106,6 +106,7 @@ def _environment() -> Environment:
     environment.filters["data_uri"] = data_uri
     environment.filters["number"] = _number
     environment.filters["unbroken"] = _unbroken
+    environment.filters["indented"] = _indented
     environment.tests["table"] = _is_table
     environment.globals |= {"verdicts": _VERDICTS, "most_results": _MOST_RESULTS}
     return environment
@@ -128,6 +129,11 @@ def _number(value: object) -> str:
     if isinstance(value, float):
         return four_digits(value)
     return str(value)
+
+
+def _indented(cell: str) -> str:
+    """Give a cell that is indented in a terminal a space that HTML keeps, too."""
+    return f"\u2003{cell.lstrip()}" if cell.startswith("  ") else cell
 
 
 def _unbroken(text: str) -> Markup:

@@ -8,6 +8,7 @@ from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.additivity_page import additivity_page
+from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
 
 BASE: dict[str, Any] = {"question": "additivity", "group": {"rows": "arch", "columns": "dataset"}, "level": 0.95}
@@ -34,7 +35,7 @@ def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, *
     judged = {"verdict": verdict, "alpha": 0.05, "p_raw": 0.03, "p_log": 0.02, "power": -1.5, "p_power": 0.4}
     judged |= {"crossings": [], **common, **extra}
     told = Result(quantity="verdict", warnings=("3 of 4 cells have a single value",), extra=judged, **BASE)
-    text = additivity_page([*tests, *[ratio] * ratios, told], Terms())
+    text = text_of(additivity_page([*tests, *[ratio] * ratios, told], Terms()))
     assert max(map(len, text.splitlines())) <= 80
     return " ".join(text.split())
 
@@ -98,7 +99,7 @@ def test_the_figures_are_on_the_page():
 
 def test_a_refused_grid_gives_the_reason(make_onsets):
     onsets = make_onsets({("mlp", "mnist"): "mse", ("mlp", "cifar10"): "mse", ("cnn", "mnist"): "ce"})
-    text = " ".join(additivity_page(additivity_results(onsets, Terms()), Terms()).split())
+    text = " ".join(text_of(additivity_page(additivity_results(onsets, Terms()), Terms())).split())
     assert (
         "In short: not tested: onsets under different losses (mlp mnist: mse; mlp cifar10: mse; cnn mnist: ce)" in text
     )

@@ -13,7 +13,9 @@ from scipy import stats
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.analyze import QUESTIONS
+from ncdiag.cli.page_text import text_of
 from ncdiag.cli.threshold_page import _conditions, threshold_page
+from ncdiag.domain.page import Page, Part
 from ncdiag.domain.result import Result
 
 NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py
@@ -117,7 +119,12 @@ def test_without_a_question_each_is_answered_in_short(cli: Cli, store: Path):
     assert [block.split("\n")[0] for block in blocks] == [name for name in QUESTIONS if name != "claims"]
     for name, block in zip([name for name in QUESTIONS if name != "claims"], blocks, strict=True):
         page = " ".join(cli("analyze", name).out.split())
-        said = " ".join(block.split()).removeprefix(f"{name} ").removeprefix("mlp digits: ")
+        said = (
+            " ".join(block.split())
+            .removeprefix(f"{name} ")
+            .removeprefix("mlp digits: ")
+            .removeprefix("arch x dataset: ")
+        )
         assert said[1:50] in page
 
 
@@ -183,7 +190,7 @@ COUNTS = {f"n_{state}": 0 for state in ("collapsed", "unconfirmed", "left_censor
 def test_a_pair_without_fn_star_says_why(status: Any, counts: dict[str, int | None], said: str):
     extra = {**COUNTS, "lowest": 0.1334, **counts}
     empty = [Result(quantity=quantity, status=status, n_runs=2, extra=extra, **PAIR) for quantity in ("fn_star", "cv")]
-    assert said in " ".join(threshold_page(empty, Terms()).split())
+    assert said in " ".join(text_of(threshold_page(empty, Terms())).split())
 
 
 @pytest.mark.parametrize(
@@ -253,7 +260,7 @@ def test_the_name_of_a_condition_takes_as_many_lines_as_it_needs():
     row = {"n_runs": 6, "n_collapsed": 6, "fn_star": 1.0, "median": 20.0, "median_lo": 10.0, "median_hi": 30.0}
     label = "depth=5, width=256, activation=leaky_relu, train_size=2000, lr=0.002, weight_decay=0.00015, batch_size=32"
     rows = [{**row, "condition": name, "median_level": 0.9} for name in (label, "depth=3")]
-    table = "\n".join(_conditions(rows)).splitlines()
+    table = text_of(Page("", [Part(_conditions(rows), heading="pair")])).splitlines()
     assert max(map(len, table)) <= 80
     assert "weight_decay=0.00015," in " ".join(table)
     assert [line.split()[-5:] for line in table if "6/6" in line] == [["6/6", "1.000", "20", "10", "30"]] * 2
@@ -297,4 +304,4 @@ def reading(
     spread = Result(
         quantity="cv", estimate=0.1, status=status, n_runs=3, extra={"claim": 0.08, "verdict": verdict}, **PAIR
     )
-    return " ".join(threshold_page([pair, spread], Terms()).split())
+    return " ".join(text_of(threshold_page([pair, spread], Terms())).split())

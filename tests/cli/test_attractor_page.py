@@ -8,6 +8,7 @@ from clihelp import Cli
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.attractor_page import attractor_page
+from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
 
 GROUP = {"arch": "mlp", "dataset": "digits", "epoch": 10, "head": "kept", "up": 3.0, "down": 0.3}
@@ -69,7 +70,7 @@ def results(verdict: str, **said: Any) -> list[Result]:
     ],
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: dict[str, Any], expected: str):
-    page = attractor_page(results(verdict, **said), Terms())
+    page = text_of(attractor_page(results(verdict, **said), Terms()))
     assert expected in flat(page)
     assert max(map(len, page.splitlines())) <= 80
     assert ("would show equality" in page) == (verdict == "inconclusive")
@@ -80,11 +81,11 @@ def test_more_pairs_are_asked_for_only_where_there_are_fewer():
         replace(result, extra={**result.extra, "n_pairs": 12}) if result.quantity == "log_ratio" else result
         for result in results("inconclusive")
     ]
-    assert "would show equality" not in flat(attractor_page(found, Terms()))
+    assert "would show equality" not in flat(text_of(attractor_page(found, Terms())))
 
 
 def test_the_page_names_the_arms_and_what_was_found():
-    page = flat(attractor_page(results("inconclusive", not_shown=["up_control"]), Terms()))
+    page = flat(text_of(attractor_page(results("inconclusive", not_shown=["up_control"]), Terms())))
     for said in (
         "mlp digits, x 0.3 and x 3 after epoch 10, head as it was",
         "up / control 3 1.100 0.990-1.221 .4 .2 .6",
@@ -106,7 +107,7 @@ def test_an_arm_that_nobody_ran_is_a_dash():
         status="not_testable",
         **PAIR,
     )
-    page = attractor_page([missing, results("not testable")[-1]], Terms())
+    page = text_of(attractor_page([missing, results("not testable")[-1]], Terms()))
     assert "up / control      0" in page
 
 
@@ -115,7 +116,7 @@ def test_conditions_stand_below_their_arm_the_first_six_of_them():
     conditions = [{"condition": f"width={n}", "n_pairs": 2, "ratio": n, "lo": 0.0, "hi": math.log(2)} for n in range(8)]
     conditions[0] |= {"n_pairs": 1, "lo": None, "hi": None}
     with_conditions = replace(first, extra={**first.extra, "conditions": conditions})
-    page = attractor_page([with_conditions, *rest], Terms())
+    page = text_of(attractor_page([with_conditions, *rest], Terms()))
     rows = [" ".join(line.split()) for line in page.splitlines() if "width=" in line or "more" in line]
     assert rows[:2] == ["width=0 1 0.000 -", "width=1 2 1.000 1.000-2.000"]
     assert rows[5:] == ["width=5 2 5.000 1.000-2.000", "and 2 more (--format json)"]
@@ -125,7 +126,7 @@ def test_the_confidence_asked_for_is_that_of_the_page():
     """Two one-sided tests at 1 % have an interval of 98 %, and an order with p = .03 is not shown by them."""
     order = Result(quantity="onset_order", estimate=0.1, p=0.03, extra={"ratio": 1.1, "n_pairs": 3}, **PAIR)
     found = [order, *results("inconclusive")]
-    pages = {level: flat(attractor_page(found, Terms(level=level))) for level in (0.95, 0.99)}
+    pages = {level: flat(text_of(attractor_page(found, Terms(level=level)))) for level in (0.95, 0.99)}
     assert "ratio 90% interval" in pages[0.95]
     assert "ratio 98% interval" in pages[0.99]
     assert "below .05 it is shown" in pages[0.95]

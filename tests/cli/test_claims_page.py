@@ -9,6 +9,7 @@ from falling import falling
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.claims_page import _names, claims_page
+from ncdiag.cli.page_text import text_of
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import PhaseSpec
 from ncdiag.store.engine import open_store
@@ -156,7 +157,7 @@ def test_groups_with_one_reason_share_a_line():
     pairs = [{"arch": "mlp", "dataset": name} for name in ("mnist", "cifar10", "digits")]
     combined = value({}, "not testable", "in 2 of 3 groups, no run collapsed")
     each = [value(pair, "not testable", "no run collapsed") for pair in pairs[:2]]
-    page = claims_page([combined, *each, value(pairs[2], "inconclusive", "too wide")], Terms())
+    page = text_of(claims_page([combined, *each, value(pairs[2], "inconclusive", "too wide")], Terms()))
     assert "1   mlp mnist, mlp cifar10: not testable: no run collapsed." in page
     assert "      mlp digits: inconclusive: too wide." in page
 
@@ -164,7 +165,7 @@ def test_groups_with_one_reason_share_a_line():
 def test_the_confidence_of_each_limit_is_named():
     figures = {"1": "CV 8% (< 16%)", "2": "within 9%", "4": "1.01 (0.98-1.04)", "5": "x3.3 (2.6-4.2)"}
     claims = [value({}, "inconclusive", "too wide", number=number, ours=ours) for number, ours in figures.items()]
-    page = " ".join(claims_page(claims, Terms(level=0.99)).split())
+    page = " ".join(text_of(claims_page(claims, Terms(level=0.99))).split())
     assert "(1) the CV of fn* and its upper 99% bound, or the figure that refutes one norm;" in page
     assert "from the mean, or is at least, a 99% bound;" in page
     assert "at the end, with its 98% interval;" in page  # of two one-sided tests at 1 %

@@ -6,8 +6,8 @@ from clihelp import Cli
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.forecast_page import forecast_page
+from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
-from ncdiag.report.prose import read_page
 
 PAIR = {"question": "forecast", "group": {"arch": "mlp", "dataset": "digits"}}
 
@@ -73,7 +73,7 @@ def results(
     ],
 )
 def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: str, p: float, said: str):
-    page = forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), Terms())
+    page = text_of(forecast_page(results(winner=winner, chosen=chosen, p=p, gain=(-0.1, -0.2, 0.0)), Terms()))
     assert said in flat(page)
     assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%); the limits count each of" in flat(page)
     assert "Their width: 40.0 epochs (about a guess: 60.0)." in flat(page)
@@ -95,7 +95,7 @@ def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: st
 )
 def test_the_page_says_whether_intervals_hold_what_they_say(inside: tuple[float, float, float], said: str):
     found = results(winner=4.0, chosen="nc1 level", p=0.01, gain=(-0.1, -0.2, 0.0), inside=inside)
-    assert f"That is {said}" in flat(forecast_page(found, Terms()))
+    assert f"That is {said}" in flat(text_of(forecast_page(found, Terms())))
 
 
 @pytest.mark.parametrize(
@@ -114,30 +114,31 @@ def test_the_page_says_whether_intervals_hold_what_they_say(inside: tuple[float,
     ],
 )
 def test_the_page_says_what_fn_adds(gain: tuple[float, float, float], said: str):
-    assert said in flat(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=gain), Terms()))
+    assert said in flat(text_of(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=gain), Terms())))
 
 
 def test_rules_are_listed_by_the_error_that_is_shown():
     found = results(winner=4.0, chosen="nc1 level", p=0.01, gain=(0.3, 0.1, 0.5))
     found += [mae("fn+25%", 2.0, rank=3)]  # the tournament ranks it behind the guess, whose error is 10
-    lines = [line.split() for line in forecast_page(found, Terms()).splitlines()]
+    lines = [line.split() for line in text_of(forecast_page(found, Terms())).splitlines()]
     start = lines.index(["rule", "error", "gain", "on", "guess", "interval"])
     assert [line[1:-1] for line in lines[start + 1 : start + 4]] == [["fn+25%"], ["nc1", "level"], ["median"]]
     assert [line[0] for line in lines[start + 1 : start + 4]] == ["1.", "2.", "3."]
-    assert "The winner is nc1 level. " in flat(forecast_page(found, Terms()))
+    assert "The winner is nc1 level. " in flat(text_of(forecast_page(found, Terms())))
 
 
 def test_the_report_sets_what_fn_adds_as_text_and_the_cautions_apart():
-    page = read_page(forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=(-0.1, -0.2, -0.01)), Terms()))
-    assert [block.kind for block in page.blocks if "adds nothing" in block.text] == ["paragraph"]
-    assert [caution.texts for caution in page.cautions] == [["the runs share a clock."]]
+    page = forecast_page(results(winner=4.0, chosen="mean", p=0.01, gain=(-0.1, -0.2, -0.01)), Terms())
+    first = page.parts[0]
+    assert [block.kind for block in first.blocks if "adds nothing" in getattr(block, "text", "")] == ["paragraph"]
+    assert first.cautions == ["the runs share a clock."]
 
 
 def test_two_onsets_are_too_few():
     few = Result(
         quantity="mae", status="too_few", warnings=("2 runs with an onset; a contest of rules needs 3",), **PAIR
     )
-    assert "2 runs with an onset; a contest of rules needs 3." in forecast_page([few], Terms())
+    assert "2 runs with an onset; a contest of rules needs 3." in text_of(forecast_page([few], Terms()))
 
 
 def test_the_page_of_a_store_reads_well_at_80_columns(cli: Cli, store: Path):

@@ -4,6 +4,7 @@ from clihelp import Cli
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.lead_page import lead_page
+from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
 
 PAIR = {"question": "lead", "group": {"arch": "mlp", "dataset": "digits"}}
@@ -18,7 +19,7 @@ def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
     assert (answer.code, answer.err) == (0, "")
     assert max(map(len, answer.out.splitlines())) <= 80
     page = flat(answer.out)
-    assert page.index("In short: ") < page.index("Keep in mind:") < page.index("The alarm is") < page.index("Columns:")
+    assert page.index("In short: ") < page.index("Keep in mind:") < page.index("The alarm is") < page.index(" Columns ")
     for said in (
         "A mean lead proves nothing",
         "the mean lead at fn* is 0 whatever the data",
@@ -49,7 +50,7 @@ def test_a_pair_with_few_onsets_says_what_is_missing():
         Result(quantity=name, status="too_few", warnings=why, extra={"held_out": "run"}, **PAIR)
         for name in ("lead", "mae", "skill")
     ]
-    assert "2 runs with an onset" in lead_page(few, Terms())
+    assert "2 runs with an onset" in text_of(lead_page(few, Terms()))
 
 
 def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
@@ -57,7 +58,7 @@ def test_runs_that_collapse_together_leave_nothing_to_forecast_and_no_table():
     same = [
         Result(quantity="skill", status="zero_variance", extra={**about, "baseline": "median", "primary": True}, **PAIR)
     ]
-    page = flat(lead_page(same, Terms()))
+    page = flat(text_of(lead_page(same, Terms())))
     assert "all runs collapsed at the same epoch, so guessing it is always right" in page
     assert "Columns" not in page
 
@@ -69,7 +70,7 @@ def test_cautions_are_those_of_the_comparison_with_guessing_and_not_what_the_pag
         Result(quantity="skill", status="zero_variance", warnings=said, extra={**about, "baseline": baseline}, **PAIR)
         for baseline, said in cautions.items()
     ]
-    assert "Keep in mind: - few runs." in (page := flat(lead_page(same, Terms())))
+    assert "Keep in mind: - few runs." in (page := flat(text_of(lead_page(same, Terms()))))
     assert "0 by construction" not in page
     assert "another baseline" not in page
 

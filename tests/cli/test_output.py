@@ -17,14 +17,11 @@ from ncdiag.cli.output import (
     emit,
     emit_csv,
     emit_json,
-    folded,
     frame_rows,
     json_ready,
     layout,
     note,
-    paragraph,
     table_cell,
-    unwrapped,
     warn,
 )
 
@@ -152,27 +149,6 @@ def test_table_cells_cannot_drive_a_terminal():
 
 def test_layout_leaves_no_trailing_blanks():
     assert layout([["a", "b"], ["long", ""]], right=[False, False]) == ["a     b", "long"]
-
-
-def test_a_first_cell_that_is_too_long_for_a_page_goes_on_below():
-    label = "    " + ", ".join(f"setting_{n}=0.001" for n in range(8))
-    rows = [["    condition", "runs"], [label, "3/5"], ["    short", "10/10"]]
-    lines = layout(folded(rows), right=[False, True])
-    assert max(map(len, lines)) <= 80
-    assert [line[-5:].strip() for line in lines if "/" in line] == ["3/5", "10/10"]
-    assert lines[1].startswith("    setting_0=0.001, ")
-    assert lines[2].startswith("      setting_")
-    assert ", ".join(" ".join(lines[1:-1]).replace("3/5", "").split(", ")).split() == label.split()
-    assert folded(rows[::2]) == rows[::2]
-    with unwrapped():
-        assert folded(rows) == rows
-
-
-def test_paragraphs_fit_a_page_and_hang_below_their_bullet():
-    lines = paragraph("word " * 40, indent="  - ").splitlines()
-    assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("  - word")
-    assert lines[1].startswith("    word")
 
 
 def test_notes_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):

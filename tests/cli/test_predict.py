@@ -108,7 +108,7 @@ def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
     forecast = json.loads(cli("predict", "short", "--format", "json").out)
     page = cli("predict", "short", "--tournament").out
     listed = page[page.index("the smallest error first") :].splitlines()[1 : len(forecast["rules"]) + 1]
-    assert {line[2:].split("  ")[0] for line in listed} == {score["rule"] for score in forecast["rules"]}
+    assert {line.split("  ")[0] for line in listed} == {score["rule"] for score in forecast["rules"]}
     errors = [float(line.split()[-1]) for line in listed]
     assert errors == sorted(errors)
     rows = list(csv.DictReader(io.StringIO(cli("predict", "short", "--tournament", "--format", "csv").out)))

@@ -8,6 +8,7 @@ import pytest
 from clihelp import Cli
 
 from ncdiag.analysis.terms import Terms
+from ncdiag.cli.page_text import text_of
 from ncdiag.cli.regularity_page import regularity_page
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.result import Result
@@ -152,14 +153,14 @@ def test_the_regimes_are_told_apart(verdicts: tuple[str, ...], said: str):
         claim(name, verdict, **{**DECAY, "fastest": [1e-4] if name == "valley" else 1e-4})
         for name, verdict in zip(names, verdicts, strict=True)
     ]
-    assert said in " ".join(regularity_page(results, "weight-decay", Terms()).split())
+    assert said in " ".join(text_of(regularity_page(results, "weight-decay", Terms())).split())
 
 
 def test_tests_of_two_values_are_called_exploratory_and_have_no_corrected_p():
     few = "two values cannot show three regimes"
     pair = [claim(name, "not testable", **DECAY, exploratory=True) for name in ("slow_when_low", "fails_when_high")]
     pair = [replace(r, p=0.2, warnings=(few,), extra={**r.extra, "p_holm": math.nan}) for r in pair]
-    page = regularity_page([*pair, claim("valley", "not testable")], "weight-decay", Terms())
+    page = text_of(regularity_page([*pair, claim("valley", "not testable")], "weight-decay", Terms()))
     said = " ".join(page.split())
     assert f"In short: {few}. (a) too little slows: exploratory. From 0.0001 down to 1e-05" in said
     assert "(b) too much prevents: exploratory. At 0.01 0 of 3 runs collapsed" in said
@@ -176,7 +177,7 @@ def level(value: str, collapsed: int) -> dict[str, Any]:
 
 def test_the_mean_of_values_with_runs_that_never_collapsed_is_a_lower_bound():
     described = {"factor": "activation", "budget": 100.0, "levels": [level("relu", 5), level("tanh", 4)]}
-    page = regularity_page([claim("joint", "inconclusive", **described)], "activation", Terms())
+    page = text_of(regularity_page([claim("joint", "inconclusive", **described)], "activation", Terms()))
     rows = [" ".join(line.split()) for line in page.splitlines()]
     assert "relu 5/5 80 60 to 100 1.500 1.2 to 1.8" in rows
     assert "tanh 4/5 >=80 >=60 1.500 1.2 to 1.8" in rows
@@ -186,7 +187,7 @@ def test_limits_past_one_beside_a_claim_that_is_shown_are_explained():
     def page(lo: float, verdict: str) -> str:
         low = replace(claim("slow_when_low", verdict, **DECAY), lo=lo, hi=1.9)
         others = [claim(name, "not testable") for name in ("fails_when_high", "valley")]
-        return " ".join(regularity_page([low, *others], "weight-decay", Terms()).split())
+        return " ".join(text_of(regularity_page([low, *others], "weight-decay", Terms())).split())
 
     assert "The limits reach past 1" in page(0.9, "supported")
     assert "The limits reach past 1" not in page(1.1, "supported")
@@ -195,7 +196,7 @@ def test_limits_past_one_beside_a_claim_that_is_shown_are_explained():
 
 def test_a_least_p_that_limits_nothing_is_not_said():
     speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 1e-9, "pairs": []})
-    page = regularity_page([claim("joint", "inconclusive"), speed], "activation", Terms())
+    page = text_of(regularity_page([claim("joint", "inconclusive"), speed], "activation", Terms()))
     assert "p = .01." in page
 
 
@@ -203,14 +204,14 @@ def test_pairs_without_a_test_are_not_counted():
     pair = {"of": ["relu", "gelu"], "ratio": 0.5, "lo": 0.4, "hi": 0.6, "p": 0.01, "p_holm": 0.02}
     pairs = [pair, {**pair, "of": ["tanh", "relu"]}, {**pair, "of": ["tanh", "gelu"], "p": None, "p_holm": None}]
     speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": pairs})
-    page = regularity_page([claim("joint", "inconclusive"), speed], "activation", Terms())
+    page = text_of(regularity_page([claim("joint", "inconclusive"), speed], "activation", Terms()))
     assert "relu / gelu: 0.5 (0.4 to 0.6), p = .02, corrected for 2 pairs" in page
     assert "tanh / gelu" not in page
 
 
 def test_what_could_not_be_tested_is_left_out():
     speed = Result(question="activation", quantity="speed", group={}, extra={"p_min": None, "pairs": []})
-    page = regularity_page([claim("joint", "not testable"), speed], "activation", Terms())
+    page = text_of(regularity_page([claim("joint", "not testable"), speed], "activation", Terms()))
     assert "Onset:" not in page
 
 
@@ -226,7 +227,7 @@ def test_a_ratio_with_runs_that_never_collapsed_has_one_limit(bound: str, said: 
     pair = {"of": ["relu", "gelu"], "ratio": 0.5, "lo": 0.4, "hi": 0.6, "p": 0.01, "p_holm": 0.02, "bound": bound}
     speed = Result(question="activation", quantity="speed", group={}, p=0.01, extra={"p_min": 0.001, "pairs": [pair]})
     results = [claim("joint", "inconclusive", budget=100.0), speed]
-    page = " ".join(regularity_page(results, "activation", Terms()).split())
+    page = " ".join(text_of(regularity_page(results, "activation", Terms())).split())
     assert said in page
     assert "corrected for" not in page
 
@@ -244,7 +245,7 @@ def test_the_value_that_was_picked_is_not_called_the_fastest(later: float, said:
         claim(name, "inconclusive", **{**DECAY, "fastest": [1e-4] if name == "valley" else 1e-4}) for name in names
     ]
     results[0] = replace(results[0], estimate=later, lo=1.1, hi=1.5)
-    page = " ".join(regularity_page(results, "weight-decay", Terms()).split())
+    page = " ".join(text_of(regularity_page(results, "weight-decay", Terms())).split())
     assert f"From 0.0001 down to 1e-05 the onset is multiplied by {later} (1.1 to 1.5)" in page
     assert said in page
 
@@ -252,17 +253,17 @@ def test_the_value_that_was_picked_is_not_called_the_fastest(later: float, said:
 def test_groups_are_told_apart_by_their_rescaling():
     groups = ({"arch": "mlp", "lr": 0.1}, {"arch": "mlp", "lr": 0.1, "intervention": "3@20"})
     results = [replace(claim("joint", "inconclusive"), group=group) for group in groups]
-    page = regularity_page(results, "activation", Terms())
+    page = text_of(regularity_page(results, "activation", Terms()))
     assert "\nmlp intervention=none\n" in page
     assert "\nmlp intervention=3@20\n" in page
 
 
 def test_groups_that_are_not_shown_are_counted():
     results = [replace(claim("joint", "inconclusive"), group={"arch": "mlp", "lr": float(rate)}) for rate in range(50)]
-    page = regularity_page(results, "activation", Terms())
+    page = text_of(regularity_page(results, "activation", Terms()))
     assert f"\nand {50 - page.count('In short: ')} more groups (--format json)\n" in page
 
 
 def test_a_refuted_trend_says_that_the_onset_rises():
-    page = regularity_page([claim("trend", "refuted")], "width", Terms())
+    page = text_of(regularity_page([claim("trend", "refuted")], "width", Terms()))
     assert "the onset rises somewhere" in " ".join(page.split())

@@ -1,15 +1,22 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from ncdiag.cli.page_text import text_of
 from ncdiag.cli.page_words import pair_label
-from ncdiag.cli.threshold_words import check_lines, condition_effect, invariance_words, norm_text
+from ncdiag.cli.threshold_words import check_blocks, condition_effect, invariance_words, norm_text
 from ncdiag.domain.p_values import p_text
+from ncdiag.domain.page import Block, Page, Part, Table
 
 
 def flat(lines: list[str]) -> str:
     return " ".join(" ".join(lines).split())
+
+
+def said_by(blocks: Sequence[Block]) -> str:
+    return " ".join(text_of(Page("", [Part(blocks)])).split())
 
 
 def placebo(**said: Any) -> dict[str, Any]:
@@ -42,17 +49,17 @@ def placebo(**said: Any) -> dict[str, Any]:
     ],
 )
 def test_the_spread_at_a_fixed_epoch_is_put_into_words(said: dict[str, Any], expected: str):
-    assert expected in flat(check_lines([placebo(**said)]))
+    assert expected in said_by(check_blocks([placebo(**said)]))
 
 
 def test_only_a_low_spread_at_onset_is_laid_to_a_flat_norm():
-    page = flat(check_lines([placebo(estimate=0.376, log_cv_at_onset=0.306)]))
+    page = said_by(check_blocks([placebo(estimate=0.376, log_cv_at_onset=0.306)]))
     assert "varies by 37.6%, at onset by 30.6%. That it varies less at onset is not shown (p = .18" in page
     assert "low CV" not in page
 
 
 def test_without_a_placebo_nothing_is_said():
-    assert check_lines([placebo(cv=None)]) == []
+    assert check_blocks([placebo(cv=None)]) == []
 
 
 def sensitivity(**said: Any) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def sensitivity(**said: Any) -> dict[str, Any]:
     ],
 )
 def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
-    page = flat(check_lines([sensitivity(outcome=outcome)]))
+    page = said_by(check_blocks([sensitivity(outcome=outcome)]))
     assert "From 2 eps to eps/2 fn* changes by +10.0% (of 7 runs with an onset at both); " in page
     assert expected in page
 
@@ -88,7 +95,7 @@ def test_the_dependence_on_eps_is_put_into_words(outcome: str, expected: str):
 @pytest.mark.parametrize(("p_beyond", "beyond"), [(0.049, True), (0.06, False), (None, False)])
 def test_a_change_with_eps_that_may_be_within_the_margin_is_not_called_one_of_epochs(p_beyond: float, beyond: bool):
     """The claims table calls the same change a refutation, or open; an interval of 90 % is one of tests at 5 %."""
-    page = flat(check_lines([sensitivity(outcome="different", p_beyond=p_beyond)]))
+    page = said_by(check_blocks([sensitivity(outcome="different", p_beyond=p_beyond)]))
     assert ("it is the norm at an epoch, not at an event" in page) == beyond
     assert ("fn* depends on eps; whether by more than 8% cannot be said yet" in page) != beyond
 
@@ -96,21 +103,22 @@ def test_a_change_with_eps_that_may_be_within_the_margin_is_not_called_one_of_ep
 def test_runs_are_named_where_the_change_with_eps_rests_on_others_than_its_table():
     rows = [{"eps": eps, "n_collapsed": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0} for eps in (0.005, 0.01, 0.02)]
     same = {"curve": rows, "outcome": "different"}
-    assert "changes by +10.0%; fn*" in flat(check_lines([sensitivity(**same, n_used=9)]))
-    weighed = flat(check_lines([sensitivity(**same, n_used=9, over="conditions")]))
+    assert "changes by +10.0%; fn*" in said_by(check_blocks([sensitivity(**same, n_used=9)]))
+    weighed = said_by(check_blocks([sensitivity(**same, n_used=9, over="conditions")]))
     assert "changes by +10.0% (of 9 runs with an onset at both, conditions weighing alike); fn*" in weighed
-    assert "(of 1 run with an onset at both)" in flat(check_lines([sensitivity(**same, n_used=1)]))
+    assert "(of 1 run with an onset at both)" in said_by(check_blocks([sensitivity(**same, n_used=1)]))
 
 
 def test_runs_that_do_not_differ_are_not_called_too_few():
     said = {"outcome": "not testable", "p": None}
-    assert "there is no noise to set beside 8%" in flat(check_lines([sensitivity(**said, status="zero_variance")]))
-    assert "too few runs" in flat(check_lines([sensitivity(**said, status="too_few")]))
+    assert "there is no noise to set beside 8%" in said_by(check_blocks([sensitivity(**said, status="zero_variance")]))
+    assert "too few runs" in said_by(check_blocks([sensitivity(**said, status="too_few")]))
 
 
 def test_norms_at_other_eps_are_a_table():
-    lines = check_lines([sensitivity(estimate=None, outcome="not testable")])
-    assert [line.split() for line in lines[1:]] == [
+    (table,) = check_blocks([sensitivity(estimate=None, outcome="not testable")])
+    assert isinstance(table, Table)
+    assert table.rows[1:] == [
         ["0.01", "12", "1.050", "6.2%", "320"],
         ["0.05", "12", "2.120", "69%", "210"],
     ]
@@ -153,5 +161,5 @@ def test_whether_conditions_agree_is_put_into_words(said: dict[str, Any], expect
 
 
 def test_a_test_counts_at_the_level_asked_for():
-    assert "varies less at onset than at that epoch (p = .03)" in flat(check_lines([placebo(p=0.03, level=0.95)]))
-    assert "is not shown (p = .03" in flat(check_lines([placebo(p=0.03, level=0.99)]))
+    assert "varies less at onset than at that epoch (p = .03)" in said_by(check_blocks([placebo(p=0.03, level=0.95)]))
+    assert "is not shown (p = .03" in said_by(check_blocks([placebo(p=0.03, level=0.99)]))

@@ -8,13 +8,43 @@ from typing import Any
 
 import pytest
 
+from ncdiag.domain.page import (
+    Cautions,
+    Command,
+    Glossary,
+    Item,
+    Legend,
+    Page,
+    Paragraph,
+    Part,
+    Reading,
+    Table,
+)
 from ncdiag.domain.result import Result
 from ncdiag.report import page
 from ncdiag.report.contents import Image, Picture, Report, make_section
 from ncdiag.report.page import json_text, render_answers, render_report
 
 ATTACK = "</script><script>alert(1)</script>\u2028<img src=x onerror=alert(2)>'\"&amp;"
-PAGE = f"What? (nc1 < 0.01)\n\n{ATTACK}\n  In short: {ATTACK}\n  More.\n  Keep in mind:\n    - {ATTACK}\n"
+PAGE = Page(
+    "What?",
+    [
+        Part(
+            [
+                Reading(ATTACK),
+                Paragraph(ATTACK),
+                Legend(ATTACK),
+                Item(ATTACK, ATTACK),
+                Command(ATTACK),
+                Table([[ATTACK, ATTACK], [f"  {ATTACK}", ATTACK]], right=[False, True]),
+                Glossary([(ATTACK, ATTACK)]),
+                Cautions([ATTACK]),
+            ],
+            heading=ATTACK,
+        )
+    ],
+    rule="nc1 < 0.01",
+)
 IMAGE = Image(
     wide=Picture(content=b"<svg>wide</svg>", form="svg"),
     narrow=Picture(content=b"\x89PNG", form="png"),
@@ -38,7 +68,7 @@ REPORT = Report(
     eps=0.01,
     command=ATTACK,
     notes=[ATTACK],
-    sections=[make_section("threshold", [RESULT], PAGE, rule="nc1 < 0.01", images=[IMAGE])],
+    sections=[make_section("threshold", [RESULT], PAGE, images=[IMAGE])],
     runs=[{"id": 1, "run": ATTACK}],
     curves={1: "AAAA"},
 )
@@ -127,13 +157,12 @@ def test_json_in_a_script_comes_back_as_it_was() -> None:
 
 
 def test_a_section_says_what_was_found_how_and_what_to_keep_in_mind() -> None:
-    page = "What? (nc1 < 0.01)\n\nmlp\n  In short: it is 1.5.\n  This trains more: ncdiag sweep --seed 0:5\n"
-    section = make_section("threshold", [RESULT], page, rule="nc1 < 0.01")
-    assert section.title == "What?"
-    assert section.readings == [("mlp", "It is 1.5.")]
+    blocks = [Reading("it is 1.5."), Paragraph("This trains more: ncdiag sweep --seed 0:5")]
+    section = make_section("threshold", [RESULT], Page("What?", [Part(blocks, heading="mlp")]))
     assert section.commands == ["ncdiag sweep --seed 0:5"]
     assert [(method.text, method.quantities) for method in section.methods] == [(ATTACK, ["fn_star"])]
     texts = " ".join(" ".join(Tags(render_answers(replace(REPORT, sections=[section]))).texts).split())
+    assert "What? mlp It is 1.5." in texts
     assert "fn star" in texts
     assert "supported" in texts
     assert "ncdiag analyze threshold --format json" in texts
@@ -141,7 +170,7 @@ def test_a_section_says_what_was_found_how_and_what_to_keep_in_mind() -> None:
 
 def test_thousands_of_figures_are_left_to_a_program() -> None:
     results = [replace(RESULT, group={"depth": f"number {place}"}) for place in range(1000)]
-    section = make_section("threshold", results, PAGE, rule="")
+    section = make_section("threshold", results, PAGE)
     texts = " ".join(Tags(render_answers(replace(REPORT, sections=[section]))).texts)
     assert "The first 200 of 1000 figures." in " ".join(texts.split())
     assert "number 199" in texts
@@ -150,24 +179,24 @@ def test_thousands_of_figures_are_left_to_a_program() -> None:
 
 @pytest.mark.parametrize(("name", "first"), [("claims", "table"), ("threshold", "img")])
 def test_the_table_of_the_claims_comes_before_their_figure(name: str, first: str) -> None:
-    page = "What?\n\n  claim   here    verdict\n  one     1.5     refuted\n"
-    section = make_section(name, [], page, rule="", images=[IMAGE])
+    table = Table([["claim", "here", "verdict"], ["one", "1.5", "refuted"]], right=[False] * 3)
+    section = make_section(name, [], Page("What?", [Part([table])]), images=[IMAGE])
     tags = [tag for tag, _ in Tags(render_answers(replace(REPORT, sections=[section]))).tags]
     assert next(tag for tag in tags if tag in ("table", "img")) == first
 
 
 def test_why_there_is_no_figure_comes_with_what_would_help() -> None:
     why = "all runs have one depth (5).\n`ncdiag sweep --depth 2,3,5 --seed 0:3` trains such runs"
-    section = make_section("depth", [], "Depth?\n\nSo ncdiag sweep --seed 0:5\n", rule="", no_image=why)
+    page = Page("Depth?", [Part([Paragraph("So ncdiag sweep --seed 0:5")])])
+    section = make_section("depth", [], page, no_image=why)
     assert section.no_image == "all runs have one depth (5)."
     assert section.commands == ["ncdiag sweep --seed 0:5", "ncdiag sweep --depth 2,3,5 --seed 0:3"]
 
 
 def test_what_the_reading_says_is_not_said_again_for_the_figure() -> None:
     why = "all runs have one depth (5).\n`ncdiag analyze claims` says what to train beside these runs"
-    section = make_section(
-        "depth", [], "Depth?\n\n  In short: not tested: all runs have one depth (5).\n", rule="", no_image=why
-    )
+    page = Page("Depth?", [Part([Reading("not tested: all runs have one depth (5).")])])
+    section = make_section("depth", [], page, no_image=why)
     assert (section.no_image, section.commands) == ("", [])  # the claims are on the same page
 
 
