@@ -16,7 +16,7 @@ from ncdiag.analysis.branches import Rescaling, find_rescaling
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
 from ncdiag.domain.result import Result
-from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
+from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec, is_canonical
 from ncdiag.domain.spoken import spoken_options, sweep_command
 from ncdiag.domain.statistics import IntArray
 from ncdiag.errors import SpecError
@@ -94,7 +94,7 @@ class NextRuns:
     @cached_property
     def none_of_ours(self) -> bool:
         """Whether ncdiag can train none of these runs itself: what it trained instead would say nothing of them."""
-        kinds = self._onsets.assign(trained=[_is_spec(config) for config in self._onsets["config"]])
+        kinds = self._onsets.assign(trained=[is_canonical(config) for config in self._onsets["config"]])
         kinds = kinds[[*PAIR, "other", "trained"]].drop_duplicates()
         return not kinds.empty and not any(map(_is_ours, kinds.to_dict("records")))
 
@@ -164,10 +164,6 @@ def _is_of_nothing(group: Mapping[str, Any]) -> bool:
     return any(group.get(column, "") is None for column in PAIR)
 
 
-def _is_spec(config: Any) -> bool:
-    return isinstance(config, Mapping) and "network" in config
-
-
 def _is_ours(kind: Mapping[Hashable, Any]) -> bool:
     """Tell whether ncdiag trains runs of a pair; of settings that it does not have, it trains others."""
     said = [column for column in PAIR if plain_value(kind[column]) is not None]
@@ -216,7 +212,7 @@ def _values(row: pd.Series) -> tuple[tuple[bool, float, str], ...]:
 def _spec_of(row: pd.Series) -> RunSpec | None:
     config = row["config"]
     try:
-        if _is_spec(config):
+        if is_canonical(config):
             return RunSpec.from_dict({**config, "intervention": None, "stop": None})
         if plain_value(row["other"]) is not None:  # what ncdiag trains would be another condition
             return None

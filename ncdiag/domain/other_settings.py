@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncdiag.domain.records import IMPORT_FIELDS
+from ncdiag.domain.spec import is_canonical
 
 # What tells nothing of how the weights came about: remarks, and how often a run was looked at.
 REMARKS = (
@@ -20,7 +21,7 @@ _PLAN = re.compile(r"phase[1-9]_(loss|epochs)")  # how a manifest may say `phase
 
 def other_settings(config: Mapping[str, Any]) -> str | None:
     """Give them as `grad_accum=2, label_smoothing=0.1`, by name; None where there are none."""
-    if "network" in config:  # the canonical configuration of a run that ncdiag trained
+    if is_canonical(config):
         return f"precision={config['precision']}" if config.get("precision", "float32") != "float32" else None
     own = (
         f"{name}={_spoken(config[name])}"

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -316,20 +317,34 @@ class RunSpec:
         return {name: value for name, value in values.items() if _LATER.get(name, ...) != value}
 
     @classmethod
-    def from_dict(cls, config: dict[str, Any]) -> "RunSpec":
-        """Rebuild the specification that `to_dict` wrote."""
-        return cls(
-            network=NetworkSpec(**config["network"]),
-            data=DataSpec(**config["data"]),
-            phases=tuple(PhaseSpec(**{**p, "milestones": tuple(p["milestones"])}) for p in config["phases"]),
-            optimizer=OptimizerSpec(**config["optimizer"]),
-            batch_size=config["batch_size"],
-            seed=config["seed"],
-            eval_every=config["eval_every"],
-            intervention=Intervention(**config["intervention"]) if config["intervention"] else None,
-            stop=StopRule(**config["stop"]) if config["stop"] else None,
-            **{name: config.get(name, usual) for name, usual in _LATER.items()},
-        )
+    def from_dict(cls, config: Mapping[str, Any]) -> "RunSpec":
+        """Rebuild the specification that `to_dict` wrote; raises `SpecError` for what is none."""
+        try:
+            return cls(
+                network=NetworkSpec(**config["network"]),
+                data=DataSpec(**config["data"]),
+                phases=tuple(PhaseSpec(**{**p, "milestones": tuple(p["milestones"])}) for p in config["phases"]),
+                optimizer=OptimizerSpec(**config["optimizer"]),
+                batch_size=config["batch_size"],
+                seed=config["seed"],
+                eval_every=config["eval_every"],
+                intervention=Intervention(**config["intervention"]) if config["intervention"] else None,
+                stop=StopRule(**config["stop"]) if config["stop"] else None,
+                **{name: config.get(name, usual) for name, usual in _LATER.items()},
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(
+                f"this configuration of a run cannot be read: {error}\na newer version of ncdiag may have written it"
+            ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSpec":
+        """Rebuild the specification from the JSON of `to_dict`; raises `SpecError` for what is none."""
+        try:
+            config = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SpecError(f"this configuration of a run is no JSON: {error}") from error
+        return cls.from_dict(config)
 
     @property
     def key(self) -> str:
@@ -339,6 +354,11 @@ class RunSpec:
 
 # Fields of a run that earlier specifications did not have, and the value that all of their runs had.
 _LATER: dict[str, Any] = {"metric_samples": None, "test_samples": None, "precision": "float32"}
+
+
+def is_canonical(config: object) -> bool:
+    """Tell whether a configuration is one of `RunSpec.to_dict`; the values of any other are plain."""
+    return isinstance(config, Mapping) and isinstance(config.get("network"), Mapping)
 
 
 def canonical_json(value: Any) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Double, Integer, Strin
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import NCDiagError
+from ncdiag.errors import SpecError
 from ncdiag.store import schema
 
 _JSON_COLUMNS = ("config", "data", "environment", "fingerprint")
@@ -60,7 +60,7 @@ def _documents(row: dict[str, Any]) -> Iterator[str]:
         return
     try:
         spec = RunSpec.from_dict(row["config"])
-    except (NCDiagError, LookupError, TypeError, ValueError):
+    except SpecError:
         yield "has a configuration that cannot be read"
         row["config"] = None
         return

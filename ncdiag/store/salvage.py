@@ -8,7 +8,6 @@ The table of contents begins on the first page of a file. It is the same in all 
 new, except for counters, so where it cannot be read that of a new store takes its place.
 """
 
-import json
 import os.path
 import shutil
 import sqlite3
@@ -23,7 +22,7 @@ import alembic.command  # noqa: F401  # a signal that comes while it is loading 
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import NCDiagError, StoreError
+from ncdiag.errors import SpecError, StoreError
 from ncdiag.store import migrate, schema
 from ncdiag.store.copying import unfinished
 from ncdiag.store.faults import MissingStoreError, translated
@@ -229,6 +228,6 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
 def _due(config: str, done: int) -> set[int] | None:
     """Give the epochs of which a run of so many has rows, or None where its configuration cannot be read."""
     try:
-        return set(due_epochs(RunSpec.from_dict(json.loads(config)), done))
-    except (NCDiagError, LookupError, TypeError, ValueError, RecursionError):
+        return set(due_epochs(RunSpec.from_json(config), done))
+    except SpecError:
         return None

@@ -139,6 +139,12 @@ def test_the_order_of_the_store_does_not_matter(make_frames, make_run):
     assert "--depth 3" in there  # of equals the smallest
 
 
+@pytest.mark.parametrize("config", [{"network": "resnet18"}, {"network": {"arch": "mlp"}}])
+def test_a_configuration_that_is_not_ours_or_of_a_later_version_is_not_trained_further(make_frames, make_run, config):
+    runs = of(make_run, [1e-4], 2, other="network=resnet18", config=config)
+    assert suggest(make_frames, runs).conditions(PAIR) == ""
+
+
 def test_what_has_settings_that_no_option_sets_is_not_trained_further(make_frames, make_run):
     runs = of(make_run, [1e-4], 2, other="label_smoothing=0.1")
     assert suggest(make_frames, runs).conditions(PAIR) == ""

@@ -22,6 +22,10 @@ def test_fields_and_remarks_are_none(name: str) -> None:
     assert other_settings({name: "x"}) is None
 
 
+def test_a_setting_called_as_a_field_of_our_own_configurations_is_one_like_any_other() -> None:
+    assert other_settings({"network": "resnet18", "label_smoothing": 0.1}) == "label_smoothing=0.1, network=resnet18"
+
+
 def test_a_run_of_ncdiag_has_its_precision_at_most() -> None:
     config: dict[str, Any] = small_spec(metric_samples=100, eval_every=2).to_dict()
     assert other_settings(config) is None

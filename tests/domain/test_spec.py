@@ -78,6 +78,28 @@ def test_specification_survives_json() -> None:
     assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": "resnet18"},
+        {"network": {"arch": "mlp", "depth": 2, "width": 8, "activation": "relu", "heads": 4}},  # of a later version
+        {"phases": [3]},
+        {"phases": [{"loss": "ce"}]},
+        {"optimizer": None},
+        {"stop": {"epsilon": 0.1}},
+    ],
+)
+def test_what_is_no_specification_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=r"cannot be read: .*\n.* newer version"):
+        RunSpec.from_dict({**complete_spec({}).to_dict(), **change})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "3", '{"seed": 1}'])
+def test_json_that_is_no_specification_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="this configuration of a run"):
+        RunSpec.from_json(text)
+
+
 def test_a_run_that_stops_at_onset_does_so_by_the_usual_rule() -> None:
     assert complete_spec({"stop_at_onset": True}).stop == StopRule(eps=0.01, patience=3)
     assert complete_spec({"stop_at_onset": True, "patience": 5}).stop == StopRule(patience=5)

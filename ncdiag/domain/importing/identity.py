@@ -1,13 +1,12 @@
 """Runs of ncdiag that come back from an export: what they were trained as, so that they stay the runs they are."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.importing.rows import shown
 from ncdiag.domain.records import FINAL, UNFINISHED, EpochRecord, RunStatus
 from ncdiag.domain.spec import RunSpec
-from ncdiag.errors import NCDiagError
+from ncdiag.errors import SpecError
 
 # By these columns a row of `ncdiag export runs` is known.
 EXPORTED = {"run", "key", "origin", "config"}
@@ -23,8 +22,8 @@ def find_identity(row: Mapping[str, str | None], records: Sequence[EpochRecord])
     if not row.keys() >= EXPORTED or row.get("status") not in FINAL:
         return None
     try:
-        spec = RunSpec.from_dict(json.loads(row["config"] or ""))
-    except (NCDiagError, LookupError, TypeError, ValueError, RecursionError):
+        spec = RunSpec.from_json(row["config"] or "")
+    except SpecError:
         return None
     if spec.key != row["key"]:
         return None
