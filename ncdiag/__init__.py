@@ -35,6 +35,10 @@ _PUBLIC = {
 }
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *_PUBLIC]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ncdiag' has no attribute {name!r}")

@@ -299,9 +299,9 @@ def _unlike(this: RescaledSet) -> list[str]:
     for arm in ("up", "down"):
         both = zip(this.rows("control").tolist(), this.rows(arm).tolist(), strict=True)
         for control, scaled in ((this.curve(a), this.curve(b)) for a, b in both if min(a, b) >= 0):
-            epochs = np.intersect1d(control.epoch, scaled.epoch)
+            epochs, *rows = np.intersect1d(control.epoch, scaled.epoch, return_indices=True)
             logs = [
-                curve.log[np.isin(curve.epoch, epochs[epochs < this.branches.epoch])] for curve in (control, scaled)
+                curve.log[row[epochs < this.branches.epoch]] for curve, row in zip((control, scaled), rows, strict=True)
             ]
             apart.append(bool((np.abs(logs[0] - logs[1]) > _ALIKE).any()))
     if not any(apart):

@@ -248,8 +248,9 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
     if collapsed["intervention"].notna().any():
         changed = int(collapsed["intervention"].notna().sum())
         found.append(f"the features of {out_of(changed, len(collapsed), 'collapsed run')} were rescaled")
-    for column, what in (("origin", "origins"), ("device", "kinds of device")):
-        counts = _counts(collapsed[column])
+    kinds = collapsed["device"].map(lambda device: device.partition(":")[0], na_action="ignore")  # cuda:1 is a cuda
+    for values, what in ((collapsed["origin"], "origins"), (kinds, "kinds of device")):
+        counts = _counts(values)
         if len(counts) > 1:
             found.append(f"runs of different {what} ({_listed(counts)})")
     parts = Counter(_config(config, "metric_samples") for config in collapsed["config"])
@@ -266,11 +267,11 @@ def _mixed_runs(collapsed: pd.DataFrame) -> list[str]:
 
 
 def _counts(column: "pd.Series[Any]") -> Counter[str]:
-    """Count the values of a column as people write them; of a device such as `cuda:1`, its kind."""
+    """Count the values of a column as people write them."""
     codes, values = pd.factorize(column, use_na_sentinel=False)
     counts: Counter[str] = Counter()
     for value, count in zip(values, np.bincount(codes).tolist(), strict=True):
-        counts[show(value).split(":")[0]] += count
+        counts[show(value)] += count
     return counts
 
 

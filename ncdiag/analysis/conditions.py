@@ -36,6 +36,8 @@ GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
 
 def check_grouping(by: Sequence[str]) -> None:
     """Raise an `AnalysisError` that names the nearest column, unless runs can be grouped by all of these."""
+    if not by:
+        raise AnalysisError(f"--by names no column\nexpected some of {', '.join(GROUPING_COLUMNS)}")
     for column in by:
         if column not in GROUPING_COLUMNS:
             raise AnalysisError(

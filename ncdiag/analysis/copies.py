@@ -8,7 +8,7 @@ nobody knows which of the descriptions is wrong, and a reader has to be told.
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -24,7 +24,7 @@ _SAME = 1e-5  # of a figure: a copy may have been written with six digits, or wi
 
 def figures_of(found: Mapping[str, Trajectory], names: Sequence[str]) -> list[str | None]:
     """Give a text for each run that only runs with the same figures share; None where there are too few."""
-    alike: dict[bytes, list[tuple[float, str]]] = defaultdict(list)
+    alike: dict[bytes, list[tuple[float, str]]] = defaultdict(list)  # sums and names of runs, by their epochs
     for name in names:
         if name in found and np.count_nonzero(finite := np.isfinite(found[name].metric)) >= _FEWEST:
             total = float(found[name].metric[finite].sum())
@@ -32,12 +32,15 @@ def figures_of(found: Mapping[str, Trajectory], names: Sequence[str]) -> list[st
     texts: dict[str, str] = {}
     for some in map(sorted, alike.values()):
         for place, (total, name) in enumerate(some):
-            # Copies agree in their sums too, so only the neighbours of a run can be copies of it.
-            before = (some[earlier] for earlier in range(place - 1, -1, -1))
-            near = takewhile(lambda other: math.isclose(other[0], total, rel_tol=_SAME), before)  # noqa: B023  # used at once
-            copied = (other for _, other in near if _are_copies(found[name], found[other]))
+            copied = (other for other in _near(some[:place], total) if _are_copies(found[name], found[other]))
             texts[name] = next((texts[other] for other in copied), _digest(found[name]))
     return [texts.get(name) for name in names]
+
+
+def _near(before: Sequence[tuple[float, str]], total: float) -> Iterator[str]:
+    """Name the runs before one, the nearest first, whose sums are near enough to its own: its copies are among them."""
+    near = takewhile(lambda other: math.isclose(other[0], total, rel_tol=_SAME), reversed(before))
+    return (name for _, name in near)
 
 
 def list_copies(runs: pd.DataFrame) -> dict[str, str]:

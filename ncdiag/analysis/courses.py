@@ -9,7 +9,7 @@ from ncdiag.domain.records import OBSERVED
 OBSERVABLES = (*OBSERVED, "train_loss", "train_accuracy")
 
 
-def run_courses(epochs: pd.DataFrame, metric: str = "nc1") -> dict[str, Course]:
+def run_courses(epochs: pd.DataFrame, metric: str) -> dict[str, Course]:
     """Give the course of each run in the frame of the store, with the observables that were measured in it.
 
     The `metric` that decides the onset is one of them, also where it is none otherwise, as that of a test set.

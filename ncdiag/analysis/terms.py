@@ -25,5 +25,6 @@ class Terms:
 
     def __post_init__(self) -> None:
         parse_where(self.where)
+        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
         check_grouping(self.by)
         check_level(self.level)

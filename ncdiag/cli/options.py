@@ -16,7 +16,7 @@ from ncdiag.cli.location import read_location
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.output import Format
 from ncdiag.domain.levels import check_level
-from ncdiag.domain.records import METRICS, TEST_METRICS
+from ncdiag.domain.records import ONSET_METRICS
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import split_columns
 from ncdiag.errors import SpecError
@@ -63,7 +63,7 @@ def _check_phase(phase: str) -> str:
 
 
 def _check_metric(metric: str) -> str:
-    check_choice("--metric", metric, (*METRICS, *TEST_METRICS))
+    check_choice("--metric", metric, ONSET_METRICS)
     return metric
 
 
@@ -88,7 +88,7 @@ _MetricOption = Annotated[
         "--metric",
         metavar="NAME",
         callback=_check_metric,
-        autocompletion=complete_choices(*METRICS, *TEST_METRICS),
+        autocompletion=complete_choices(*ONSET_METRICS),
         help="The metric that decides the onset.",
     ),
 ]

@@ -57,7 +57,7 @@ def serve(
     if not (is_loopback(host) or allow_remote):
         raise UnsafeError(
             f"serving on {host} would let everybody who reaches this machine read the store.\n"
-            "Leave --host away and use ssh -L 8787:localhost:8787 MACHINE, or add --allow-remote if it is meant"
+            f"Leave --host away and use ssh -L {port}:localhost:{port} MACHINE, or add --allow-remote if it is meant"
         )
     quiet_matplotlib()
     with open_store(store) as opened:

@@ -87,7 +87,7 @@ def complete_spec(given: Mapping[str, Any]) -> RunSpec:
         seed=value.get("seed", 0),
         eval_every=value.get("eval_every", 1),
         intervention=_intervention(value),
-        stop=StopRule(eps=value.get("eps", 0.01), patience=value.get("patience", 3))
+        stop=StopRule(**{name: value[name] for name in ("eps", "patience") if name in value})
         if value.get("stop_at_onset")
         else None,
         metric_samples=value.get("metric_samples"),

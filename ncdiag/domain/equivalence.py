@@ -55,7 +55,7 @@ class Equivalence:
         """Say what was shown at `alpha`; a small difference can be both real and within the margin."""
         if self.status != "ok":
             return "not testable"
-        equivalent, different = self.p < self.alpha, self.p_difference < self.alpha
+        equivalent, different = self.p <= self.alpha, self.p_difference <= self.alpha
         if equivalent:
             return "equivalent but different" if different else "equivalent"
         return "different" if different else "inconclusive"

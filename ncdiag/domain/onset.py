@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ncdiag.domain.records import METRICS, TEST_METRICS
+from ncdiag.domain.records import ONSET_METRICS
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import check_choice
 from ncdiag.errors import AnalysisError
@@ -65,7 +65,7 @@ class OnsetRule:
     phase: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("metric", self.metric, (*METRICS, *TEST_METRICS))
+        check_choice("metric", self.metric, ONSET_METRICS)
         check_choice("onset rule", self.rule, get_args(Rule))
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")

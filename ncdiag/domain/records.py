@@ -27,6 +27,7 @@ METRICS = (
     "weight_norm",
 )
 TEST_METRICS = ("test_feature_norm", "test_nc1")
+ONSET_METRICS = (*METRICS, *TEST_METRICS)  # what an onset may be the fall of
 # What may announce an onset. The rank behind nc1_pinv is a count of numbers that were not lost to rounding, and says
 # nothing of the run.
 OBSERVED = tuple(name for name in METRICS if name != "nc1_rank")

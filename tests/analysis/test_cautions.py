@@ -14,6 +14,11 @@ def test_runs_that_are_alike_need_no_caution(make_frames, make_run):
     assert cautions(make_frames({"a": make_run(20.0), "b": make_run(25.0)})) == ()
 
 
+def test_losses_of_ones_own_are_told_apart_whatever_their_names(make_frames, make_run):
+    runs = {"a": make_run(20.0, loss=["hinge:0.1"] * 200), "b": make_run(25.0, loss=["hinge:0.5"] * 200)}
+    assert "under different losses (hinge:0.1: 1, hinge:0.5: 1)" in " ".join(cautions(make_frames(runs)))
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

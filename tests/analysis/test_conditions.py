@@ -9,6 +9,7 @@ from ncdiag.analysis.conditions import (
     perhaps_alike,
     plain_value,
 )
+from ncdiag.analysis.terms import Terms
 from ncdiag.errors import AnalysisError
 
 
@@ -68,6 +69,9 @@ def test_conditions_that_may_be_one_are_counted(make_frames):
 def test_a_column_that_does_not_exist_names_its_neighbour():
     with pytest.raises(AnalysisError, match="did you mean dataset"):
         check_grouping(["datset"])
+    with pytest.raises(AnalysisError, match="names no column"):
+        Terms(by=())
+    assert Terms(by=("seed", "arch", "seed")).by == ("seed", "arch")
     check_grouping(["arch", "dataset", "seed"])
 
 

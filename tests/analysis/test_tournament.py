@@ -227,7 +227,7 @@ def test_equal_onsets_leave_nothing_to_gain(make_frames, make_run):
 
 def test_courses_hold_what_was_measured(make_frames, make_run):
     _, epochs = make_frames({"a": make_run(20.0), "b": {"status": "pending"}})
-    assert sorted(run_courses(epochs)["a"].curves) == ["feature_norm", "nc1", "train_accuracy"]
+    assert sorted(run_courses(epochs, "nc1")["a"].curves) == ["feature_norm", "nc1", "train_accuracy"]
     tested = epochs.assign(test_nc1=epochs["nc1"])
     assert sorted(run_courses(tested, "test_nc1")["a"].curves) == ["feature_norm", "nc1", "test_nc1", "train_accuracy"]
 

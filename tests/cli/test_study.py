@@ -70,7 +70,7 @@ def test_what_a_run_alone_says_came_out_as_the_page_says(cli: Cli, tmp_path: Pat
             epochs = epochs_frame(opened, runs["run_id"].tolist())
         table = onset_table(runs, epochs, OnsetRule())
         table = table[~is_rescaled(table) & table["state"].isin(["collapsed", "censored"])]
-        courses = run_courses(epochs)
+        courses = run_courses(epochs, "nc1")
         table["onset"] = table["onset"].fillna(math.inf)
         for run, arch, onset in table[["run", "arch", "onset"]].itertuples(index=False):
             curve = courses[run].curves["nc1"]
