@@ -10,7 +10,6 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.analysis.conditions import condition_labels
 from ncdiag.analysis.curves import observable_curves
-from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
 from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
@@ -48,7 +47,7 @@ def attractor_results(asked: Asked) -> list[Result]:
         found += _judge(
             RescaledSet(branches=branches, onsets=asked.onsets, curves=curves, base=base, level=asked.terms.level)
         )
-    return corrected_attractors(found)
+    return found
 
 
 def _base(branches: Branches, asked: Asked) -> dict[str, Any]:
@@ -324,6 +323,6 @@ def _name(test: Result) -> str:
     return str(test.extra.get("arm", test.quantity))
 
 
-def corrected_attractors(results: list[Result]) -> list[Result]:
-    """Add Holm's p over the sets of branches; within a set all tests must pass, which needs no correction."""
-    return with_holm(results, lambda result: "branches" if result.quantity == "verdict" else None)
+def attractor_family(result: Result) -> str | None:
+    """Name the family of a test: the sets of branches; within a set all tests must pass, which needs no correction."""
+    return "branches" if result.quantity == "verdict" else None

@@ -8,7 +8,6 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions
-from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
     LeadLandmark,
@@ -63,9 +62,7 @@ def lead_results(asked: Asked) -> list[Result]:
     `concordance`; `landmark_mae` and `landmark_skill` for forecasts that are asked at one epoch of all runs.
     """
     table = EpochTable(asked.epochs)
-    return corrected_leads(
-        [result for pair in list_pairs(asked.onsets, asked.terms.by) for result in _pair(pair, table, asked)]
-    )
+    return [result for pair in list_pairs(asked.onsets, asked.terms.by) for result in _pair(pair, table, asked)]
 
 
 def judge_pair(pair: pd.DataFrame, data: LeadData, asked: Asked) -> list[Judged]:
@@ -84,9 +81,9 @@ def _base(pair: pd.DataFrame, data: LeadData, asked: Asked) -> dict[str, Any]:
     return {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": len(np.unique(data.condition[data.known]))}
 
 
-def corrected_leads(results: list[Result]) -> list[Result]:
-    """Add Holm's p over the pairs to the one test of each that was fixed beforehand: skill over guessing."""
-    return with_holm(results, lambda result: result.extra["held_out"] if result.extra.get("primary") else None)
+def lead_family(result: Result) -> str | None:
+    """Name the family of the one test of each pair that was fixed beforehand: skill over guessing."""
+    return result.extra["held_out"] if result.extra.get("primary") else None
 
 
 def _pair(pair: pd.DataFrame, table: EpochTable, asked: Asked) -> list[Result]:

@@ -13,20 +13,21 @@ import pandas as pd
 
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.attractor import attractor_results, corrected_attractors
+from ncdiag.analysis.attractor import attractor_family, attractor_results
 from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import group_numbers
 from ncdiag.analysis.courses import OBSERVABLES as FORECAST
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
-from ncdiag.analysis.leads import corrected_leads, lead_results
+from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
-from ncdiag.analysis.tournament import corrected_forecasts, forecast_results
+from ncdiag.analysis.tournament import forecast_family, forecast_results
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import BoolArray
 
@@ -53,6 +54,12 @@ _WITHIN_PAIRS: dict[str, Callable[[Asked], list[Result]]] = {
     "lead": lead_results,
     "forecast": forecast_results,
     "attractor": attractor_results,
+}
+# The tests of all pairs that Holm corrects together, once all are known.
+_FAMILIES: dict[str, Callable[[Result], str | None]] = {
+    "lead": lead_family,
+    "forecast": forecast_family,
+    "attractor": attractor_family,
 }
 
 
@@ -127,9 +134,7 @@ class Survey:
                 for question in untouched:
                     untouched[question] += results[question] if left is kept else _WITHIN_PAIRS[question](left)
         for kind in (found, untouched):
-            kind["lead"] = corrected_leads(kind["lead"])
-        found["forecast"] = corrected_forecasts(found["forecast"])
-        found["attractor"] = corrected_attractors(found["attractor"])
+            kind |= {question: with_holm(kind[question], _FAMILIES[question]) for question in kind.keys() & _FAMILIES}
         order = np.argsort(np.argsort(numbers, kind="stable"))
         return pd.concat(tables, ignore_index=True).iloc[order].reset_index(drop=True), found, untouched
 

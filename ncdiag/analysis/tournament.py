@@ -17,7 +17,6 @@ import pandas as pd
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import condition_labels, condition_numbers, replication_units
 from ncdiag.analysis.courses import run_courses
-from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import MOST_RUNS, calibration_runs, spread_runs
 from ncdiag.analysis.pairs import list_pairs, pair_base
 from ncdiag.analysis.pooling import say_pooled
@@ -50,10 +49,7 @@ def forecast_results(asked: Asked) -> list[Result]:
     mean onset of the other seeds of a condition, `noise_floor`, the MAE that the noise of the metric leaves to who
     knows the course of each run, and `coverage` of the winner's intervals.
     """
-    found = []
-    for pair in _pairs(asked):
-        found += pair.results()
-    return corrected_forecasts(found)
+    return [result for pair in _pairs(asked) for result in pair.results()]
 
 
 def calibration_table(asked: Asked) -> pd.DataFrame:
@@ -290,6 +286,6 @@ def _pairs(asked: Asked) -> Iterator[_Pair]:
         )
 
 
-def corrected_forecasts(results: list[Result]) -> list[Result]:
-    """Add Holm's p over the pairs to the one test of each that was fixed beforehand: the winner against guessing."""
-    return with_holm(results, lambda result: result.extra["held_out"] if result.extra.get("primary_test") else None)
+def forecast_family(result: Result) -> str | None:
+    """Name the family of the one test of each pair that was fixed beforehand: the winner against guessing."""
+    return result.extra["held_out"] if result.extra.get("primary_test") else None

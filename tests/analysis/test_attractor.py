@@ -6,7 +6,8 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.attractor import attractor_results
+from ncdiag.analysis.attractor import attractor_family, attractor_results
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.pair_claims import returns
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
@@ -15,7 +16,8 @@ START, HALF_LIFE = 20, 8.0
 
 
 def attractor(frames, level=0.95):
-    return attractor_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(level=level)))
+    found = attractor_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(level=level)))
+    return with_holm(found, attractor_family)
 
 
 def pick(results, quantity, arm=None):

@@ -7,6 +7,7 @@ from scipy import stats
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.terms import Terms
+from ncdiag.cli.page_text import text_of
 from ncdiag.cli.regularity_page import regularity_page
 from ncdiag.domain.onset import OnsetRule
 
@@ -52,6 +53,6 @@ def test_it_belongs_to_no_family_and_is_said_on_the_page(make_frames, make_run):
     assert "p_holm" not in found.extra
     assert not math.isnan(found.p)
     of_width = [result for result in results if result.question == "width"]
-    text = " ".join(regularity_page(of_width, "width", Terms(rule=RULE)).split())
+    text = " ".join(text_of(regularity_page(of_width, "width", Terms(rule=RULE))).split())
     assert "All 3 groups together, each ranking the values 64, 128, 256" in text
     assert "(Page's test, exploratory)" in text

@@ -1,16 +1,17 @@
 """One rule for every family: a test that could not be made is listed with it, and is no member."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from ncdiag.analysis.attractor import corrected_attractors
+from ncdiag.analysis.attractor import attractor_family
 from ncdiag.analysis.families import with_holm
-from ncdiag.analysis.leads import corrected_leads
+from ncdiag.analysis.leads import lead_family
 from ncdiag.analysis.regularities import _corrected
-from ncdiag.analysis.tournament import corrected_forecasts
+from ncdiag.analysis.tournament import forecast_family
 from ncdiag.domain.result import Result
 
 NAN = math.nan
@@ -30,9 +31,9 @@ def test_holm_within_each_family_and_nowhere_else():
 @pytest.mark.parametrize(
     ("correct", "quantity", "extra"),
     [
-        (corrected_leads, "skill", {"primary": True, "held_out": "run"}),
-        (corrected_forecasts, "skill", {"primary_test": True, "held_out": "run"}),
-        (corrected_attractors, "verdict", {}),
+        (partial(with_holm, family_of=lead_family), "skill", {"primary": True, "held_out": "run"}),
+        (partial(with_holm, family_of=forecast_family), "skill", {"primary_test": True, "held_out": "run"}),
+        (partial(with_holm, family_of=attractor_family), "verdict", {}),
         (lambda results: _corrected(results, 0.05), "valley", {"p_min": 0.0}),
     ],
 )

@@ -3,7 +3,8 @@ import pytest
 from worlds import make_world
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.leads import lead_results
+from ncdiag.analysis.families import with_holm
+from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.survey import QUESTIONS, Survey
 from ncdiag.analysis.terms import Terms
@@ -42,7 +43,7 @@ def test_a_pair_at_a_time_gives_what_all_at_once_gives(two_pairs):
     for result in expected:
         same = got[result.quantity, result.group["dataset"]]
         assert (same.estimate, same.lo, same.hi, same.n_runs) == (result.estimate, result.lo, result.hi, result.n_runs)
-    leads = lead_results(Asked(runs=runs, epochs=epochs, terms=Terms()))
+    leads = with_holm(lead_results(Asked(runs=runs, epochs=epochs, terms=Terms())), lead_family)
     assert [r.to_dict() for r in found.results["lead"]] == [r.to_dict() for r in leads]
 
 

@@ -6,9 +6,10 @@ from scipy import stats
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.courses import run_courses
+from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.terms import Terms
-from ncdiag.analysis.tournament import CALIBRATION_COLUMNS, calibration_table, forecast_results
+from ncdiag.analysis.tournament import CALIBRATION_COLUMNS, calibration_table, forecast_family, forecast_results
 from ncdiag.domain.onset import OnsetRule
 
 RATES = np.array([30.0, 33, 36, 40, 43, 47, 50, 54])
@@ -206,8 +207,8 @@ def test_onsets_at_the_first_evaluation_cannot_be_forecast(make_frames, make_run
 
 def test_holm_counts_the_pairs(make_frames, noisy):
     twice = {**noisy, **{f"{name}-c": {**run, "dataset": "cifar10"} for name, run in noisy.items()}}
-    skills = [r for r in forecast_results(ask(make_frames(twice))) if r.extra.get("primary_test")]
-    held_out = [r for r in skills if r.extra["held_out"] == "condition"]
+    results = with_holm(forecast_results(ask(make_frames(twice))), forecast_family)
+    held_out = [r for r in results if forecast_family(r) == "condition"]
     assert [r.extra["family"] for r in held_out] == [2, 2]
     assert [r.extra["p_holm"] for r in held_out] == pytest.approx([2 / 24, 2 / 24])
 
