@@ -12,7 +12,8 @@ from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers, perhaps
 from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.onsets import ran_to_end
 from ncdiag.analysis.rate_drops import WINDOW
-from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY, OnsetRule
+from ncdiag.domain.onset import NEAR_EPS, OPEN, TERMINAL_ACCURACY
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted, out_of
 
@@ -281,7 +282,7 @@ def _config(config: Any, name: str) -> Any:
 
 
 def _noisy(collapsed: pd.DataFrame, rule: OnsetRule) -> list[str]:
-    if rule.rule == "first" or collapsed.empty:
+    if not rule.between or collapsed.empty:
         blurred = collapsed.iloc[:0]
     else:
         blurred = collapsed[collapsed["noise"] > _NOISY * collapsed["slope"].abs()]

@@ -21,7 +21,8 @@ from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
 from ncdiag.domain.importing.phases import list_changes
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun
-from ncdiag.domain.onset import TERMINAL_ACCURACY, OnsetRule
+from ncdiag.domain.onset import TERMINAL_ACCURACY
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.own_course import OwnCourse, read_course
 from ncdiag.domain.records import UNFINISHED, RunStatus
 from ncdiag.domain.words import nearest
@@ -204,6 +205,6 @@ def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str
     found += not_terminal(at_risk)
     if copies := list_copies(at_risk):
         found.append(say_copies(copies))
-    if rule.rule == "sustained" and (others["state"] == "unconfirmed").all():
+    if rule.needed > 1 and (others["state"] == "unconfirmed").all():
         found.append("--patience 1 or --rule first counts runs that stop at the first evaluation below eps")
     return found

@@ -11,7 +11,8 @@ from ncdiag.analysis.lead_nearest import condition_places
 from ncdiag.analysis.pair_curves import EpochTable, PairCurves, pair_curves
 from ncdiag.domain.crossing import Curves, find_crossings
 from ncdiag.domain.lead import fold_directions, fold_levels
-from ncdiag.domain.onset import OPEN, OnsetRule
+from ncdiag.domain.onset import OPEN
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.outlook import Trends, reach_levels, see_trends
 from ncdiag.domain.records import OBSERVED
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
@@ -70,12 +71,12 @@ class LeadData:
     @property
     def between(self) -> bool:
         """Whether crossings lie between evaluations; the published rule reads evaluations."""
-        return self.rule.rule == "sustained"
+        return self.rule.between
 
     @property
     def patience(self) -> int:
         """How many evaluations confirm a crossing."""
-        return self.rule.patience if self.between else 1
+        return self.rule.needed
 
     @cached_property
     def landmarks(self) -> FloatArray:

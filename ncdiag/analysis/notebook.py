@@ -19,7 +19,7 @@ from ncdiag.analysis.stored import forecast_stored, onsets_frame, selected_runs,
 from ncdiag.analysis.survey import OF_UNTOUCHED, QUESTIONS
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.result import ROW_COLUMNS, flat_row
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import split_columns

@@ -13,7 +13,6 @@ from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
     OPEN,
     Onset,
-    OnsetRule,
     Trajectory,
     ends_near_eps,
     find_onset,
@@ -21,6 +20,7 @@ from ncdiag.domain.onset import (
     read_onset,
     went_on,
 )
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.records import RunStatus
 from ncdiag.domain.statistics import BoolArray, FloatArray
 

@@ -14,7 +14,7 @@ from ncdiag.analysis.selection import select_runs
 from ncdiag.analysis.survey import QUESTIONS, Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
 from ncdiag.store.epochs import count_measured

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ncdiag.analysis.conditions import PAIR, check_grouping
 from ncdiag.domain.filters import parse_where
 from ncdiag.domain.levels import check_level
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from ncdiag.analysis.onsets import collapsed_by
 from ncdiag.analysis.pairs import list_pairs, pair_base
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.onset import OPEN, OnsetRule, Trajectory, lowest_metric
+from ncdiag.domain.onset import OPEN, Trajectory, lowest_metric
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.shares import counted, out_of, percent
 from ncdiag.domain.statistics import FloatArray

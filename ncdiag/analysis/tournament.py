@@ -158,11 +158,11 @@ class _Pair:
     @cached_property
     def _moved(self) -> FloatArray:
         """How far noise alone moves the onset of each run, by its own noise and slope; see `onset_scatter`."""
-        patience, between = (1, False) if self.terms.rule.rule == "first" else (self.terms.rule.patience, True)
+        rule = self.terms.rule
         columns = (self.table[name].to_numpy(dtype=np.float64).tolist() for name in ("noise", "slope", "lo", "hi"))
         return np.array(
             [
-                (hi - lo) * onset_scatter(noise, slope * (hi - lo), patience, between=between)
+                (hi - lo) * onset_scatter(noise, slope * (hi - lo), rule.needed, between=rule.between)
                 for noise, slope, lo, hi in zip(*columns, strict=True)
             ]
         )

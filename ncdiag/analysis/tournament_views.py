@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ncdiag.domain.landmark import CalibrationRun, Landmark, folds_of_all
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.prediction import predictions
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval
 from ncdiag.domain.tournament import Contest, hold_contest

@@ -13,7 +13,7 @@ from ncdiag.domain.words import as_word
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
     from ncdiag.analysis.terms import Terms
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
 
 _MAX_GROUPS = 6
 _MAX_REASONS = 4

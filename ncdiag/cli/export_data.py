@@ -17,7 +17,7 @@ from ncdiag.errors import SpecError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
 
 _AT_ONCE = 10_000  # rows
 EXAMPLES = ("ncdiag export -o epochs.csv", "ncdiag export onsets --where 'dataset=mnist' --eps 0.02")
@@ -86,7 +86,7 @@ def export(
     finite. `ncdiag import` reads epochs and runs.
     """
     from ncdiag.analysis.stored import onsets_frame, selected_runs
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
     from ncdiag.store.compressed import ENDING, pack
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame

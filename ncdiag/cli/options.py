@@ -6,7 +6,6 @@ A check that fails raises a `SpecError`, which `ncdiag.cli.app.main` prints and 
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from ncdiag.cli.location import read_location
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.output import Format
 from ncdiag.domain.levels import check_level
+from ncdiag.domain.onset_rule import OnsetRule, Rule
 from ncdiag.domain.records import ONSET_METRICS
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import split_columns
@@ -24,17 +24,10 @@ from ncdiag.store.location import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
-    from ncdiag.domain.onset import OnsetRule
-
-
-class Rule(StrEnum):
-    """How long the metric must stay below eps."""
-
-    SUSTAINED = "sustained"
-    FIRST = "first"
 
 
 ANY_PHASE = "any"
+_USUAL = OnsetRule()
 
 
 def show_examples(first: str, second: str) -> str:
@@ -56,15 +49,15 @@ def _check_level(level: float) -> float:
     return check_level(level, "--level")
 
 
+def _check_metric(metric: str) -> str:
+    check_choice("--metric", metric, ONSET_METRICS)
+    return metric
+
+
 def _check_phase(phase: str) -> str:
     if phase != ANY_PHASE and not (phase.isascii() and phase.isdigit() and int(phase)):
         raise SpecError(f"--phase is {ANY_PHASE}, or the number of a phase from 1, not {phase!r}")
     return phase
-
-
-def _check_metric(metric: str) -> str:
-    check_choice("--metric", metric, ONSET_METRICS)
-    return metric
 
 
 StoreOption = Annotated[
@@ -144,10 +137,10 @@ RunsArgument = Annotated[
 ]
 
 _ONSET_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
-    ("eps", _EpsOption, 0.01),
-    ("metric", _MetricOption, "nc1"),
-    ("patience", _PatienceOption, 3),
-    ("rule", _RuleOption, Rule.SUSTAINED),
+    ("eps", _EpsOption, _USUAL.eps),
+    ("metric", _MetricOption, _USUAL.metric),
+    ("patience", _PatienceOption, _USUAL.patience),
+    ("rule", _RuleOption, _USUAL.rule),
     ("phase", _PhaseOption, ANY_PHASE),
 )
 _PAIR_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
@@ -194,11 +187,9 @@ def _spelled_out(
     return with_options
 
 
-def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: str) -> "OnsetRule":
-    from ncdiag.domain.onset import OnsetRule
-
+def _onset_rule(*, eps: float, metric: str, patience: int, rule: Rule, phase: str) -> OnsetRule:
     in_phase = None if phase == ANY_PHASE else int(phase)
-    return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule.value, phase=in_phase)
+    return OnsetRule(metric=metric, eps=eps, patience=patience, rule=rule, phase=in_phase)
 
 
 def _terms(*, where: str | None, by: str, level: float, mix_phases: bool = False, **onset: Any) -> "Terms":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ncdiag.analysis.asked import Asked
     from ncdiag.analysis.terms import Terms
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
     from ncdiag.plotting.figures import Kind
     from ncdiag.store.handle import Store
 

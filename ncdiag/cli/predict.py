@@ -14,7 +14,7 @@ from ncdiag.domain.page import Block, Glossary, Page, Paragraph, Part, Table
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
 
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
 

@@ -27,7 +27,7 @@ from ncdiag.errors import SpecError, SweepFailedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
     from ncdiag.domain.spec import RunSpec
     from ncdiag.execution.worker import Outcome, TrainingOptions
     from ncdiag.store.handle import Store
@@ -73,7 +73,7 @@ def sweep(
     Each option takes a list, 1e-5,1e-4 or 0:5 (0 to 4). The grid is stored before the first run. The same command
     again trains only what is missing.
     """
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
     from ncdiag.execution.planning import check_plan, find_refusal, make_plan
     from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
@@ -174,7 +174,7 @@ def _say_how_long(specs: "list[RunSpec]", device: str, jobs: int) -> None:
 
 def _shared_rule(specs: "list[RunSpec]") -> "OnsetRule":
     """Give the onset rule at which all of these runs stop; the usual one if they differ or do not stop."""
-    from ncdiag.domain.onset import OnsetRule
+    from ncdiag.domain.onset_rule import OnsetRule
 
     stops = {spec.stop for spec in specs}
     stop = stops.pop() if len(stops) == 1 else None

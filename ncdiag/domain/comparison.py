@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import permutations
 from typing import Literal
 
@@ -94,9 +94,11 @@ def associated(first: FloatArray, second: FloatArray) -> Comparison:
 
 def _pairing_p(a: FloatArray, b: FloatArray) -> tuple[float, float]:
     """Give the shares of all pairings in which two readings go together at least, and at most, as they do."""
-    orders = _all_orders(len(a))
-    above, below = _count_beyond(a, b, orders)
-    return above / len(orders), below / len(orders)
+    sums = _all_sums(tuple(sorted(a.tolist())), tuple(sorted(b.tolist())))
+    observed = float((a - a.mean()) @ b)
+    same = _SAME * abs(observed)
+    above = len(sums) - int(np.searchsorted(sums, observed - same, "left"))
+    return above / len(sums), int(np.searchsorted(sums, observed + same, "right")) / len(sums)
 
 
 def _count_beyond(a: FloatArray, b: FloatArray, orders: NDArray[np.uint8]) -> tuple[int, int]:
@@ -105,6 +107,13 @@ def _count_beyond(a: FloatArray, b: FloatArray, orders: NDArray[np.uint8]) -> tu
     observed = float(centred @ b)
     found, same = b[orders] @ centred, _SAME * abs(observed)
     return int(np.count_nonzero(found >= observed - same)), int(np.count_nonzero(found <= observed + same))
+
+
+@lru_cache(maxsize=64)  # ranks without equals are the same for all readings of as many units
+def _all_sums(a: tuple[float, ...], b: tuple[float, ...]) -> FloatArray:
+    """Give the sums of products of `a`, centred, with every order of `b`, the smallest first; shape (n!,)."""
+    centred = np.array(a) - np.mean(a)
+    return np.sort(np.array(b)[_all_orders(len(b))] @ centred)
 
 
 @cache

@@ -19,18 +19,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ncdiag.domain.records import ONSET_METRICS
-from ncdiag.domain.shares import counted
-from ncdiag.domain.spec import check_choice
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.errors import AnalysisError
 
 FloatArray = NDArray[np.float64]
-Rule = Literal["sustained", "first"]
 State = Literal["collapsed", "censored", "unconfirmed", "left_censored", "diverged", "dead", "no_data"]
 OPEN: tuple[State, ...] = ("censored", "unconfirmed")  # the onset may lie ahead: later, or not confirmed yet
 
@@ -48,37 +45,6 @@ DEAD_NORM = 0.01
 NEAR_EPS = 1.25
 _SLOPE_ROWS = 5  # evaluations before the onset that measure how fast the metric falls there
 _MAD_TO_SD = 1.482602218505602  # 1 / normal quantile of 0.75
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnsetRule:
-    """What counts as onset: `metric` below `eps` for `patience` evaluations in a row.
-
-    `first` is the published rule: the first logged epoch below `eps`, no patience and no interpolation. `phase` looks
-    only at the evaluations of one phase (from 1); None looks at all.
-    """
-
-    metric: str = "nc1"
-    eps: float = 0.01
-    patience: int = 3
-    rule: Rule = "sustained"
-    phase: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("metric", self.metric, ONSET_METRICS)
-        check_choice("onset rule", self.rule, get_args(Rule))
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")
-        if self.patience < 1:
-            raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience}")
-        if self.phase is not None and self.phase < 1:
-            raise AnalysisError(f"phases count from 1, not {self.phase}")
-
-    def __str__(self) -> str:
-        scope = "" if self.phase is None else f" in phase {self.phase}"
-        if self.rule == "first":
-            return f"first logged epoch with {self.metric} < {self.eps:g}{scope}"
-        return f"{self.metric} < {self.eps:g} for {counted(self.patience, 'evaluation')}{scope}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +124,7 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
         return Onset(state="no_data")
     small = _small(trajectory, rule)
     below = small & ~trajectory.idle
-    patience = _patience(rule)
+    patience = rule.needed
     first = _first_streak(below, start, stop, patience)
     if first is None:
         onset = _without_onset(trajectory, start, stop, below)
@@ -174,7 +140,7 @@ def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
 def has_relapsed(trajectory: Trajectory, rule: OnsetRule) -> bool:
     """Tell whether a run is above eps, or not finite, at its end: for as many evaluations as it takes to be below."""
     start, stop = _scope(trajectory, rule.phase)
-    last = trajectory.metric[start:stop][-_patience(rule) :]
+    last = trajectory.metric[start:stop][-rule.needed :]
     return bool(len(last)) and not bool(np.any(last < rule.eps))
 
 
@@ -199,14 +165,10 @@ def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:
     """Give the epoch of an onset and the feature norm there, as `find_onset` does; NaN where there is none."""
     start, stop = _scope(trajectory, rule.phase)
     below = _small(trajectory, rule) & ~trajectory.idle
-    first = _first_streak(below, start, stop, _patience(rule))
+    first = _first_streak(below, start, stop, rule.needed)
     if first is None or _came_before(trajectory, below, first, rule):
         return math.nan, math.nan
     return _reading(trajectory, first, rule)
-
-
-def _patience(rule: OnsetRule) -> int:
-    return 1 if rule.rule == "first" else rule.patience
 
 
 def _small(trajectory: Trajectory, rule: OnsetRule) -> NDArray[np.bool_]:
@@ -236,7 +198,7 @@ def _came_before(trajectory: Trajectory, below: NDArray[np.bool_], first: int, r
     """
     if trajectory.epoch[first] <= 0:
         return True
-    return rule.rule == "sustained" and (first == 0 or bool(below[first - 1]))
+    return rule.between and (first == 0 or bool(below[first - 1]))
 
 
 def _without_onset(trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_]) -> Onset:
@@ -291,7 +253,7 @@ def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Ons
 
 def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float, float]:
     """Give the epoch of the onset whose streak begins at a row, and the norm there."""
-    share = _share(trajectory, first, rule) if rule.rule == "sustained" else None
+    share = _share(trajectory, first, rule) if rule.between else None
     norm, hi = trajectory.feature_norm, float(trajectory.epoch[first])
     lo = float(trajectory.epoch[first - 1]) if first else 0.0
     at = hi if share is None else lo + share * (hi - lo)

@@ -3,7 +3,7 @@
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.result import Result
 
 VALLEY = {2: (30.0, 31.0, 32.0), 5: (20.0, 20.5, 21.0), 8: (30.0, 31.0, 33.0)}

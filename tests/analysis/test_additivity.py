@@ -8,7 +8,7 @@ from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import tukey_one_df
 from ncdiag.domain.interaction import estimate_interaction
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.errors import AnalysisError
 
 ARCHS, DATASETS = ("mlp", "resnet20", "cnn"), ("mnist", "cifar10", "digits")

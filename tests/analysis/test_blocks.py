@@ -9,7 +9,7 @@ from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.page_text import text_of
 from ncdiag.cli.regularity_page import regularity_page
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 RULE = OnsetRule()
 # NC1 = exp(-epoch / rate): rates of the widths 64, 128, 256 in three groups that differ in their depth.

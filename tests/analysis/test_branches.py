@@ -3,7 +3,7 @@ import pytest
 
 from ncdiag.analysis.branches import Rescaling, find_rescaling, list_branches
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 @pytest.mark.parametrize(

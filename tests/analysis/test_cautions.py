@@ -2,7 +2,7 @@ import pytest
 
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, stopped_by_design
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def cautions(frames, rule=None):

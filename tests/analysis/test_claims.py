@@ -10,7 +10,7 @@ from ncdiag.analysis.factor_claims import not_additive
 from ncdiag.analysis.pair_claims import _beats, returns
 from ncdiag.analysis.survey import Survey
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.result import Result
 
 

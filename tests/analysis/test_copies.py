@@ -6,7 +6,7 @@ import pytest
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.copies import list_copies
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def table(make_frames, runs):

@@ -9,7 +9,7 @@ from ncdiag.analysis.evidence import judge_all
 from ncdiag.analysis.factor_claims import not_additive
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 ARCHS, DATASETS = ("mlp", "resnet20", "cnn"), ("mnist", "cifar10", "digits")
 

@@ -7,7 +7,7 @@ from scipy import stats
 from ncdiag.analysis.factor_groups import list_factor_groups
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def groups(frames, factor="depth"):

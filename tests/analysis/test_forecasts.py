@@ -7,7 +7,7 @@ import pytest
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.errors import UnknownRunError
 
 RATES = (16.0, 19.0, 21.0, 24.0, 27.0)

@@ -7,7 +7,7 @@ from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.invariance import check_invariance
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def result_of(make_frames, make_run, norms, rates=None):

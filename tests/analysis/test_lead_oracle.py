@@ -14,7 +14,7 @@ from ncdiag.analysis.lead_data import MULTIPLES
 from ncdiag.analysis.leads import lead_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.lead import MARGINS
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def naive_errors(runs, onsets, column, units, offsets, between, logs_at_onset=None):

@@ -10,7 +10,7 @@ from ncdiag.analysis.lead_scores import share_of_error
 from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.lead import MARGINS
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def leads(frames, rule=None):

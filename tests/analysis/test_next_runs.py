@@ -2,7 +2,7 @@ import pytest
 
 from ncdiag.analysis.next_runs import NextRuns
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 PAIR = {"arch": "mlp", "dataset": "mnist"}
 

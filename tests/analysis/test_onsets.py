@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ncdiag.analysis.onsets import ONSET_COLUMNS, onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 def test_one_row_per_run_beside_its_own_columns(make_frames, make_run):

@@ -19,7 +19,7 @@ from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import forecast_results
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "published-trajectories"
 TWELVE = (

@@ -2,7 +2,7 @@ import numpy as np
 
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.rate_drops import WINDOW, list_drops
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 ONSET = 93  # of make_run() at every epoch: 20 ln 100 = 92.1
 

@@ -10,7 +10,7 @@ from ncdiag.analysis.survey import QUESTIONS, Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 
 @pytest.fixture(scope="module")

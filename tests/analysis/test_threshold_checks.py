@@ -9,7 +9,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 NORMS = (1.0, 1.1, 0.9, 1.2, 1.05)
 RATES = (20.0, 22.0, 18.0, 24.0, 21.0)

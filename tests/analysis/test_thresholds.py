@@ -8,7 +8,7 @@ from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.trajectories import trajectories
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.errors import AnalysisError
 
 

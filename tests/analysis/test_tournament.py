@@ -10,7 +10,7 @@ from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.tournament import CALIBRATION_COLUMNS, calibration_table, forecast_family, forecast_results
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 RATES = np.array([30.0, 33, 36, 40, 43, 47, 50, 54])
 DEPTHS = (2, 2, 3, 3, 4, 4, 5, 5)

@@ -3,7 +3,7 @@ import pytest
 from forecast_worlds import exponential
 
 from ncdiag.analysis.tournament_views import PUBLISHED_LEAD, PUBLISHED_SHARE, list_views
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 EPOCHS = np.arange(1, 601.0)
 

@@ -12,7 +12,7 @@ from clihelp import ROOT, Cli
 from ncdiag.analysis.branches import is_rescaled
 from ncdiag.analysis.courses import run_courses
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.own_course import BEFORE_SLOWING, BEFORE_STEADY, READINGS, read_course
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame, runs_frame

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncdiag.domain.onset import MIN_ACCURACY, OnsetRule, Trajectory, find_onset, has_relapsed, lowest_metric, read_onset
+from ncdiag.domain.onset import MIN_ACCURACY, Trajectory, find_onset, has_relapsed, lowest_metric, read_onset
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.errors import NCDiagError
 
 RULE = OnsetRule(eps=0.1, patience=5)

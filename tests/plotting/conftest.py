@@ -9,7 +9,7 @@ from analysis.conftest import build, decay
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.store.frames import EPOCH_FRAME_COLUMNS
 
 Runs = Mapping[str, Mapping[str, Any]]

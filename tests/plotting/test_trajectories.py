@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from plotting.drawn import curves_of, lines_of
 
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.plotting.layout import Sheet
 from ncdiag.plotting.style import FAINT, PAGES, Width, figure_bytes, line_style
 from ncdiag.plotting.trajectories import CURVES, draw_trajectories, trajectory_table

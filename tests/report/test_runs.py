@@ -9,7 +9,7 @@ import pytest
 from falling import falling
 
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.report.runs import CURVES, as_text, keep_every, packed_curves, run_rows, thin_out
 from ncdiag.store.engine import open_store

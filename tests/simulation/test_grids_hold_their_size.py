@@ -18,7 +18,7 @@ from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import deciding_p, list_crossings, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import estimate_interaction
-from ncdiag.domain.onset import OnsetRule
+from ncdiag.domain.onset_rule import OnsetRule
 
 pytestmark = pytest.mark.slow
 
