@@ -6,7 +6,7 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.domain.course import Course
 from ncdiag.domain.records import OBSERVED
 
-OBSERVABLES = (*OBSERVED, "train_loss", "train_accuracy")
+COURSES = (*OBSERVED, "train_loss", "train_accuracy")
 
 
 def run_courses(epochs: pd.DataFrame, metric: str) -> dict[str, Course]:
@@ -14,7 +14,7 @@ def run_courses(epochs: pd.DataFrame, metric: str) -> dict[str, Course]:
 
     The `metric` that decides the onset is one of them, also where it is none otherwise, as that of a test set.
     """
-    names = dict.fromkeys((*OBSERVABLES, metric))
+    names = dict.fromkeys((*COURSES, metric))
     measured = [name for name in names if name in epochs and epochs[name].notna().any()]
     curves = observable_curves(epochs, measured)
     return {

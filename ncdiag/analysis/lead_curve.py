@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
+from ncdiag.analysis.lead_data import ALARMS, MULTIPLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_scores import Forecasts, Judged
 from ncdiag.analysis.leads import MIN_RUNS, fixed_forecasts, judge_pair
 from ncdiag.analysis.pair_curves import EpochTable
@@ -42,7 +42,7 @@ def _rows(data: LeadData, ways: list[Judged]) -> list[dict[str, object]]:
         guess = median_forecast(data.onset, judged.folds)
         fixed = [Forecasts(name="median", forecast=guess), *fixed_forecasts(judged, guess)]
         found += [_row(judged, made, np.nan) for made in fixed]
-    for name in ("fn", *OBSERVABLES):
+    for name in ("fn", *ALARMS):
         seen = data.norm if name == "fn" else data.observable(name)
         if seen is not None:
             found += [row for judged in ways for row in _levels(judged, name, seen)]

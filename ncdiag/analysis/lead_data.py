@@ -13,7 +13,7 @@ from ncdiag.domain.crossing import Curves, find_crossings
 from ncdiag.domain.lead import fold_directions, fold_levels
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.onset_rule import OnsetRule
-from ncdiag.domain.outlook import Trends, reach_levels, see_trends
+from ncdiag.domain.outlook import Outlooks, reach_levels, see_trends
 from ncdiag.domain.records import OBSERVED
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
@@ -21,7 +21,7 @@ LANDMARKS = (0.1, 0.25, 0.5, 0.75)  # of the median onset of the pair: the epoch
 # Multiples of its value at onset at which an observable may raise an alarm: below 1 where it wavers before onset.
 MULTIPLES = np.exp(np.linspace(np.log(0.3), np.log(100.0), 30))
 NORM = "feature_norm"
-OBSERVABLES = (*(name for name in OBSERVED if name != NORM), "train_loss", "train_accuracy", "test_accuracy")
+ALARMS = (*(name for name in OBSERVED if name != NORM), "train_loss", "train_accuracy", "test_accuracy")
 _LEARNED = 0.999  # the train accuracy of baseline B1
 _ROUNDING = 1e-12  # what never moves is at its own mean, whatever rounding says
 _KNOWN = 0.9  # the share of the runs with an onset that must have an observable there for it to compete
@@ -148,7 +148,7 @@ class Observable:
         return found
 
     @cached_property
-    def trends(self) -> list[Trends]:
+    def trends(self) -> list[Outlooks]:
         """The trend of each run as it was seen at each landmark."""
         epoch = self.curves.epoch
         return [see_trends(self.curves, np.count_nonzero(epoch <= now, axis=1)) for now in self.data.landmarks]

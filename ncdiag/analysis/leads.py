@@ -8,7 +8,7 @@ import pandas as pd
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.cautions import list_cautions
-from ncdiag.analysis.lead_data import MULTIPLES, OBSERVABLES, LeadData, Observable, lead_data
+from ncdiag.analysis.lead_data import ALARMS, MULTIPLES, LeadData, Observable, lead_data
 from ncdiag.analysis.lead_landmarks import (
     LeadLandmark,
     horizons,
@@ -100,7 +100,7 @@ def _pair(pair: pd.DataFrame, table: EpochTable, asked: Asked) -> list[Result]:
         return [Result(quantity=name, extra={"held_out": "run"}, **common) for name in ("lead", "mae", "skill")]
     ways = judge_pair(pair, data, asked)
     contests = [_contest(judged) for judged in ways]
-    for name in OBSERVABLES:  # one at a time: each has a matrix as large as all epochs of the pair
+    for name in ALARMS:  # one at a time: each has a matrix as large as all epochs of the pair
         seen = data.observable(name)
         if seen is not None:
             for contest in contests:

@@ -17,10 +17,10 @@ from ncdiag.analysis.attractor import attractor_family, attractor_results
 from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
 from ncdiag.analysis.conditions import group_numbers
-from ncdiag.analysis.courses import OBSERVABLES as FORECAST
+from ncdiag.analysis.courses import COURSES
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.invariance import invariance_results
-from ncdiag.analysis.lead_data import OBSERVABLES as LEAD
+from ncdiag.analysis.lead_data import ALARMS
 from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
 from ncdiag.analysis.regularities import REGULARITIES, regularity_results
@@ -148,7 +148,7 @@ class Survey:
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        observed = (*(LEAD if self._needs("lead") else ()), *(FORECAST if self._needs("forecast") else ()))
+        observed = (*(ALARMS if self._needs("lead") else ()), *(COURSES if self._needs("forecast") else ()))
         return tuple(dict.fromkeys([*EPOCHS_OF_ONSETS, self.terms.rule.metric, *observed]))
 
 

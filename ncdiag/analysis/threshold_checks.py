@@ -12,7 +12,7 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.onsets import norms_at_onset
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.analysis.pooling import say_pooled
-from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_p
+from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_pairing_p
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paired_equivalence
 from ncdiag.domain.levels import alpha_of
@@ -100,7 +100,7 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
     if test.status == "too_few":
         found.append(
             f"whether fn varies less at onset than at a fixed epoch needs {MIN_UNITS} runs to be tested, "
-            f"not {test.n} (smallest p: {smallest_p(max(test.n, 1)):.3g})"
+            f"not {test.n} (smallest p: {smallest_pairing_p(max(test.n, 1)):.3g})"
         )
     elif over == "runs" and conditions > 1:
         found.append(say_pooled("the comparison with a fixed epoch", conditions))

@@ -36,7 +36,7 @@ class Comparison:
     status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
 
-def smallest_p(n: int) -> float:
+def smallest_pairing_p(n: int) -> float:
     """Give the smallest one-sided p of a test that pairs n units, 1 / n!."""
     return 1 / math.factorial(n) if n < 100 else 0.0
 
@@ -49,7 +49,7 @@ def less_variable(first: FloatArray, second: FloatArray) -> Comparison:
     counted; elsewhere p is that of Student's t, but never below 1 / n!, which is what a permutation test could reach.
     """
     n = len(first)
-    p_min = smallest_p(n)
+    p_min = smallest_pairing_p(n)
     if n < MIN_UNITS:
         return Comparison(n=n, p_min=p_min, status="too_few")
     both = np.stack([first - first.mean(), second - second.mean()])
@@ -76,7 +76,7 @@ def associated(first: FloatArray, second: FloatArray) -> Comparison:
     with them; beyond that p is that of Student's t.
     """
     n = len(first)
-    p_min = smallest_p(n)
+    p_min = smallest_pairing_p(n)
     if n < MIN_UNITS:
         return Comparison(n=n, p_min=p_min, status="too_few")
     if is_constant(first) or is_constant(second):

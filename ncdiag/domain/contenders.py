@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.descent import Trend
+from ncdiag.domain.descent import TrendFit
 from ncdiag.domain.landmark import Landmark, median_of_known
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.statistics import FloatArray
@@ -38,7 +38,7 @@ _SHRINKAGE_OF_TWO = 0.3  # level and trend are only two, so chance fits less of 
 _LATE = 1.5  # a trend that reaches its level later than this many times now says no more than: late
 _CONSTANT = 1e-7  # a spread of ln values that is nothing but rounding
 _ROWS = 4  # a regression on fewer runs is not tried
-_TRENDS: dict[str, Trend] = {
+_TRENDS: dict[str, TrendFit] = {
     "trend": {},
     "trend_phase": {"share": 1.0},
     "trend_robust": {"robust": True},

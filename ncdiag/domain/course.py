@@ -11,7 +11,7 @@ from typing import Unpack
 import numpy as np
 
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.descent import Descent, Trend, see_descent
+from ncdiag.domain.descent import Descent, TrendFit, see_descent
 from ncdiag.domain.statistics import FloatArray
 
 # Evaluations that a line is drawn through. Of 1 to 10, and of means and medians, this erred least on the published
@@ -71,7 +71,7 @@ class Course:
         row = int(np.searchsorted(stage.epoch, now, side="right")) - 1
         return begun[-1], float(stage.epoch[row]), float(stage.level[row])
 
-    def descent(self, name: str, now: float, **how: Unpack[Trend]) -> Descent | None:
+    def descent(self, name: str, now: float, **how: Unpack[TrendFit]) -> Descent | None:
         """Give the descent of an observable as it was seen until `now`; None where it was never measured."""
         curve = self.curves.get(name)
         if curve is None:
@@ -80,7 +80,7 @@ class Course:
         phase = np.cumsum(curve.switched[:seen]).astype(np.float64)
         return see_descent(curve.epoch[:seen], np.exp(curve.log[:seen]), phase, **how)
 
-    def reach(self, name: str, now: float, log_level: float, **how: Unpack[Trend]) -> float:
+    def reach(self, name: str, now: float, log_level: float, **how: Unpack[TrendFit]) -> float:
         """Give when an observable reaches a level by its descent as it was seen until `now`; NaN if it does not."""
         key = (name, now, log_level, *sorted(how.items()))
         if key not in self._reached:

@@ -15,7 +15,7 @@ _ROBUST_ROWS = 60  # pairs grow with the square
 MIN_ROWS = 3  # two points have a line, but no sign of whether it means anything
 
 
-class Trend(TypedDict, total=False):
+class TrendFit(TypedDict, total=False):
     """How a trend is fitted: see `see_descent`."""
 
     share: float
@@ -62,7 +62,7 @@ class Descent:
         return np.where(below, crossed, ahead)
 
 
-def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray, **how: Unpack[Trend]) -> Descent:
+def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray, **how: Unpack[TrendFit]) -> Descent:
     """Give the descent of positive `values`; what is not finite or not positive is passed over.
 
     The trend is that of the last `share` of the training so far, within the current phase: a line by least squares, or

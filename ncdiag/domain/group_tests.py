@@ -69,7 +69,9 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
 
     statistic, df2 = (float(each[0]) for each in _welch_f(*_of_groups(centred, sizes, group[None, :]), sizes))
     p_normal = float(special.fdtrc(k - 1, df2, statistic))
-    p, looked_at = permutation_p(f_of, group.astype(np.int64), generator) if n <= RELABELLED_RUNS else (p_normal, 0)
+    p, looked_at = p_normal, 0
+    if n <= RELABELLED_RUNS:
+        p, looked_at = permutation_p(f_of, group.astype(np.int64), generator, ordered=False)
     return OneWay(
         statistic=statistic,
         df1=k - 1,

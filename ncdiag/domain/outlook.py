@@ -13,7 +13,7 @@ from ncdiag.domain.statistics import FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trends:
+class Outlooks:
     """The recent trend of each run, `start` + `slope` x epoch, as seen after `seen` evaluations, the last at `now`.
 
     Shapes (runs,). A run with too few evaluations in its phase has a NaN slope.
@@ -25,12 +25,12 @@ class Trends:
     slope: FloatArray
 
     @property
-    def turned(self) -> "Trends":
+    def turned(self) -> "Outlooks":
         """The trends of the curves upside down."""
         return replace(self, start=-self.start, slope=-self.slope)
 
 
-def see_trends(curves: Curves, seen: IntArray) -> Trends:
+def see_trends(curves: Curves, seen: IntArray) -> Outlooks:
     """Fit a line to the last evaluations of each run in its current phase by least squares, as `see_descent` does."""
     width = max(int(seen.max(initial=0)), 1)
     epoch, columns, runs = curves.epoch[:, :width], np.arange(width), np.arange(len(seen))
@@ -48,11 +48,11 @@ def see_trends(curves: Curves, seen: IntArray) -> Trends:
     centre, mean = t.sum(axis=1) / size, y.sum(axis=1) / size
     t = np.where(known, t - centre[:, None], 0.0)
     slope = (t * y).sum(axis=1) / np.where(count > 0, (t * t).sum(axis=1), np.nan)
-    return Trends(seen=seen, now=now, start=mean - slope * centre, slope=slope)
+    return Outlooks(seen=seen, now=now, start=mean - slope * centre, slope=slope)
 
 
 def reach_levels(
-    curves: Curves, outlooks: list[Trends], levels: FloatArray, *, between: bool = True
+    curves: Curves, outlooks: list[Outlooks], levels: FloatArray, *, between: bool = True
 ) -> list[FloatArray]:
     """Give when each run is at a level or will be by its trend, NaN where it does not head there.
 

@@ -102,7 +102,7 @@ def logrank_of_groups(time: FloatArray, event: BoolArray, group: IntArray, gener
     if len(time) > RELABELLED_RUNS:
         statistic = float(between(member[None, :])[0]) / float(scores.var(ddof=1))
         return float(special.chdtrc(len(sizes) - 1, statistic))
-    return permutation_p(between, member.astype(np.int64), generator)[0]
+    return permutation_p(between, member.astype(np.int64), generator, ordered=False)[0]
 
 
 def _curve_interval(time: FloatArray, event: BoolArray, level: float) -> Interval:

@@ -25,7 +25,7 @@ _DIGITS = 9  # means of equal values differ by rounding, and are equal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trend:
+class Jonckheere:
     """Jonckheere and Terpstra's J: pairs of runs from two levels in rising order, ties as halves.
 
     `z` is J standardised, with the variance for ties; `p` is one-sided, by `method`; `p_min` the smallest possible.
@@ -57,24 +57,24 @@ class TwoLines:
     status: str = "ok"
 
 
-def jonckheere(values: FloatArray, level: IntArray, generator: np.random.Generator) -> Trend:
+def jonckheere(values: FloatArray, level: IntArray, generator: np.random.Generator) -> Jonckheere:
     """Test for a rise over the levels: exactly without ties, by relabelling with ties or infinite values."""
     sizes = np.unique(level, return_counts=True)[1].tolist()
     if len(sizes) < 2:
-        return Trend(status="not_testable")
+        return Jonckheere(status="not_testable")
     j = _observed_pairs(values, level)
     p_min = 1 / count_labellings(sizes)
     if len(np.unique(values)) == 1:
-        return Trend(j=j, p_min=p_min, status="zero_variance")
+        return Jonckheere(j=j, p_min=p_min, status="zero_variance")
     z = _standardised(j, values, sizes)
     if len(np.unique(values)) == len(values) and len(values) <= _EXACT_RUNS:
         pmf = jonckheere_distribution(sizes)
-        return Trend(j=j, z=z, p=float(pmf[round(j) :].sum()), p_min=p_min, method="exact")
+        return Jonckheere(j=j, z=z, p=float(pmf[round(j) :].sum()), p_min=p_min, method="exact")
     if len(values) > _EXACT_RUNS:
-        return Trend(j=j, z=z, p=float(special.ndtr(-z)), p_min=p_min, method="normal approximation")
+        return Jonckheere(j=j, z=z, p=float(special.ndtr(-z)), p_min=p_min, method="normal approximation")
     order = _order(values)
     p, looked_at = permutation_p(lambda labels: _count_pairs(labels, order), level, generator)
-    return Trend(j=j, z=z, p=p, p_min=p_min, method=f"{looked_at} relabellings")
+    return Jonckheere(j=j, z=z, p=p, p_min=p_min, method=f"{looked_at} relabellings")
 
 
 def jonckheere_distribution(sizes: list[int]) -> FloatArray:

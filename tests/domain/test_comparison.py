@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ncdiag.domain.comparison import associated, less_variable, ranks, sign_test, smallest_p
+from ncdiag.domain.comparison import associated, less_variable, ranks, sign_test, smallest_pairing_p
 
 
 def test_half_the_spread_is_a_correlation_of_minus_one():
     u = np.array([0.1, -0.3, 0.4, 0.2])
     found = less_variable(u, 2 * u)
     assert found.r == pytest.approx(-1)
-    assert found.p == smallest_p(4) == pytest.approx(1 / 24)
+    assert found.p == smallest_pairing_p(4) == pytest.approx(1 / 24)
 
 
 @pytest.mark.parametrize(("n", "oracle"), [(5, stats.pearsonr), (9, stats.spearmanr)])

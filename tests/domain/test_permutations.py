@@ -21,6 +21,31 @@ def test_every_labelling_is_listed_once():
     assert len(list_labellings(labels)) == count_labellings([2, 1, 2]) == len(listed)
 
 
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 1, 1, 1, 2, 2], [0, 0, 1, 2, 2, 3], [0, 1, 2, 2, 2, 3, 4]])
+def test_groups_without_an_order_are_listed_once_for_all_names(labels):
+    def nameless(row):
+        return frozenset(frozenset(np.flatnonzero(np.array(row) == group).tolist()) for group in set(row))
+
+    sizes = np.bincount(labels).tolist()
+    listed = [nameless(row) for row in list_labellings(np.array(labels), ordered=False).tolist()]
+    assert set(listed) == {nameless(row) for row in permutations(labels)}
+    assert len(set(listed)) == len(listed) == count_labellings(sizes, ordered=False)
+
+
+def test_groups_without_an_order_have_the_p_of_all_labellings():
+    rng = np.random.default_rng(3)
+    values, labels = rng.normal(size=9), np.repeat([0, 1, 2], 3)
+
+    def spread(some):
+        return sum(((some == group) @ values) ** 2 for group in range(3))
+
+    p, looked_at = permutation_p(spread, labels, rng, ordered=False)
+    assert (p, looked_at) == (pytest.approx(permutation_p(spread, labels, rng)[0]), 1680 / 6)
+    # 3 groups of 4: 34,650 labellings are too many to look at, but only 5,775 differ in more than names
+    labels = np.repeat([0, 1, 2], 4)
+    assert permutation_p(lambda some: spread(some[:, :9]), labels, rng, ordered=False)[1] == 5775
+
+
 @pytest.mark.parametrize(
     ("sizes", "ordered", "expected"),
     [
