@@ -1,13 +1,14 @@
 """What makes two runs repetitions of one experiment: all hyperparameters but the seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ncdiag.domain.filters import OWN
 from ncdiag.domain.spoken import UNSAID
 from ncdiag.domain.statistics import IntArray
 from ncdiag.domain.words import nearest
@@ -39,11 +40,21 @@ def check_grouping(by: Sequence[str]) -> None:
     if not by:
         raise AnalysisError(f"--by names no column\nexpected some of {', '.join(GROUPING_COLUMNS)}")
     for column in by:
-        if column not in GROUPING_COLUMNS:
+        if column not in GROUPING_COLUMNS and not column.startswith(OWN):
             raise AnalysisError(
                 f"--by: runs have no column {column!r}{nearest(column, GROUPING_COLUMNS)}\n"
-                f"expected some of {', '.join(GROUPING_COLUMNS)}"
+                f"expected some of {', '.join(GROUPING_COLUMNS)}, or {OWN}NAME for a setting of your own"
             )
+
+
+def with_own_settings(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Give runs with those of the columns that are settings of the user's own, `other.NAME`, None where not said."""
+    own = [column for column in columns if column.startswith(OWN) and column not in runs]
+    said = {
+        column: pd.Series([config.get(column.removeprefix(OWN)) for config in runs["config"]], runs.index, dtype=object)
+        for column in own
+    }
+    return runs.assign(**said) if said else runs
 
 
 def group_numbers(runs: pd.DataFrame, by: Sequence[str]) -> IntArray:

@@ -25,6 +25,7 @@ from ncdiag.domain.onset import TERMINAL_ACCURACY
 from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.own_course import OwnCourse, read_course
 from ncdiag.domain.records import UNFINISHED, RunStatus
+from ncdiag.domain.shares import counted
 from ncdiag.domain.words import nearest
 from ncdiag.errors import UnknownRunError
 
@@ -66,6 +67,8 @@ def forecast_run(asked: Asked, run: str) -> Forecast:
     if others.empty:
         pair = ", ".join(str(this[column]) for column in asked.terms.by)
         message = f"no other run of {pair} has been evaluated"
+        if asked.repeats:
+            message += f", but for {counted(asked.repeats, 'run')} with the same settings and seed"
         alone = (*_about_this(this, rule, forecast=False), *_about_own(this, now, own))
         return Forecast(status="no_calibration", message=message, warnings=alone, **readings, **common)
     found = forecast_onset(

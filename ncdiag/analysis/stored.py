@@ -71,13 +71,13 @@ def survey_store(store: Store, terms: Terms, questions: Sequence[str] = QUESTION
 
 def forecast_stored(store: Store, run: str, terms: Terms) -> Forecast:
     """Forecast the onset of a run from those runs of its pair that fit the filter; see `forecast_run`."""
-    stored = [column for column in terms.by if column != "other"]  # which is not a column of the store
+    stored = [column for column in terms.by if column.partition(".")[0] != "other"]  # which is no column of the store
     pair = runs_frame(store, list_ids_like(store, get_run(store, run), stored))
     chosen = pair[pair["run"].isin([run, *select_runs(pair, terms.where)["run"]])].reset_index(drop=True)
     # a run cannot be forecast from itself
-    chosen = drop_repeats(chosen, partial(count_measured, store, terms.rule.metric), keep=run)
-    epochs = epochs_frame(store, chosen["run_id"].tolist())
-    return forecast_run(Asked(runs=chosen, epochs=epochs, terms=terms), run)
+    kept = drop_repeats(chosen, partial(count_measured, store, terms.rule.metric), keep=run)
+    epochs = epochs_frame(store, kept["run_id"].tolist())
+    return forecast_run(Asked(runs=kept, epochs=epochs, terms=terms, repeats=len(chosen) - len(kept)), run)
 
 
 def data_paths(store: Store, runs: pd.DataFrame) -> dict[str, str]:

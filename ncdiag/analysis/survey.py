@@ -16,7 +16,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_family, attractor_results
 from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
-from ncdiag.analysis.conditions import group_numbers
+from ncdiag.analysis.conditions import group_numbers, with_own_settings
 from ncdiag.analysis.courses import COURSES
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.invariance import invariance_results
@@ -79,6 +79,9 @@ class Survey:
     questions: tuple[str, ...] = QUESTIONS
     paths: Mapping[str, str] = field(default_factory=dict)
     repeats: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", with_own_settings(self.runs, self.terms.by))
 
     @cached_property
     def left_out(self) -> BoolArray:

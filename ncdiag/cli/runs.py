@@ -12,6 +12,7 @@ from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, RunArgument, RunsArgument, StoreOption, WhereOption, show_examples
 from ncdiag.cli.output import Column, Format, emit, emit_csv, emit_json, emit_text, layout, note, printable, table_cell
 from ncdiag.cli.sparkline import can_draw, draw_curves
+from ncdiag.domain.filters import OWN
 from ncdiag.domain.other_settings import other_settings
 from ncdiag.domain.shares import counted, none_of
 from ncdiag.errors import UnsafeError
@@ -109,7 +110,7 @@ def _newest_that_fit(
     seen, before = 0, None
     number = min(limit + 1, _READ_AT_ONCE) if limit else _READ_AT_ONCE
     while (not limit or len(kept) <= limit) and (some := list_newest_runs(store, number=number, before=before)):
-        fitting = [run for run in some if fits({**vars(run), "run": run.name, "other": other_settings(run.config)})]
+        fitting = [run for run in some if fits(_as_filtered(run))]
         latest = list_latest(store, [run.id for run in fitting])
         kept = [*(_row(run, latest.get(run.id)) for run in fitting), *kept]
         seen, before, number = seen + len(some), some[0].id, _READ_AT_ONCE
@@ -195,6 +196,12 @@ def _ask(question: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UnsafeError("nothing was removed")
+
+
+def _as_filtered(run: "Run") -> dict[str, Any]:
+    """Give a run as `--where` sees it."""
+    own = {OWN + name: value for name, value in run.config.items()}
+    return {**own, **vars(run), "run": run.name, "other": other_settings(run.config)}
 
 
 def _row(run: "Run", latest: "EpochRecord | None") -> dict[str, Any]:

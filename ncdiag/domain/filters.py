@@ -8,7 +8,8 @@
 
 A value is a number, a bare word or a quoted text; numbers compare as numbers, so 1e-05 = 0.00001. A value that a run
 does not have (an import that did not say) equals only the bare word `none`, and is neither smaller nor larger than
-anything.
+anything. A setting of the user's own is a column too, `other.label_smoothing`, and holds what was said: numbers or
+texts.
 """
 
 import math
@@ -54,6 +55,7 @@ TEXTS = (
 )
 COLUMNS = (*NUMBERS, *TEXTS)
 ALIASES = {"name": "run", "wd": "weight_decay"}
+OWN = "other."  # before the name of a setting of the user's own
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -86,10 +88,10 @@ class _Token:
     at: int
 
 
-def names_column(text: str, column: str) -> bool:
-    """Tell whether a filter, which `parse_where` has accepted, asks about a column; a quoted text is a value."""
-    words = (match["word"] for match in _TOKEN.finditer(text))
-    return any(word is not None and _column_name(word) == column for word in words)
+def named_columns(text: str) -> set[str]:
+    """Give the columns that a filter, which `parse_where` has accepted, may ask about; a quoted text is a value."""
+    words = {_column_name(match["word"]) for match in _TOKEN.finditer(text) if match["word"]}
+    return {word for word in words if word in COLUMNS or word.startswith(OWN)}
 
 
 def parse_where(text: str) -> Predicate:
@@ -206,9 +208,13 @@ class _Parser:
         if token.kind != "word" or token.text.lower() in ("and", "or", "in"):
             raise self._expected("a column, such as depth", token)
         name = _column_name(token.text)
-        if name not in COLUMNS:
+        if name not in COLUMNS and not name.startswith(OWN):
             near = nearest(name, COLUMNS)
-            raise self._mistake(f"no column {token.text[:_WORD]!r}{near}; there are {', '.join(COLUMNS)}", token.at)
+            raise self._mistake(
+                f"no column {token.text[:_WORD]!r}{near}; there are {', '.join(COLUMNS)}, and {OWN}NAME for a setting "
+                "of your own",
+                token.at,
+            )
         return name
 
     def _value(self, column: str, *, ordered: bool = False) -> float | str | None:
@@ -220,9 +226,9 @@ class _Parser:
                 raise self._mistake(f"nothing is smaller or larger than {_MISSING}; use = or !=", token.at)
             return None
         text = token.text[1:-1] if token.kind == "quoted" else token.text
-        if column in TEXTS:
-            return text
         number = _number(text)
+        if column in TEXTS or (column not in NUMBERS and (number is None or token.kind == "quoted")):
+            return text.lower() if column.startswith(OWN) and text.lower() in ("true", "false") else text
         if number is None:
             raise self._mistake(f"{column} is a number, not {text[:_WORD]!r}", token.at)
         return number
@@ -240,29 +246,37 @@ class _Parser:
 
 
 def _column_name(word: str) -> str:
+    if word.lower().startswith(OWN):
+        return OWN + word[len(OWN) :]  # as it was said
     name = word.lower().replace("-", "_")
     return ALIASES.get(name, name)
 
 
 def _compare(column: str, symbol: str, value: float | str | None) -> Predicate:
     """Give the test of one column against one value."""
-    compare = _COMPARE[symbol]
+    compare, read = _COMPARE[symbol], _reader(column, value)
     if symbol in ("=", "==", "!="):
-        return lambda row: compare(_cell(row, column), value)
+        return lambda row: compare(read(row), value)
 
     def test(row: Row) -> bool:
-        cell = _cell(row, column)
+        cell = read(row)
         return cell is not None and compare(cell, value)
 
     return test
 
 
-def _cell(row: Row, column: str) -> float | str | None:
-    """Give what a run has in a column, as the number or the text that the column holds."""
-    value = row.get(column)
-    if value is None or value != value:  # noqa: PLR0124  # NaN and NaT differ from themselves
-        return None
-    return float(value) if column in NUMBERS else str(value)  # type: ignore[arg-type]
+def _reader(column: str, value: float | str | None) -> Callable[[Row], float | str | None]:
+    """Give what reads a column as the number or the text that it holds; of the user's own settings, as the value is."""
+    as_number = isinstance(value, float) if column.startswith(OWN) else column in NUMBERS
+
+    def read(row: Row) -> float | str | None:
+        cell = row.get(column)
+        if cell is None or cell != cell:  # noqa: PLR0124  # NaN and NaT differ from themselves
+            return None
+        text = str(cell).lower() if isinstance(cell, bool) else str(cell)
+        return _number(text) if as_number else text
+
+    return read
 
 
 def _number(text: str) -> float | None:

@@ -213,12 +213,22 @@ IMPORT_FIELDS: dict[str, type] = {
 }
 
 
+# What the settings are often called elsewhere.
+_ALSO_CALLED = {
+    "wd": "weight_decay",
+    "learning_rate": "lr",
+    "bs": "batch_size",
+    "batchsize": "batch_size",
+    "optim": "optimizer",
+}
+
+
 def _import_value(name: str, said: Any) -> Plain:
     is_number = getattr(said, "shape", None) == ()  # of numpy or torch
     value: Plain = said.item() if is_number else said
     if not isinstance(value, Plain):
         raise SpecError(f"{name} must be a text, a number, True or False, not {said!r}")
-    kind = IMPORT_FIELDS.get(name)
+    kind = IMPORT_FIELDS.get(_ALSO_CALLED.get(name, name))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)  # 512 and 512.0 are one width, hence one key
     if kind is not None and type(value) is not kind:
@@ -234,9 +244,16 @@ def _import_value(name: str, said: Any) -> Plain:
 def check_described(said: Mapping[str, Plain | None]) -> dict[str, Plain]:
     """Give what was said of a run that ncdiag does not train: fields of `IMPORT_FIELDS` and any other plain values.
 
-    What is None was not said. Raises `SpecError` for a value that its field cannot have.
+    What is None was not said. Raises `SpecError` for a value that its field cannot have, or that is said twice.
     """
-    return {name: _import_value(name, value) for name, value in said.items() if value is not None}
+    found: dict[str, Plain] = {}
+    for name, value in said.items():
+        field = _ALSO_CALLED.get(name, name)
+        if field in found:
+            raise SpecError(f"{field} is said twice, once as {name}; say it once")
+        if value is not None:
+            found[field] = _import_value(name, value)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

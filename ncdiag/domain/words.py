@@ -29,7 +29,11 @@ def as_word(name: str) -> str:
 
 def split_columns(text: str) -> list[str]:
     """Give the names in a comma-separated list; raises `SpecError` when there are none."""
-    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+    names = [
+        name if "." in name else name.replace("-", "_")  # a setting of the user's own is called as they called it
+        for name in map(str.strip, text.split(","))
+        if name
+    ]
     if not names:
         raise SpecError("--by names columns of the runs, such as arch,dataset; it is empty")
     return list(dict.fromkeys(names))

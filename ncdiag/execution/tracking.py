@@ -172,8 +172,8 @@ def track(
     conditions apart, unless it is a remark such as `note`. Runs of one `arch` and `dataset` are compared, and forecast
     from each other.
 
-    `resume` continues the run of that name which was not done: a number after that epoch, where a checkpoint is, and
-    True after its last one.
+    `resume` continues the run of that name: a number after that epoch, where a checkpoint is, and True after its last
+    one. One that is done can be made longer, but not shorter.
 
     Raises `SpecError` for a name that is taken or a run that is not as `said`, `UnsafeError` for one that another
     process holds.
@@ -205,14 +205,26 @@ def _held(store: Store, run: Run, owner: str, *, after: int | None, made: bool) 
                 failed.pop_all()  # somebody resumes it already
                 raise UnsafeError(f"{run.name} is held by a process that trains it, this or another.{_ONE_OF_SEVERAL}")
             if not runs.claim_run(
-                store, run.id, owner=owner, device=run.device, environment=_environment(), discard_after=after
+                store,
+                run.id,
+                owner=owner,
+                device=run.device,
+                environment=_environment(),
+                discard_after=after,
+                extend=after is None or after >= run.epochs_done,
             ):
-                raise UnsafeError(
-                    f"{run.name} is {runs.get_run(store, run.name).status}, and such a run is not continued; "
-                    "nothing was changed.\nTrack what follows under another name"
-                )
+                raise UnsafeError(_why_not(runs.get_run(store, run.name)))
             failed.pop_all()
             yield
+
+
+def _why_not(run: Run) -> str:
+    """Say why a run is not continued."""
+    lost = f" after epoch {run.epochs_done}, and epochs of it would be dropped" if run.status is RunStatus.DONE else ""
+    return (
+        f"{run.name} is {run.status}{lost}; nothing was changed.\n"
+        f"Track what follows under another name, or remove the run with `ncdiag runs rm {run.name}`"
+    )
 
 
 def _remove(store: Store, run: Run) -> None:

@@ -176,13 +176,14 @@ def claim_run(
     fingerprint: Mapping[str, Any] | None = None,
     inexact: bool = False,
     discard_after: int | None = None,
+    extend: bool = False,
 ) -> bool:
     """Make `owner` the one who trains a run, and tell whether it won: False when another has it, or it is final.
 
-    Takes a run that is pending, interrupted, lost or failed. Call it while holding `leases.hold_lease` for the same
-    owner, else the run is lost from the start. `environment`, and `fingerprint` if given, replace what is stored of
-    them. In the same transaction `inexact` marks the run for good, and the epochs after `discard_after` are deleted:
-    rows of one environment never stand under the fingerprint of another.
+    Takes a run that is pending, interrupted, lost or failed, and one that is done to `extend` it. Call it while holding
+    `leases.hold_lease` for the same owner, else the run is lost from the start. `environment`, and `fingerprint` if
+    given, replace what is stored of them. In the same transaction `inexact` marks the run for good, and the epochs
+    after `discard_after` are deleted: rows of one environment never stand under the fingerprint of another.
     """
     runs = schema.runs
     changes: dict[str, Any] = {"environment": dict(environment)}
@@ -193,7 +194,8 @@ def claim_run(
     with store.write() as connection:
         seen = connection.execute(select(runs, schema.UtcNow().label("clock")).where(runs.c.id == run_id)).mappings()
         row = seen.one_or_none()
-        if row is None or status_of(store, row) not in _CLAIMABLE:
+        claimable = (*_CLAIMABLE, RunStatus.DONE) if extend else _CLAIMABLE
+        if row is None or status_of(store, row) not in claimable:
             return False
         unchanged = (runs.c.id == run_id) & (runs.c.status == row["status"])
         unchanged &= runs.c.owner.is_not_distinct_from(row["owner"])

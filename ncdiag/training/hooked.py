@@ -10,6 +10,7 @@ from torch's global one.)
 import random
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
@@ -24,6 +25,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from ncdiag.domain.spec import Loss, check_choice
+from ncdiag.domain.words import first_of
 from ncdiag.errors import DataError, SpecError
 from ncdiag.training.measure import measuring
 from ncdiag.training.network import Network
@@ -107,7 +109,8 @@ def measure_model(
     each time it is asked for an iterator, as a DataLoader does, in any order, without augmentation: in pairs (x, y), or
     in dicts with y under `labels`, whose other entries the model is given by name. `test` likewise goes over a test
     set, whose accuracy, fn and NC1 are added. With a `loss` (`ce`, or `mse` to the one-hot target, averaged over
-    the classes) the losses are added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`.
+    the classes) the losses are added. A class without a sample leaves NaN, as in `ncdiag.domain.metrics`, and is
+    warned of.
 
     In training the model goes on as if it had not been measured. Raises `SpecError` for a head that is none, a model
     that is not made yet or a loss that is not known, `DataError` for batches that cannot be used.
@@ -122,22 +125,41 @@ def measure_model(
     for loader in (batches, test):
         _check_is_whole(loader)
 
+    seen: set[int] = set()  # classes
+
+    def training_set() -> Iterator[tuple[Any, Tensor]]:
+        for x, labels in _checked(batches, num_classes):
+            seen.update(labels.tolist())
+            yield _moved(x, device), labels.to(device)
+
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
     with _measuring, _undisturbed(device, batches, test), _exact(device):
         stages = measuring(
             network,
-            lambda: _on_device(batches, device, num_classes),
+            training_set,
             num_samples=_count(batches, num_classes),
             num_classes=num_classes,
             loss_of=loss_of,
             test=None if test is None else lambda: _on_device(test, device, num_classes),
         )
         measured = finish(stages)
+    _warn_of_empty(set(range(num_classes)) - seen, num_classes)
     found = {"train_loss": measured.train_loss, "train_accuracy": measured.train_accuracy}
     found |= measured.metrics | measured.test
     return {name: value for name, value in found.items() if loss or name not in ("train_loss", "test_loss")}
+
+
+def _warn_of_empty(classes: set[int], num_classes: int) -> None:
+    """Warn of classes without a sample; at one place of a script Python shows a warning once."""
+    if classes:
+        named = first_of([str(number) for number in sorted(classes)])
+        warnings.warn(
+            f"{len(classes)} of the head's {num_classes} classes have no sample ({named}): NC1 and all else that "
+            "compares class means is NaN. Is it the layer that gives the logits, and are these all batches?",
+            stacklevel=3,
+        )
 
 
 def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
@@ -151,7 +173,8 @@ def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
     if not isinstance(found, nn.Linear):
         kind = type(found)
         own = "" if kind.__module__.startswith("torch.nn.") else f"{kind.__module__}."
-        within = f"In it {_linear_layers(found)}.\n" if isinstance(found, nn.Module) else ""
+        path = next((name for name, module in model.named_modules() if module is found), "")
+        within = f"In it {_linear_layers(found, path)}.\n" if isinstance(found, nn.Module) else ""
         raise SpecError(
             f"the head is a {own}{kind.__name__}; expected the torch.nn.Linear behind the features.\n"
             f"{within}For a head of another kind give features, labels and weights to ncdiag.measure_features"
@@ -163,11 +186,11 @@ def _find_head(model: nn.Module, head: nn.Linear | str) -> nn.Linear:
     return found
 
 
-def _linear_layers(module: nn.Module) -> str:
-    """Say how the linear layers of a module are called, the last ones where they are many."""
-    names = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+def _linear_layers(module: nn.Module, path: str = "") -> str:
+    """Say how the linear layers of the module at a path in the model are called, the last ones where they are many."""
+    names = [name for name, layer in module.named_modules(prefix=path) if isinstance(layer, nn.Linear)]
     last = f"the last of {len(names)} linear layers" if len(names) > _NAMED else "the linear layers"
-    return f"{last} are {', '.join(names[-_NAMED:]) or 'none'}"
+    return f"{last} are {', '.join(names[-_NAMED:])}" if names else "there is no linear layer"
 
 
 def _bare(model: nn.Module) -> nn.Module:

@@ -142,6 +142,29 @@ def test_a_run_goes_on_after_a_checkpoint_that_is_ahead_of_what_was_logged(url: 
     assert [row.epoch for row in stored(url, "mine")[1]] == [1, 2, 3, 4, 7]
 
 
+@pytest.mark.parametrize("resume", [True, 2])
+def test_a_run_that_is_done_can_be_made_longer(url: str, resume: bool | int) -> None:
+    with ncdiag.track("mine", store=url) as run:
+        run.log(nc1=0.5)
+        run.log(nc1=0.4)
+    with ncdiag.track("mine", store=url, resume=resume) as run:
+        run.log(nc1=0.3)
+    found, records = stored(url, "mine")
+    assert (found.status, found.epochs_done) == (RunStatus.DONE, 3)
+    assert [record.nc1 for record in records] == [0.5, 0.4, 0.3]
+
+
+def test_settings_are_known_by_what_else_they_are_called(url: str) -> None:
+    with ncdiag.track("mine", store=url, wd=1e-4, learning_rate=0.1, bs=32, optim="sgd", batch=7) as run:
+        run.log(nc1=0.5)
+    config = stored(url, "mine")[0].config
+    assert config == {"weight_decay": 1e-4, "lr": 0.1, "batch_size": 32, "optimizer": "sgd", "batch": 7}
+    with pytest.raises(SpecError, match="lr is said twice, once as learning_rate"):
+        enter("other", store=url, lr=0.1, learning_rate=0.1)
+    with pytest.raises(SpecError, match="wd must be a number, not 'small'"):
+        enter("other", store=url, wd="small")
+
+
 @pytest.mark.parametrize("resume", [-1, 1.5, "2", None])
 def test_an_epoch_that_is_none_is_not_resumed_after(url: str, resume: Any) -> None:
     interrupted(url)
@@ -181,8 +204,8 @@ def test_what_cannot_be_resumed_is_refused(url: str) -> None:
             enter("mine", **same, resume=True)
         with pytest.raises(SpecError, match=r"mine is being tracked already(.|\n)*only one tracks it"):
             enter("mine", **same)
-    with pytest.raises(UnsafeError, match="mine is done, and such a run is not continued"):
-        enter("mine", **same, resume=True)
+    with pytest.raises(UnsafeError, match=r"done after epoch 4, and epochs of it would be dropped(.|\n)*runs rm"):
+        enter("mine", **same, resume=3)
     with pytest.raises(SpecError, match="belongs to another run"):
         enter("mine", **same)
     with open_store(url, write=True) as store:

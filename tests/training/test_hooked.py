@@ -42,6 +42,15 @@ def test_squared_error_is_to_the_one_hot_target() -> None:
     assert found["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_classes_without_a_sample_are_named_and_the_figures_that_compare_classes_are_nan() -> None:
+    model = Model(classes=5)
+    with pytest.warns(UserWarning, match=r"2 of the head's 5 classes have no sample \(3, 4\)") as caught:
+        found = measure_model(model, "classifier", loader())
+    assert [one.filename for one in caught] == [__file__]
+    assert np.isnan(found["nc1"])
+    assert np.isfinite(found["feature_norm"])
+
+
 @pytest.mark.parametrize("loss", ["ce", None])
 def test_a_test_set_has_figures_of_its_own(loss: Loss | None) -> None:
     model = make_model()
@@ -334,9 +343,13 @@ class Deep(Model):
     ("model", "head", "said"),
     [
         (Model, "fc", "has no module 'fc'; the linear layers are classifier$"),
-        (Model, "body.0", "is a Conv2d; expected the torch.nn.Linear(.|\n)*layers are none(.|\n)*measure_features"),
+        (
+            Model,
+            "body.0",
+            r"is a Conv2d; expected the torch\.nn\.Linear(.|\n)*there is no linear layer",
+        ),
         (Deep, "fc", r"the last of 9 linear layers are body\.1\.0, .*, classifier$"),
-        (Deep, "body", r"the last of 8 linear layers are 0\.3, 1\.0, .*, 1\.3\."),
+        (Deep, "body", r"the last of 8 linear layers are body\.0\.3, body\.1\.0, .*, body\.1\.3\."),
         (Model, "", r"the head is a own_model\.Model; expected"),
         (Model, loader(), r"the head is a torch\.utils\.data\.dataloader\.DataLoader; expected"),
         (Model, nn.Linear(64, 3), "no part of the model"),
