@@ -22,7 +22,7 @@ from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.result import ROW_COLUMNS, flat_row
 from ncdiag.domain.spec import check_choice
-from ncdiag.domain.words import split_columns
+from ncdiag.domain.words import nearest, split_columns
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame
 from ncdiag.store.location import default_location
@@ -67,7 +67,7 @@ def read_onsets(
     that repeats another.
     """
     with open_store(_location(store)) as opened:
-        return onsets_frame(opened, selected_runs(opened, where or ""), OnsetRule(**onset))
+        return onsets_frame(opened, selected_runs(opened, where or ""), _rule(onset))
 
 
 def analyze(
@@ -85,7 +85,7 @@ def analyze(
     `warnings` is a list in each row: what to keep in mind. Runs that are left out are told by a Python warning.
     """
     check_choice("question", question, QUESTIONS)
-    terms = _terms(where, OnsetRule(**onset), by, level, mix_phases=mix_phases)
+    terms = _terms(where, _rule(onset), by, level, mix_phases=mix_phases)
     with open_store(_location(store)) as opened:
         survey = survey_store(opened, terms, (question,))
         rows = [flat_row(result.to_dict()) for result in survey.results[question]]
@@ -106,13 +106,21 @@ def predict(
     **onset: Unpack[OnsetOptions],
 ) -> Forecast:
     """Forecast the epoch at which a run collapses, as `ncdiag predict` does; the run may be training."""
-    terms = _terms(where, OnsetRule(**onset), by, level)
+    terms = _terms(where, _rule(onset), by, level)
     with open_store(_location(store)) as opened:
         return forecast_stored(opened, run, terms)
 
 
 def _location(store: StoreLocation) -> str:
     return default_location() if store is None else os.fspath(store)
+
+
+def _rule(said: OnsetOptions) -> OnsetRule:
+    unknown = [name for name in said if name not in OnsetOptions.__annotations__]
+    if unknown:
+        known = ("where", "by", "level", *OnsetOptions.__annotations__)
+        raise TypeError(f"{unknown[0]!r} is no option{nearest(unknown[0], known)}; there are {', '.join(known)}")
+    return OnsetRule(**said)
 
 
 def _terms(

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from ncdiag.domain.metrics import collapse_metrics
 from ncdiag.domain.moments import DOUBLE, SINGLE, between_directions, class_moments, project
+from ncdiag.domain.shares import counted
 from ncdiag.errors import DataError
 
 
@@ -33,10 +34,10 @@ def measure_features(
             f"shapes do not fit: features {H.shape}, labels {y.shape}, weight {W.shape}, bias {b.shape};\n"
             "expected [N, d], [N], [K, d] and [K]"
         )
-    if y.dtype.kind not in "iu" or not len(y) or not 0 <= y.min() <= y.max() < len(W) or len(W) < 2:
-        raise DataError(
-            f"labels must be whole numbers from 0 to {len(W) - 1}, as the weight has {len(W)} rows, 2 or more"
-        )
+    if len(W) < 2:
+        raise DataError(f"the weight has {counted(len(W), 'row')}; expected one for each class, of which there are two")
+    if y.dtype.kind not in "iu" or not len(y) or not 0 <= y.min() <= y.max() < len(W):
+        raise DataError(f"labels must be whole numbers from 0 to {len(W) - 1}, as the weight has {len(W)} rows")
     moments = class_moments(H, y, len(W))
     directions = between_directions(moments, SINGLE if given.dtype in (np.float16, np.float32) else DOUBLE)
     predicted = (H @ W.T + b).argmax(axis=1)

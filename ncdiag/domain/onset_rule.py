@@ -29,7 +29,7 @@ class OnsetRule:
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, ONSET_METRICS)
         check_choice("onset rule", self.rule, get_args(Rule))
-        if not (math.isfinite(self.eps) and self.eps > 0):
+        if not (isinstance(self.eps, (int, float)) and math.isfinite(self.eps) and self.eps > 0):
             raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")
         if self.patience < 1:
             raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience}")

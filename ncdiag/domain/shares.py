@@ -19,7 +19,7 @@ def percent(share: float | None) -> str:
 
 def epochs(value: float | None) -> str:
     """Write a number of epochs: one decimal below 10, `-` where there is none."""
-    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+    return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{round(value, 1) + 0.0:.1f}"  # no -0.0
 
 
 def none_of(number: int, thing: str) -> str:

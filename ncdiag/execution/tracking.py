@@ -333,7 +333,7 @@ def _value(name: str, value: Any) -> float | int | str | None:
         return _whole(name, value, LAST_PHASE)
     try:
         number = float(value)  # of numpy, or a tensor of one element
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SpecError(f"{name} must be a number, not {value!r}") from None
     least, most = range_of(name)
     if number < least:

@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from itertools import chain, product
@@ -146,6 +146,8 @@ def measure_model(
         )
         measured = finish(stages)
     _warn_of_empty(set(range(num_classes)) - seen, num_classes)
+    for loader in (batches, test):
+        _warn_of_left_out(loader)
     found = {"train_loss": measured.train_loss, "train_accuracy": measured.train_accuracy}
     found |= measured.metrics | measured.test
     return {name: value for name, value in found.items() if loss or name not in ("train_loss", "test_loss")}
@@ -213,7 +215,10 @@ def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
         x, labels = _paired(batch)
         kind = labels.dtype
         if labels.dim() != 1 or kind.is_floating_point or kind.is_complex or kind == torch.bool:
-            raise DataError(f"labels are {kind} of shape {list(labels.shape)}; expected whole numbers of shape [B]")
+            shape = list(labels.shape)
+            raise DataError(
+                f"labels are {kind} of shape {shape}; expected whole numbers of shape [B].\n{_hint(labels)}"
+            )
         labels = labels.to(torch.int64)  # of uint16 and the like torch gives no minimum
         if not len(labels):  # as where a collate function drops what it cannot read
             continue
@@ -226,6 +231,12 @@ def _checked(batches: Pairs, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
         yield x, labels
     if not samples:
         raise DataError("there is no sample in the batches; a loader may have been used up, or drop its last batch")
+
+
+def _hint(labels: Tensor) -> str:
+    if not labels.dim():
+        return "Give batches, as torch.utils.data.DataLoader makes them of a data set"
+    return "Of labels that are one-hot or probabilities, give y.argmax(1); of floats, y.long()"
 
 
 def _paired(batch: Any) -> tuple[Any, Tensor]:
@@ -253,6 +264,16 @@ def _check_is_whole(loader: Pairs | None) -> None:
                 f"the loader gives each of {shares} processes a part of the set ({type(place).__name__}); expected all "
                 "of it.\nMeasure with a loader that is not spread over processes"
             )
+
+
+def _warn_of_left_out(loader: Pairs | None) -> None:
+    """Warn of a loader that leaves out the rest of the set behind its last whole batch."""
+    size, sampler = getattr(loader, "batch_size", None), getattr(loader, "sampler", None)
+    if getattr(loader, "drop_last", False) and size and isinstance(sampler, Sized) and (rest := len(sampler) % size):
+        warnings.warn(
+            f"the loader leaves out {rest} of {len(sampler)} samples (drop_last); measure with one that does not",
+            stacklevel=3,
+        )
 
 
 def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterator[tuple[Any, Tensor]]:

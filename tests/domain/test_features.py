@@ -66,7 +66,7 @@ def test_features_that_are_not_finite_or_overflow_give_nan_and_no_warning(value:
         ((H, Y + 1, W), "whole numbers from 0 to 2"),
         ((H, Y.astype(float), W), "whole numbers from 0 to 2"),
         ((H[:0], Y[:0], W), "whole numbers"),
-        ((H, Y * 0, W[:1]), "2 or more"),
+        ((H, Y * 0, W[:1]), "the weight has 1 row; expected one for each class"),
     ],
 )
 def test_what_does_not_fit_is_refused(given: tuple[Any, ...], said: str) -> None:

@@ -229,6 +229,7 @@ def test_a_phase_does_not_fall(url: str) -> None:
     [
         (None, {"nc2": 0.1}, r"nothing is stored under 'nc2' \(did you mean"),
         (None, {"nc1": "small"}, "nc1 must be a number, not 'small'"),
+        (None, {"nc1": 10**400}, "nc1 must be a number, not 1000"),
         (None, {"nc1": -0.1}, "nc1 cannot be below 0"),
         (None, {"train_accuracy": 97.0}, "is a share, from 0 to 1; it is 97"),
         (None, {"loss": 0.3}, r"loss is the name of what is minimised, .*, not 0\.3; its value is train_loss"),

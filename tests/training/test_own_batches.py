@@ -165,7 +165,11 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         ([], "no sample"),
         ([(X[:0], Y[:0])], "no sample"),
         (loader(batch_size=91, drop_last=True), "no sample"),
-        ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\]"),
+        ([(X, nn.functional.one_hot(Y))], r"torch.int64 of shape \[90, 3\](.|\n)*give y.argmax"),
+        (
+            TensorDataset(X, Y),
+            r"labels are torch.int64 of shape \[\](.|\n)*Give batches, as torch.utils.data.DataLoader",
+        ),
         ([(X, Y.float())], "torch.float32"),
         ([(X, Y + 0j)], "torch.complex64"),
         ([(X, (Y + 1).to(torch.uint16))], "labels from 1 to 3"),
@@ -178,6 +182,13 @@ def test_batches_that_cannot_be_used_are_refused(batches: Any, said: str) -> Non
     with pytest.raises(DataError, match=said):
         measure_model(model, "classifier", batches)
     assert model.training
+
+
+def test_a_loader_that_leaves_out_samples_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"the loader leaves out 10 of 90 samples \(drop_last\)") as caught:
+        measure_model(make_model(), "classifier", loader(), test=loader(batch_size=16, drop_last=True))
+    assert [one.filename for one in caught] == [__file__]
+    measure_model(make_model(), "classifier", loader(batch_size=30, drop_last=True))  # which leaves out nothing
 
 
 def test_a_test_set_that_was_used_up_is_refused() -> None:
