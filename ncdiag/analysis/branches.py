@@ -1,6 +1,5 @@
 """Runs that are alike but for a rescaling of their features: for each seed a control, one up and one down."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +11,11 @@ from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers
 from ncdiag.analysis.pairs import name_pair
 from ncdiag.analysis.selection import asks_for_rescaled
 from ncdiag.analysis.terms import Terms
+from ncdiag.domain.rescaling import Rescaling, find_rescaling
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import BoolArray, IntArray
 
-_TEXT = re.compile(r"(?P<alpha>[0-9.eE+-]+?)@(?P<epoch>\d+)(?P<compensated>\+compensate-head)?")
 _ALIKE = (*(column for column in CONDITION_COLUMNS if column != "intervention"), "seed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rescaling:
-    """A rescaling as the column `intervention` writes it: `0.3@200` or `0.3@200+compensate-head`."""
-
-    alpha: float
-    epoch: int
-    compensated: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +33,6 @@ class Branches:
     up: IntArray
     down: IntArray
     condition: IntArray
-
-
-def find_rescaling(text: object) -> Rescaling | None:
-    """Read a cell of the column `intervention`; None for anything that is not a rescaling by a factor > 0."""
-    match = _TEXT.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        return None
-    try:
-        alpha = float(match["alpha"])
-    except ValueError:
-        return None
-    usable = np.isfinite(alpha) and alpha > 0
-    return Rescaling(alpha=alpha, epoch=int(match["epoch"]), compensated=bool(match["compensated"])) if usable else None
 
 
 def is_rescaled(runs: pd.DataFrame) -> BoolArray:

@@ -1,15 +1,15 @@
 """What makes two runs repetitions of one experiment: all hyperparameters but the seed."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ncdiag.domain import naming
 from ncdiag.domain.filters import OWN
-from ncdiag.domain.spoken import UNSAID
+from ncdiag.domain.naming import TEXT, UNSAID, Group, name_groups
 from ncdiag.domain.statistics import IntArray
 from ncdiag.domain.words import nearest
 from ncdiag.errors import AnalysisError
@@ -31,7 +31,6 @@ CONDITION_COLUMNS = (
     "intervention",
     "other",
 )
-PAIR = ("arch", "dataset")
 GROUPING_COLUMNS = (*CONDITION_COLUMNS, "seed", "device", "origin")
 
 
@@ -89,20 +88,29 @@ def sort_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values([*CONDITION_COLUMNS, "seed", "key"], kind="stable", ignore_index=True)
 
 
+def varying(runs: pd.DataFrame) -> list[str]:
+    """Give the settings in which runs differ."""
+    return [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
+
+
 def condition_labels(runs: pd.DataFrame) -> list[str]:
     """Name the condition of each run by what varies among these runs: `depth=5, weight_decay=1e-05`."""
-    varying = [name for name in CONDITION_COLUMNS if runs[name].nunique(dropna=False) > 1]
-    if not varying:
-        return ["all alike"] * len(runs)
-    columns = [[name_setting(name, value) for value in runs[name]] for name in varying]
-    return [", ".join(parts) for parts in zip(*columns, strict=True)]
+    columns = varying(runs)
+    return label_rows(runs, columns, lambda groups: name_groups(groups, TEXT)) if columns else ["all alike"] * len(runs)
 
 
-def name_setting(name: str, value: Any) -> str:
-    """Give a setting in the name of a condition; what a run leaves out may be known all the same."""
-    if pd.isna(value):
-        return f"{name}={UNSAID.get(name, '?')}"
-    return show(value) if name == "other" else f"{name}={show(value)}"
+def label_rows(rows: pd.DataFrame, columns: Sequence[str], name: Callable[[list[Group]], list[str]]) -> list[str]:
+    """Give each row the name that `name` finds for its combination of some columns, each of which it names once."""
+    numbers = group_numbers(rows, columns)
+    first = np.unique(numbers, return_index=True)[1]
+    names = name(plain_groups(rows.iloc[first], columns))
+    return [names[number] for number in numbers.tolist()]
+
+
+def plain_groups(rows: pd.DataFrame, columns: Sequence[str]) -> list[Group]:
+    """Give the values that each row has in some columns, as the group of a result holds them."""
+    values = [[plain_value(value) for value in rows[column]] for column in columns]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)] if columns else [{}] * len(rows)
 
 
 def perhaps_alike(runs: pd.DataFrame) -> tuple[int, list[str]]:
@@ -122,12 +130,8 @@ def perhaps_alike(runs: pd.DataFrame) -> tuple[int, list[str]]:
 
 
 def show(value: Any) -> str:
-    """Give a hyperparameter as people write it: whole numbers without a point, `?` for what is not known."""
-    if pd.isna(value):
-        return "?"
-    if isinstance(value, (float, np.floating)):
-        return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
-    return str(value)
+    """Give a cell of a frame as people write it: whole numbers without a point, `?` for what is not known."""
+    return naming.show(plain_value(value))
 
 
 def plain_value(value: Any) -> Any:

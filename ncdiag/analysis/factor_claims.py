@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ncdiag.analysis.branches import find_rescaling
 from ncdiag.analysis.conditions import show
 from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.p_values import p_is
+from ncdiag.domain.rescaling import find_rescaling
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import out_of
 
@@ -179,12 +179,12 @@ def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
 def _one_loss(verdict: Result) -> str:
     """Say which losses the cells of a grid are read under, and what can be done where one is not known."""
     cells: Sequence[Mapping[str, Any]] = verdict.extra["cells"]
-    losses = {" ".join((cell["row"], cell["column"])): "/".join(cell["losses"]) for cell in cells if cell["losses"]}
+    losses = {(cell["row"], cell["column"]): "/".join(cell["losses"]) for cell in cells if cell["losses"]}
     counts = Counter(losses.values())
     if len(counts) < 2:
         return "the cells are read in different phases of training"
     rarest = _UNKNOWN if _UNKNOWN in counts else min(counts, key=counts.__getitem__)  # of equals the first
-    where = ", ".join(cell for cell, loss in losses.items() if loss == rarest)
+    where = ", ".join(" ".join(cell) for cell, loss in losses.items() if loss == rarest)
     under = "an unknown one, which --set phases=ce:200,mse says at import" if rarest == _UNKNOWN else rarest
     return f"the cells are read under different losses ({where} under {under})"
 

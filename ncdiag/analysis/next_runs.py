@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncdiag.analysis.branches import Rescaling, find_rescaling
-from ncdiag.analysis.conditions import CONDITION_COLUMNS, PAIR, condition_numbers, plain_value
+from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
+from ncdiag.domain.naming import PAIR
+from ncdiag.domain.rescaling import Rescaling, find_rescaling
 from ncdiag.domain.result import Result
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec, is_canonical
 from ncdiag.domain.spoken import spoken_options, sweep_command

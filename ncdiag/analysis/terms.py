@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from ncdiag.analysis.conditions import PAIR, check_grouping
+from ncdiag.analysis.conditions import check_grouping
 from ncdiag.domain.filters import parse_where
 from ncdiag.domain.levels import check_level
+from ncdiag.domain.naming import PAIR
 from ncdiag.domain.onset_rule import OnsetRule
 
 

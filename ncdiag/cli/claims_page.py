@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ncdiag.cli.output import printable, table_cell
+from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values
+from ncdiag.domain.naming import PAIR, TEXT, Group, name_groups, telling
 from ncdiag.domain.page import Block, Command, Item, Legend, Page, Paragraph, Part, Table
 from ncdiag.domain.shares import percent
-from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.analysis.claims import Claim
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _MAX_GROUPS = 6
 _MAX_REASONS = 4
 _LABEL_WIDTH = 27
-_PAIR = ("arch", "dataset")
-_SHORT = {"weight_decay": "wd"}
+_SHORT = replace(
+    TEXT,
+    forms={**TEXT.forms, "weight_decay": "wd={}"},
+    unsaid={**TEXT.unsaid, "up": "none", "down": "none"},  # an arm that nobody ran
+)
 _LEGEND = (
     "supported: all that the claim needs is shown. refuted: its opposite is shown. inconclusive: neither is, or the "
     "runs cannot answer it fairly. not testable: no stored runs could show it. Not shown is not the same as not so."
@@ -99,23 +102,13 @@ def _claim(number: str) -> "Claim":
     return next(claim for claim in CLAIMS if claim.number == number)
 
 
-def _names(groups: Sequence[Values]) -> list[str]:
+def _names(groups: Sequence[Group]) -> list[str]:
     """Name groups by their architecture and data set, and by as little else as tells them apart."""
-    needed = list(_PAIR)
-    for key in dict.fromkeys(key for group in groups for key in group):
-        if _distinct(groups, [*needed, key]) > _distinct(groups, needed):
-            needed.append(key)
-    return [_name(group, needed[len(_PAIR) :]) for group in groups]
+    names = name_groups(groups, _SHORT, telling(groups, always=PAIR), bare=PAIR)
+    return [_shorten(printable(name or "other runs")) for name in names]
 
 
-def _distinct(groups: Sequence[Values], keys: Sequence[str]) -> int:
-    return len({tuple(str(group.get(key)) for key in keys) for group in groups})
-
-
-def _name(group: Values, varying: Sequence[str]) -> str:
-    pair = [as_word(str(group[key])) for key in _PAIR if group.get(key) is not None]
-    rest = [f"{_SHORT.get(key, key)}={table_cell(group[key])}" for key in varying if group.get(key) is not None]
-    text = printable(" ".join([*pair, *rest]) or "other runs")
+def _shorten(text: str) -> str:
     return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"
 
 

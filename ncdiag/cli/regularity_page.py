@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
+from ncdiag.domain.naming import PAIR, TEXT, Group, Key, differing, name_groups
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import out_of, percent
-from ncdiag.domain.spoken import UNSAID
-from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -30,14 +29,13 @@ _TITLES = {
 def regularity_page(results: "Sequence[Result]", question: str, terms: "Terms") -> Page:
     """Give the page of one question: per group of comparable runs a table of its values, then what they show."""
     own = [result.to_dict() for result in results]
-    groups: dict[str, list[Values]] = {}
-    for result in own:
-        if result["quantity"] == "trend_over_blocks":
-            continue
-        groups.setdefault(str(result["group"]), []).append(result)
+    groups: dict[Key, list[Values]] = {}
+    for result, values in zip(results, own, strict=True):
+        if result.quantity != "trend_over_blocks":
+            groups.setdefault(result.key, []).append(values)
     shown = list(groups.values())[:_MAX_GROUPS]
-    varying = _varying([group[0]["group"] for group in shown])
-    parts = [_part(group, question, varying, terms.level) for group in shown]
+    names = _names([group[0]["group"] for group in shown])
+    parts = [_part(name, group, question, terms.level) for name, group in zip(names, shown, strict=True)]
     more = len(groups) - _MAX_GROUPS
     said = [f"and {more} more groups (--format json)"] if more > 0 else []
     said += [text for result in own if (text := _over_blocks(result))]
@@ -59,32 +57,21 @@ def _over_blocks(result: Values) -> str:
     )
 
 
-def _part(group: Sequence[Values], question: str, varying: Sequence[str], level: float) -> Part:
+def _part(label: str, group: Sequence[Values], question: str, level: float) -> Part:
     named = {result["quantity"]: result for result in group}
     described = next((result for result in group if result.get("levels")), None)
     blocks = [*(_table(described, level) if described else []), *_says(question, named)]
     first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
     told = {result["warnings"][0] for result in first_told if result["warnings"]}
     blocks += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
-    return Part(blocks, heading=_label(values, varying) if (values := group[0]["group"]) else "")
+    return Part(blocks, heading=label)
 
 
-def _varying(groups: Sequence[Values]) -> list[str]:
-    """Name what the groups differ in, besides architecture and data set, which are always shown."""
-    columns = list(dict.fromkeys(column for group in groups for column in group))
-    differing = [name for name in columns if len({str(group.get(name)) for group in groups}) > 1]
-    return [name for name in differing if name not in ("arch", "dataset")]
-
-
-def _label(group: Values, varying: Sequence[str]) -> str:
-    pair = [as_word(str(group[name])) for name in ("arch", "dataset") if name in group]
-    rest = [_setting(name, group) for name in varying]
-    return printable(" ".join([*pair, *rest]) or "all runs")
-
-
-def _setting(name: str, group: Values) -> str:
-    value = table_cell(group[name]) if name in group else UNSAID.get(name, "?")
-    return value if name == "other" and name in group else f"{name}={value}"
+def _names(groups: Sequence[Group]) -> list[str]:
+    """Name groups by architecture and data set, which are always shown, and by all else in which they differ."""
+    columns = [*PAIR, *(name for name in differing(groups) if name not in PAIR)]
+    names = name_groups(groups, TEXT, columns, bare=PAIR)
+    return [printable(name or "all runs") if group else "" for group, name in zip(groups, names, strict=True)]
 
 
 def _table(described: Values, level: float) -> list[Block]:

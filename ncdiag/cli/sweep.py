@@ -19,6 +19,7 @@ from ncdiag.cli.train import (
     PresetOption,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
+from ncdiag.domain.naming import differing
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.words import first_of
@@ -208,7 +209,7 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
         for number, spec in enumerate(specs, start=1)
     ]
     settings = list(specs[0].settings())
-    varying = [name for name in settings if len({row[name] for row in rows}) > 1]
+    varying = differing(rows, settings)
     columns = [Column(key=name, heading=name.replace("_", " ")) for name in ("point", "status", *varying)]
     emit(rows, form, name="points", columns=columns)
     shared = {name.replace("_", " "): rows[0][name] for name in settings if name not in varying}
@@ -251,7 +252,7 @@ _SUMMARY_COLUMNS = (
 
 def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: Format) -> None:
     """Print a row for each point: what tells it apart, how it ended, and when and at what feature norm it collapsed."""
-    from ncdiag.analysis.conditions import CONDITION_COLUMNS
+    from ncdiag.analysis.conditions import varying
     from ncdiag.analysis.onsets import onset_table
     from ncdiag.store.frames import epochs_frame, runs_frame
 
@@ -260,7 +261,7 @@ def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: For
     onsets = onset_table(runs_frame(store, ids), epochs, rule)
     last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
     always = [column.key for column in _SUMMARY_COLUMNS]
-    varying = [name for name in CONDITION_COLUMNS if name not in always and onsets[name].nunique(dropna=False) > 1]
-    rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *varying]])
-    told_apart = [Column(key=name, heading=name.replace("_", " ")) for name in varying]
+    own = [name for name in varying(onsets) if name not in always]
+    rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *own]])
+    told_apart = [Column(key=name, heading=name.replace("_", " ")) for name in own]
     emit(rows, form, name="runs", columns=[*_SUMMARY_COLUMNS[:2], *told_apart, *_SUMMARY_COLUMNS[2:]])

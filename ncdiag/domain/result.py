@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from ncdiag.domain.naming import Key, group_key
+
 Status = Literal[
     "ok",
     "not_testable",
@@ -43,6 +45,11 @@ class Result:
     status: Status = "ok"
     warnings: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What tells its group from others."""
+        return group_key(self.group)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as plain values, the figures of `extra` beside the others; NaN becomes None, missing."""

@@ -13,9 +13,6 @@ _ORDER = (
     *("lr", "momentum", "weight_decay", "batch_size", "eval_every", "precision"),
 )
 
-# What a run is that does not say it: trained on the whole set, not rescaled (as --scale-features none), nothing else.
-UNSAID = {"train_size": "all", "intervention": "none", "other": "none"}
-
 
 def spoken_options(spec: RunSpec) -> dict[str, Any]:
     """Give the options that lead to a run, without its seed, stop and intervention: names and values, as few as do."""

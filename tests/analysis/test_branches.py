@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from ncdiag.analysis.branches import Rescaling, find_rescaling, list_branches
+from ncdiag.analysis.branches import list_branches
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset_rule import OnsetRule
+from ncdiag.domain.rescaling import Rescaling, find_rescaling
 
 
 @pytest.mark.parametrize(
