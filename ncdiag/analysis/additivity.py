@@ -1,7 +1,7 @@
 """Whether fn* of a grid, such as architectures by data sets, is made of one factor per row and one per column."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.cautions import list_disqualifiers
-from ncdiag.analysis.conditions import condition_labels, condition_numbers, show
-from ncdiag.analysis.grid import Cells, list_cells, missing_cells, mixed_onsets, sample_cells
+from ncdiag.analysis.conditions import condition_labels, condition_numbers
+from ncdiag.analysis.grid import LINES, Cells, list_cells, missing_cells, mixed_onsets, name_lines, sample_cells
 from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
@@ -53,11 +53,13 @@ def additivity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     if len(by) != 2:
         reason = f"a grid has two factors; --by names {len(by)} ({', '.join(by)})"
         return _refused(base, "not_testable", reason, {"cells": []})
-    about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets, by)}
-    mixed = mixed_onsets(collapsed, by)
+    onsets = onsets.join(name_lines(onsets, by))
+    collapsed = with_norm_at_onset(onsets)
+    about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets)}
+    mixed = mixed_onsets(collapsed)
     if mixed and not terms.mix_phases:
         return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
-    cells = sample_cells(collapsed, by)
+    cells = sample_cells(collapsed)
     missing = missing_cells(onsets, cells, by)
     if missing:
         status: Status = "all_censored" if collapsed.empty and base["n_censored"] else "not_testable"
@@ -229,11 +231,11 @@ def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mappin
     ]
 
 
-def _blocked(onsets: pd.DataFrame, by: Sequence[str]) -> list[str]:
+def _blocked(onsets: pd.DataFrame) -> list[str]:
     """Give what forbids a verdict within single cells; that cells differ among each other is `mixed_onsets`."""
     return [
-        f"{' '.join(map(show, keys))}: {reason}"
-        for keys, runs in onsets.groupby(list(by), sort=False, dropna=False)
+        f"{' '.join(map(str, keys))}: {reason}"
+        for keys, runs in onsets.groupby(LINES, sort=False)
         for reason in list_disqualifiers(runs)
     ]
 

@@ -12,6 +12,7 @@ from ncdiag.analysis.pooling import of_independent, of_other_side, pooled_notes
 from ncdiag.domain.comparison import MIN_UNITS
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.lead import PRIMARY_MARGIN
+from ncdiag.domain.naming import Key
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, epochs, out_of, percent
@@ -282,10 +283,10 @@ def _collapse_elsewhere(found: Found, pair: Result) -> float:
 
 def _rescaled(found: Found, pair: Result) -> list[list[Result]]:
     """Give the results of each set of rescaled runs of a pair."""
-    sets: dict[str, list[Result]] = {}
+    sets: dict[Key, list[Result]] = {}
     for result in found["attractor"]:
         if {key: value for key, value in result.group.items() if key not in _ARM_KEYS} == dict(pair.group):
-            sets.setdefault(str(result.group), []).append(result)
+            sets.setdefault(result.key, []).append(result)
     return list(sets.values())
 
 

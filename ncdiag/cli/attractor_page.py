@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import printable
-from ncdiag.cli.page_words import Values, by_pair, pair_label, reminders
+from ncdiag.cli.page_words import Values, by_pair, name_pairs, reminders
 from ncdiag.domain.equivalence import equality_level
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is, p_text
@@ -47,8 +47,8 @@ _WHAT = {
 
 def attractor_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: what is asked, a block for each set of branches, then how to read them."""
-    sets = by_pair(results, _label)
-    parts = [_part(label, values, terms.level) for label, values in sets.items()]
+    sets = by_pair(results, _name_sets)
+    parts = [_part(label, values, terms.level) for label, values in sets]
     legend = _LEGEND.format(alpha=p_text(1 - terms.level))
     return Page(
         title="Attractor: whether rescaled features come back",
@@ -59,12 +59,16 @@ def attractor_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     )
 
 
-def _label(group: Values) -> str:
+def _name_sets(groups: Sequence[Values]) -> list[str]:
     arms = ("epoch", "head", "up", "down")
+    pairs = name_pairs([{key: value for key, value in group.items() if key not in arms} for group in groups])
+    return [f"{pair}, {_say_arms(group)}" for pair, group in zip(pairs, groups, strict=True)]
+
+
+def _say_arms(group: Values) -> str:
     factors = " and ".join(f"x {group[arm]:g}" for arm in ("down", "up") if group[arm] is not None)
     head = "head divided by the factor" if group["head"] == "compensated" else "head as it was"
-    pair = pair_label({key: value for key, value in group.items() if key not in arms})
-    return f"{pair}, {factors} after epoch {group['epoch']}, {head}"
+    return f"{factors} after epoch {group['epoch']}, {head}"
 
 
 def _part(label: str, values: Sequence[Values], level: float) -> Part:
@@ -75,7 +79,7 @@ def _part(label: str, values: Sequence[Values], level: float) -> Part:
     blocks += map(Paragraph, _more_pairs(at_end, verdict["verdict"]))
     shown = [value for value in values if value["quantity"] not in ("log_ratio_at_onset", "onset_order")]
     blocks += reminders(caution for value in shown for caution in value["warnings"])
-    return Part(blocks, heading=printable(label))
+    return Part(blocks, heading=label)
 
 
 def _reading(verdict: Values) -> str:

@@ -35,7 +35,7 @@ def forecast_page(results: "Sequence[Result]", terms: "Terms") -> Page:
         title="Forecast: which rule says best when a run collapses",
         rule=str(terms.rule),
         parts=[
-            *(_part(label, values) for label, values in by_pair(results).items()),
+            *(_part(label, values) for label, values in by_pair(results)),
             Part([Paragraph(_INTRODUCTION)]),
             Part([Legend(_LEGEND.format(m=terms.rule.metric))]),
         ],

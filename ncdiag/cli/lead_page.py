@@ -46,12 +46,12 @@ _SHORT = {"feature_norm_centred": "fn_centred"}
 def lead_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: what is asked, for each pair a reading and its tables, then how to read them."""
     pairs = by_pair(results)
-    explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for values in pairs.values()) else [_INTRODUCTION]
+    explained = [_INTRODUCTION, _ZERO] if any(_judged(values) for _, values in pairs) else [_INTRODUCTION]
     parts = [
-        *(_part(label, values, terms.rule.metric) for label, values in pairs.items()),
+        *(_part(label, values, terms.rule.metric) for label, values in pairs),
         *(Part([Paragraph(text)]) for text in explained),
     ]
-    if any(_varied(values) for values in pairs.values()):
+    if any(_varied(values) for _, values in pairs):
         parts.append(_columns(terms.rule.metric))
     title = "Lead: does the feature norm (fn) announce the onset of collapse?"
     return Page(title=title, rule=str(terms.rule), parts=parts)

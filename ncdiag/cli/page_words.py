@@ -3,32 +3,34 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncdiag.cli.output import printable, table_cell
+from ncdiag.cli.output import printable
 from ncdiag.domain.levels import alpha_of
+from ncdiag.domain.naming import TEXT, Group, Key, name_groups
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Cautions
-from ncdiag.domain.words import as_word
 
 if TYPE_CHECKING:
     from ncdiag.domain.result import Result
 
 Values = Mapping[str, Any]  # of a result, as `Result.to_dict` gives them
+Namer = Callable[[Sequence[Group]], list[str]]
 
 _FEW = 0.01  # where the smallest possible p is not below this, it is the number of runs that keeps p large
 
 
-def pair_label(group: Values) -> str:
-    """Name a pair: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
-    parts = [as_word(value) if isinstance(value, str) else f"{key}={_known(value)}" for key, value in group.items()]
-    return printable(" ".join(parts))
+def name_pairs(groups: Sequence[Group]) -> list[str]:
+    """Name pairs: `mlp mnist`, and `depth=5` for what would not be understood without its name."""
+    words = {column for group in groups for column in group}
+    return [printable(name) for name in name_groups(groups, TEXT, bare=words)]
 
 
-def by_pair(results: "Sequence[Result]", name: Callable[[Values], str] = pair_label) -> dict[str, list[Values]]:
-    """Give the results of each pair as plain values, by the `name` of its group."""
-    pairs: dict[str, list[Values]] = {}
+def by_pair(results: "Iterable[Result]", name: Namer = name_pairs) -> list[tuple[str, list[Values]]]:
+    """Give the results of each pair as plain values, with the name of the pair."""
+    pairs: dict[Key, list[Result]] = {}
     for result in results:
-        pairs.setdefault(name(result.group), []).append(result.to_dict())
-    return pairs
+        pairs.setdefault(result.key, []).append(result)
+    names = name([own[0].group for own in pairs.values()])
+    return [(label, [result.to_dict() for result in own]) for label, own in zip(names, pairs.values(), strict=True)]
 
 
 def find_result(values: Sequence[Values], quantity: str, **said: Any) -> Values | None:
@@ -66,7 +68,3 @@ def corrected_p(test: Values) -> str:
 def least_p(p_min: float) -> str:
     """Say how small p can be with these runs, where they are so few that it matters."""
     return f", with so few runs at least {p_text(p_min)}" if p_min >= _FEW else ""
-
-
-def _known(value: Any) -> str:
-    return "?" if value is None else table_cell(value)

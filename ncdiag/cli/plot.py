@@ -19,8 +19,6 @@ from ncdiag.domain.words import as_unicode
 from ncdiag.errors import AnalysisError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pandas import DataFrame
 
     from ncdiag.analysis.asked import Asked
@@ -124,14 +122,14 @@ def plot(
     with open_store(store) as opened:
         asked = _read(opened, chosen, run, terms)
     table = chosen.table(asked)
-    shown = _shown(asked.runs, table, asked.terms.by)
+    shown = _shown(asked, table)
     described = _describe(chosen.shows, shown["run"].tolist(), describe_shared(shown), terms.rule)
     sheet = Sheet(width=width.value, title=described if title is None else as_unicode(title), terms=terms)
     figure = chosen.draw(table, sheet)
     write_output(figure_bytes(figure, image.value, PAGES[width.value]), output)
     if not to_stdout(output):
         note(f"figure of {counted(len(shown), 'run')} written to {output}")
-    _note_missing(asked.runs, table, asked.terms.by)
+    _note_missing(asked, table)
     if data is not None:
         header = [str(column) for column in table.columns if column != "nonfinite"]
         write_output(csv_text([frame_columns(table)], header=header).encode(), data)
@@ -153,20 +151,21 @@ def _read(store: "Store", kind: "Kind", names: list[str] | None, terms: "Terms")
     return chosen
 
 
-def _shown(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> "DataFrame":
+def _shown(asked: "Asked", table: "DataFrame") -> "DataFrame":
     """Give the runs that a table is of: those that it names, or those of its pairs."""
     from ncdiag.plotting.conditions import label_pairs
 
+    runs = asked.runs
     if "run" in table:
         return runs[runs["run"].isin(table["run"])]
-    return runs[label_pairs(runs, by).isin(table["pair"])] if "pair" in table else runs
+    return runs[label_pairs(runs, asked).isin(table["pair"])] if "pair" in table else runs
 
 
-def _note_missing(runs: "DataFrame", table: "DataFrame", by: "Sequence[str]") -> None:
+def _note_missing(asked: "Asked", table: "DataFrame") -> None:
     """Say of which pairs nothing is drawn, or a figure of three pairs would pass for one of four."""
-    from ncdiag.plotting.conditions import label_pairs
+    from ncdiag.plotting.conditions import name_pairs
 
-    missing = sorted(set(label_pairs(runs, by)) - set(table["pair"])) if "pair" in table else []
+    missing = sorted(set(name_pairs(asked).values()) - set(table["pair"])) if "pair" in table else []
     if missing:
         note(f"too few runs for this figure: {', '.join(map(printable, missing))}")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ncdiag.cli.output import printable
-from ncdiag.cli.page_words import Values, pair_label, reminders
+from ncdiag.cli.page_words import Values, by_pair, find_result, get_result, reminders
 from ncdiag.cli.threshold_words import (
     check_blocks,
     condition_effect,
@@ -44,11 +44,13 @@ _ENDS = (
 
 def threshold_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     """Give the page: a table with a line per pair, then what each pair shows, in words."""
-    pairs = [result.to_dict() for result in results if result.quantity == "fn_star"]
-    others = {(result.quantity, pair_label(result.group)): result.to_dict() for result in results}
+    pairs = by_pair(results)
     sure = percent(terms.level)
     heading = ("pair", "runs", "fn*", f"{sure} interval", "CV", "CV up to", "onset", "loss")
-    table = Table([heading, *map(_line, pairs)], right=[place > 0 for place in range(len(heading))])
+    table = Table(
+        [heading, *(_line(label, get_result(own, "fn_star")) for label, own in pairs)],
+        right=[place > 0 for place in range(len(heading))],
+    )
     legend = (
         "runs: collapsed of evaluated. fn*: geometric mean, with its confidence interval. CV: how much "
         f"fn* varies from run to run, conditions weighing alike; then its upper {sure} bound. "
@@ -57,12 +59,12 @@ def threshold_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     return Page(
         title="fn*, the mean feature norm at the onset of collapse",
         rule=str(terms.rule),
-        parts=[Part([table]), Part([Legend(legend)]), *(_part(pair, others) for pair in pairs)],
+        parts=[Part([table]), Part([Legend(legend)]), *(_part(label, own) for label, own in pairs)],
     )
 
 
-def _line(pair: Values) -> list[str]:
-    start = [pair_label(pair["group"]), f"{pair['n_collapsed']}/{pair['n_runs']}"]
+def _line(label: str, pair: Values) -> list[str]:
+    start = [label, f"{pair['n_collapsed']}/{pair['n_runs']}"]
     if pair["estimate"] is None:
         return [*start, *["-"] * 6]
     return [
@@ -76,16 +78,15 @@ def _line(pair: Values) -> list[str]:
     ]
 
 
-def _part(pair: Values, others: Mapping[tuple[str, str], Values]) -> Part:
-    label = pair_label(pair["group"])
-    spread = others["cv", label]
-    checks = [others[key, label] for key in ("placebo_cv", "eps_sensitivity") if (key, label) in others]
+def _part(label: str, own: Sequence[Values]) -> Part:
+    pair, spread = (get_result(own, quantity) for quantity in ("fn_star", "cv"))
+    checks = [check for key in ("placebo_cv", "eps_sensitivity") if (check := find_result(own, key))]
     blocks: list[Block] = [Reading(_reading(pair, spread)), Paragraph(f"Runs: {_endings(pair)}.")]
     if pair["estimate"] is not None:
         blocks.append(Paragraph(f"Onset: {_onset(pair)}."))
         blocks.append(Paragraph(f"Plain figures, as the paper gives them: {_plain_figures(pair)}."))
         blocks += _conditions(pair["conditions"])
-        said = [*condition_effect(spread), *invariance_words(others.get(("invariance", label)))]
+        said = [*condition_effect(spread), *invariance_words(find_result(own, "invariance"))]
         blocks += [Paragraph(f"Conditions: {'; '.join(said)}.")] if said else []
         blocks += check_blocks(checks)
     checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]

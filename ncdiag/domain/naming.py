@@ -148,10 +148,14 @@ def name_groups(
     return _apart(groups, shown, name)
 
 
-def write_values(values: Sequence[Any], column: str, naming: Naming) -> list[str]:
-    """Write values of one column without its name; those that differ are written differently."""
-    groups = [{column: value} for value in values]
-    return _apart(groups, [column], lambda group, digits: naming.write(column, group[column], digits))
+def write_values(groups: Sequence[Group], naming: Naming) -> list[str]:
+    """Write the values of groups of one column without its name; those that differ are written differently."""
+
+    def write(group: Group, digits: int) -> str:
+        ((column, value),) = group.items()
+        return naming.write(column, value, digits)
+
+    return _apart(groups, _columns(groups), write)
 
 
 def _apart(groups: Sequence[Group], columns: Sequence[str], name: Callable[[Group, int], str]) -> list[str]:

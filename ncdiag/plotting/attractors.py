@@ -15,10 +15,11 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_results
 from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.domain.equivalence import MARGIN, equality_level
+from ncdiag.domain.naming import compact, group_key
 from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
-from ncdiag.plotting.conditions import compact, label_pair
+from ncdiag.plotting.conditions import name_pairs
 from ncdiag.plotting.layout import Sheet, label_panels, note_handles, panel_grid, shorten, start_figure, text_inches
 from ncdiag.plotting.style import INK, SHADE, figure_style, line_style
 
@@ -42,18 +43,16 @@ def attractor_table(asked: Asked) -> pd.DataFrame:
             "no run had its features rescaled, so there is no arm to compare with its control.\n"
             "`ncdiag sweep --preset intervention` trains such runs"
         )
-    results = {
-        (str(result.group), result.quantity, result.extra.get("arm")): result for result in attractor_results(asked)
-    }
+    results = {(result.key, result.quantity, result.extra.get("arm")): result for result in attractor_results(asked)}
     norms = {str(run): rows.set_index("epoch")["feature_norm"] for run, rows in asked.epochs.groupby("run", sort=False)}
     names = asked.onsets["run"].tolist()
-    found = [
-        _rows(
-            branches, arm, names, norms, {q: results[str(branches.group), q, f"{arm}_control"] for q in _FIGURES}
-        ).assign(set=number)
-        for number, branches in enumerate(sets, start=1)
-        for arm in _ARMS
-    ]
+    pairs = name_pairs(asked)
+    found = []
+    for number, branches in enumerate(sets, start=1):
+        pair = pairs[group_key({column: branches.group[column] for column in asked.terms.by})]
+        for arm in _ARMS:
+            figures = {q: results[group_key(branches.group), q, f"{arm}_control"] for q in _FIGURES}
+            found.append(_rows(branches, arm, pair, names, norms, figures).assign(set=number))
     table = pd.concat(found, ignore_index=True)
     if table.empty:
         raise AnalysisError(
@@ -63,7 +62,9 @@ def attractor_table(asked: Asked) -> pd.DataFrame:
     return table
 
 
-def _rows(branches: Branches, arm: str, names: list[str], norms: Any, found: dict[str, Result]) -> pd.DataFrame:
+def _rows(
+    branches: Branches, arm: str, pair: str, names: list[str], norms: Any, found: dict[str, Result]
+) -> pd.DataFrame:
     parts = []
     for control, own in zip(branches.control, getattr(branches, arm), strict=True):
         if control < 0 or own < 0 or names[control] not in norms or names[own] not in norms:
@@ -83,10 +84,9 @@ def _rows(branches: Branches, arm: str, names: list[str], norms: Any, found: dic
     if not parts:
         return pd.DataFrame()
     table = pd.concat(parts, ignore_index=True)
-    pair = {name: value for name, value in branches.group.items() if name not in ("epoch", "head", "up", "down")}
     end, half = found["log_ratio"], found["half_life"]
     return table.assign(
-        pair=label_pair(pair),
+        pair=pair,
         rescaled_at=branches.epoch,
         head=branches.group["head"],
         arm=arm,

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from matplotlib.transforms import ScaledTranslation, Transform
 from numpy.typing import ArrayLike, NDArray
 
-from ncdiag.plotting.conditions import compact
+from ncdiag.domain.naming import compact
 
 HALO = withStroke(linewidth=2, foreground="white")  # keeps text readable where curves cross it
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

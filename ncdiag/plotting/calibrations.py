@@ -44,7 +44,7 @@ def forecast_table(asked: Asked) -> pd.DataFrame:
             f"{collapsed} of {counted(len(asked.onsets), 'run')} with one.\n"
             "`ncdiag sweep --preset quickstart` trains nine such"
         )
-    table.insert(0, "pair", label_pairs(table, asked.terms.by))
+    table.insert(0, "pair", label_pairs(table, asked))
     inside = ((table["lo"] <= table["actual"]) & (table["actual"] <= table["hi"])).astype("boolean")
     return strictest(table.assign(inside=inside.where(table["lo"].notna())))
 

@@ -1,7 +1,7 @@
 """The claims of the paper, one strip each: the published figure, ours with its interval, and the verdict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from matplotlib.transforms import ScaledTranslation
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.claims import CLAIMS
 from ncdiag.analysis.survey import Survey
+from ncdiag.domain.naming import FIGURE, PAIR, differing, name_groups
 from ncdiag.domain.result import Result
 from ncdiag.plotting.axes import draw_interval, log_axis, plain_axis, write
-from ncdiag.plotting.conditions import label_pair
 from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, text_inches, wrap
 from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
@@ -108,17 +108,16 @@ def claims_table(asked: Asked) -> pd.DataFrame:
     for claim in CLAIMS:
         own = [result for result in results if result.quantity == f"claim_{claim.number}"]
         groups = own[1:] or own  # the first of several puts them together
-        for result, name in zip(groups, _names([result.group for result in groups]), strict=True):
+        for result, name in zip(groups, _names(groups), strict=True):
             rows.append({"claim": claim.number, "says": claim.short, "group": name, **_row(claim.number, result)})
             rows[-1]["overall"] = own[0].extra["verdict"]
     return pd.DataFrame(rows)
 
 
-def _names(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name groups by what they differ in, one alone not at all."""
-    columns = list(dict.fromkeys(column for group in groups for column in group))
-    varying = [column for column in columns if len({str(group.get(column)) for group in groups}) > 1]
-    return [label_pair({column: group.get(column) for column in varying}) for group in groups]
+def _names(results: Sequence[Result]) -> list[str]:
+    """Name the groups of results by what they differ in, one alone not at all."""
+    groups = [result.group for result in results]
+    return name_groups(groups, FIGURE, differing(groups), bare=PAIR)
 
 
 def _row(number: str, result: Result) -> dict[str, Any]:

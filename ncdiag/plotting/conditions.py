@@ -1,34 +1,17 @@
-"""Which runs are of one condition, and the shortest words that tell the conditions of a figure apart."""
+"""Which runs are of one condition or pair, and the words that tell those of a figure apart."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from ncdiag.analysis.branches import find_rescaling
-from ncdiag.domain.words import as_word
-
-# In the order in which they are named: whatever an earlier column already tells apart, a later one need not say.
-_NAMED = {
-    "arch": "{}",
-    "dataset": "{}",
-    "depth": "depth {}",
-    "width": "width {}",
-    "activation": "{}",
-    "weight_decay": "wd {}",
-    "optimizer": "{}",
-    "lr": "lr {}",
-    "momentum": "momentum {}",
-    "schedule": "{}",
-    "batch_size": "batch {}",
-    "train_size": "{} samples",
-    "phases": "{}",
-    "intervention": "{}",
-    "other": "{}",
-}
+from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import label_rows, plain_groups
+from ncdiag.domain.naming import FIGURE, PAIR, Group, Key, group_key, name_groups, telling
 
 
-_PAIR = ("arch", "dataset")  # whose values stand in a row without their names
+def name_conditions(groups: Sequence[Group]) -> list[str]:
+    """Name conditions by as little as tells them apart: `depth 5, wd 1e-5`; one alone needs no name."""
+    return name_groups(groups, FIGURE, telling(groups, FIGURE.forms))
 
 
 def label_conditions(runs: pd.DataFrame) -> pd.Series:
@@ -37,29 +20,21 @@ def label_conditions(runs: pd.DataFrame) -> pd.Series:
     The labels of runs of one condition are equal, those of different conditions differ; where all runs are of one
     condition, it is the empty string.
     """
-    present = [column for column in _NAMED if column in runs.columns]
-    texts = pd.DataFrame({column: [_text(value) for value in runs[column]] for column in present}, index=runs.index)
-    conditions = _partition(texts, present)
-    named: list[str] = []
-    for column in present:
-        if _partition(texts, named) == conditions:
-            break
-        if _partition(texts, [*named, column]) != _partition(texts, named):
-            named.append(column)
-    return pd.Series([_join(row, named) for _, row in texts.iterrows()], index=runs.index, dtype=object)
+    return pd.Series(label_rows(runs, list(FIGURE.forms), name_conditions), index=runs.index, dtype=object)
 
 
-def label_pairs(runs: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Give the label of each run's pair: `mlp mnist`, or `depth 5, width 128` where numbers need their names."""
-    labels = [label_pair(dict(zip(by, row, strict=True))) for row in runs[list(by)].itertuples(index=False)]
-    return pd.Series(labels, index=runs.index, dtype=object)
+def name_pairs(asked: Asked) -> dict[Key, str]:
+    """Name the pairs that were asked about: `mlp mnist`, or `depth 5, width 128` where numbers need their names."""
+    columns = list(asked.terms.by)
+    groups = plain_groups(asked.runs.drop_duplicates(columns), columns)
+    return dict(zip(map(group_key, groups), name_groups(groups, FIGURE, columns, bare=PAIR), strict=True))
 
 
-def label_pair(group: Mapping[str, Any]) -> str:
-    """Give the label of a pair from its columns and their values."""
-    names = {column: name_value(column, value) for column, value in group.items()}
-    parts = [as_word(name) if column in _PAIR else name for column, name in names.items()]
-    return (" " if all(_NAMED.get(column) == "{}" for column in group) else ", ").join(parts)
+def label_pairs(rows: pd.DataFrame, asked: Asked) -> pd.Series:
+    """Give the name of each row's pair, which its columns say."""
+    names = name_pairs(asked)
+    labels = label_rows(rows, asked.terms.by, lambda groups: [names[group_key(group)] for group in groups])
+    return pd.Series(labels, index=rows.index, dtype=object)
 
 
 def strictest(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,22 +43,6 @@ def strictest(table: pd.DataFrame) -> pd.DataFrame:
         lambda ways: "condition" if (ways == "condition").any() else "run"
     )
     return table[table["held_out"] == strict].reset_index(drop=True)
-
-
-def name_value(column: str, value: Any) -> str:
-    """Give a hyperparameter as it is named in figures: `mnist`, `depth 5`, `wd 1e-4`."""
-    text = _text(value)
-    if column == "intervention":
-        return _name_intervention(text)
-    return _NAMED.get(column, f"{column} {{}}").format(text) if text else f"{column} ?"
-
-
-def _name_intervention(text: str) -> str:
-    """Write `3.0@20+compensate-head` as one would say it."""
-    found = find_rescaling(text)
-    if found is None:
-        return text or "not rescaled"
-    return f"× {compact(found.alpha)} at {found.epoch}{', head too' if found.compensated else ''}"
 
 
 def sort_names(names: Iterable[str]) -> list[str]:
@@ -139,33 +98,6 @@ def name_outcomes(table: pd.DataFrame) -> pd.Series:
 
 def describe_shared(runs: pd.DataFrame) -> str:
     """Give what all runs have in common of architecture, data set, depth, width and activation, as one line."""
-    columns = [c for c in ("arch", "dataset", "depth", "width", "activation") if c in runs.columns]
-    shared = {column: {_text(value) for value in runs[column]} for column in columns}
-    return ", ".join(
-        _NAMED[column].format(*found) for column, found in shared.items() if len(found) == 1 and any(found)
-    )
-
-
-def _partition(texts: pd.DataFrame, columns: Iterable[str]) -> list[int]:
-    """Give the number of each run's group, groups counted in the order of their first run."""
-    groups: dict[tuple[str, ...], int] = {}
-    rows = texts[list(columns)].itertuples(index=False, name=None) if columns else [()] * len(texts)
-    return [groups.setdefault(row, len(groups)) for row in rows]
-
-
-def _join(row: pd.Series, columns: Iterable[str]) -> str:
-    return ", ".join(name_value(column, row[column]) for column in columns)
-
-
-def _text(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    return compact(value) if isinstance(value, float) else str(value)
-
-
-def compact(value: float) -> str:
-    """Write a number with up to six digits: 512, 0.05, 1e-4."""
-    if 0 < abs(value) < 1e-3 or abs(value) >= 1e5:
-        digits, _, exponent = f"{value:.5e}".partition("e")
-        return f"{float(digits):g}e{int(exponent)}"
-    return f"{value:g}"
+    columns = [c for c in ("arch", "dataset", "depth", "width", "activation") if runs[c].nunique(dropna=False) == 1]
+    shared = (setting for group in plain_groups(runs.iloc[:1], columns) for setting in group.items())
+    return ", ".join(FIGURE.name(column, value) for column, value in shared if value is not None)

@@ -1,9 +1,8 @@
 """fn* of a grid, such as architectures by data sets: parallel lines on a logarithmic axis are factors that multiply."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,15 @@ from matplotlib.lines import Line2D
 
 from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.asked import Asked
+from ncdiag.analysis.conditions import label_rows, plain_groups
+from ncdiag.analysis.grid import LINES, name_lines
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.naming import FIGURE, TEXT, group_key, name_groups
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
-from ncdiag.plotting.conditions import name_value, sort_names, split_names
+from ncdiag.plotting.conditions import sort_names, split_names
 from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, shorten, start_figure, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
@@ -41,11 +43,12 @@ def grid_table(asked: Asked) -> pd.DataFrame:
     results = additivity_results(asked.onsets, asked.terms)
     cells = _cells(asked)
     _check_grid(cells, asked)
+    words = _words(asked)
     ratios = [
         {
             "of": RATIO,
-            "row": name_value(asked.terms.by[0], " / ".join(result.extra.get("of_rows", ()))),
-            "column": name_value(asked.terms.by[1], " / ".join(result.extra.get("of_columns", ()))),
+            "row": _between(asked.terms.by[0], result.extra.get("of_rows"), words["row"]),
+            "column": _between(asked.terms.by[1], result.extra.get("of_columns"), words["column"]),
             "reason": None if result.extra.get("of_rows") else result.warnings[0].split(". ")[0],
             **_limits(result),
         }
@@ -55,25 +58,34 @@ def grid_table(asked: Asked) -> pd.DataFrame:
     return pd.concat([cells, pd.DataFrame(ratios)], ignore_index=True).assign(level=asked.terms.level)
 
 
+def _words(asked: Asked) -> dict[str, dict[str, str]]:
+    """Say how a figure writes what results call the rows and the columns of the grid."""
+    texts, words = (name_lines(asked.onsets, asked.terms.by, naming) for naming in (TEXT, FIGURE))
+    return {line: dict(zip(texts[line], words[line], strict=True)) for line in LINES}
+
+
+def _between(factor: str, lines: Sequence[str] | None, words: Mapping[str, str]) -> str | None:
+    """Name the two rows, or columns, that a ratio of ratios is of; None if it is of none."""
+    return None if lines is None else FIGURE.put(factor, " / ".join(words[line] for line in lines))
+
+
 def _cells(asked: Asked) -> pd.DataFrame:
     found = threshold_results(asked.onsets, asked.trajectories, asked.terms)
-    of_cell = {_names(result.group): result for result in found if result.quantity == "fn_star"}
-    keys = [_names(values) for values in asked.onsets[list(asked.terms.by)].to_dict("records")]
+    of_cell = {result.key: result for result in found if result.quantity == "fn_star"}
+    by = asked.terms.by
+    row, column = (label_rows(asked.onsets, [name], lambda groups: name_groups(groups, FIGURE)) for name in by)
     table = asked.onsets[["run", "state"]].assign(
         of=CELL,
-        row=[row for row, _ in keys],
-        column=[column for _, column in keys],
+        row=row,
+        column=column,
         loss=asked.onsets["onset_loss"],
         feature_norm=asked.onsets["fn_star"].where(asked.onsets["state"] == "collapsed"),
         reason=None,
     )
-    limits = pd.DataFrame([_limits(of_cell[key]) for key in keys], index=table.index)
+    cells = (of_cell[group_key(group)] for group in plain_groups(asked.onsets, by))
+    limits = pd.DataFrame([_limits(cell) for cell in cells], index=table.index)
     columns = ["of", "row", "column", "run", "state", "loss", "feature_norm", *limits.columns, "reason"]
     return table.join(limits)[columns]
-
-
-def _names(values: Mapping[Any, Any]) -> tuple[str, ...]:
-    return tuple(name_value(column, value) for column, value in values.items())
 
 
 def _limits(result: Result) -> dict[str, float]:

@@ -47,7 +47,7 @@ def lead_table(asked: Asked) -> pd.DataFrame:
             f"a lead needs {MIN_RUNS} runs of one pair with an onset ({asked.terms.rule}); {collapsed} of "
             f"{counted(len(asked.onsets), 'run')} with one.\n`ncdiag sweep --preset quickstart` trains nine such"
         )
-    table.insert(0, "pair", label_pairs(table, asked.terms.by))
+    table.insert(0, "pair", label_pairs(table, asked))
     return strictest(table)
 
 

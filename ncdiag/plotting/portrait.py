@@ -47,7 +47,7 @@ def portrait_table(asked: Asked) -> pd.DataFrame:
     if metric == "feature_norm":
         raise AnalysisError("the feature norm against itself shows nothing; choose another --metric, such as nc1")
     of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
-    pairs = label_pairs(onsets, asked.terms.by)
+    pairs = label_pairs(onsets, asked)
     of_run.insert(1, "pair", pairs)
     of_run.insert(2, "condition", pd.concat([label_conditions(own) for _, own in onsets.groupby(pairs, sort=False)]))
     of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")

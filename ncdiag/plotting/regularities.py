@@ -17,9 +17,10 @@ from matplotlib.lines import Line2D
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.regularities import regularity_results
+from ncdiag.domain.naming import compact
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis, plain_axis, shifted, write
-from ncdiag.plotting.conditions import compact, label_conditions
+from ncdiag.plotting.conditions import name_conditions
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, series_handle, shorten, start_figure, text_inches
 from ncdiag.plotting.slots import Slots, make_slots, roomy, spread_out
 from ncdiag.plotting.style import FAINT, INK, Width, figure_style, line_style
@@ -45,7 +46,7 @@ def regularity_table(asked: Asked, factor: str) -> pd.DataFrame:
         results = regularity_results(asked.onsets, asked.terms)
         untested = next(result for result in results if result.question == option)
         raise AnalysisError(f"{untested.warnings[0]}.\n`ncdiag analyze claims` says what to train beside these runs")
-    names = label_conditions(pd.DataFrame([dict(group.fixed) for group in groups]))
+    names = name_conditions([group.fixed for group in groups])
     rows = [row for group, name in zip(groups, names, strict=True) for row in _rows(group, name, asked.onsets)]
     return pd.DataFrame(rows).assign(level=asked.terms.level)
 

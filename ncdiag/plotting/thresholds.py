@@ -14,12 +14,13 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
+from ncdiag.domain.naming import compact
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
 from ncdiag.domain.threshold import CV_CLAIM
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, lanes, log_axis
-from ncdiag.plotting.conditions import compact, label_conditions, label_pair, label_pairs, sort_names
+from ncdiag.plotting.conditions import label_conditions, label_pairs, name_pairs, sort_names
 from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, shorten, start_figure
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
@@ -45,9 +46,10 @@ def threshold_table(asked: Asked) -> pd.DataFrame:
     """
     onsets = asked.onsets
     base = onsets[["run", "state", "onset"]].copy()
-    base.insert(0, "pair", label_pairs(onsets, asked.terms.by))
+    base.insert(0, "pair", label_pairs(onsets, asked))
     base.insert(2, "condition", label_conditions(onsets))
-    named = {(r.quantity, label_pair(r.group)): r for r in _results(asked)}
+    names = name_pairs(asked)
+    named = {(result.quantity, names[result.key]): result for result in _results(asked)}
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
     rows = []
     for pair in base["pair"].unique():

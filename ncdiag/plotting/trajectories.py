@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.rate_drops import list_drops
-from ncdiag.plotting.conditions import compact, label_conditions, label_pairs, name_series
+from ncdiag.domain.naming import compact
+from ncdiag.plotting.conditions import label_conditions, label_pairs, name_series
 from ncdiag.plotting.events import phase_spans, phase_switches
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, start_figure, text_inches
 from ncdiag.plotting.pairs import pair_thresholds
@@ -42,7 +43,7 @@ def trajectory_table(asked: Asked) -> pd.DataFrame:
     onsets, epochs = asked.onsets, asked.epochs
     of_run = onsets[["run", *ONSET]].rename(columns=ONSET)
     of_run.insert(1, "condition", label_conditions(onsets))
-    of_run.insert(2, "pair", label_pairs(onsets, asked.terms.by))
+    of_run.insert(2, "pair", label_pairs(onsets, asked))
     of_run = of_run.merge(pair_thresholds(asked), on="pair", how="left")
     rows = of_run.merge(epochs[["run", "epoch", "phase", "loss", "lr", *CURVES, "nonfinite"]], on="run")
     drops = {(run, epoch) for run, found in list_drops(onsets, epochs).items() for epoch in found}

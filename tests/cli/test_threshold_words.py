@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from ncdiag.cli.page_text import text_of
-from ncdiag.cli.page_words import pair_label
 from ncdiag.cli.threshold_words import check_blocks, condition_effect, invariance_words, norm_text
 from ncdiag.domain.p_values import p_text
 from ncdiag.domain.page import Block, Page, Part, Table
@@ -127,7 +126,6 @@ def test_norms_at_other_eps_are_a_table():
 def test_figures_are_written_alike_everywhere():
     assert [p_text(p) for p in (None, 0.00001, 0.0416, 0.5, 1.0)] == ["-", "< .0001", ".042", ".5", "1"]
     assert norm_text(1.05) == "1.050"
-    assert pair_label({"arch": "mlp", "depth": 5, "seed": None}) == "mlp depth=5 seed=?"
 
 
 def test_the_effect_of_conditions():

@@ -70,9 +70,11 @@ def test_numbers_have_as_many_digits_as_tell_them_apart(naming: Naming, names: l
 
 
 def test_values_of_a_column_are_written_without_its_name():
-    assert write_values([1e-5, 2e-5, None], "weight_decay", FIGURE) == ["1e-5", "2e-5", "?"]
-    assert write_values([None, 500], "train_size", TEXT) == ["all", "500"]
-    assert len(set(write_values([0.1, 0.1 + 1.4e-17], "lr", TEXT))) == 2
+    decays = [{"weight_decay": value} for value in (1e-5, 2e-5, None)]
+    assert write_values(decays, FIGURE) == ["1e-5", "2e-5", "?"]
+    assert write_values([{"train_size": None}, {"train_size": 500}], TEXT) == ["all", "500"]
+    near = [{"lr": 0.1}, {"lr": 0.1 + 1.4e-17}]
+    assert len(set(write_values(near, TEXT))) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 import itertools
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers
-from ncdiag.cli.page_words import pair_label as page_label
-from ncdiag.plotting.conditions import _NAMED, compact, describe_shared, label_conditions, label_pair
+from ncdiag.domain.naming import FIGURE
+from ncdiag.plotting.conditions import describe_shared, label_conditions
 
 
 def frame(*runs: dict[str, object]) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def test_what_is_not_known_is_said_as_such():
 
 
 def test_every_column_that_makes_a_condition_can_be_named():
-    assert set(_NAMED) == set(CONDITION_COLUMNS)
+    assert set(FIGURE.forms) == set(CONDITION_COLUMNS)
 
 
 configurations = st.fixed_dictionaries(
@@ -65,28 +64,16 @@ def test_what_all_runs_share_is_described():
     assert describe_shared(runs) == "mlp, mnist"
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (512.0, "512"),
-        (0.05, "0.05"),
-        (1e-4, "1e-4"),
-        (5e-05, "5e-5"),
-        (0.0, "0"),
-        (1234567.0, "1.23457e6"),
-        (-2e-9, "-2e-9"),
-    ],
-)
-def test_numbers_are_short(value: float, text: str):
-    assert compact(value) == text
+def test_a_whole_training_set_is_called_so():
+    assert label_conditions(frame({"train_size": 500}, {})).tolist() == ["500 samples", "all samples"]
 
 
-def test_names_of_more_than_a_word_do_not_run_into_each_other():
-    first, second = ({"arch": "a b", "dataset": "c"}, {"arch": "a", "dataset": "b c"})
-    assert (label_pair(first), label_pair(second)) == ('"a b" c', 'a "b c"')
-    assert (page_label(first), page_label(second)) == ('"a b" c', 'a "b c"')
-    assert (
-        label_pair({"arch": "mlp", "dataset": "mnist"})
-        == page_label({"arch": "mlp", "dataset": "mnist"})
-        == "mlp mnist"
-    )
+def test_conditions_that_are_nearly_the_same_are_told_apart():
+    assert label_conditions(frame({"lr": 0.001000001}, {"lr": 0.001000002})).nunique() == 2
+
+
+def test_runs_are_named_a_condition_at_a_time():
+    names = label_conditions(frame(*({"depth": place % 3} for place in range(5))))
+    assert names.tolist() == ["depth 0", "depth 1", "depth 2", "depth 0", "depth 1"]
+    assert label_conditions(frame()).tolist() == []
+    assert describe_shared(frame()) == ""

@@ -62,10 +62,29 @@ def test_what_is_drawn_is_the_table(make_asked, make_grid, width):
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["cnn / mlp\n× mnist / cifar10"]
 
 
+def test_a_ratio_is_named_in_the_words_of_its_cells(make_asked, make_run):
+    decays, sizes = (1e-5, 2e-5), (None, 500)
+    runs = {
+        f"{decay} {size} {factor}": make_run(norm=factor, weight_decay=decay, train_size=size)
+        for decay in decays
+        for size in sizes
+        for factor in (1.1, 1 / 1.1)
+    }
+    table = grid_table(make_asked(runs, by=("weight_decay", "train_size")))
+    (ratio,) = table[table["of"] == "ratio_of_ratios"].to_dict("records")
+    assert (ratio["row"], ratio["column"]) == ("wd 2e-5 / 1e-5", "all / 500 samples")
+    cells = table[table["of"] == "cell"]
+    assert (list(cells["row"].unique()), list(cells["column"].unique())) == (
+        ["wd 1e-5", "wd 2e-5"],
+        ["all samples", "500 samples"],
+    )
+
+
 def test_cells_under_two_losses_are_marked_and_not_compared(make_asked, make_grid):
     table = grid_table(make_asked(make_grid(cnn_mnist={"loss": ["ce"] * 200})))
     (ratio,) = table[table["of"] == "ratio_of_ratios"].to_dict("records")
     assert math.isnan(ratio["estimate"])
+    assert (ratio["row"], ratio["column"]) == (None, None)
     assert ratio["reason"].startswith("onsets under different losses")
     figure = draw_grid(table, Sheet())
     faces = {

@@ -56,6 +56,14 @@ def test_the_spread_ends_at_its_one_sided_bounds(table):
     assert "95 % bounds" in draw_thresholds(table, Sheet()).axes[1].get_xlabel()
 
 
+def test_pairs_that_are_nearly_the_same_have_each_an_fn_star_of_its_own(make_asked, make_run):
+    near = {0.001000001: 1, 0.001000002: 5}
+    runs = {f"{lr} {seed}": make_run(norm=norm, lr=lr) for lr, norm in near.items() for seed in range(2)}
+    table = threshold_table(make_asked(runs, by=("lr",)))
+    found = table[table["at"] == "onset"].groupby("pair")["estimate"].first().to_dict()
+    assert found == pytest.approx({f"lr {lr}": norm for lr, norm in near.items()})
+
+
 def test_a_run_without_onset_has_rows_without_a_norm(table):
     never = table[table["run"] == "never"]
     assert never["state"].tolist() == ["censored", "censored"]
