@@ -60,6 +60,14 @@ def test_the_figures_are_those_of_the_domain(make_frames, make_run):
     assert (named["verdict"].n_runs, named["verdict"].n_conditions) == (12, 4)
 
 
+def test_rows_that_are_nearly_the_same_are_two(make_frames, make_run):
+    near = {f"cell{r}{c}": {"arch": "mlp", "lr": lr} for r, lr in enumerate((1.000001e-3, 1.000002e-3)) for c in (0, 1)}
+    named, _ = answers(make_frames(grid(make_run, PUBLISHED, **near)), by=("lr", "dataset"))
+    assert named["ratio_of_ratios"].extra["of_rows"] == ["0.001000002", "0.001000001"]
+    norms = {(cell["row"], cell["column"]): cell["fn_star"] for cell in named["verdict"].extra["cells"]}
+    assert norms["0.001000002", "mnist"] == pytest.approx(np.exp(np.log(PUBLISHED[1][0]).mean()))
+
+
 def test_the_answer_is_the_same_every_time(make_frames, make_run):
     frames = make_frames(grid(make_run, PUBLISHED))
     first, second = (answers(frames)[0]["interaction_log"].extra["p_permutation"] for _ in range(2))
