@@ -13,7 +13,7 @@ import numpy as np
 
 from ncdiag.analysis.lead_data import LANDMARKS, LeadData, Observable
 from ncdiag.analysis.lead_nearest import nearest_forecast
-from ncdiag.analysis.lead_scores import Judged, compare_errors, share_of_error, skill_cautions
+from ncdiag.analysis.lead_scores import Judged, compare_errors, hinge_figures, skill_result
 from ncdiag.domain.lead import judge_alarm, median_forecast
 from ncdiag.domain.outlook import reach_levels
 from ncdiag.domain.result import Result
@@ -114,7 +114,6 @@ def landmark_results(landmark: LeadLandmark, forecasts: dict[str, FloatArray]) -
     found = []
     for name, forecast in forecasts.items():
         errors = np.abs(forecast - data.onset)[members]
-        early = np.maximum(data.end - forecast, 0.0)[landmark.at_risk & ~data.known]
         found.append(
             judged.result(
                 "landmark_mae",
@@ -124,25 +123,15 @@ def landmark_results(landmark: LeadLandmark, forecasts: dict[str, FloatArray]) -
                     **about,
                     "baseline": name,
                     "median_error": float(np.median(errors)),
-                    "hinge": float(early.mean()) if len(early) else np.nan,
-                    "n_hinge": len(early),
+                    **hinge_figures(judged, forecast, landmark.at_risk & ~data.known),
                 },
             )
         )
     for name in (name for name in forecasts if name != "fn"):
-        test, over = compare_errors(judged, forecasts["fn"], forecasts[name], members)
-        skill = share_of_error(judged, forecasts["fn"], forecasts[name], members)
-        found.append(
-            judged.result(
-                "landmark_skill",
-                estimate=skill,
-                p=test.p,
-                status="zero_variance" if np.isnan(skill) else test.status,
-                method=f"1 - MAE of fn / MAE of the baseline; Pitman-Morgan test over {test.n} {over}, one-sided",
-                warnings=skill_cautions(judged, test, over),
-                extra={**about, "baseline": name, "p_min": test.p_min, "n_tested": test.n, "over": over},
-            )
-        )
+        pair = forecasts["fn"], forecasts[name]
+        test, over = compare_errors(judged, *pair, members)
+        extra = {**about, "baseline": name, "p_min": test.p_min, "n_tested": test.n, "over": over}
+        found.append(skill_result(judged, "landmark_skill", pair, members, (test, over), extra=extra))
     return found
 
 

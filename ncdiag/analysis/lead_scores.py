@@ -112,7 +112,6 @@ def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) 
     """Give the mean absolute error of forecasts; runs without an onset count apart, by how much it came too early."""
     data = judged.data
     errors = np.abs(made.forecast - data.onset)[data.known]
-    early = np.maximum(data.end - made.forecast, 0.0)[~data.known]
     asked = np.full(len(data.onset), np.nan) if made.asked is None else made.asked
     leads = (data.onset - asked)[data.known & np.isfinite(asked)]
     interval = grouped_t_interval(errors, data.condition[data.known], _NOMINAL)
@@ -130,11 +129,16 @@ def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) 
             "median_error": float(np.median(errors)),
             "mean_lead": float(leads.mean()) if len(leads) else np.nan,
             "n_fallback": 0 if made.asked is None else int(np.isnan(asked[data.known]).sum()),
-            "hinge": float(early.mean()) if len(early) else np.nan,
-            "n_hinge": len(early),
-            "n_overdue": int((early > 0).sum()),
+            **hinge_figures(judged, made.forecast, ~data.known),
+            "n_overdue": int((made.forecast < data.end)[~data.known].sum()),
         },
     )
+
+
+def hinge_figures(judged: Judged, forecast: FloatArray, members: BoolArray) -> dict[str, Any]:
+    """Say by how many epochs forecasts came too early at least, on average over runs that ended without an onset."""
+    early = np.maximum(judged.data.end - forecast, 0.0)[members]
+    return {"hinge": float(early.mean()) if len(early) else np.nan, "n_hinge": len(early)}
 
 
 def _sample(judged: Judged, members: BoolArray) -> str:
@@ -145,17 +149,17 @@ def _sample(judged: Judged, members: BoolArray) -> str:
 def skill_over_guess(judged: Judged, alarm: Alarm, guess: Forecasts, margin: float) -> Result:
     """Compare with guessing the median: onset minus alarm should vary less than onset itself."""
     onset, heard = judged.data.onset, judged.data.known & ~alarm.silent
-    test, over = _over_units(judged, onset - alarm.epoch, onset, heard, less_variable)
+    tested = _over_units(judged, onset - alarm.epoch, onset, heard, less_variable)
     pairing, _ = _over_units(judged, alarm.epoch, onset, heard, associated)
     primary = margin == PRIMARY_MARGIN
     extra = {"p_pairing": pairing.p, "p_pairing_min": pairing.p_min, "primary": primary}
-    return _skill_result(judged, alarm, guess, margin, test, over, extra)
+    return _margin_skill(judged, alarm, guess, margin, tested, **extra)
 
 
 def skill_over(judged: Judged, alarm: Alarm, other: Forecasts, margin: float) -> Result:
     """Compare with another contender: the errors of the alarm of fn should vary less."""
-    test, over = compare_errors(judged, alarm.forecast, other.forecast, judged.data.known)
-    return _skill_result(judged, alarm, other, margin, test, over, {"primary": False})
+    tested = compare_errors(judged, alarm.forecast, other.forecast, judged.data.known)
+    return _margin_skill(judged, alarm, other, margin, tested, primary=False)
 
 
 def compare_errors(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> tuple[Comparison, str]:
@@ -164,7 +168,7 @@ def compare_errors(judged: Judged, own: FloatArray, other: FloatArray, members: 
     return _over_units(judged, own - onset, other - onset, members, less_variable)
 
 
-def skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ...]:
+def _skill_cautions(judged: Judged, test: Comparison, over: str) -> tuple[str, ...]:
     """Say what limits a test of skill."""
     conditions = judged.base["n_conditions"]
     if test.status == "too_few":
@@ -266,32 +270,34 @@ def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple
     return tuple(found)
 
 
-def _skill_result(
-    judged: Judged,
-    alarm: Alarm,
-    other: Forecasts,
-    margin: float,
-    test: Comparison,
-    over: str,
-    extra: dict[str, Any],
+def _margin_skill(
+    judged: Judged, alarm: Alarm, other: Forecasts, margin: float, tested: tuple[Comparison, str], **extra: Any
 ) -> Result:
-    skill = share_of_error(judged, alarm.forecast, other.forecast, judged.data.known)
+    test, over = tested
+    figures = {"p_min": test.p_min, "p_other": test.p_other, "n_tested": test.n, "over": over, **extra}
+    about = {"margin": margin, "extra": {"baseline": other.name, **figures}}
+    return skill_result(judged, "skill", (alarm.forecast, other.forecast), judged.data.known, tested, **about)
+
+
+def skill_result(
+    judged: Judged,
+    quantity: str,
+    forecasts: tuple[FloatArray, FloatArray],
+    members: BoolArray,
+    tested: tuple[Comparison, str],
+    **about: Any,
+) -> Result:
+    """Give the skill of the first of two forecasts over the other, with a test of it and the units of that test."""
+    skill = share_of_error(judged, *forecasts, members)
+    test, over = tested
     return judged.result(
-        "skill",
-        margin=margin,
+        quantity,
         estimate=skill,
         p=test.p,
         status="zero_variance" if np.isnan(skill) else test.status,
         method=f"1 - MAE of fn / MAE of the baseline; Pitman-Morgan test over {test.n} {over}, one-sided",
-        warnings=skill_cautions(judged, test, over),
-        extra={
-            "baseline": other.name,
-            "p_min": test.p_min,
-            "p_other": test.p_other,
-            "n_tested": test.n,
-            "over": over,
-            **extra,
-        },
+        warnings=_skill_cautions(judged, test, over),
+        **about,
     )
 
 
