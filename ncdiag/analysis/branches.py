@@ -11,8 +11,8 @@ from ncdiag.analysis.conditions import CONDITION_COLUMNS, group_numbers
 from ncdiag.analysis.pairs import name_pair
 from ncdiag.analysis.selection import asks_for_rescaled
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.rescaling import Rescaling, find_rescaling
 from ncdiag.domain.shares import counted
+from ncdiag.domain.spec import Intervention, find_rescaling
 from ncdiag.domain.statistics import BoolArray, IntArray
 
 _ALIKE = (*(column for column in CONDITION_COLUMNS if column != "intervention"), "seed")
@@ -72,8 +72,8 @@ def _pair_branches(onsets: pd.DataFrame, rows: IntArray, group: dict[str, Any]) 
     unit, condition = group_numbers(pair, _ALIKE), group_numbers(pair, _ALIKE[:-1])
     scalings = [find_rescaling(text) for text in pair["intervention"]]
     plain = np.array([_is_control(text, s) for text, s in zip(pair["intervention"], scalings, strict=True)], dtype=bool)
-    for epoch, compensated in sorted({(s.epoch, s.compensated) for s in scalings if s and s.alpha != 1}):
-        alphas = [s.alpha if s and (s.epoch, s.compensated) == (epoch, compensated) else np.nan for s in scalings]
+    for epoch, compensated in sorted({(s.epoch, s.compensate_head) for s in scalings if s and s.alpha != 1}):
+        alphas = [s.alpha if s and (s.epoch, s.compensate_head) == (epoch, compensated) else np.nan for s in scalings]
         ups = sorted({a for a in alphas if a > 1})
         downs = sorted({a for a in alphas if a < 1}, reverse=True)
         for place in range(max(len(ups), len(downs))):
@@ -97,7 +97,7 @@ def _pair_branches(onsets: pd.DataFrame, rows: IntArray, group: dict[str, Any]) 
             )
 
 
-def _is_control(text: Any, scaling: Rescaling | None) -> bool:
+def _is_control(text: Any, scaling: Intervention | None) -> bool:
     return bool(pd.isna(text)) or (scaling is not None and scaling.alpha == 1)
 
 

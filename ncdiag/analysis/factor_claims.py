@@ -10,9 +10,9 @@ from ncdiag.analysis.conditions import show
 from ncdiag.analysis.evidence import Evidence, Found, Part
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.p_values import p_is
-from ncdiag.domain.rescaling import find_rescaling
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import out_of
+from ncdiag.domain.spec import find_rescaling
 
 _NEITHER = {
     "removable": "fn* neither adds nor multiplies; on a power scale it would add",

@@ -15,9 +15,8 @@ import pandas as pd
 from ncdiag.analysis.conditions import CONDITION_COLUMNS, condition_numbers, plain_value
 from ncdiag.domain.defaults import complete_spec, find_default
 from ncdiag.domain.naming import PAIR
-from ncdiag.domain.rescaling import Rescaling, find_rescaling
 from ncdiag.domain.result import Result
-from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec, is_canonical
+from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec, find_rescaling, is_canonical
 from ncdiag.domain.spoken import spoken_options, sweep_command
 from ncdiag.domain.statistics import IntArray
 from ncdiag.errors import SpecError
@@ -71,7 +70,7 @@ class NextRuns:
         axes = {"scale_features": "none," + _FACTORS.format(**plan)}
         compensated = group.get("head") == "compensated"
         needed = ratio.extra.get("pairs_needed") if ratio is not None else None
-        up = Rescaling(alpha=plan["up"], epoch=int(plan["epoch"]), compensated=compensated)
+        up = Intervention(alpha=plan["up"], epoch=int(plan["epoch"]), compensate_head=compensated)
         axes["seed"] = f"0:{max(_more_seeds(self._rescaled_seeds(group, up)), min(needed or 0, _MOST_PAIRS))}"
         if not _can_rescale(base, plan, compensated):
             return ""
@@ -133,7 +132,7 @@ class NextRuns:
             return None
         return None if shared in [find_default(arch, "phases") for arch in archs] else shared
 
-    def _rescaled_seeds(self, group: Mapping[str, Any], scaling: Rescaling) -> int:
+    def _rescaled_seeds(self, group: Mapping[str, Any], scaling: Intervention) -> int:
         """Count the seeds of a pair that were rescaled in this way."""
         rescaled = self._matching(group, untouched=False)
         same = [find_rescaling(text) == scaling for text in rescaled["intervention"]]

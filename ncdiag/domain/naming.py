@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ncdiag.domain.rescaling import find_rescaling
+from ncdiag.domain.spec import find_rescaling
 from ncdiag.domain.words import as_word
 
 Group = Mapping[str, Any]
@@ -77,7 +77,9 @@ def compact(value: float, digits: int = _DIGITS[0]) -> str:
 def _rescaled(text: str) -> str:
     """Write `3.0@20+compensate-head` as one would say it."""
     found = find_rescaling(text)
-    return f"× {compact(found.alpha)} at {found.epoch}{', head too' if found.compensated else ''}" if found else text
+    if found is None:
+        return text
+    return f"× {compact(found.alpha)} at {found.epoch}{', head too' if found.compensate_head else ''}"
 
 
 TEXT = Naming(number=show, usual="{column}={}", forms={"other": _ALONE}, unsaid=UNSAID, marked=True)

@@ -29,6 +29,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 BUILTIN_DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 # Activations with f(a x) = a f(x) for a > 0: only there does scaling a layer scale its features.
 HOMOGENEOUS = ("relu", "leaky_relu")
+_COMPENSATED = "+compensate-head"
 _SMALLEST = sys.float_info.min  # below it a number is 0 while networks are trained: their denormals are flushed
 
 
@@ -182,20 +183,29 @@ class Intervention:
 
     def __post_init__(self) -> None:
         _check_real("alpha", self.alpha, positive=True)
-        _check_whole("epoch of the intervention", self.epoch, 1)
+        _check_whole("epoch of the intervention", self.epoch, 0)
         object.__setattr__(self, "alpha", float(self.alpha))
 
     def __str__(self) -> str:
-        return f"{self.alpha}@{self.epoch}" + ("+compensate-head" if self.compensate_head else "")
+        return f"{self.alpha}@{self.epoch}" + (_COMPENSATED if self.compensate_head else "")
 
     @classmethod
     def parse(cls, text: str) -> "Intervention":
-        """Read `ALPHA@EPOCH`, such as 0.3@200."""
-        alpha, _, epoch = text.partition("@")
+        """Read `ALPHA@EPOCH`, such as 0.3@200, or 0.3@200+compensate-head."""
+        scaling = text.removesuffix(_COMPENSATED)
+        alpha, _, epoch = scaling.partition("@")
         try:
-            return cls(alpha=float(alpha), epoch=int(epoch))
+            return cls(alpha=float(alpha), epoch=int(epoch), compensate_head=scaling != text)
         except ValueError:
             raise SpecError(f"an intervention is ALPHA@EPOCH, such as 0.3@200, not {text!r}") from None
+
+
+def find_rescaling(text: object) -> Intervention | None:
+    """Read what somebody wrote of an intervention, in any run; None for what is not a rescaling by a factor > 0."""
+    try:
+        return Intervention.parse(text) if isinstance(text, str) else None
+    except SpecError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +264,7 @@ class RunSpec:
             self._check_intervention(self.intervention)
 
     def _check_intervention(self, intervention: Intervention) -> None:
+        _check_whole("--scale-features: epoch of the intervention", intervention.epoch, 1)  # 0 is left to others' runs
         if intervention.epoch >= self.epochs:
             raise SpecError(
                 f"the intervention at epoch {intervention.epoch} comes after the last of {self.epochs} epochs"

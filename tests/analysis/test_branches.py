@@ -1,23 +1,8 @@
 import numpy as np
-import pytest
 
 from ncdiag.analysis.branches import list_branches
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset_rule import OnsetRule
-from ncdiag.domain.rescaling import Rescaling, find_rescaling
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("0.3@200", Rescaling(alpha=0.3, epoch=200, compensated=False)),
-        ("3.0@10+compensate-head", Rescaling(alpha=3, epoch=10, compensated=True)),
-        ("1e-1@5", Rescaling(alpha=0.1, epoch=5, compensated=False)),
-        *((bad, None) for bad in (None, np.nan, "", "dropout", "0@5", "-1@5", "1e@5", "1e999@5", "0.3@", "0.3@5+x")),
-    ],
-)
-def test_a_rescaling_is_read_as_the_store_writes_it(text, expected):
-    assert find_rescaling(text) == expected
 
 
 def branches(frames, by=("arch", "dataset")):

@@ -13,6 +13,7 @@ from ncdiag.domain.spec import (
     PhaseSpec,
     RunSpec,
     StopRule,
+    find_rescaling,
 )
 from ncdiag.errors import SpecError
 
@@ -148,6 +149,7 @@ def test_phase_of_counts_within_phases() -> None:
         (lambda: Intervention.parse("-1@5"), "alpha"),
         (lambda: Intervention.parse("0.5"), "an intervention is ALPHA@EPOCH, such as 0.3@200, not '0.5'"),
         (lambda: complete_spec({"scale_features": Intervention.parse("2@600")}), "after the last"),
+        (lambda: complete_spec({"scale_features": Intervention.parse("2@0")}), "whole number from 1"),
         (lambda: complete_spec({"arch": "resnet20", "scale_features": Intervention.parse("2@5")}), "ResNet"),
         (
             lambda: complete_spec(
@@ -168,6 +170,20 @@ def test_phase_of_counts_within_phases() -> None:
 def test_what_cannot_be_run_is_refused_by_name(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SpecError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.3@200", Intervention(alpha=0.3, epoch=200)),
+        ("3.0@10+compensate-head", Intervention(alpha=3, epoch=10, compensate_head=True)),
+        ("1e-1@5", Intervention(alpha=0.1, epoch=5)),
+        ("2@0", Intervention(alpha=2, epoch=0)),
+        *((bad, None) for bad in (None, math.nan, "", "dropout", "0@5", "-1@5", "1e@5", "1e999@5", "0.3@", "0.3@5+x")),
+    ],
+)
+def test_a_rescaling_is_read_as_it_is_written(text: object, expected: Intervention | None) -> None:
+    assert find_rescaling(text) == expected
 
 
 @pytest.mark.parametrize(
