@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, String, cast, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ncdiag.domain.records import FINAL, Run, RunStatus
+from ncdiag.domain.run_names import numbered
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
+from ncdiag.store.runs import name_by_number
 from ncdiag.store.shielding import hear
 
 
@@ -58,8 +60,7 @@ def merge_store(store: Store, source: Store) -> Merged:
         for run in taken:
             hear()
             _take_children(ours, theirs, run.id, here[run.key].id)
-        numbered = "run-" + cast(schema.runs.c.id, String)
-        ours.execute(update(schema.runs).where(schema.runs.c.name == schema.runs.c.key).values(name=numbered))
+        name_by_number(ours, schema.runs, schema.runs.c.name == schema.runs.c.key)
         names = {key: run.name for key, run in runs_by_key(store, ours, list(here)).items()}
     for run in found:
         if run.status in FINAL:
@@ -83,7 +84,7 @@ def _progress(run: Run) -> tuple[bool, int]:
 
 
 def _is_numbered(run: Run) -> bool:
-    return run.name == f"run-{run.id}"
+    return run.name == numbered(run.id)
 
 
 def _take_row(ours: Connection, theirs: Connection, run: Run, known: Run | None) -> None:

@@ -5,17 +5,16 @@ several processes work on one sweep.
 """
 
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, String, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, func, insert, select, update
 
-from ncdiag.domain.importing.records import is_run_name
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.domain.run_names import RULE, is_numbered, is_run_name, numbered
 from ncdiag.domain.spec import RunSpec
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
@@ -37,11 +36,8 @@ def check_name(name: str, *, kind: str = "run", own: str | None = None) -> None:
     Names such as run-7 stay with the run of that id, which may be stored only later.
     """
     if not is_run_name(name):
-        raise SpecError(
-            f"the {kind} name {name[:40]!r} cannot be used; expected a letter or digit, then up to 127 letters,\n"
-            "digits, dots, underscores and hyphens, such as mlp-wd1e-4"
-        )
-    if re.fullmatch(rf"{kind}-[0-9]+", name) and name != own:
+        raise SpecError(f"the {kind} name {name[:40]!r} cannot be used; expected {RULE},\nsuch as mlp-wd1e-4")
+    if is_numbered(name, kind) and name != own:
         raise SpecError(f"the name {name} is kept for the {kind} that gets this number by itself; choose another name")
 
 
@@ -82,7 +78,13 @@ def insert_runs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> No
             )
     if rows:
         connection.execute(insert(runs).values(created_at=schema.UtcNow()), [dict(row) for row in rows])
-    connection.execute(update(runs).where(runs.c.name == runs.c.key).values(name="run-" + cast(runs.c.id, String)))
+    name_by_number(connection, runs, runs.c.name == runs.c.key)
+
+
+def name_by_number(connection: Connection, table: Table, which: ColumnElement[bool]) -> None:
+    """Give some runs, or sweeps, of a table the name that a store gives by itself, inside a write."""
+    name = numbered("", table.name.removesuffix("s")) + cast(table.c.id, String)
+    connection.execute(update(table).where(which).values(name=name))
 
 
 def remember_data(connection: Connection, run: Run, data: Mapping[str, Any] | None) -> None:
@@ -128,7 +130,7 @@ def _named(store: Store, connection: Connection, names: Sequence[str]) -> list[R
         if name not in found:
             # The newest are enough to catch a slip of the finger, and keep the search short in a large store.
             newest = select(schema.runs.c.name).order_by(schema.runs.c.id.desc()).limit(2000)
-            meant = f"run-{name}" if name.isdecimal() else name
+            meant = numbered(name) if name.isdecimal() else name
             raise UnknownRunError(
                 f"no run {name[:128]!r} in the store {store.label}{nearest(meant, connection.scalars(newest))}.\n"
                 "`ncdiag runs ls` lists the runs; another store is given with --store PATH"
@@ -269,7 +271,7 @@ def rename_run(store: Store, name: str, new: str) -> Run:
     runs = schema.runs
     with store.write() as connection:
         run = _named(store, connection, [name])[0]
-        check_name(new, own=f"run-{run.id}")
+        check_name(new, own=numbered(run.id))
         if connection.scalar(select(runs.c.id).where(runs.c.name == new, runs.c.id != run.id)):
             raise SpecError(f"the name {new} belongs to another run; choose another, or rename that one first")
         connection.execute(update(runs).where(runs.c.id == run.id).values(name=new))

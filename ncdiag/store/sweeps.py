@@ -7,7 +7,7 @@ runs that were removed meanwhile are planned anew, and runs that another sweep h
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, String, cast, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec, hash_json
@@ -15,7 +15,7 @@ from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import runs_by_key, spec_columns
-from ncdiag.store.runs import check_name, insert_runs, remember_data
+from ncdiag.store.runs import check_name, insert_runs, name_by_number, remember_data
 
 
 @retried
@@ -51,17 +51,16 @@ def plan_sweep(
 def _save_sweep(connection: Connection, name: str | None, key: str, config: dict[str, Any]) -> int:
     sweeps = schema.sweeps
     found: int | None = connection.scalar(select(sweeps.c.id).where(sweeps.c.key == key))
-    numbered = "sweep-" + cast(sweeps.c.id, String)
     if found is None and name is not None:  # a grid that has grown: its name stays, its runs are there already
         found = connection.scalar(select(sweeps.c.id).where(sweeps.c.name == name))
         connection.execute(update(sweeps).where(sweeps.c.id == found).values(key=key, config=config))
     elif name is not None:
-        connection.execute(update(sweeps).where(sweeps.c.name == name, sweeps.c.id != found).values(name=numbered))
+        name_by_number(connection, sweeps, (sweeps.c.name == name) & (sweeps.c.id != found))
         connection.execute(update(sweeps).where(sweeps.c.id == found).values(name=name))
     if found is None:
         row = {"name": name or key, "key": key, "config": config, "created_at": schema.UtcNow()}
         connection.execute(insert(sweeps).values(**row))
-        connection.execute(update(sweeps).where(sweeps.c.name == sweeps.c.key).values(name=numbered))
+        name_by_number(connection, sweeps, sweeps.c.name == sweeps.c.key)
         found = connection.execute(select(sweeps.c.id).where(sweeps.c.key == key)).scalar_one()
     return found
 

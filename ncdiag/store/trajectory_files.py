@@ -12,17 +12,11 @@ from ncdiag.domain.importing.descriptions import find_misspelt, own_export, read
 from ncdiag.domain.importing.findings import Findings
 from ncdiag.domain.importing.identity import END, EXPORTED, find_end, find_identity
 from ncdiag.domain.importing.phases import phase_plan
-from ncdiag.domain.importing.records import (
-    NAME_RULE,
-    is_numbered_name,
-    is_run_name,
-    match_columns,
-    read_records,
-    with_phases,
-)
+from ncdiag.domain.importing.records import match_columns, read_records, with_phases
 from ncdiag.domain.importing.rows import Row, Table, bare, read_table, shown
 from ncdiag.domain.importing.settings import Setting, check_all_fit, general, specific
 from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
+from ncdiag.domain.run_names import NO_NAME, is_numbered, is_run_name
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
 from ncdiag.store.compressed import ENDING, bare_name, read_whole
@@ -73,7 +67,7 @@ def read_file(
     for in_file, records in found.items():
         own_name = name or in_file or Path(label).stem
         if not is_run_name(own_name):
-            raise SpecError(f"{shown(own_name)} {NAME_RULE}\ngive the run a name with --name")
+            raise SpecError(f"{shown(own_name)} {NO_NAME}\ngive the run a name with --name")
         row = rows.get(in_file or own_name)
         if manifest is not None and row is None:
             hint = nearest(own_name, map(bare, rows))
@@ -127,7 +121,7 @@ def _read_listed(
     for in_file, records in found.items():
         own_name = given or in_file or Path(bare_name(path.name)).stem
         if not is_run_name(own_name):
-            raise ValueError(f"{shown(own_name)} {NAME_RULE}")
+            raise ValueError(f"{shown(own_name)} {NO_NAME}")
         yield own_name, _make_run(findings, settings, [label, path.stem, own_name], row.cells, records)
 
 
@@ -239,7 +233,7 @@ def _make_run(
         findings.unphased.append(own_name)
     if records[0].epoch == 0:
         findings.from_zero.append(own_name)
-    numbered = is_numbered_name(settings.prefix + own_name)
+    numbered = is_numbered(settings.prefix + own_name)
     return ImportedRun(
         name=None if numbered else settings.prefix + own_name,
         config={"phases": plan.text() if phased else None, **said},  # what was said of the phases itself comes first

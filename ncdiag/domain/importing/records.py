@@ -5,7 +5,6 @@ meet in the phase: a file without a phase column does not say whether the run ev
 """
 
 import difflib
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 from ncdiag.domain.importing.phases import PhasePlan, loss_name
 from ncdiag.domain.importing.rows import Problem, Row, Table, bare, number, shown, whole
 from ncdiag.domain.records import EPOCH_COLUMNS, LARGEST, LAST_PHASE, EpochRecord, range_of
+from ncdiag.domain.run_names import NO_NAME, is_run_name
 
 RUN_COLUMN = "run"
 COLUMNS = (RUN_COLUMN, *EPOCH_COLUMNS)
-NAME_RULE = "is no name for a run; expected letters, digits, . _ and -, at most 128, a letter or digit first"
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MEASURED = tuple(name for name in EPOCH_COLUMNS if name not in ("epoch", "phase", "loss"))
 
 
@@ -33,16 +31,6 @@ class Columns:
     absent: tuple[str, ...]
     extra: tuple[str, ...]
     misspelt: dict[str, str]
-
-
-def is_run_name(name: str) -> bool:
-    """Say whether a run can have this name: it must be safe in a shell, a path and a URL."""
-    return _RUN_NAME.fullmatch(name) is not None
-
-
-def is_numbered_name(name: str) -> bool:
-    """Say whether a store gives this name by itself, to the run with that number."""
-    return re.fullmatch("run-[0-9]+", name) is not None
 
 
 def look_alike(name: str, known: Collection[str]) -> str | None:
@@ -105,7 +93,7 @@ def read_records(table: Table, columns: Columns) -> tuple[dict[str | None, list[
             problems.append(Problem(line=row.line, what=str(error)))
             continue
         if RUN_COLUMN in columns.sources and not is_run_name(name or ""):
-            problems.append(Problem(line=row.line, what=f"run: {shown(name or '')} {NAME_RULE}"))
+            problems.append(Problem(line=row.line, what=f"run: {shown(name or '')} {NO_NAME}"))
             continue
         before, phase = runs.setdefault(name, []), reached.get(name, 1)
         again = bool(before) and record.epoch == before[-1].epoch

@@ -3,14 +3,7 @@ import math
 import pytest
 
 from ncdiag.domain.importing.phases import PhasePlan
-from ncdiag.domain.importing.records import (
-    is_numbered_name,
-    is_run_name,
-    look_alike,
-    match_columns,
-    read_records,
-    with_phases,
-)
+from ncdiag.domain.importing.records import look_alike, match_columns, read_records, with_phases
 from ncdiag.domain.importing.rows import read_csv
 from ncdiag.domain.records import EpochRecord
 
@@ -185,24 +178,6 @@ def test_what_may_be_negative_and_what_is_zero_is_read():
     runs, problems = read("epoch,train_loss,nc1,nc3\n1,-0.5,-0.0,-1e-16\n")
     assert problems == []
     assert (runs[None][0].train_loss, runs[None][0].nc1, runs[None][0].nc3) == (-0.5, 0.0, -1e-16)
-
-
-@pytest.mark.parametrize("name", ["a", "run-7", "mlp5_s0.csv", "x" * 128])
-def test_names_of_runs(name: str):
-    assert is_run_name(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "-a", ".a", "a b", "../a", "x'; DROP TABLE runs;--", "=HYPERLINK(1)", "é", "😀", "a\n", "x" * 129, "%"]
-)
-def test_what_is_no_name_of_a_run(name: str):
-    assert not is_run_name(name)
-
-
-def test_numbered_names_are_those_that_a_store_gives():
-    assert is_numbered_name("run-7")
-    assert not is_numbered_name("run-7b")
-    assert not is_numbered_name("my-run-7")
 
 
 def records(*phases: int | None) -> list[EpochRecord]:
