@@ -101,7 +101,7 @@ def _is_control(text: Any, scaling: Intervention | None) -> bool:
     return bool(pd.isna(text)) or (scaling is not None and scaling.alpha == 1)
 
 
-def _rows(rows: IntArray, unit: IntArray, arm: "np.ndarray[Any, np.dtype[np.bool_]]", units: IntArray) -> IntArray:
+def _rows(rows: IntArray, unit: IntArray, arm: BoolArray, units: IntArray) -> IntArray:
     """Give the first run of an arm for each unit, as a row of the onset table; -1 where there is none."""
     first = {int(unit[place]): int(rows[place]) for place in np.flatnonzero(arm)[::-1].tolist()}
     return np.array([first.get(int(one), -1) for one in units], dtype=np.int64)

@@ -18,7 +18,7 @@ from ncdiag.domain.naming import PAIR
 from ncdiag.domain.result import Result
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec, find_rescaling, is_canonical
 from ncdiag.domain.spoken import spoken_options, sweep_command
-from ncdiag.domain.statistics import IntArray
+from ncdiag.domain.statistics import BoolArray, IntArray
 from ncdiag.errors import SpecError
 
 _SEEDS, _MORE_SEEDS = 5, 10
@@ -149,7 +149,7 @@ class NextRuns:
         return self._onsets[kept]
 
     @cached_property
-    def _untouched(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _untouched(self) -> BoolArray:
         return np.array([find_rescaling(text) is None for text in self._onsets["intervention"]], dtype=bool)
 
     def _sweep(self, base: RunSpec, said: dict[str, Any], axes: Axes) -> str:

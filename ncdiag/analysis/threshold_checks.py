@@ -18,7 +18,7 @@ from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paire
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, out_of
-from ncdiag.domain.statistics import FloatArray, group_means
+from ncdiag.domain.statistics import BoolArray, FloatArray, group_means
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
 QUESTION = "threshold"
@@ -158,9 +158,7 @@ def _at_eps(eps: float, onset: FloatArray, norms: FloatArray) -> dict[str, Any]:
     }
 
 
-def _sensitivity_cautions(
-    test: Equivalence, both: "np.ndarray[Any, Any]", over: str, conditions: int
-) -> tuple[str, ...]:
+def _sensitivity_cautions(test: Equivalence, both: BoolArray, over: str, conditions: int) -> tuple[str, ...]:
     found = []
     if not both.all():
         found.append(f"how fn* moves with eps is known of {out_of(int(both.sum()), len(both), 'collapsed run')}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -102,9 +101,7 @@ def list_views(runs: list[CalibrationRun], epochs: FloatArray, rule: OnsetRule) 
                 yield View(contest=hold_contest(landmark), held_out=held_out, primary=lead == primary)
 
 
-def _epoch_of_lead(
-    onset: FloatArray, unit: "np.ndarray[Any, np.dtype[Any]]", epochs: FloatArray, lead: float
-) -> float | None:
+def _epoch_of_lead(onset: FloatArray, unit: IntArray, epochs: FloatArray, lead: float) -> float | None:
     """Give the evaluated epoch at which the mean lead of the runs at risk is nearest to `lead`.
 
     At least half of the runs must be at risk, in as many units as a tournament needs.

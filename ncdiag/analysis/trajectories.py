@@ -1,13 +1,12 @@
 """The epochs frame of the store as one trajectory per run."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ncdiag.domain.onset import Trajectory
-from ncdiag.domain.statistics import FloatArray
+from ncdiag.domain.statistics import BoolArray, FloatArray
 
 
 def trajectories(epochs: pd.DataFrame, metric: str) -> dict[str, Trajectory]:
@@ -39,7 +38,7 @@ def trajectories(epochs: pd.DataFrame, metric: str) -> dict[str, Trajectory]:
     }
 
 
-def measured(epochs: pd.DataFrame, metric: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def measured(epochs: pd.DataFrame, metric: str) -> BoolArray:
     """Mark the rows in which a metric was measured, be it as a number, as NaN or as infinite."""
     marked = epochs[metric].notna().to_numpy(dtype=bool, copy=True)
     unknown = np.flatnonzero(~marked)

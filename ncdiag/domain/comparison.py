@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ncdiag.domain.statistics import FloatArray, is_constant
+from ncdiag.domain.statistics import ROUNDING, FloatArray, is_constant
 
 MIN_UNITS = 4  # below, no p-value can fall below .05: 1 / 3! = .167
 _RANKS_FROM = 6  # from here on ranks, which an odd run cannot rule; below they have too few values
@@ -55,7 +55,7 @@ def less_variable(first: FloatArray, second: FloatArray) -> Comparison:
     both = np.stack([first - first.mean(), second - second.mean()])
     total, difference = both[0] + both[1], both[0] - both[1]
     scale = float(first @ first + second @ second)
-    if any(float(part @ part) <= 1e-20 * scale for part in (total, difference)):
+    if any(float(part @ part) <= ROUNDING * scale for part in (total, difference)):
         return Comparison(n=n, p_min=p_min, status="zero_variance")
     if n >= _RANKS_FROM:
         total, difference = ranks(_settled(total)), ranks(_settled(difference))

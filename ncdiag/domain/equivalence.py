@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.statistics import ROUNDING, FloatArray, is_constant, t_quantile
+from ncdiag.domain.statistics import ROUNDING, FloatArray, is_constant, t_quantile, t_test_p
 
 MARGIN = math.log(1.08)  # the 8 % of the abstract of arXiv 2604.00230, symmetric on logs
 ALPHA = 0.05
@@ -82,7 +82,7 @@ def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
     if squares <= ROUNDING * float(first @ first + second @ second):
         return math.nan
     se = math.sqrt(squares / (n - 2) * (1 / len(first) + 1 / len(second)))
-    return 2 * float(special.stdtr(n - 2, -abs(float(first.mean() - second.mean())) / se))
+    return t_test_p(float(first.mean() - second.mean()) / se, n - 2)
 
 
 def equality_level(level: float) -> float:
@@ -111,7 +111,7 @@ def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float,
         p=p,
         lo=mean - half,
         hi=mean + half,
-        p_difference=2 * float(special.stdtr(df, -abs(mean) / se)),
+        p_difference=t_test_p(mean / se, df),
         difference_lo=mean - wide,
         difference_hi=mean + wide,
         alpha=alpha,

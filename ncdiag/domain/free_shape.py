@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncdiag.domain.statistics import ROUNDING, FloatArray
+from ncdiag.domain.statistics import ROUNDING, BoolArray, FloatArray
 
 _NULL_TABLES = 99_999
 
@@ -57,5 +57,5 @@ def _statistics(residuals: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:
     return boik, largest
 
 
-def _share(reached: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> float:
+def _share(reached: BoolArray) -> float:
     return float((1 + np.count_nonzero(reached)) / (1 + _NULL_TABLES))

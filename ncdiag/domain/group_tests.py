@@ -10,7 +10,18 @@ from scipy import optimize, special
 
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import RELABELLED_RUNS, Labels, count_labellings, permutation_p, smallest_p
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company, is_constant, t_interval
+from ncdiag.domain.statistics import (
+    ROUNDING,
+    FloatArray,
+    IntArray,
+    Interval,
+    exponential,
+    has_company,
+    is_constant,
+    t_interval,
+    t_quantile,
+    t_test_p,
+)
 
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
 _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, and gains nothing
@@ -114,15 +125,14 @@ def many_to_one(values: FloatArray, group: IntArray, base: int, level: float) ->
     shifts = np.array([float(sample.mean() - samples[0].mean()) for sample in samples[1:]])
     error = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples)
     half = np.full(len(others), np.nan)
-    if min(map(len, samples)) > 1 and error > 1e-20 * float(values @ values):
+    if min(map(len, samples)) > 1 and error > ROUNDING * float(values @ values):
         sizes = np.array([len(sample) for sample in samples], dtype=np.float64)
         df = int(sizes.sum()) - len(samples)
         half = dunnett_quantile(tuple(map(len, samples)), df, level) * np.sqrt(
             error / df * (1 / sizes[0] + 1 / sizes[1:])
         )
     return {
-        g: Interval(estimate=float(shift), lo=float(shift - width), hi=float(shift + width))
-        for g, shift, width in zip(others, shifts, half, strict=True)
+        g: Interval.around(float(shift), float(width)) for g, shift, width in zip(others, shifts, half, strict=True)
     }
 
 
@@ -241,9 +251,8 @@ def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interva
         return Interval(estimate=estimate), math.nan
     variance = sum(parts)
     df = variance**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
-    half = float(special.stdtrit(df, (1 + level) / 2)) * math.sqrt(variance)
-    p = float(2 * special.stdtr(df, -abs(estimate) / math.sqrt(variance)))
-    return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half), p
+    se = math.sqrt(variance)
+    return Interval.around(estimate, t_quantile(level, df) * se), t_test_p(estimate / se, df)
 
 
 @lru_cache(maxsize=256)

@@ -32,6 +32,11 @@ class Interval:
     lo: float = math.nan
     hi: float = math.nan
 
+    @classmethod
+    def around(cls, estimate: float, half: float) -> "Interval":
+        """Give the interval with an estimate in its middle, from its half width; NaN where there are no limits."""
+        return cls(estimate=estimate, lo=estimate - half, hi=estimate + half)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
@@ -83,9 +88,14 @@ def is_constant(values: FloatArray) -> bool:
     return bool(spread @ spread <= ROUNDING * (values @ values))
 
 
-def t_quantile(level: float, df: int) -> float:
+def t_quantile(level: float, df: float) -> float:
     """Give the t value that holds the share `level` of the distribution between minus and plus itself."""
     return float(special.stdtrit(df, (1 + level) / 2))
+
+
+def t_test_p(statistic: float, df: float) -> float:
+    """Give the two-sided p of a t statistic."""
+    return float(2 * special.stdtr(df, -abs(statistic)))
 
 
 def t_interval(values: FloatArray, level: float) -> Interval:
@@ -94,7 +104,7 @@ def t_interval(values: FloatArray, level: float) -> Interval:
     if is_constant(values):
         return Interval(estimate=mean)
     half = t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Interval(estimate=mean, lo=mean - half, hi=mean + half)
+    return Interval.around(mean, half)
 
 
 def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> Interval:
@@ -111,7 +121,7 @@ def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> In
     if squares <= ROUNDING * float(values @ values):
         return Interval(estimate=mean)
     half = t_quantile(level, k - 1) * math.sqrt(k / (k - 1) * squares) / len(values)
-    return Interval(estimate=mean, lo=mean - half, hi=mean + half)
+    return Interval.around(mean, half)
 
 
 def log_cv(log_sd: float) -> float:

@@ -108,8 +108,7 @@ def _fn_star(logs: FloatArray, condition: IntArray, over: str, level: float) -> 
     half = math.nan
     if not is_constant(logs):
         half = t_quantile(level, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    centre = float(means.mean())
-    return exponential(Interval(estimate=centre, lo=centre - half, hi=centre + half))
+    return exponential(Interval.around(float(means.mean()), half))
 
 
 def _spread(

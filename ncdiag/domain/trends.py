@@ -14,7 +14,17 @@ from scipy import special
 
 from ncdiag.domain.comparison import ranks
 from ncdiag.domain.permutations import Labels, count_labellings, permutation_p
-from ncdiag.domain.statistics import FloatArray, IntArray, Interval, Spread, group_spread, is_constant, t_quantile
+from ncdiag.domain.statistics import (
+    ROUNDING,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Interval,
+    Spread,
+    group_spread,
+    is_constant,
+    t_quantile,
+)
 
 Shape = Literal["valley", "peak"]
 
@@ -108,7 +118,7 @@ def two_lines(
     s2, df = _pooled(values - means[level], level, capped)
     if count < 3 or df < 1:
         return TwoLines(left=none, right=none, df=df, status="not_testable")
-    if s2 * df <= 1e-20 * float(values @ values):
+    if s2 * df <= ROUNDING * float(values @ values):
         return TwoLines(left=none, right=none, df=df, status="zero_variance")
     spread = group_spread(values, level, capped)
     shapes: tuple[Shape, ...] = (declared,) if declared else ("valley", "peak")
@@ -138,7 +148,7 @@ def isotonic_p(
     sizes = np.bincount(level, minlength=count).astype(np.float64)
     means = np.bincount(level, weights=values) / sizes
     s2, df = _pooled(values - means[level], level, capped)
-    if df < 1 or s2 * df <= 1e-20 * float(values @ values):
+    if df < 1 or s2 * df <= ROUNDING * float(values @ values):
         return math.nan, math.nan
     distance = min(float(monotone_distance(sign * means[None, :], sizes)[0]) for sign in (1, -1)) / s2
     worlds = generator.standard_normal((_NULL_WORLDS, count)) / np.sqrt(sizes)
@@ -175,10 +185,10 @@ def line_slope(x: FloatArray, y: FloatArray, level: float) -> Interval:
     slope = float(centred @ y) / size
     residual = y - y.mean() - slope * centred
     df = len(x) - 2
-    if df < 1 or float(residual @ residual) <= 1e-20 * float(y @ y):
+    if df < 1 or float(residual @ residual) <= ROUNDING * float(y @ y):
         return Interval(estimate=slope)
     half = t_quantile(level, df) * math.sqrt(float(residual @ residual) / df / size)
-    return Interval(estimate=slope, lo=slope - half, hi=slope + half)
+    return Interval.around(slope, half)
 
 
 def page_trend(blocks: FloatArray) -> tuple[float, float]:
@@ -263,9 +273,7 @@ def _mann_whitney(m: int, n: int) -> FloatArray:
     return probabilities
 
 
-def _slope(
-    means: FloatArray, sizes: IntArray, spread: Spread, inside: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
-) -> tuple[float, float]:
+def _slope(means: FloatArray, sizes: IntArray, spread: Spread, inside: BoolArray) -> tuple[float, float]:
     """Give Welch's t of the least-squares slope over the levels inside an arm, and its degrees of freedom."""
     weight = sizes * inside
     place = np.arange(len(sizes)) - np.average(np.arange(len(sizes)), weights=weight)
@@ -278,5 +286,4 @@ def _difference(means: FloatArray, sizes: IntArray, pair: tuple[int, int], sprea
     weights = np.zeros(len(sizes))
     weights[list(pair)] = -1, 1
     error, df = spread.of_contrast(weights, sizes)
-    estimate, half = float(weights @ means), float(special.stdtrit(df, (1 + level) / 2) * error)
-    return Interval(estimate=estimate, lo=estimate - half, hi=estimate + half)
+    return Interval.around(float(weights @ means), t_quantile(level, float(df)) * float(error))
