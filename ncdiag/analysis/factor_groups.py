@@ -57,8 +57,8 @@ class FactorGroup:
     confidence: float
     n_censored: int
     cautions: tuple[str, ...]
-    blocked: tuple[str, ...] = ()
-    limited: tuple[str, ...] = ()
+    blocked: tuple[str, ...]
+    limited: tuple[str, ...]
 
     @property
     def restricted(self) -> FloatArray:

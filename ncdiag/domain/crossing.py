@@ -102,9 +102,7 @@ def first_rows(curves: Curves, levels: FloatArray) -> IntArray:
     return found
 
 
-def find_crossings(
-    curves: Curves, levels: FloatArray, *, between: bool = True, rows: IntArray | None = None
-) -> FloatArray:
+def find_crossings(curves: Curves, levels: FloatArray, *, between: bool, rows: IntArray | None = None) -> FloatArray:
     """Give the epoch at which each run first reaches each (log) level, NaN if it never does; shape (runs, levels).
 
     With `between` a crossing lies on a straight line between two evaluations, except across a phase switch; without, it

@@ -27,7 +27,7 @@ Outcome = Literal["equivalent", "equivalent but different", "different", "inconc
 
 @dataclass(frozen=True, kw_only=True)
 class Equivalence:
-    """A mean difference of logs, the test that it lies within +-`margin`, and the test that it is not 0.
+    """A mean difference of logs, the test that it lies within +-`MARGIN`, and the test that it is not 0.
 
     `p` is the larger of the two one-sided p-values (Schuirmann 1987); `lo` and `hi` limit the difference at 1 - 2 alpha
     (90 % at the usual alpha of 5 %), so that they lie within the margin exactly when p < alpha. `p_difference` is the
@@ -37,7 +37,6 @@ class Equivalence:
     """
 
     estimate: float
-    margin: float
     n: int
     sd: float = math.nan
     p: float = math.nan
@@ -61,15 +60,15 @@ class Equivalence:
         return "different" if different else "inconclusive"
 
 
-def paired_equivalence(differences: FloatArray, margin: float = MARGIN, alpha: float = ALPHA) -> Equivalence:
-    """Test whether the mean of paired differences lies within +-`margin`; at least one difference."""
+def paired_equivalence(differences: FloatArray, alpha: float = ALPHA) -> Equivalence:
+    """Test whether the mean of paired differences lies within +-`MARGIN`; at least one difference."""
     n, mean = len(differences), float(differences.mean())
     if n < 2:
-        return Equivalence(estimate=mean, margin=margin, n=n, status="too_few")
+        return Equivalence(estimate=mean, n=n, status="too_few")
     if is_constant(differences) or float(differences.std()) < _SAME:
-        return Equivalence(estimate=mean, margin=margin, n=n, sd=0.0, status="zero_variance")
+        return Equivalence(estimate=mean, n=n, sd=0.0, status="zero_variance")
     sd = float(differences.std(ddof=1))
-    return _tested(mean, sd / math.sqrt(n), n - 1, margin, n, sd, alpha)
+    return _tested(mean, sd / math.sqrt(n), n - 1, n, sd, alpha)
 
 
 def pooled_t_test(first: FloatArray, second: FloatArray) -> float:
@@ -91,7 +90,7 @@ def equality_level(level: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def pairs_needed(sd: float, alpha: float = ALPHA) -> int | None:
+def pairs_needed(sd: float, alpha: float) -> int | None:
     """Give how many pairs whose differences have an sd > 0 show equivalence with 80 % power if there is none.
 
     None beyond 1000 pairs.
@@ -99,13 +98,12 @@ def pairs_needed(sd: float, alpha: float = ALPHA) -> int | None:
     return next((n for n in range(2, _MOST_PAIRS + 1) if _power(n, sd, alpha) >= _GOOD_POWER), None)
 
 
-def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float, alpha: float) -> Equivalence:
-    p = max(float(special.stdtr(df, -(mean + margin) / se)), float(special.stdtr(df, (mean - margin) / se)))
+def _tested(mean: float, se: float, df: float, n: int, sd: float, alpha: float) -> Equivalence:
+    p = max(float(special.stdtr(df, -(mean + MARGIN) / se)), float(special.stdtr(df, (mean - MARGIN) / se)))
     half = float(special.stdtrit(df, 1 - alpha)) * se
     wide = float(special.stdtrit(df, 1 - alpha / 2)) * se
     return Equivalence(
         estimate=mean,
-        margin=margin,
         n=n,
         sd=sd,
         p=p,
@@ -115,7 +113,7 @@ def _tested(mean: float, se: float, df: float, margin: float, n: int, sd: float,
         difference_lo=mean - wide,
         difference_hi=mean + wide,
         alpha=alpha,
-        p_beyond=min(1.0, 2 * min(float(special.stdtr(df, (side * mean + margin) / se)) for side in (1, -1))),
+        p_beyond=min(1.0, 2 * min(float(special.stdtr(df, (side * mean + MARGIN) / se)) for side in (1, -1))),
     )
 
 

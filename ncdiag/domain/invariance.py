@@ -46,7 +46,7 @@ class Invariance:
     status: Literal["ok", "too_few", "zero_variance"] = "ok"
 
 
-def check_invariance(logs: FloatArray, condition: IntArray, level: float = 0.95) -> Invariance:
+def check_invariance(logs: FloatArray, condition: IntArray, level: float) -> Invariance:
     """Test whether the means of all conditions lie within +-`MARGIN` of their own mean.
 
     Each condition has its own variance (Welch): with four times the sd in one of four conditions, a pooled test errs in

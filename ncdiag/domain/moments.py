@@ -99,7 +99,7 @@ class Directions:
     coordinates: Floats  # [K, r], m_c . q_j
 
 
-def between_directions(moments: ClassMoments, resolution: float = DOUBLE) -> Directions:
+def between_directions(moments: ClassMoments, resolution: float) -> Directions:
     """Find the directions of the class means, at most min(K - 1, d); NaN if a class is empty or a mean not finite.
 
     They come from the singular values of the K x d matrix of the rows m_c in float64: the eigenvectors of its

@@ -51,9 +51,7 @@ def see_trends(curves: Curves, seen: IntArray) -> Outlooks:
     return Outlooks(seen=seen, now=now, start=mean - slope * centre, slope=slope)
 
 
-def reach_levels(
-    curves: Curves, outlooks: list[Outlooks], levels: FloatArray, *, between: bool = True
-) -> list[FloatArray]:
+def reach_levels(curves: Curves, outlooks: list[Outlooks], levels: FloatArray, *, between: bool) -> list[FloatArray]:
     """Give when each run is at a level or will be by its trend, NaN where it does not head there.
 
     A matrix (runs, levels) for each of the `outlooks`, of the same curves at different times. A level that was reached

@@ -283,20 +283,16 @@ def prediction_half_width(errors: FloatArray, groups: IntArray, level: float, *,
     return t_quantile(level, k - 1) * math.sqrt(between + parts.within_part)
 
 
-def jackknife_plus(
-    predictions: FloatArray, errors: FloatArray, level: float, groups: IntArray | None = None
-) -> tuple[float, float]:
+def jackknife_plus(predictions: FloatArray, errors: FloatArray, level: float, groups: IntArray) -> tuple[float, float]:
     """Give the jackknife+ limits of Barber, Candes, Ramdas and Tibshirani (2021), infinite where n is too small.
 
     `predictions[j]` is the prediction for the new value, `errors[j]` the absolute error for value j, both fitted
-    without j; an infinite error is that of a value known only to be far off. With `groups` the new value is one of a
-    further group, and both are fitted without the group of j: each group has the same weight, and so has the new one
-    (Dunn, Wasserman and Ramdas 2023). The guarantee is 2 level - 1 for exchangeable values or groups, the usual
+    without the group of j; an infinite error is that of a value known only to be far off. The new value is one of a
+    further group: each group has the same weight, and so has the new one (Dunn, Wasserman and Ramdas 2023). Values that
+    are the sample are groups of one. The guarantee is 2 level - 1 for exchangeable values or groups, the usual
     coverage about `level`.
     """
-    _, member, sizes = np.unique(
-        np.arange(len(errors)) if groups is None else groups, return_inverse=True, return_counts=True
-    )
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     weights = 1 / (sizes[member] * (len(sizes) + 1))
     return -_upper_limit(errors - predictions, weights, level), _upper_limit(predictions + errors, weights, level)
 

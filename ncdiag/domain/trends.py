@@ -137,7 +137,7 @@ def two_lines(
 
 
 def isotonic_p(
-    values: FloatArray, level: IntArray, generator: np.random.Generator, capped: IntArray | None = None
+    values: FloatArray, level: IntArray, generator: np.random.Generator, capped: IntArray
 ) -> tuple[float, float]:
     """Give how far the level means are from the nearest monotone curve, over s^2, and the p of that distance.
 

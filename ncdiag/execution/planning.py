@@ -22,7 +22,7 @@ class Plan:
 
     specs: list[RunSpec]
     paths: dict[str, Path]  # content SHA-256 -> folder or file
-    data_dir: Path | None = None
+    data_dir: Path | None
 
     @property
     def data(self) -> list[dict[str, str]]:

@@ -111,11 +111,11 @@ def lanes(values: ArrayLike, apart: float) -> NDArray[np.int64]:
     return places
 
 
-def shifted(axes: Axes, across: float, up: float = 0.0) -> Transform:
-    """Give the transform of data that puts them some points off their place: aside they can be seen, and stay exact."""
+def shifted(axes: Axes, up: float) -> Transform:
+    """Give the transform of data that puts them some points above their place: they can be seen, and stay exact."""
     figure = axes.get_figure()
     assert figure is not None
-    return axes.transData + ScaledTranslation(across / 72, up / 72, figure.dpi_scale_trans)
+    return axes.transData + ScaledTranslation(0, up / 72, figure.dpi_scale_trans)
 
 
 def write(axes: Axes, text: str, spot: tuple[float, float], points: float, **options: Any) -> None:

@@ -229,7 +229,7 @@ def _draw_late(
     height = float(late[name].iloc[0])
     (mark,) = axes.plot(place, height, marker, color=color, zorder=3, clip_on=False)
     mark.set(markersize=dot, markeredgewidth=dot / 4, markerfacecolor="white")
-    (arrow,) = axes.plot(place, height, "^", color=color, clip_on=False, transform=shifted(axes, 0, 1.3 * dot))
+    (arrow,) = axes.plot(place, height, "^", color=color, clip_on=False, transform=shifted(axes, 1.3 * dot))
     arrow.set(markersize=0.8 * dot, markeredgewidth=0)
     said, small = str(len(late)), max(0.75 * points, 6.0)
     if len(late) > 1 and text_inches(said, small) * 72 < room:

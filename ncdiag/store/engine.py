@@ -7,21 +7,19 @@ from dataclasses import replace
 from ncdiag.errors import StoreError
 from ncdiag.store import migrate, schema
 from ncdiag.store.faults import MissingStoreError
-from ncdiag.store.handle import BUSY_SECONDS, Store, make_file, make_store
+from ncdiag.store.handle import Store, make_file, make_store
 from ncdiag.store.mounts import find_network_type
 
 
 @contextmanager
-def open_store(
-    url: str, *, write: bool = False, create: bool = True, busy_seconds: float = BUSY_SECONDS
-) -> Iterator[Store]:
+def open_store(url: str, *, write: bool = False, create: bool = True) -> Iterator[Store]:
     """Open the store at a path or an SQLAlchemy URL; with `write`, make it or bring it up to date first.
 
     A store that is only read is never created or changed: a missing, older or newer one raises `StoreError`. What
     opening for writing has changed in a store that was there is told in `Store.notes`; without `create` it has to be
-    there. `busy_seconds` is how long a transaction waits for another process.
+    there.
     """
-    store = make_store(url, write=write, busy_seconds=busy_seconds)
+    store = make_store(url, write=write)
     try:
         _check_place(store, create=write and create)
         with store.read() as connection:

@@ -79,30 +79,30 @@ class Store:
         return replace(self, engine=_sqlite_engine(self.path, "rw", busy_seconds))
 
 
-def make_store(url: str, *, write: bool, busy_seconds: float = BUSY_SECONDS) -> Store:
+def make_store(url: str, *, write: bool) -> Store:
     """Give the handle of the store at a path or SQLAlchemy URL, without touching the file or the server.
 
     Raises `SpecError` for text that is no URL, or that of another database, and `UnavailableError` when the driver of
     the database is not installed.
     """
     if "://" not in url and not _SCHEME.match(url):
-        return _sqlite_store(url, url, write=write, busy_seconds=busy_seconds)
+        return _sqlite_store(url, url, write=write)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError for a port that is no number
         # The text is not repeated: it may hold a password.
         raise SpecError("the store is neither a path nor a URL such as postgresql://user@host/name") from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_store(url, parsed.database or "", write=write, busy_seconds=busy_seconds)
+        return _sqlite_store(url, parsed.database or "", write=write)
     return _server_store(url, parsed)
 
 
-def _sqlite_store(url: str, place: str, *, write: bool, busy_seconds: float) -> Store:
+def _sqlite_store(url: str, place: str, *, write: bool) -> Store:
     if place in ("", ":memory:") or place.startswith("file:"):
         raise SpecError(f"a store is a file that outlives the command, such as ncdiag.db; {url!r} is none")
     path = Path(os.path.realpath(os.path.expanduser(place)))  # Path.resolve raises where links lead in a circle
     # mode=rw and ro never create a file: a store that is deleted under a run must not come back empty.
-    engine = _sqlite_engine(path, "rw" if write else "ro", busy_seconds)
+    engine = _sqlite_engine(path, "rw" if write else "ro")
     # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
     return Store(url=url, label=as_unicode(place), path=path, folder=_folder(path), engine=engine)
 
@@ -111,7 +111,7 @@ def _folder(place: Path) -> Path:
     return place.with_name(f"{place.name}.runs")
 
 
-def _sqlite_engine(path: Path, mode: str, busy_seconds: float) -> Engine:
+def _sqlite_engine(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
     engine = create_engine(
         "sqlite+pysqlite://", creator=lambda: connect_sqlite(path, mode, busy_seconds), poolclass=NullPool
     )

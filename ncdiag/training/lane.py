@@ -41,7 +41,7 @@ class Lane:
         loss_of: LossWithGradient,
         precision: Precision,
         eager: bool,
-        number: int = 0,
+        number: int,
     ) -> None:
         self.stack = stack
         self.optimizers = optimizers

@@ -23,7 +23,7 @@ def result_of(make_frames, make_run, norms, rates=None):
 def test_the_conditions_are_those_of_the_pair(make_frames, make_run):
     norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (4, 3)))
     found = result_of(make_frames, make_run, norms)
-    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3))
+    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3), 0.95)
     assert (found.estimate, found.lo, found.hi) == pytest.approx((expected.estimate, expected.lo, expected.hi))
     assert found.p == pytest.approx(expected.p)
     assert found.extra["verdict"] == "supported"
@@ -45,7 +45,7 @@ def test_a_condition_with_another_norm_refutes_it(make_frames, make_run):
 
 def test_a_distance_that_may_be_chance_does_not_refute_it(make_frames, make_run):
     norms = np.exp(np.random.default_rng(0).normal(0, 0.02, (4, 3))) * np.array([[1], [1], [1], [1.17]])
-    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3))
+    expected = check_invariance(np.log(norms).ravel(), np.repeat(np.arange(4), 3), 0.95)
     assert 0.05 < expected.p_beyond < 0.1
     assert result_of(make_frames, make_run, norms).extra["verdict"] == "inconclusive"
 

@@ -76,7 +76,7 @@ def test_many_runs_and_levels_are_what_a_loop_over_evaluations_finds(runs, halve
 def test_a_relaxing_norm_crosses_at_its_closed_form():
     """fn = 1 + 3 exp(-t / 50) crosses 2 at 50 ln 3 = 54.930614; with an onset at 100 the lead is 45.069386."""
     t = np.linspace(0, 200, 20_001)
-    found = find_crossings(matrix(1 + 3 * np.exp(-t / 50), epochs=[t]), np.log([2.0]))[0, 0]
+    found = find_crossings(matrix(1 + 3 * np.exp(-t / 50), epochs=[t]), np.log([2.0]), between=True)[0, 0]
     assert found == pytest.approx(54.930614, abs=1e-4)
     assert 100 - found == pytest.approx(45.069386, abs=1e-4)
 
@@ -85,11 +85,11 @@ def test_the_published_reading_is_the_evaluation_itself():
     curves = matrix([4, 2.1, 1.9, 1], [9, 8, 7, 6, 5], epochs=[[10, 20, 30, 40], [1, 2, 3, 4, 5]])
     assert find_crossings(curves, np.log([2.0]), between=False)[0, 0] == 30
     assert first_rows(curves, np.log([2.0])).tolist() == [[2], [5]]
-    assert math.isnan(find_crossings(curves, np.log([2.0]))[1, 0])
+    assert math.isnan(find_crossings(curves, np.log([2.0]), between=True)[1, 0])
 
 
 def test_across_a_switch_of_the_loss_there_is_no_line():
-    assert find_crossings(matrix([8, 1], switched=[(0, 1)]), np.log([2.0])).tolist() == [[1]]
+    assert find_crossings(matrix([8, 1], switched=[(0, 1)]), np.log([2.0]), between=True).tolist() == [[1]]
     assert Curve(epoch=np.arange(2.0), log=np.log([8, 1]), switched=np.array([False, True])).at(0.5) == 0
 
 
@@ -126,5 +126,5 @@ def test_values_at_epochs_are_those_of_each_curve_alone(seed):
 
 def test_a_factor_on_the_features_moves_no_crossing():
     values = 1 + 3 * np.exp(-np.arange(100) / 20)
-    plain, scaled = (find_crossings(matrix(k * values), np.log([k * 1.5]))[0, 0] for k in (1, 7))
+    plain, scaled = (find_crossings(matrix(k * values), np.log([k * 1.5]), between=True)[0, 0] for k in (1, 7))
     assert scaled == pytest.approx(plain)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reference import clustered, reference_metrics, simplex_etf
 
 from ncdiag.domain import metrics
-from ncdiag.domain.moments import Floats, between_directions, class_moments, project
+from ncdiag.domain.moments import DOUBLE, Floats, between_directions, class_moments, project
 from ncdiag.domain.records import METRICS
 
 Labels = NDArray[np.int64]
@@ -29,7 +29,7 @@ def metrics_of(
     moments = class_moments(features[:0], labels[:0], num_classes)
     for batch in batches:
         moments = moments.merge(class_moments(features[batch], labels[batch], num_classes))
-    directions = between_directions(moments)
+    directions = between_directions(moments, DOUBLE)
     projections = [project(features[b], labels[b], predicted[b], moments, directions) for b in batches]
     total = projections[0]
     for more in projections[1:]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from reference import clustered, simplex_etf
 
 from ncdiag.domain.moments import (
+    DOUBLE,
     SINGLE,
     ClassMoments,
     Floats,
@@ -140,7 +141,7 @@ def test_class_means_are_centred_on_the_mean_over_samples(rng: np.random.Generat
 def test_directions_decompose_the_covariance_of_the_class_means(rng: np.random.Generator) -> None:
     features, labels = clustered(rng, counts=[4, 9, 2, 7, 3], dim=8, ratio=0.3)
     moments = class_moments(features, labels, 5)
-    directions = between_directions(moments)
+    directions = between_directions(moments, DOUBLE)
     means = centred_means(moments)
 
     Q = directions.vectors
@@ -153,7 +154,7 @@ def test_directions_decompose_the_covariance_of_the_class_means(rng: np.random.G
 def test_there_are_at_most_as_many_directions_as_features(rng: np.random.Generator) -> None:
     features, labels = clustered(rng, counts=[4] * 9, dim=3, ratio=0.3)
 
-    assert between_directions(class_moments(features, labels, 9)).vectors.shape == (3, 3)
+    assert between_directions(class_moments(features, labels, 9), DOUBLE).vectors.shape == (3, 3)
 
 
 @pytest.mark.parametrize("size", [3e-3, 1e-6, 1e-9, 1e-11])
@@ -161,7 +162,7 @@ def test_a_small_direction_of_the_class_means_is_kept(size: float) -> None:
     # METRICS.md: a float32 pinv drops one at 0.3 % of the others; the Gram matrix in float64 one at 1e-9.
     means = np.diag([1.0, 1.0, 1.0, size]) + 5
     means = np.concatenate([means, 10 - means])  # so that the centre is exactly 5
-    directions = between_directions(class_moments(means, np.arange(8), 8))
+    directions = between_directions(class_moments(means, np.arange(8), 8), DOUBLE)
 
     assert directions.eigenvalues == pytest.approx([1 / 4, 1 / 4, 1 / 4, size**2 / 4], rel=1e-3)
 
@@ -170,7 +171,7 @@ def test_a_direction_within_rounding_of_the_class_means_is_dropped(rng: np.rando
     means = np.zeros((4, 6))
     means[:, 0] = [1, -1, 2, -2]
     rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
-    directions = between_directions(class_moments(1e3 + means @ rotation, np.arange(4), 4))
+    directions = between_directions(class_moments(1e3 + means @ rotation, np.arange(4), 4), DOUBLE)
 
     assert directions.eigenvalues == pytest.approx([2.5], rel=1e-10)
 
@@ -181,11 +182,11 @@ def test_a_direction_within_rounding_of_the_features_is_dropped(rng: np.random.G
         size=(3, 32)
     )  # class means in a plane of three dimensions, whatever they are rounded to
     labels = np.repeat(np.arange(6), 100)
-    exact = between_directions(class_moments(features, labels, 6))
+    exact = between_directions(class_moments(features, labels, 6), DOUBLE)
     rounded = class_moments(features.astype(np.float32), labels, 6)
 
     assert exact.eigenvalues.size == 3
-    assert between_directions(rounded).eigenvalues.size > 3
+    assert between_directions(rounded, DOUBLE).eigenvalues.size > 3
     assert between_directions(rounded, SINGLE).eigenvalues == pytest.approx(exact.eigenvalues, rel=1e-6)
 
 
@@ -196,7 +197,7 @@ def test_without_all_class_means_there_are_no_directions(rng: np.random.Generato
     empty = class_moments(features[labels != 1], labels[labels != 1], 3)
 
     for moments in (empty, class_moments(broken, labels, 3)):
-        directions = between_directions(moments)
+        directions = between_directions(moments, DOUBLE)
         assert np.isnan(directions.eigenvalues).all()
         assert np.isnan(directions.vectors).all()
 
@@ -205,7 +206,7 @@ def test_projections_are_the_spread_along_each_direction_and_add_up(rng: np.rand
     features, labels = clustered(rng, counts=[40, 9, 25], dim=5, ratio=2.0)
     predicted = rng.integers(0, 3, size=len(labels))
     moments = class_moments(features, labels, 3)
-    directions = between_directions(moments)
+    directions = between_directions(moments, DOUBLE)
     deviations = features - np.stack([features[labels == c].mean(axis=0) for c in range(3)])[labels]
 
     parts = [
@@ -227,7 +228,7 @@ def test_the_nearest_class_mean_is_that_of_the_full_distances(rng: np.random.Gen
     means = [features[labels == c].mean(axis=0) for c in range(4)]
     nearest = np.array([np.argmin([np.linalg.norm(h - mu) for mu in means]) for h in features])
 
-    found = project(features, labels, predicted, moments, between_directions(moments))
+    found = project(features, labels, predicted, moments, between_directions(moments, DOUBLE))
 
     assert found.agree == (nearest == predicted).sum()
     assert 0 < found.agree < len(labels)

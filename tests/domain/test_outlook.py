@@ -33,7 +33,7 @@ def test_runs_together_are_what_each_says_alone(seed):
     levels = np.array([-3.0, -1.0, -0.1, 0.3])
     times = (5.0, 20.0, 40.0)
     outlooks = [see_trends(curves, np.count_nonzero(epoch <= now, axis=1)) for now in times]
-    for now, found in zip(times, reach_levels(curves, outlooks, levels), strict=True):
+    for now, found in zip(times, reach_levels(curves, outlooks, levels, between=True), strict=True):
         for i, (t, y, phase) in enumerate(runs):
             seen = t <= now
             alone = see_descent(t[seen], np.exp(y[seen]), phase[seen])
@@ -44,7 +44,7 @@ def test_runs_together_are_what_each_says_alone(seed):
 def test_a_straight_line_goes_on():
     t = np.arange(0.0, 50)
     curves = Curves(epoch=t[None], log=-0.1 * t[None], switched=np.zeros((1, 50), dtype=bool))
-    (early,) = reach_levels(curves, [see_trends(curves, np.array([20]))], np.array([-1.0, -4.0, -8.0]))
+    (early,) = reach_levels(curves, [see_trends(curves, np.array([20]))], np.array([-1.0, -4.0, -8.0]), between=True)
     assert early[0] == pytest.approx([10, 40, 80])
 
 
@@ -52,5 +52,5 @@ def test_upside_down_the_trend_turns():
     t = np.arange(0.0, 50)
     rising = Curves(epoch=t[None], log=0.1 * t[None], switched=np.zeros((1, 50), dtype=bool))
     seen = see_trends(rising, np.array([20]))
-    assert np.isnan(reach_levels(rising, [seen], np.array([-1.0]))[0]).all()
-    assert reach_levels(rising.turned, [seen.turned], np.array([-4.0]))[0][0, 0] == pytest.approx(40)
+    assert np.isnan(reach_levels(rising, [seen], np.array([-1.0]), between=True)[0]).all()
+    assert reach_levels(rising.turned, [seen.turned], np.array([-4.0]), between=True)[0][0, 0] == pytest.approx(40)

@@ -20,6 +20,7 @@ from ncdiag.domain.trends import (
     two_lines,
 )
 
+NO_LEVEL = np.array([], dtype=np.int64)
 PIECE_RATE = ([40, 35, 38, 43, 44, 41], [38, 40, 47, 44, 40, 42], [48, 40, 45, 43, 46, 44])
 PAGE = [
     [3, 4, 3],
@@ -190,7 +191,7 @@ def test_the_critical_values_at_five_levels(n, critical):
     noise /= math.sqrt(noise @ noise / (5 * n - 5))
 
     def distance(height):
-        return isotonic_p(height * shape + noise, level, rng())
+        return isotonic_p(height * shape + noise, level, rng(), NO_LEVEL)
 
     lo, hi = 0.0, 20.0
     for _ in range(40):
@@ -206,8 +207,8 @@ def distance_only(values, level):
 
 
 def test_isotonic_distance_without_variance_is_no_test():
-    assert math.isnan(isotonic_p(*grouped([5, 5], [1, 1], [5, 5]), rng())[1])
-    assert math.isnan(isotonic_p(*grouped([5], [1], [5]), rng())[1])
+    assert math.isnan(isotonic_p(*grouped([5, 5], [1, 1], [5, 5]), rng(), NO_LEVEL)[1])
+    assert math.isnan(isotonic_p(*grouped([5], [1], [5]), rng(), NO_LEVEL)[1])
 
 
 def test_levels_at_the_budget_lend_no_quiet_to_the_others():
@@ -215,7 +216,7 @@ def test_levels_at_the_budget_lend_no_quiet_to_the_others():
     values, level = grouped(*groups)
     distance, p = isotonic_p(values, level, rng(), np.array([0]))
     assert distance == pytest.approx(distance_only(values, level) / np.mean([np.var(g, ddof=1) for g in groups[1:]]))
-    assert p > isotonic_p(values, level, rng())[1]
+    assert p > isotonic_p(values, level, rng(), NO_LEVEL)[1]
 
 
 def test_the_slope_is_that_of_linregress():

@@ -18,7 +18,7 @@ from ncdiag.execution.worker import TrainingOptions
     ],
 )
 def test_what_cannot_begin_is_refused_before_anything_is_stored(given: dict[str, object], message: str | None) -> None:
-    plan = Plan(specs=[small_spec(), small_spec(**given)], paths={})
+    plan = Plan(specs=[small_spec(), small_spec(**given)], paths={}, data_dir=None)
     if message is None:
         check_plan(plan, TrainingOptions(device="cpu"))
     else:
@@ -28,7 +28,7 @@ def test_what_cannot_begin_is_refused_before_anything_is_stored(given: dict[str,
 
 def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ncdiag.training.footprint.memory_of", lambda device: 2**34)
-    plan = Plan(specs=[small_spec(), small_spec(width=65_536)], paths={})
+    plan = Plan(specs=[small_spec(), small_spec(width=65_536)], paths={}, data_dir=None)
     with pytest.raises(OutOfMemoryError, match="width 65536 takes 120 GB to train"):
         check_plan(plan, TrainingOptions(device="cpu"))
 

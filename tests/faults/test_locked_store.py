@@ -37,8 +37,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
     monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0)
-    with open_store(str(tmp_path / "runs.db"), write=True, busy_seconds=0) as opened:
-        yield opened
+    with open_store(str(tmp_path / "runs.db"), write=True) as opened:
+        yield opened.hurried(0)
 
 
 @pytest.fixture

@@ -146,9 +146,9 @@ def test_a_condition_just_eight_percent_off_is_seldom_called_the_same(seeds: int
     """Size and power of the invariance test: one of four conditions at the margin, and none off."""
     logs, condition = samples(4, seeds, 0.0, sd, seed=30 + seeds)
     shift = np.where(condition == 0, MARGIN, -MARGIN / 3)  # condition 0 is the margin away from the mean of all
-    size = float(np.mean([check_invariance(row + shift, condition).p <= 0.05 for row in logs]))
-    beyond = float(np.mean([check_invariance(row + shift, condition).p_beyond <= 0.05 for row in logs]))
-    power = float(np.mean([check_invariance(row, condition).p <= 0.05 for row in logs]))
+    size = float(np.mean([check_invariance(row + shift, condition, 0.95).p <= 0.05 for row in logs]))
+    beyond = float(np.mean([check_invariance(row + shift, condition, 0.95).p_beyond <= 0.05 for row in logs]))
+    power = float(np.mean([check_invariance(row, condition, 0.95).p <= 0.05 for row in logs]))
     print(
         f"invariance, 4 x {seeds}, sd {sd:g}: {TRIALS} trials, size {size:.3f}, beyond {beyond:.3f}, power {power:.3f}"
     )
@@ -166,7 +166,7 @@ def test_nor_where_that_condition_varies_four_times_as_much(seeds: int):
     logs = shift + np.random.default_rng(40 + seeds).normal(
         0, np.where(condition == 0, 0.08, 0.02), (TRIALS, 4 * seeds)
     )
-    found = [check_invariance(row, condition) for row in logs]
+    found = [check_invariance(row, condition, 0.95) for row in logs]
     size, beyond = (float(np.mean([getattr(one, name) <= 0.05 for one in found])) for name in ("p", "p_beyond"))
     print(f"invariance, 4 x {seeds}, one condition loud: {TRIALS} trials, size {size:.3f}, beyond {beyond:.3f}")
     assert size <= 0.05 + error(0.05, TRIALS)
@@ -179,7 +179,7 @@ def test_nor_where_some_conditions_have_a_single_run(sizes: tuple[int, ...], off
     condition, k = np.repeat(np.arange(len(sizes)), sizes), len(sizes)
     shift = np.where(condition == off, MARGIN, -MARGIN / (k - 1))
     logs = shift + np.random.default_rng(60 + k + off).normal(0, 0.03, (TRIALS, len(condition)))
-    found = [check_invariance(row, condition) for row in logs]
+    found = [check_invariance(row, condition, 0.95) for row in logs]
     size, beyond = (float(np.mean([getattr(one, name) <= 0.05 for one in found])) for name in ("p", "p_beyond"))
     print(f"invariance, {sizes}, {off} off: {TRIALS} trials, size {size:.3f}, beyond {beyond:.3f}")
     assert size <= 0.05 + error(0.05, TRIALS)

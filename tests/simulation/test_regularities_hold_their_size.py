@@ -45,6 +45,8 @@ def group_of(factor, values, seeds, rng, *, means=0.0, sds=SD, norms=0.0, norm_s
         confidence=0.95,
         n_censored=int((~reached).sum()),
         cautions=(),
+        blocked=(),
+        limited=(),
     )
 
 

@@ -29,8 +29,8 @@ def test_four_writers_that_read_first_all_commit(store, url, make_spec, at_once)
 
 
 def test_a_writer_takes_its_turn_before_it_reads(store, url):
-    with store.write(), open_store(url, write=True, busy_seconds=0) as other:
-        turn = other.write()
+    with store.write(), open_store(url, write=True) as other:
+        turn = other.hurried(0).write()
         with pytest.raises(StoreBusyError):
             turn.__enter__()
 
@@ -95,8 +95,8 @@ def test_a_paused_reader_does_not_keep_the_writer_waiting(store, url, running, o
     reader = start_python(READER, url)
     assert reader.stdout.readline() == "1\n"
 
-    with open_store(url, write=True, busy_seconds=0) as impatient:
-        append(impatient, running, record(3), owner=owner)
+    with open_store(url, write=True) as other:
+        append(other.hurried(0), running, record(3), owner=owner)
 
     assert reader.communicate("\n\n") == ("2\n", "")
 

@@ -20,7 +20,7 @@ def test_a_lock_is_waited_for(url, running, owner, record):
     blocker.execute("BEGIN EXCLUSIVE")
     released = threading.Timer(0.5, blocker.rollback)
     released.start()
-    with open_store(url, write=True, busy_seconds=5) as patient:
+    with open_store(url, write=True) as patient:
         append(patient, running, record(1), owner=owner)
         assert list_epochs(patient, running.id) == [record(1)]
     released.join()
@@ -30,7 +30,8 @@ def test_a_lock_is_waited_for(url, running, owner, record):
 def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record, monkeypatch):
     waits = []
     monkeypatch.setattr(faults.time, "sleep", waits.append)
-    with open_store(url, write=True, busy_seconds=0.01) as impatient:
+    with open_store(url, write=True) as other:
+        impatient = other.hurried(0.01)
         blocker = sqlite3.connect(url, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):

@@ -35,8 +35,8 @@ def impatient(url, running, owner, said, monkeypatch):
     monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
-    with open_store(url, write=True, busy_seconds=0) as store:
-        yield Recorder(store, running, owner=owner, tell=said.append)
+    with open_store(url, write=True) as store:
+        yield Recorder(store.hurried(0), running, owner=owner, tell=said.append)
 
 
 def test_records_wait_while_the_store_is_locked_and_are_stored_in_their_order(store, url, running, record, impatient):
