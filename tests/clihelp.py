@@ -45,6 +45,11 @@ def run_ncdiag(
     )
 
 
+def flat(text: str) -> str:
+    """Give a text as one line, so that what it says is found wherever its lines break."""
+    return " ".join(text.split())
+
+
 def list_commands() -> list[tuple[str, ...]]:
     """Give the words of every command and every group of commands; those of ncdiag itself are none."""
     found: list[tuple[str, ...]] = []

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ncdiag.domain.result import Result
+
 WHOLE = ("depth", "train_size", "batch_size", "seed", "epochs_done", "epochs_planned")
 REAL = ("width", "lr", "momentum", "weight_decay", "seconds")
 TEXT = (
@@ -81,11 +83,18 @@ def decay(rate: float = 20.0, *, norm: float = 1.0, epochs: int = 200, step: int
     }
 
 
+def pick(results: Sequence[Result], quantity: str, **said: Any) -> Result:
+    """Give the one result of a quantity that says all of this."""
+    wanted = [r for r in results if r.quantity == quantity and all(r.extra.get(k) == v for k, v in said.items())]
+    assert len(wanted) == 1, [r.extra for r in wanted]
+    return wanted[0]
+
+
 @pytest.fixture
 def make_frames() -> Callable[[Mapping[str, Mapping[str, Any]]], Frames]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., dict[str, Any]]:
     return decay

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from analysis.conftest import pick
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -18,11 +19,6 @@ START, HALF_LIFE = 20, 8.0
 def attractor(frames, level=0.95):
     found = attractor_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(level=level)))
     return with_holm(found, attractor_family)
-
-
-def pick(results, quantity, arm=None):
-    (found,) = [r for r in results if r.quantity == quantity and (arm is None or r.extra["arm"] == arm)]
-    return found
 
 
 def branch(make_run, seed, log_alpha, *, offset=0.0, level=1.0, suffix="", half_life=HALF_LIFE, **about):
@@ -60,12 +56,14 @@ def test_features_that_come_back_from_both_sides_are_attracted(make_frames, make
     assert verdict.extra["verdict"] == "supported"
     assert verdict.p == max(r.p for r in found if r.quantity in ("log_ratio", "drift", "settled"))
     assert verdict.extra["p_holm"] == verdict.p
-    up = pick(found, "log_ratio", "up_control")
+    up = pick(found, "log_ratio", arm="up_control")
     values = np.array(BACK)[:, 0]
     assert up.extra["values"] == pytest.approx(values, abs=1e-6)
     assert up.extra["p_equivalence"] == pytest.approx(ttost_paired(values, np.zeros(5), -MARGIN, MARGIN)[0], rel=1e-3)
     assert up.extra["p_difference"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-3)
-    assert pick(found, "log_ratio", "up_down").estimate == pytest.approx(np.mean([u - d for u, d in BACK]), abs=1e-6)
+    assert pick(found, "log_ratio", arm="up_down").estimate == pytest.approx(
+        np.mean([u - d for u, d in BACK]), abs=1e-6
+    )
     ends = np.log1p(0.02 * np.arange(5))  # of the controls
     assert up.extra["p_published_fn"] == pytest.approx(stats.ttest_ind(ends + values, ends).pvalue, rel=1e-6)
 
@@ -77,7 +75,7 @@ def test_each_condition_has_its_own_ratio(make_frames, make_run):
     for width, shifts in ((64, back), (128, away)):
         arms = experiment(make_run, [(up, 0.0) for up in shifts], width=width)
         runs |= {f"{width}{name}": run for name, run in arms.items()}
-    up = pick(attractor(make_frames(runs)), "log_ratio", "up_control")
+    up = pick(attractor(make_frames(runs)), "log_ratio", arm="up_control")
     assert [(one["condition"], one["n_pairs"]) for one in up.extra["conditions"]] == [("width=64", 3), ("width=128", 3)]
     assert up.warnings == ("the pairs of 2 conditions count as independent",)
     for one, shifts in zip(up.extra["conditions"], (back, away), strict=True):
@@ -85,13 +83,13 @@ def test_each_condition_has_its_own_ratio(make_frames, make_run):
         assert [one["estimate"], one["lo"], one["hi"]] == pytest.approx([np.mean(shifts), *own], abs=1e-6)
         assert one["ratio"] == pytest.approx(math.exp(np.mean(shifts)), abs=1e-6)
     alone = attractor(make_frames({name: run for name, run in runs.items() if name.startswith("64")}))
-    assert pick(alone, "log_ratio", "up_control").extra["conditions"] == []
+    assert pick(alone, "log_ratio", arm="up_control").extra["conditions"] == []
 
 
 def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
     found = attractor(make_frames(experiment(make_run, BACK)))
     for arm in ("up_control", "down_control"):
-        half_life = pick(found, "half_life", arm)
+        half_life = pick(found, "half_life", arm=arm)
         assert half_life.extra["half_lives"] == pytest.approx(
             [HALF_LIFE * (0.9 + 0.05 * s) for s in range(5)], rel=1e-3
         )
@@ -117,7 +115,7 @@ def test_a_return_has_to_be_seen_in_most_pairs(make_frames, make_run, seen, verd
     found = attractor(make_frames(runs))
     judged = pick(found, "verdict")
     assert (judged.extra["verdict"], judged.extra["not_shown"]) == (verdict, [])
-    half_life = pick(found, "half_life", "up_control")
+    half_life = pick(found, "half_life", arm="up_control")
     assert half_life.extra["n_seen"] == seen
     assert half_life.warnings == (f"no return of up to control was seen in {5 - seen} of 5 pairs",)
     (claimed,) = returns({"attractor": found}, 0.05)
@@ -131,7 +129,7 @@ def test_features_that_stay_where_they_were_put_are_not(make_frames, make_run):
     verdict = pick(found, "verdict")
     assert verdict.extra["verdict"] == "refuted"
     assert verdict.extra["different"][:3] == ["up_control", "down_control", "up_down"]
-    assert math.isnan(pick(found, "half_life", "up_control").estimate)
+    assert math.isnan(pick(found, "half_life", arm="up_control").estimate)
     assert not verdict.extra["returned"]
 
 
@@ -141,7 +139,7 @@ OFF = [(0.04, 0.0), (0.06, 0.01), (0.09, -0.01), (0.05, 0.0), (0.07, 0.01)]  # u
 def test_a_difference_that_may_lie_within_the_margin_refutes_nothing(make_frames, make_run):
     """Oracles: Student's t-test finds the difference, its one-sided kin that it is beyond the margin does not."""
     found = attractor(make_frames(experiment(make_run, OFF)))
-    up, values = pick(found, "log_ratio", "up_control"), [up for up, _ in OFF]
+    up, values = pick(found, "log_ratio", arm="up_control"), [up for up, _ in OFF]
     assert stats.ttest_1samp(values, 0).pvalue < 0.01
     assert stats.ttest_1samp(values, MARGIN, alternative="greater").pvalue > 0.5
     assert up.extra["outcome"] == "different"
@@ -154,7 +152,7 @@ def test_a_difference_that_may_lie_within_the_margin_refutes_nothing(make_frames
 def test_the_confidence_asked_for_decides(make_frames, make_run, level):
     """Features that come back are within 8 % at any level; their limits are those of two one-sided tests at it."""
     found = attractor(make_frames(experiment(make_run, BACK)), level)
-    up = pick(found, "log_ratio", "up_control")
+    up = pick(found, "log_ratio", arm="up_control")
     values = np.array(BACK)[:, 0]
     limits = stats.t.interval(2 * level - 1, 4, values.mean(), stats.sem(values))
     assert (up.lo, up.hi) == pytest.approx(limits, abs=1e-6)
@@ -170,7 +168,7 @@ def test_a_wide_spread_shows_nothing_and_says_how_many_pairs_would(make_frames, 
     wide = [(0.2, -0.1), (-0.2, 0.2), (0.1, -0.2)]
     found = attractor(make_frames(experiment(make_run, wide)))
     assert pick(found, "verdict").extra["verdict"] == "inconclusive"
-    up = pick(found, "log_ratio", "up_control")
+    up = pick(found, "log_ratio", arm="up_control")
     assert up.extra["outcome"] == "inconclusive"
     assert up.extra["pairs_needed"] > 30
     assert up.extra["p_published_fn"] > 0.2  # which was read as "the same"
@@ -179,21 +177,21 @@ def test_a_wide_spread_shows_nothing_and_says_how_many_pairs_would(make_frames, 
 def test_one_seed_is_a_description(make_frames, make_run):
     found = attractor(make_frames(experiment(make_run, BACK[:1])))
     assert pick(found, "verdict").extra["verdict"] == "not testable"
-    up = pick(found, "log_ratio", "up_control")
+    up = pick(found, "log_ratio", arm="up_control")
     assert (up.status, up.estimate) == ("too_few", pytest.approx(0.01, abs=1e-6))
     assert math.isnan(up.p)
 
 
 def test_equal_differences_are_zero_variance(make_frames, make_run):
     found = attractor(make_frames(experiment(make_run, [(0.01, 0.02)] * 3)))
-    up = pick(found, "log_ratio", "up_control")
+    up = pick(found, "log_ratio", arm="up_control")
     assert up.status == "ok" or math.isnan(up.p)  # rounding of exp and ln may leave a trace
     exact = experiment(make_run, [(0.0, 0.0)] * 3)
     for name in ("u0", "u1", "u2"):
         exact[name]["feature_norm"] = exact["c" + name[1]]["feature_norm"]
     found = attractor(make_frames(exact))
     assert pick(found, "verdict").extra["lacks"].startswith("the differences between arms are equal to the last digit")
-    same = pick(found, "log_ratio", "up_control")
+    same = pick(found, "log_ratio", arm="up_control")
     assert (same.status, same.extra["outcome"]) == ("zero_variance", "not testable")
     assert math.isnan(same.p)
 
@@ -201,8 +199,8 @@ def test_equal_differences_are_zero_variance(make_frames, make_run):
 def test_a_missing_arm_is_said(make_frames, make_run):
     runs = {name: run for name, run in experiment(make_run, BACK).items() if name[0] != "d"}
     found = attractor(make_frames(runs))
-    assert pick(found, "log_ratio", "down_control").status == "not_testable"
-    assert any("no seed has both arms of up_down" in w for w in pick(found, "log_ratio", "up_down").warnings)
+    assert pick(found, "log_ratio", arm="down_control").status == "not_testable"
+    assert any("no seed has both arms of up_down" in w for w in pick(found, "log_ratio", arm="up_down").warnings)
     verdict = pick(found, "verdict").extra
     assert (verdict["verdict"], verdict["lacks"].partition(";")[0]) == ("not testable", "0 seeds with every arm")
 
@@ -211,7 +209,7 @@ def test_a_missing_arm_is_said(make_frames, make_run):
 def test_a_run_without_an_onset_has_no_norm_there_to_compare(make_frames, make_run, never):
     runs = experiment(make_run, BACK)
     runs[never]["nc1"] = [1.0] * 300
-    at_onset = pick(attractor(make_frames(runs)), "log_ratio_at_onset", "up_control")
+    at_onset = pick(attractor(make_frames(runs)), "log_ratio_at_onset", arm="up_control")
     assert (at_onset.extra["n_pairs"], at_onset.extra["n_left_out"]) == (4, 1)
     apart = []
     for seed in range(1, 5):
@@ -228,7 +226,7 @@ def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_
         wavers = 0.01 * (t % 5) if name[0] == "u" else 0  # 0.02 over any five evaluations
         run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(wavers - t / 200)).tolist()
     found = attractor(make_frames(runs))
-    assert pick(found, "log_ratio", "up_control").extra["values"] == pytest.approx(
+    assert pick(found, "log_ratio", arm="up_control").extra["values"] == pytest.approx(
         np.array(BACK)[:, 0] + 0.02, abs=1e-6
     )
     logs = np.log([runs[f"c{seed}"]["feature_norm"] for seed in range(5)])
@@ -299,11 +297,11 @@ def test_runs_that_end_at_different_epochs_are_compared_where_the_shorter_ends_a
     for name in ("epoch", "nc1", "feature_norm", "train_accuracy"):
         runs["c1"][name] = runs["c1"][name][:-100]
     found = attractor(make_frames(runs))
-    up, between = pick(found, "log_ratio", "up_control"), pick(found, "log_ratio", "up_down")
+    up, between = pick(found, "log_ratio", arm="up_control"), pick(found, "log_ratio", arm="up_down")
     assert up.extra["n_ends_apart"] == 1
     assert "in 1 of 5 pairs up and control end at different epochs" in up.warnings[0]
     assert (between.extra["n_ends_apart"], between.warnings) == (0, ())
-    assert pick(found, "log_ratio_at_onset", "up_control").extra["n_ends_apart"] == 0
+    assert pick(found, "log_ratio_at_onset", arm="up_control").extra["n_ends_apart"] == 0
 
 
 LATER = (1.3, 1.1, 1.25, 1.15, 1.4)
@@ -324,7 +322,7 @@ def test_the_order_of_the_onsets_is_a_paired_test_of_up_and_down(make_frames, ma
     assert (order.lo, order.hi) == pytest.approx((limits.low, limits.high))
     earlier = np.array([15 + seed / 10 for seed in range(5)])
     pooled = stats.ttest_ind(earlier * LATER, earlier).pvalue
-    assert pick(found, "log_ratio", "up_down").extra["p_published_onset"] == pytest.approx(pooled)
+    assert pick(found, "log_ratio", arm="up_down").extra["p_published_onset"] == pytest.approx(pooled)
     assert order.extra["n_pairs"] == 5
     for seed in range(5):
         runs[f"u{seed}"], runs[f"d{seed}"] = (

@@ -6,6 +6,7 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
+from naive_forecast import median_of
 from naive_lead import OBSERVED, Naive, level_and_sign, messy_runs
 from scipy import stats
 
@@ -14,11 +15,6 @@ from ncdiag.analysis.leads import lead_results
 from ncdiag.analysis.terms import Terms
 
 SHARES = (0.1, 0.25, 0.5, 0.75)
-
-
-def median_of(values):
-    known = [value for value in values if not math.isnan(value)]
-    return median(known) if known else math.nan
 
 
 def naive_forecasts(runs, onsets, risk, units, now, logs):

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from analysis.conftest import pick
 from scipy import stats
 
 from ncdiag.analysis.asked import Asked
@@ -15,12 +16,6 @@ from ncdiag.domain.onset_rule import OnsetRule
 
 def leads(frames, rule=None):
     return lead_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(rule=rule or OnsetRule())))
-
-
-def pick(results, quantity, **said):
-    wanted = [r for r in results if r.quantity == quantity and all(r.extra.get(k) == v for k, v in said.items())]
-    assert len(wanted) == 1, [r.extra for r in wanted]
-    return wanted[0]
 
 
 def world(make_run, rates, slopes, norms=None, **about):

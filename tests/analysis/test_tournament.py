@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from analysis.conftest import pick
 from scipy import stats
 
 from ncdiag.analysis.asked import Asked
@@ -18,12 +19,6 @@ DEPTHS = (2, 2, 3, 3, 4, 4, 5, 5)
 
 def ask(frames, **options):
     return Asked(runs=frames[0], epochs=frames[1], terms=Terms(**options))
-
-
-def pick(results, quantity, **said):
-    wanted = [r for r in results if r.quantity == quantity and all(r.extra.get(k) == v for k, v in said.items())]
-    assert len(wanted) == 1, [r.extra for r in wanted]
-    return wanted[0]
 
 
 @pytest.fixture

@@ -3,25 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from clihelp import Answer, Cli
 
-from ncdiag.cli.app import run
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command line in this process, errors and exit code included."""
-
-    def call(*arguments: str | Path) -> Answer:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return Answer(code=code, out=out, err=err)
-
-    return call
 
 
 @pytest.fixture
@@ -71,8 +56,6 @@ def pristine_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(pristine_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(pristine_store: Path, here: Path) -> Path:
     """Give a store with `RUNS`, the one that commands use when none is named, in an otherwise empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    return Path(shutil.copy(pristine_store, tmp_path / "ncdiag.db"))
+    return Path(shutil.copy(pristine_store, here / "ncdiag.db"))

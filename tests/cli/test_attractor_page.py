@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clihelp import Cli
+from clihelp import Cli, flat
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.attractor_page import attractor_page
@@ -13,10 +13,6 @@ from ncdiag.domain.result import Result
 
 GROUP = {"arch": "mlp", "dataset": "digits", "epoch": 10, "head": "kept", "up": 3.0, "down": 0.3}
 PAIR: dict[str, Any] = {"question": "attractor", "group": GROUP}
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def test_without_interventions_it_says_how_to_make_them(cli: Cli, store: Path):

@@ -13,11 +13,8 @@ from ncdiag.errors import StoreError
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a small store, the one that commands use when none is named, in an otherwise empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    return make_falling_store(tmp_path / "ncdiag.db")
+def store(here: Path) -> Path:
+    return make_falling_store(here / "ncdiag.db")
 
 
 @pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])

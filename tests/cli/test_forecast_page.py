@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from clihelp import Cli
+from clihelp import Cli, flat
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.forecast_page import forecast_page
@@ -10,10 +10,6 @@ from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
 
 PAIR = {"question": "forecast", "group": {"arch": "mlp", "dataset": "digits"}}
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def mae(rule: str, estimate: float, warnings: tuple[str, ...] = (), **extra: object) -> Result:

@@ -15,11 +15,8 @@ needs_published = pytest.mark.skipif(not PUBLISHED.is_file(), reason="the publis
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder, and be in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    return tmp_path
+def folder(here: Path) -> Path:
+    return here
 
 
 def test_import_prints_the_names_and_says_how_much_it_was(folder: Path, cli: Cli):

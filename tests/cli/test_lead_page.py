@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from clihelp import Cli
+from clihelp import Cli, flat
 
 from ncdiag.analysis.terms import Terms
 from ncdiag.cli.lead_page import lead_page
@@ -8,10 +8,6 @@ from ncdiag.cli.page_text import text_of
 from ncdiag.domain.result import Result
 
 PAIR = {"question": "lead", "group": {"arch": "mlp", "dataset": "digits"}}
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):

@@ -17,11 +17,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a small store, the one that commands use when none is named, in an otherwise empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    return make_falling_store(tmp_path / "ncdiag.db")
+def store(here: Path) -> Path:
+    return make_falling_store(here / "ncdiag.db")
 
 
 def size_of(png: bytes) -> tuple[int, int]:

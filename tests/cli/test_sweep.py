@@ -26,10 +26,7 @@ from ncdiag.store.runs import add_run, list_runs
 GRID = [*SMALL_OPTIONS, "--weight-decay", "1e-4,1e-3", "--seed", "0:2", "--jobs", "1"]
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_runs_that_were_exported_and_imported_are_not_trained_again(cli: Cli) -> None:

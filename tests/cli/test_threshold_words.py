@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from clihelp import flat
 
 from ncdiag.cli.page_text import text_of
 from ncdiag.cli.threshold_words import check_blocks, condition_effect, invariance_words, norm_text
@@ -10,12 +11,8 @@ from ncdiag.domain.p_values import p_text
 from ncdiag.domain.page import Block, Page, Part, Table
 
 
-def flat(lines: list[str]) -> str:
-    return " ".join(" ".join(lines).split())
-
-
 def said_by(blocks: Sequence[Block]) -> str:
-    return " ".join(text_of(Page("", [Part(blocks)])).split())
+    return flat(text_of(Page("", [Part(blocks)])))
 
 
 def placebo(**said: Any) -> dict[str, Any]:
@@ -131,7 +128,7 @@ def test_figures_are_written_alike_everywhere():
 def test_the_effect_of_conditions():
     assert condition_effect({"cv_conditions": None, "icc": None}) == []
     assert "differs by 4.58% from condition to condition (49% of the variance)" in flat(
-        condition_effect({"cv_conditions": 0.0458, "icc": 0.49})
+        " ".join(condition_effect({"cv_conditions": 0.0458, "icc": 0.49}))
     )
 
 
@@ -155,7 +152,7 @@ def invariance(**said: Any) -> dict[str, Any]:
     ],
 )
 def test_whether_conditions_agree_is_put_into_words(said: dict[str, Any], expected: str):
-    assert expected in flat(invariance_words(invariance(**said)))
+    assert expected in flat(" ".join(invariance_words(invariance(**said))))
 
 
 def test_a_test_counts_at_the_level_asked_for():

@@ -9,11 +9,7 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import get_run
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def stored_spec(name: str = "run-1") -> RunSpec:

@@ -46,10 +46,8 @@ class Training:
 
 
 @pytest.fixture
-def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    make_falling_store(tmp_path / "ncdiag.db")
+def training(here: Path) -> Iterator[Training]:
+    make_falling_store(here / "ncdiag.db")
     with open_store("ncdiag.db", write=True) as store:
         made = Training(store)
         with hold_lease(store, made.run.id, made.owner):

@@ -46,11 +46,6 @@ def noisy_etf(
     return (centres[:, None] + axes).reshape(-1, dim), np.repeat(np.arange(num_classes), 2 * dim)
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def test_the_examples_in_the_docstrings_are_right() -> None:
     results = doctest.testmod(metrics)
 

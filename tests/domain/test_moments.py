@@ -36,11 +36,6 @@ def assert_same(moments: ClassMoments, expected: ClassMoments, rtol: float = 1e-
         np.testing.assert_allclose(getattr(moments, name), value, rtol=rtol, atol=1e-13, err_msg=name)
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def test_moments_of_a_batch_are_those_of_the_definitions(rng: np.random.Generator) -> None:
     features, labels = clustered(rng, counts=[5, 1, 12], dim=7, ratio=0.5)
 

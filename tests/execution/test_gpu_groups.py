@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small import small_spec
+from small import ignore, small_spec
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.local import train_all
@@ -64,5 +64,5 @@ def groups_on_gpu(
     monkeypatch.setattr("ncdiag.execution.local.train_runs", train_runs)
     monkeypatch.setattr("ncdiag.execution.local.pick_device", torch.device)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**12))
-    train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=lambda run, event: None, say=say)
+    train_all(store.url, runs, TrainingOptions(device="cuda"), jobs=1, listen=ignore, say=say)
     return groups

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_spec
+from small import ignore, small_spec
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.execution.held import Note
@@ -58,7 +58,7 @@ def test_a_request_to_stop_that_got_lost_is_heard_at_the_next_event(
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.epochs_done) == (RunStatus.INTERRUPTED, 2)
     assert [sys.unraisablehook, *(signal.getsignal(one) for one, _ in STOPS)] == handlers
-    assert train_run(store, stopped, TrainingOptions(device="cpu"), lambda run, event: None) is RunStatus.DONE
+    assert train_run(store, stopped, TrainingOptions(device="cpu"), ignore) is RunStatus.DONE
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_run_that_was_just_claimed_is_given_back(
     monkeypatch.setattr(runs, "claim_run", claimed_and_stopped)
     run, _ = add_run(store, small_spec())
     with pytest.raises(expected), stops_stored():
-        train_run(store, run, TrainingOptions(device="cpu"), lambda run, event: None)
+        train_run(store, run, TrainingOptions(device="cpu"), ignore)
     stopped = get_run(store, run.name)
     assert (stopped.status, stopped.reason) == (RunStatus.INTERRUPTED, "stopped by a signal")
 
@@ -114,7 +114,7 @@ def test_a_request_that_was_taken_for_an_error_before_the_claim_ends_no_run(
     monkeypatch.setattr("ncdiag.execution.held.environment", lambda device: taken_for_an_error(number))
     group = [add_run(store, small_spec(seed=seed))[0] for seed in range(2)]
     with pytest.raises(expected), stops_stored():
-        train_runs(store, group, TrainingOptions(device="cpu"), lambda run, event: None)
+        train_runs(store, group, TrainingOptions(device="cpu"), ignore)
     assert {get_run(store, run.name).status for run in group} == {RunStatus.PENDING}
 
 

@@ -7,30 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from measured import rows
-from small import small_spec
+from small import add_group, ignore, small_spec, statuses
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.held import Note
 from ncdiag.execution.keeper import Keeper
-from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
+from ncdiag.execution.worker import TrainingOptions, train_runs
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
 from ncdiag.training.events import Checkpoint, EpochDone, Event
-
-
-def ignore(run: Run, event: Event | Note) -> None:
-    pass
-
-
-def _group(store: Store, *specs: RunSpec) -> list[Run]:
-    return [add_run(store, spec)[0] for spec in specs]
-
-
-def _statuses(outcomes: list[Outcome]) -> list[RunStatus]:
-    return [outcome.status for outcome in outcomes]
 
 
 def _run_out_on_a_gpu() -> None:
@@ -69,11 +57,11 @@ def test_too_little_memory_halves_the_group_and_goes_on(
         if isinstance(event, EpochDone):
             told.setdefault(run.id, []).append(event.record.epoch)
 
-    group = _group(store, *specs)
+    group = add_group(store, *specs)
     monkeypatch.setattr("ncdiag.execution.group.train", train_few)
     monkeypatch.setattr("ncdiag.execution.group.give_back_memory", lambda: given_back.append(sizes[-1]))
     outcomes = train_runs(store, group, TrainingOptions(), listen)
-    assert _statuses(outcomes) == [RunStatus.DONE] * 5
+    assert statuses(outcomes) == [RunStatus.DONE] * 5
     assert sizes == [5, 3, 2, 1, 2]
     assert given_back == [5, 3]
     assert set(map(tuple, told.values())) == {(1, 2, 3, 4, 5, 6)}  # none is trained from the start again
@@ -101,8 +89,8 @@ def test_too_little_memory_for_the_copy_of_a_state_halves_the_group_too(
 
     monkeypatch.setattr(Keeper, "keep", keep_few)
     monkeypatch.setattr("ncdiag.execution.group.train", train_and_tell)
-    group = _group(store, *(small_spec(seed=seed) for seed in range(4)))
-    assert _statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.DONE] * 4
+    group = add_group(store, *(small_spec(seed=seed) for seed in range(4)))
+    assert statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.DONE] * 4
     assert sizes == [4, 2, 2]
     assert all([record.epoch for record in list_epochs(store, run.id)] == [1, 2, 3, 4, 5, 6] for run in group)
 
@@ -115,7 +103,7 @@ def test_too_little_memory_to_continue_leaves_the_run_as_it_was(store: Store, mo
     def run_out(*args: object, **options: object) -> None:
         raise MemoryError
 
-    (run,) = _group(store, small_spec())
+    (run,) = add_group(store, small_spec())
     with pytest.raises(KeyboardInterrupt):
         train_runs(store, [run], TrainingOptions(), stop)
     before = sorted(store.run_folder(run.id).glob("epoch-*"))
@@ -126,7 +114,7 @@ def test_too_little_memory_to_continue_leaves_the_run_as_it_was(store: Store, mo
     assert "out of memory" in str(outcome.error)
     assert get_run(store, run.name).status is RunStatus.INTERRUPTED
     assert sorted(store.run_folder(run.id).glob("epoch-*")) == before
-    assert _statuses(train_runs(store, [run], TrainingOptions(), ignore)) == [RunStatus.DONE]
+    assert statuses(train_runs(store, [run], TrainingOptions(), ignore)) == [RunStatus.DONE]
 
 
 def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,15 +123,15 @@ def test_too_little_memory_for_one_run_is_its_error(store: Store, monkeypatch: p
         yield
 
     monkeypatch.setattr("ncdiag.execution.group.train", never)
-    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
-    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    outcomes = train_runs(store, add_group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert statuses(outcomes) == [RunStatus.FAILED] * 2
     assert all("out of memory" in str(outcome.error) for outcome in outcomes)
 
 
 def test_a_run_that_cannot_go_back_leaves_the_halves_of_its_group(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = _group(store, *(small_spec(seed=seed) for seed in range(4)))
+    group = add_group(store, *(small_spec(seed=seed) for seed in range(4)))
 
     def run_out_at_first(some: list[RunSpec], *args: object, **options: object) -> Iterator[Event]:
         for place, event in enumerate(loop.train(some, *args, **options)):  # type: ignore[arg-type]
@@ -154,7 +142,7 @@ def test_a_run_that_cannot_go_back_leaves_the_halves_of_its_group(
 
     monkeypatch.setattr("ncdiag.execution.group.train", run_out_at_first)
     outcomes = train_runs(store, group, TrainingOptions(), ignore)
-    assert _statuses(outcomes) == [RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
+    assert statuses(outcomes) == [RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
     assert "epoch-000001.pt" in str(outcomes[1].error)
 
 
@@ -163,8 +151,8 @@ def test_too_little_memory_to_begin_is_the_error_of_every_run(store: Store, monk
         raise RuntimeError("could not create a primitive")  # as oneDNN says it
 
     monkeypatch.setattr("ncdiag.execution.worker.pick_products", never)
-    outcomes = train_runs(store, _group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
-    assert _statuses(outcomes) == [RunStatus.FAILED] * 2
+    outcomes = train_runs(store, add_group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    assert statuses(outcomes) == [RunStatus.FAILED] * 2
     assert all("out of memory" in str(outcome.error) for outcome in outcomes)
 
 
@@ -175,6 +163,6 @@ def test_no_memory_for_the_thread_of_the_heartbeat_is_the_error_of_every_run(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("threading.Thread.start", never)
-    group = _group(store, small_spec(), small_spec(seed=1))
-    assert _statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.FAILED] * 2
+    group = add_group(store, small_spec(), small_spec(seed=1))
+    assert statuses(train_runs(store, group, TrainingOptions(), ignore)) == [RunStatus.FAILED] * 2
     assert all("out of memory" in str(get_run(store, run.name).reason) for run in group)

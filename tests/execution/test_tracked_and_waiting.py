@@ -18,11 +18,6 @@ from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import get_run
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return str(tmp_path / "own.db")
-
-
 def epochs(url: str) -> list[int]:
     with open_store(url) as store:
         return [record.epoch for record in list_epochs(store, get_run(store, "mine").id)]

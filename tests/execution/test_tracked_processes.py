@@ -20,11 +20,6 @@ from ncdiag.store.runs import get_run, list_runs
 from ncdiag.store.tracked import add_tracked_run
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return str(tmp_path / "own.db")
-
-
 def states(url: str) -> dict[str, RunStatus]:
     with open_store(url) as store:
         return {run.name: run.status for run in list_runs(store)}

@@ -27,11 +27,6 @@ from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run, list_runs
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return str(tmp_path / "own.db")
-
-
 def stored(url: str, name: str) -> tuple[Run, list[EpochRecord]]:
     with open_store(url) as store:
         run = get_run(store, name)

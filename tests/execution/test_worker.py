@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from measured import rows
-from small import small_spec
+from small import add_group, ignore, small_spec, statuses
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import SpecError, UnavailableError, UnsafeError
 from ncdiag.execution.held import Note
-from ncdiag.execution.worker import Outcome, TrainingOptions, train_run, train_runs
+from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
 from ncdiag.store import recorder
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import discard_epochs, list_epochs
@@ -26,10 +26,6 @@ from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run, remove_runs
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
 from ncdiag.training.events import Event
-
-
-def ignore(run: Run, event: Event) -> None:
-    pass
 
 
 def train(store: Store, spec: RunSpec, **options: object) -> Run:
@@ -200,14 +196,6 @@ def test_run_continues_with_the_threads_it_began_with(store: Store) -> None:
     assert torch.get_num_threads() == before
 
 
-def _group(store: Store, *specs: RunSpec) -> list[Run]:
-    return [add_run(store, spec)[0] for spec in specs]
-
-
-def _statuses(outcomes: list[Outcome]) -> list[RunStatus]:
-    return [outcome.status for outcome in outcomes]
-
-
 def test_group_stores_what_each_run_would_have_alone(store: Store, tmp_path: Path) -> None:
     specs = [
         small_spec(),
@@ -215,9 +203,9 @@ def test_group_stores_what_each_run_would_have_alone(store: Store, tmp_path: Pat
         small_spec(seed=2, scale_features=Intervention.parse("0.5@3")),
         small_spec(seed=3, stop_at_onset=True, eps=100.0, patience=2),
     ]
-    group = _group(store, *specs)
+    group = add_group(store, *specs)
     outcomes = train_runs(store, group, TrainingOptions(), ignore)
-    assert _statuses(outcomes) == [RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DONE, RunStatus.DONE]
+    assert statuses(outcomes) == [RunStatus.DONE, RunStatus.DIVERGED, RunStatus.DONE, RunStatus.DONE]
     with open_store(str(tmp_path / "alone.db"), write=True) as other:
         for run, spec in zip(group, specs, strict=True):
             alone = train(other, spec)
@@ -234,7 +222,7 @@ def test_group_stores_what_each_run_would_have_alone(store: Store, tmp_path: Pat
 
 
 def test_member_that_cannot_be_trained_leaves_the_others(store: Store) -> None:
-    held, blocked, good = group = _group(store, *(small_spec(seed=seed) for seed in range(3)))
+    held, blocked, good = group = add_group(store, *(small_spec(seed=seed) for seed in range(3)))
 
     def block(run: Run, event: Event) -> None:
         if run.id == blocked.id:  # in the way of its next checkpoint
@@ -242,13 +230,13 @@ def test_member_that_cannot_be_trained_leaves_the_others(store: Store) -> None:
 
     with hold_lease(store, held.id, "somebody else"):
         outcomes = train_runs(store, group, TrainingOptions(), block)
-    assert _statuses(outcomes) == [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DONE]
+    assert statuses(outcomes) == [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DONE]
     assert get_run(store, held.name).epochs_done == 0
     assert get_run(store, good.name).epochs_done == 6
 
 
 def test_member_that_another_process_took_over_stops_alone(store: Store) -> None:
-    taken, good = group = _group(store, *(small_spec(seed=seed) for seed in range(2)))
+    taken, good = group = add_group(store, *(small_spec(seed=seed) for seed in range(2)))
 
     def take_over(run: Run, event: Event) -> None:
         if run.id == taken.id and getattr(event, "record", None) is not None and event.record.epoch == 2:  # type: ignore[union-attr]
@@ -256,7 +244,7 @@ def test_member_that_another_process_took_over_stops_alone(store: Store) -> None
                 connection.exec_driver_sql(f"UPDATE runs SET owner = 'another' WHERE id = {taken.id}")
 
     outcomes = train_runs(store, group, TrainingOptions(), take_over)
-    assert _statuses(outcomes) == [RunStatus.FAILED, RunStatus.DONE]
+    assert statuses(outcomes) == [RunStatus.FAILED, RunStatus.DONE]
     assert "no longer trained by this process" in str(outcomes[0].error)
     assert [record.epoch for record in list_epochs(store, taken.id)] == [1, 2]
     assert len(list_epochs(store, good.id)) == 6
@@ -264,10 +252,10 @@ def test_member_that_another_process_took_over_stops_alone(store: Store) -> None
 
 def test_interrupted_group_continues_run_by_run_to_the_same_end(store: Store, tmp_path: Path) -> None:
     specs = [small_spec(seed=seed) for seed in range(3)]
-    whole = _group(store, *specs)
+    whole = add_group(store, *specs)
     train_runs(store, whole, TrainingOptions(), ignore)
     with open_store(str(tmp_path / "other.db"), write=True) as other:
-        group = _group(other, *specs)
+        group = add_group(other, *specs)
 
         def stop(run: Run, event: Event) -> None:
             if run.id == group[1].id and getattr(event, "record", None) is not None and event.record.epoch == 5:  # type: ignore[union-attr]
@@ -283,7 +271,7 @@ def test_interrupted_group_continues_run_by_run_to_the_same_end(store: Store, tm
 
 
 def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = _group(store, *(small_spec(seed=seed) for seed in range(3)))
+    group = add_group(store, *(small_spec(seed=seed) for seed in range(3)))
     notes: list[str] = []
     tries = []
 
@@ -299,7 +287,7 @@ def test_a_store_that_cannot_be_had_lets_the_group_train_on(store: Store, monkey
     monkeypatch.setattr("ncdiag.execution.group.store_together", busy)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 3600)
     outcomes = train_runs(store, group, TrainingOptions(), listen)
-    assert _statuses(outcomes) == [RunStatus.DONE] * 3
+    assert statuses(outcomes) == [RunStatus.DONE] * 3
     assert sum("cannot be had" in text for text in notes) == 3
     assert tries == [3, 3, 0, 0, 0, 0]  # no later epoch gets ahead of the one that waits
     for run in group:
@@ -346,7 +334,7 @@ def test_killed_run_is_lost_and_continues_to_the_same_end(store: Store, tmp_path
     path = tmp_path / "killed.db"
     script = f"""
         import os, sys
-        from small import small_spec
+        from small import add_group, ignore, small_spec, statuses
         from ncdiag.domain.spec import PhaseSpec
         from ncdiag.execution.worker import TrainingOptions, train_run
         from ncdiag.store.engine import open_store

@@ -6,22 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from clihelp import PYTHON, ROOT, Answer, Cli, Start
-
-from ncdiag.cli.app import run
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command line in this process, errors and exit code included."""
-
-    def call(*arguments: object) -> Answer:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return Answer(code=code, out=out, err=err)
-
-    return call
+from clihelp import PYTHON, ROOT, Start
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from clihelp import Cli
-from small import SMALL_OPTIONS, small_spec
+from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.domain.records import RunStatus
 from ncdiag.execution.worker import TrainingOptions, train_run
@@ -95,7 +95,7 @@ def test_a_disk_without_room_for_a_checkpoint_keeps_the_one_before(tmp_path: Pat
     assert load_checkpoint(folder, earlier[-1])["epoch"] == earlier[-1]
     with open_store(str(path), write=True) as store:
         assert get_run(store, "run-1").status is RunStatus.FAILED
-        assert train_run(store, get_run(store, "run-1"), TrainingOptions(), lambda run, event: None) is RunStatus.DONE
+        assert train_run(store, get_run(store, "run-1"), TrainingOptions(), ignore) is RunStatus.DONE
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on the size of files")
@@ -169,7 +169,7 @@ def test_a_read_only_folder_can_be_read_and_refuses_before_anything_is_trained(r
     path = read_only / "runs.db"
     with open_store(str(path), write=True) as store:
         run, _ = add_run(store, small_spec())
-        train_run(store, run, TrainingOptions(), lambda run, event: None)
+        train_run(store, run, TrainingOptions(), ignore)
     writable = shutil.copytree(read_only, tmp_path / "writable") / "runs.db"
     read_only.chmod(0o555)
     before = path.read_bytes()

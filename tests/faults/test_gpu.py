@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from measured import rows
-from small import small_spec
+from small import ignore, small_spec
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import UnsafeError
@@ -19,10 +19,6 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-
-
-def ignore(run: Run, event: Event | Note) -> None:
-    pass
 
 
 def stop_after(epoch: int) -> Listener:

@@ -13,7 +13,7 @@ import torch
 from clihelp import Cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small import SMALL_OPTIONS, small_spec
+from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.cli.app import run
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
@@ -25,14 +25,6 @@ from ncdiag.store.imports import import_runs
 from ncdiag.store.runs import add_run
 from ncdiag.training.checkpoint import checkpoint_path, list_checkpoints
 from ncdiag.training.events import Event
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NCDIAG_STORE", raising=False)
-    return tmp_path
-
 
 ABSURD = [
     ["train", "--depth", "0"],
@@ -257,10 +249,6 @@ class Trap:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (os.mkdir, (str(self.place),))
-
-
-def ignore(run: Run, event: Event | Note) -> None:
-    pass
 
 
 def interrupted(store: "object", spec: "object", epoch: int) -> Run:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from clihelp import Cli
-from small import small_spec
+from small import ignore, small_spec
 
 from ncdiag.execution.worker import TrainingOptions, train_run
 from ncdiag.store.engine import open_store
@@ -20,7 +20,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_store(str(path), write=True) as store:
         for seed in range(2):
             run, _ = add_run(store, small_spec(seed=seed))
-            train_run(store, run, TrainingOptions(), lambda run, event: None)
+            train_run(store, run, TrainingOptions(), ignore)
     return path
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from clihelp import Cli
 from measured import rows
-from small import SMALL_OPTIONS, small_spec
+from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
@@ -45,7 +45,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def undisturbed(tmp_path: Path) -> list[EpochRecord]:
     with open_store(str(tmp_path / "whole.db"), write=True) as other:
         run, _ = add_run(other, small_spec())
-        train_run(other, run, TrainingOptions(), lambda run, event: None)
+        train_run(other, run, TrainingOptions(), ignore)
         return rows(other, run)
 
 
@@ -117,7 +117,7 @@ def test_ctrl_c_in_a_locked_store_loses_no_epoch(store: Store, undisturbed: list
     with pytest.raises(KeyboardInterrupt):
         train_run(store, run, TrainingOptions(), stop_at_5)
     blocker.connection.close()
-    assert train_run(store, run, TrainingOptions(), lambda run, event: None) is RunStatus.DONE
+    assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert rows(store, run) == undisturbed
 
 
@@ -138,7 +138,7 @@ def test_ctrl_c_before_anything_waits_is_no_error_of_the_store(store: Store, und
     ):
         train_run(store, run, TrainingOptions(), lock_at_2_and_stop(store, connection))
     assert get_run(store, run.name).status is RunStatus.LOST
-    assert train_run(store, run, TrainingOptions(), lambda run, event: None) is RunStatus.DONE
+    assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert rows(store, run) == undisturbed
 
 
@@ -159,9 +159,7 @@ def test_ctrl_c_asks_a_locked_store_once_for_all_runs_of_a_group(store: Store, m
         train_runs(store, group, TrainingOptions(), lock_at_2_and_stop(store, connection))
     assert asked == [group[0].id]
     assert {get_run(store, run.name).status for run in group} == {RunStatus.LOST}
-    assert {outcome.status for outcome in train_runs(store, group, TrainingOptions(), lambda run, event: None)} == {
-        RunStatus.DONE
-    }
+    assert {outcome.status for outcome in train_runs(store, group, TrainingOptions(), ignore)} == {RunStatus.DONE}
 
 
 def test_a_run_that_cannot_be_given_up_does_not_keep_the_others(store: Store) -> None:

@@ -5,7 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from small import small_spec
+from small import ignore, small_spec
 
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import PhaseSpec
@@ -30,7 +30,7 @@ def memory_during(tmp_path: Path, epochs: int) -> tuple[list[int], Path]:
     with open_store(str(tmp_path / "runs.db"), write=True) as store:
         spec = small_spec(phases=(PhaseSpec.parse(f"ce:{epochs // 2}"), PhaseSpec.parse(f"mse:{epochs // 2}")))
         other, _ = add_run(store, small_spec(seed=1))
-        train_run(store, other, TrainingOptions(checkpoint_every=3), lambda run, event: None)  # loads what it needs
+        train_run(store, other, TrainingOptions(checkpoint_every=3), ignore)  # loads what it needs
         run, _ = add_run(store, spec)
         tracemalloc.start()
         try:

@@ -42,7 +42,7 @@ from killing import (
     weights_of,
 )
 from ordinary import kill_ordinary
-from small import SMALL_OPTIONS, small_spec
+from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
@@ -150,7 +150,7 @@ def train(store: Path, spec: RunSpec, every: int) -> None:
     """Train one run, or go on with it; the whole of what `ncdiag train` does once its options are read."""
     with open_store(str(store), write=True) as opened:
         run, _ = add_run(opened, spec)
-        train_run(opened, run, TrainingOptions(device="cpu", checkpoint_every=every), lambda run, event: None)
+        train_run(opened, run, TrainingOptions(device="cpu", checkpoint_every=every), ignore)
 
 
 def kill_training(folder: Path, kills: int, draw: random.Random) -> Account:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.conftest import build, decay
+from analysis.conftest import build, make_run  # noqa: F401  # a fixture here, too
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.terms import Terms
@@ -28,9 +28,3 @@ def ask(runs: Runs, *, by: tuple[str, ...] = ("arch", "dataset"), level: float =
 @pytest.fixture(scope="session")
 def make_asked() -> Callable[..., Asked]:
     return ask
-
-
-@pytest.fixture(scope="session")
-def make_run() -> Callable[..., dict[str, Any]]:
-    """Give a run with NC1 = exp(-t / rate), onset at rate ln 100, and fn = norm there, falling as exp(-t / 400)."""
-    return decay

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from replayed import Recording, record, replay_steps, tensors
+from trained import make_spec
 
-from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Intervention, PhaseSpec, Precision, RunSpec, StopRule
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
@@ -19,10 +19,8 @@ from ncdiag.training.reproducibility import batch_order
 from ncdiag.training.steps import Steps
 
 
-def make_spec(**given: Any) -> RunSpec:
-    phases = (PhaseSpec.parse("ce:3"), PhaseSpec.parse("mse:4"))
-    small = {"depth": 2, "width": 16, "train_size": 200, "phases": phases, "batch_size": 64, "weight_decay": 1e-3}
-    return complete_spec(small | given)
+def seven_epochs(**given: Any) -> RunSpec:
+    return make_spec(**{"phases": (PhaseSpec.parse("ce:3"), PhaseSpec.parse("mse:4"))} | given)
 
 
 def told(event: Event) -> str:
@@ -68,7 +66,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
 def test_a_group_that_replays_its_steps_comes_out_as_the_one_that_takes_them(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    specs = [make_spec(**given) for given in CASES[case]]
+    specs = [seven_epochs(**given) for given in CASES[case]]
     expected = trained(specs, digits, together=len(specs))
     recordings = replay_steps(monkeypatch)
     assert trained(specs, digits, together=len(specs)) == expected
@@ -76,7 +74,7 @@ def test_a_group_that_replays_its_steps_comes_out_as_the_one_that_takes_them(
 
 
 def test_a_group_that_replays_goes_on_from_checkpoints(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = [make_spec(seed=seed, schedule="cosine") for seed in range(3)]
+    specs = [seven_epochs(seed=seed, schedule="cosine") for seed in range(3)]
     expected = trained(specs, digits, together=3)
     replay_steps(monkeypatch)
     monkeypatch.setattr("ncdiag.training.loop._is_gpu", lambda device: True)  # no run goes on in the first epochs
@@ -93,8 +91,8 @@ def test_shapes_that_replay_side_by_side_come_out_as_each_alone(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes: list[dict[str, Any]] = [{}, {"width": 12, "batch_size": 50}, {"depth": 3}, {"arch": "cnn", "width": 8}]
-    specs = [make_spec(**shape, seed=seed, eval_every=1 + seed) for seed in range(3) for shape in shapes]
-    specs += [make_spec(depth=3, stop=StopRule(eps=1e6, patience=2)), make_spec(optimizer="sgd", lr=1e30)]
+    specs = [seven_epochs(**shape, seed=seed, eval_every=1 + seed) for seed in range(3) for shape in shapes]
+    specs += [seven_epochs(depth=3, stop=StopRule(eps=1e6, patience=2)), seven_epochs(optimizer="sgd", lr=1e30)]
     expected = [trained([spec], digits) for spec in specs]
     replay_steps(monkeypatch)
     monkeypatch.setattr("ncdiag.training.loop._is_gpu", lambda device: True)
@@ -120,7 +118,9 @@ def test_networks_with_buffers_and_lower_precision_replay_too(
 ) -> None:
     data = digits if arch == "mlp" else replace(digits, channels=3)
     shape = {"arch": arch, "depth": 8, "width": 0.25} if arch != "mlp" else {}
-    specs = [make_spec(**shape, seed=seed, precision=precision, phases=(PhaseSpec.parse("ce:2"),)) for seed in range(2)]
+    specs = [
+        seven_epochs(**shape, seed=seed, precision=precision, phases=(PhaseSpec.parse("ce:2"),)) for seed in range(2)
+    ]
 
     def go_through() -> list[list[float]]:
         members = [Member(seed, spec, data, None) for seed, spec in enumerate(specs)]
@@ -156,7 +156,7 @@ def test_a_recording_knows_no_more_than_a_graph_does() -> None:
 
 
 def test_a_step_that_forgets_where_it_is_would_be_found(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = make_spec(phases=(PhaseSpec.parse("ce:1"),))
+    spec = seven_epochs(phases=(PhaseSpec.parse("ce:1"),))
     expected = trained([spec], digits)
     replay_steps(monkeypatch)
     monkeypatch.setattr(Lane, "_step_and_advance", lambda lane: lane.step_on(lane.batches[0]))
