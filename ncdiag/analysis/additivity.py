@@ -11,6 +11,7 @@ import pandas as pd
 
 from ncdiag.analysis.cautions import list_disqualifiers
 from ncdiag.analysis.conditions import condition_labels, condition_numbers
+from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.grid import LINES, Cells, list_cells, missing_cells, mixed_onsets, name_lines, sample_cells
 from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.analysis.terms import Terms
@@ -232,12 +233,16 @@ def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mappin
 
 
 def _blocked(onsets: pd.DataFrame) -> list[str]:
-    """Give what forbids a verdict within single cells; that cells differ among each other is `mixed_onsets`."""
-    return [
-        f"{' '.join(map(str, keys))}: {reason}"
-        for keys, runs in onsets.groupby(LINES, sort=False)
-        for reason in list_disqualifiers(runs)
-    ]
+    """Give what forbids a verdict: within single cells, and runs that are copies of some in another cell.
+
+    That cells differ among each other is `mixed_onsets`.
+    """
+    cells = list(onsets.groupby(LINES, sort=False))
+    found = [f"{' '.join(map(str, keys))}: {reason}" for keys, runs in cells for reason in list_disqualifiers(runs)]
+    copies = list_copies(onsets)
+    if len(copies) > sum(len(list_copies(runs)) for _, runs in cells):
+        found.append(say_copies(copies))
+    return found
 
 
 def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
 from ncdiag.analysis.conditions import condition_labels
+from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
 from ncdiag.analysis.standstill import standstill
@@ -273,14 +274,24 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
     moved = [_name(test) for test, p_beyond in zip(tests, beyond, strict=True) if p_beyond < this.alpha]
     open_ = [_name(test) for test in tests if not str(test.extra.get("outcome", "")).startswith("equivalent")]
     returned = all(half.extra.get("n_seen", 0) >= max(2, half.extra["n_pairs"] // 2 + 1) for half in halves)
-    lacks = _lacks(arms)
+    lacks, copies = _lacks(arms), list_copies(this.runs)
+    blocked = [say_copies(copies)] if copies else []
     if lacks:
         verdict = "not testable"
+    elif blocked:
+        verdict = "inconclusive"
     elif moved:
         verdict = "refuted"
     else:
         verdict = "inconclusive" if open_ or not returned else "supported"
-    extra = {"verdict": verdict, "lacks": lacks, "different": moved, "not_shown": open_, "returned": returned}
+    extra = {
+        "verdict": verdict,
+        "lacks": lacks,
+        "blocked": blocked,
+        "different": moved,
+        "not_shown": open_,
+        "returned": returned,
+    }
     return Result(
         quantity="verdict",
         p=p,

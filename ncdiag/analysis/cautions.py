@@ -34,7 +34,7 @@ def list_cautions(pair: pd.DataFrame, rule: OnsetRule, *, late: tuple[int, float
         *_stopped_early(pair, rule),
         *_maybe_stopped(pair, rule),
         *_excluded(pair, rule, late),
-        *_copied(collapsed),
+        *_copied(pair),
         *_unsaid(collapsed),
         *_each_its_own(collapsed),
         *_mixed_runs(collapsed),
@@ -78,7 +78,7 @@ def list_disqualifiers(runs: pd.DataFrame) -> list[str]:
             f"{counted(hollow, 'run')} fell below eps, or had features that died, without having learned: that is no "
             "collapse"
         )
-    if copies := list_copies(collapsed):
+    if copies := list_copies(runs):
         found.append(say_copies(copies))
     unclear, _ = perhaps_alike(collapsed)
     if unclear:
@@ -208,9 +208,9 @@ def _excluded(pair: pd.DataFrame, rule: OnsetRule, late: tuple[int, float]) -> l
     return found
 
 
-def _copied(collapsed: pd.DataFrame) -> list[str]:
+def _copied(runs: pd.DataFrame) -> list[str]:
     """Warn of runs that were taken in twice, under names, seeds or settings that hide it."""
-    copies = list_copies(collapsed)
+    copies = list_copies(runs)
     if not copies:
         return []
     return [f"{say_copies(copies)}: copies of one run are not further runs; choose others with --where"]

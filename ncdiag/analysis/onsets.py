@@ -1,5 +1,6 @@
 """One row per run: when it collapsed, or why there is no onset."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -69,6 +70,7 @@ def onset_table(
     }
     # The same types whether or not a run has an onset, since the tables of pairs are put together.
     columns |= {name: pd.array(columns[name], dtype="Int64") for name in ("onset_index", "onset_phase")}
+    columns["fn_star"] = [norm if math.isfinite(norm) else math.nan for norm in columns["fn_star"]]  # overflown, else
     columns["onset_loss"] = pd.Series(columns["onset_loss"], dtype=object)
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]

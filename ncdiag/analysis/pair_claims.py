@@ -150,6 +150,7 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
                 ),
             ),
             holds="fn returns from both sides to within 8%, and stays",
+            blocked=verdict.extra["blocked"],
             contradicted=bool(apart),
             opposite=f"fn stays apart after rescaling: {_listed(apart)}"
             + (" (or the learning rate reached 0 before it was back)" if verdict.warnings else ""),
@@ -170,7 +171,7 @@ def _without_onset(fn_star: Result) -> Evidence:
         "diverged": "the runs diverged",
         "dead": "the features died, which is no collapse",
         "not_testable": "no feature norm was measured at an onset",
-    }.get(fn_star.status, "the metric was not measured")
+    }.get(fn_star.status, "the metric was not measured, or never finite")
     if fn_star.extra["n_unconfirmed"]:
         lacking = "no onset was confirmed; --rule first counts runs that stop at it"
     part = Part(name="runs with an onset", shown=None, lacking=lacking)

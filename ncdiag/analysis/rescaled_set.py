@@ -54,6 +54,12 @@ class RescaledSet:
         found: IntArray = getattr(self.branches, arm)
         return found
 
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The rows of the onset table that take part."""
+        rows = np.unique(np.concatenate([self.rows(arm) for arm in ("control", "up", "down")]))
+        return self.onsets.iloc[rows[rows >= 0]]
+
     def curve(self, row: int) -> Curve:
         """Give the curve of ln fn of a run."""
         return self.curves[str(self.onsets["run"].iloc[row])]

@@ -89,7 +89,8 @@ def _reading(verdict: Values) -> str:
     if verdict["verdict"] == "refuted":
         return f"{found}. More than 8% apart, beyond chance: {_listed(verdict['different'])}."
     if verdict["verdict"] == "inconclusive":
-        missing = [f"not shown within 8%: {_listed(verdict['not_shown'])}"] if verdict["not_shown"] else []
+        missing = list(verdict["blocked"])
+        missing += [f"not shown within 8%: {_listed(verdict['not_shown'])}"] if verdict["not_shown"] else []
         missing += [] if verdict["returned"] else ["the return itself was not seen in most pairs"]
         return f"{found}; {', and '.join(missing)}."
     return found

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MAX_GROUPS = 6
 _MAX_PAIRS = 10
 _LEAST = 0.0001  # a smallest p below this limits nothing
+_PART = {"slow_when_low": "(a) ", "fails_when_high": "(b) ", "valley": "(c) "}  # of the claim on weight decay
 _TITLES = {
     "depth": "Is there a depth beyond which collapse comes later again, or earlier?",
     "width": "Do wider networks collapse earlier, and how far does width move fn*?",
@@ -63,7 +64,12 @@ def _part(label: str, group: Sequence[Values], question: str, level: float) -> P
     blocks = [*(_table(described, level) if described else []), *_says(question, named)]
     first_told = (result for result in group if not _is_tested(result) or result.get("exploratory"))
     told = {result["warnings"][0] for result in first_told if result["warnings"]}
-    blocks += reminders(caution for result in group for caution in result["warnings"] if caution not in told)
+    blocks += reminders(
+        _PART.get(result["quantity"], "") + caution
+        for result in group
+        for caution in result["warnings"]
+        if caution not in told
+    )
     return Part(blocks, heading=label)
 
 

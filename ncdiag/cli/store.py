@@ -83,6 +83,11 @@ def merge(
     The same run in both stays one run, and the one that got further is kept, so
     the same sweep can be trained in slices on several machines.
     """
+    from ncdiag.store.engine import open_store
+
+    for source in sources:  # all of them before any is taken in
+        with open_store(source):
+            pass
     for source in sources:
         _merge(source, store)
 

@@ -30,7 +30,8 @@ _WITHOUT = {
     "diverged": "the runs diverged, so there is no fn*. A smaller learning rate may help.",
     "dead": "the features died, which is no collapse, so there is no fn*.",
     "not_testable": "the runs collapsed, but no feature norm was measured at their onset.",
-    "no_data": "the metric was not measured in these runs, or not in the --phase that was asked for.",
+    "no_data": "the metric was not measured in these runs, or not in the --phase that was asked for, or it was never "
+    "finite: it is NaN where a class has no sample.",
 }
 # How runs can end without a usable onset: the count in a result, and what to call it.
 _ENDS = (
@@ -89,6 +90,7 @@ def _part(label: str, own: Sequence[Values]) -> Part:
         said = [*condition_effect(spread), *invariance_words(find_result(own, "invariance"))]
         blocks += [Paragraph(f"Conditions: {'; '.join(said)}.")] if said else []
         blocks += check_blocks(checks)
+        checks += [found for found in [find_result(own, "invariance")] if found and found["status"] == "ok"]
     checked = [caution for check in checks if pair["estimate"] is not None for caution in check["warnings"]]
     blocks += reminders([*pair["warnings"], *spread["warnings"], *_false_alarms(pair), *checked])
     return Part(blocks, heading=label)

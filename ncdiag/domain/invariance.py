@@ -19,6 +19,8 @@ from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, group_spread
 
+_SAME = 1e-9  # relative: rounding explains a smaller difference of two distances
+
 
 @dataclass(frozen=True, kw_only=True)
 class Invariance:
@@ -59,7 +61,8 @@ def check_invariance(logs: FloatArray, condition: IntArray, level: float) -> Inv
         return Invariance(df=max(df, 0), status="too_few")
     means = np.bincount(member, weights=logs) / sizes
     distances = means - means.mean()
-    furthest = int(np.argmax(np.abs(distances)))
+    away = np.abs(distances)
+    furthest = int(np.argmax(away >= away.max() * (1 - _SAME)))  # the first of those as far but for rounding
     found = {
         "estimate": float(abs(distances[furthest])),
         "furthest": furthest,

@@ -67,7 +67,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 def plain_axis(axis: Axis, most: int = 5) -> None:
     """Give a linear axis a few round numbers, written without a common factor."""
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: compact(round(value, 10))))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: compact(float(f"{value:.10g}"))))
 
 
 def draw_interval(

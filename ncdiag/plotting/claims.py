@@ -209,7 +209,7 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
             where = {"xycoords": axes.get_yaxis_transform(), "xytext": (points / 2, 0), "va": "center"}
             write(axes, said, (0, place), max(points * 0.85, 6), color=FAINT, **where)
             continue
-        if said == "refuted" and first["claim"] == "1" and estimate <= first["published_value"]:
+        if said == "refuted" and first["claim"] == "1" and not lo > first["published_value"]:
             by = {
                 "xytext": (points / 1.5, 0),
                 "va": "center",

@@ -16,7 +16,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.domain.statistics import FloatArray
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import line_weights, log_axis, mark_size
-from ncdiag.plotting.conditions import label_conditions, label_pairs, name_outcomes
+from ncdiag.plotting.conditions import label_conditions, label_pairs, name_outcomes, sort_names
 from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.layout import (
     MOST_NAMED,
@@ -92,7 +92,7 @@ def _with_styles(table: pd.DataFrame) -> pd.DataFrame:
     series = table["condition"]
     if series[series != ""].nunique() > MOST_NAMED:
         series = name_outcomes(table)
-    names = [name for name in series.unique() if name]
+    names = sort_names(name for name in series.unique() if name)
     numbers = [names.index(name) if name else -1 for name in series]
     found: pd.DataFrame = table.assign(series=series, number=numbers, pale=_in_left_phase(table))
     return found

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.rate_drops import list_drops
 from ncdiag.domain.naming import compact
-from ncdiag.plotting.conditions import label_conditions, label_pairs, name_series
+from ncdiag.plotting.conditions import label_conditions, label_pairs, name_series, sort_names
 from ncdiag.plotting.events import phase_spans, phase_switches
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, start_figure, text_inches
 from ncdiag.plotting.pairs import pair_thresholds
@@ -62,7 +62,7 @@ def draw_trajectories(table: pd.DataFrame, sheet: Sheet) -> Figure:
     table = table.assign(series=name_series(table, MOST_NAMED))
     scene = Scene(
         table=table,
-        series=tuple(table["series"].unique()),
+        series=tuple(sort_names(table["series"].unique())),
         page=page,
         eps=sheet.terms.rule.eps if sheet.terms.rule.metric == "nc1" else None,
         band=_band(table),
@@ -106,8 +106,7 @@ def _label_epochs(grid: np.ndarray[tuple[int, int], np.dtype[np.object_]], spare
     for column in grid.T:
         lowest = [axes for axes in column if axes not in spare][-1]
         lowest.tick_params(labelbottom=True)
-        if lowest in grid[-1]:
-            lowest.set_xlabel("epoch")
+        lowest.set_xlabel("epoch")
 
 
 def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
@@ -118,6 +117,8 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
         if name:
             color, style = line_style(place)
             handles.append(Line2D([], [], color=color, linestyle=style, label=name))
+    if scene.series == ("",) and (pairs := scene.table["pair"].nunique()) > 1:
+        handles.append(Line2D([], [], color=line_style(0)[0], label=f"runs of {pairs} pairs, not told apart"))
     states = set(scene.table.groupby("run", sort=False)["onset_state"].first())
     if "collapsed" in states:
         handles.append(mark_handle(ONSET_MARK, "onset, with its interval", points))

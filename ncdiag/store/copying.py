@@ -36,6 +36,8 @@ def unfinished(target: Path) -> Iterator[Path]:
     """
     import fcntl  # which Windows lacks, where whoever opens a store is told so
 
+    if not target.name:
+        raise StoreError(f"{target} is a folder; expected the path of a file")
     partial = target.with_name(f"{target.name}.partial")
     with partial.open("ab") as file:
         try:

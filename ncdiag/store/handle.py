@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from ncdiag.domain.words import as_unicode
-from ncdiag.errors import SpecError, UnavailableError
+from ncdiag.errors import SpecError, StoreError, UnavailableError
 from ncdiag.store.faults import decoded, translated
 from ncdiag.store.shielding import shielded
 
@@ -108,6 +108,8 @@ def _sqlite_store(url: str, place: str, *, write: bool) -> Store:
 
 
 def _folder(place: Path) -> Path:
+    if not place.name:
+        raise StoreError(f"the store {place} is a folder; expected the path of a file")
     return place.with_name(f"{place.name}.runs")
 
 

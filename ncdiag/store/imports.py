@@ -1,6 +1,7 @@
 """Trajectories that somebody else logged, as runs among the others."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,12 +61,19 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
     return Imported(runs=[stored[key] for key in keys], new=frozenset(new))
 
 
+def _total(seconds: Sequence[float]) -> float:
+    try:
+        return math.fsum(seconds)
+    except OverflowError:
+        return sys.float_info.max
+
+
 def _run_columns(key: str, run: ImportedRun) -> dict[str, Any]:
     seconds = [record.seconds for record in run.epochs if record.seconds is not None and math.isfinite(record.seconds)]
     columns = described_columns(key, name=run.name, source=run.source, config=run.config) | {
         "status": run.status,
         "reason": run.reason and printable(run.reason),
         "epochs_done": run.epochs[-1].epoch,
-        "seconds": math.fsum(seconds),
+        "seconds": _total(seconds),
     }
     return columns | {"config": run.spec.to_dict()} if run.spec else columns

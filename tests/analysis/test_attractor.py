@@ -105,6 +105,19 @@ def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):
         assert half_life.extra["p_offset"] == pytest.approx(equal, rel=1e-2)
 
 
+def test_copies_of_one_seed_show_no_return(make_frames, make_run):
+    runs = experiment(make_run, [BACK[0]] * 5)
+    for name, run in runs.items():  # the seeds differ in nothing but their names
+        runs[name] = {**runs[f"{name[0]}0"], "seed": run["seed"]}
+    found = attractor(make_frames(runs))
+    verdict = pick(found, "verdict")
+    assert verdict.extra["verdict"] in ("inconclusive", "not testable")
+    (why,) = verdict.extra["blocked"]
+    assert why.startswith("12 runs have the figures of another at every evaluation")
+    (claimed,) = returns({"attractor": found}, 0.05)
+    assert claimed.blocked == [why]
+
+
 @pytest.mark.parametrize(("seen", "verdict"), [(2, "inconclusive"), (3, "supported")])
 def test_a_return_has_to_be_seen_in_most_pairs(make_frames, make_run, seen, verdict):
     """In the other pairs both arms are where they end at the first evaluation: equal, but nothing came back."""

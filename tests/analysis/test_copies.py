@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from ncdiag.analysis.additivity import additivity_results
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers
 from ncdiag.analysis.copies import list_copies
 from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.terms import Terms
 from ncdiag.domain.onset_rule import OnsetRule
 
 
@@ -51,3 +53,30 @@ def test_a_few_figures_may_agree_by_chance(make_frames, make_run):
 
 def test_runs_without_figures_are_no_copies(make_frames):
     assert list_copies(table(make_frames, {"a": {}, "b": {}})) == {}
+
+
+def test_copies_without_an_onset_forbid_a_verdict_as_well(make_frames, make_run):
+    """One run that does not collapse, stored under five seeds, would show that its depth prevents collapse."""
+    runs = {
+        f"{depth}-{seed}": make_run(20.0 + seed + 4 * depth, depth=depth, seed=seed)
+        for depth in (2, 3)
+        for seed in range(4)
+    }
+    runs |= {f"9-{seed}": make_run(200.0, depth=9, seed=seed) for seed in range(5)}
+    onsets = table(make_frames, runs)
+    assert set(onsets["state"]) == {"collapsed", "censored"}
+    said = "4 runs have the figures of another at every evaluation (9-1 those of 9-0, "
+    assert any(reason.startswith(said) for reason in list_disqualifiers(onsets))
+    assert any(caution.startswith(said) for caution in list_cautions(onsets, OnsetRule()))
+
+
+def test_a_grid_of_copies_gets_no_verdict(make_frames, make_run):
+    runs = {
+        f"{arch}-{data}-{seed}": make_run(20.0 + seed + 5 * (data == "cifar10"), arch=arch, dataset=data, seed=seed)
+        for arch in ("mlp", "cnn")
+        for data in ("mnist", "cifar10")
+        for seed in range(3)
+    }
+    results = additivity_results(table(make_frames, runs), Terms())
+    (verdict,) = [result for result in results if result.quantity == "verdict"]
+    assert any(reason.startswith("6 runs have the figures of another") for reason in verdict.extra["blocked"])

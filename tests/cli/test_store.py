@@ -3,6 +3,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from clihelp import Cli
 from small import small_spec
 
@@ -91,6 +92,23 @@ def test_merge_refuses_the_store_itself_and_one_that_is_not_there(cli: Cli, stor
     missing = cli("store", "merge", "gone.db")
     assert missing.code == 3
     assert "no store at gone.db" in missing.err
+
+
+def test_merge_takes_nothing_where_one_of_the_stores_cannot_be_read(cli: Cli, store: Path, tmp_path: Path):
+    shutil.copyfile(store, tmp_path / "other.db")
+    answer = cli("store", "merge", tmp_path / "other.db", tmp_path / "nowhere.db", "--store", tmp_path / "new.db")
+    assert (answer.code, answer.out) == (3, "")
+    assert "nowhere.db" in answer.err
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("runs", "ls", "--store", "/"), ("store", "check", "--store", "//"), ("store", "backup", ".")]
+)
+def test_a_folder_is_no_store(cli: Cli, store: Path, arguments: tuple[str, ...]):
+    answer = cli(*arguments)
+    assert (answer.code, answer.out) == (3, "")
+    assert "is a folder; expected the path of a file" in answer.err
 
 
 def test_repair_makes_a_new_store_and_says_what_was_saved(store: Path, cli: Cli):

@@ -89,6 +89,12 @@ def test_the_condition_named_is_the_furthest_of_those_that_are_shown():
     assert (found.beyond, found.furthest) == (3, 3)
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0, 3.0, 1e-3])
+def test_of_two_conditions_as_far_from_their_mean_the_first_is_named_whatever_rounding_says(factor):
+    logs = np.log(factor * np.array([1.1, 1.3, 1.7, 0.9]))
+    assert check_invariance(logs, np.array([0, 0, 0, 1]), 0.95).furthest == 0
+
+
 def test_two_runs_of_the_condition_show_it():
     logs = np.concatenate([sample(0.03, (0, 0.02, -0.03, 0.01)), np.log([5.0, 5.1])])
     found = check_invariance(logs, np.append(CONDITION, [4, 4]), 0.95)

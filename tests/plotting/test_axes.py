@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 
-from ncdiag.plotting.axes import draw_interval, lanes, log_axis, log_ticks, shifted
+from ncdiag.plotting.axes import draw_interval, lanes, log_axis, log_ticks, plain_axis, shifted
 from ncdiag.plotting.style import PAGES, figure_style, new_figure
 
 
@@ -89,3 +89,11 @@ def test_what_is_put_aside_stays_where_it_is_in_the_data(axes: Axes):
     dpi = axes.get_figure().dpi  # type: ignore[union-attr]
     off = line.get_transform().transform([3, 4]) - axes.transData.transform([3, 4])
     assert off.tolist() == pytest.approx([0, -dpi / 2])
+
+
+def test_an_axis_may_reach_to_the_end_of_what_numbers_hold(axes: Axes) -> None:
+    axes.set_xlim(0, 1e306)
+    plain_axis(axes.xaxis)
+    labels = [axes.xaxis.get_major_formatter()(value) for value in axes.xaxis.get_major_locator()()]
+    assert labels[:2] == ["0", "2e305"]
+    assert all(float(label) <= 1e306 for label in labels)

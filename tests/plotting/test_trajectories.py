@@ -181,6 +181,16 @@ def test_too_many_conditions_to_name_are_told_apart_by_pair():
     assert colors == [line_style(n % 2)[0] for n in range(11)]
 
 
+def test_too_many_pairs_to_tell_apart_are_counted():
+    figure = draw(pd.concat([run(f"r{n}", f"depth {n}").assign(pair=f"mlp set{n}") for n in range(11)]))
+    assert legend_of(figure)[:2] == ["runs of 11 pairs, not told apart", "onset, with its interval"]
+
+
+def test_conditions_are_in_the_order_of_their_values():
+    figure = draw(pd.concat([run(f"r{n}", f"wd {n}e-4") for n in (4, 2, 10, 1)]))
+    assert legend_of(figure)[:4] == ["wd 1e-4", "wd 2e-4", "wd 4e-4", "wd 10e-4"]
+
+
 def test_too_many_conditions_of_one_pair_are_told_apart_by_their_outcome():
     runs = [run(f"r{n}", f"depth {n}", state="collapsed" if n % 2 else "censored") for n in range(11)]
     figure = draw(pd.concat(runs))

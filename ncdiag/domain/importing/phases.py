@@ -86,4 +86,14 @@ def loss_name(text: str) -> str:
     """Check the name of a loss: what phases are written with (`ce:200,mse`) cannot be part of it."""
     if not 0 < len(text) <= 64 or not text.isprintable() or any(mark in text for mark in ":,;@ "):
         raise ValueError(f"{shown(text)} is not the name of a loss, such as ce or mse")
+    if _reads_as_number(text):
+        raise ValueError(f"{shown(text)} is a number, and a loss is a name, such as ce or mse")
     return text
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

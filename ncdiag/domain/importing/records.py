@@ -158,7 +158,7 @@ def _value(field: str, text: str) -> int | float | str:
         return whole(text, 1, LAST_PHASE)
     if field == "loss":
         return loss_name(text)
-    value = number(text)
+    value = number(text) + 0.0  # -0.0 and 0.0 are one number, hence one key
     least, most = range_of(field)
     if most == 1 and (value < least or value > most):
         raise ValueError(f"{shown(text)} is not in [0, 1]; divide a percentage by 100")

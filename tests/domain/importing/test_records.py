@@ -178,6 +178,7 @@ def test_what_may_be_negative_and_what_is_zero_is_read():
     runs, problems = read("epoch,train_loss,nc1,nc3\n1,-0.5,-0.0,-1e-16\n")
     assert problems == []
     assert (runs[None][0].train_loss, runs[None][0].nc1, runs[None][0].nc3) == (-0.5, 0.0, -1e-16)
+    assert math.copysign(1, runs[None][0].nc1 or 0.0) == 1  # one number, hence one key
 
 
 def records(*phases: int | None) -> list[EpochRecord]:
