@@ -15,22 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import small_spec
 from torch import nn
+from tracked import ends_by, enter, interrupted, stored
 
 import ncdiag
-from ncdiag.domain.records import EpochRecord, Run, RunStatus
-from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.domain.records import Run, RunStatus
+from ncdiag.errors import SpecError
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import list_epochs
-from ncdiag.store.leases import hold_lease
-from ncdiag.store.runs import add_run, get_run, list_runs
-
-
-def stored(url: str, name: str) -> tuple[Run, list[EpochRecord]]:
-    with open_store(url) as store:
-        run = get_run(store, name)
-        return run, list_epochs(store, run.id)
+from ncdiag.store.runs import list_runs
 
 
 def test_what_is_logged_is_stored_as_the_run_goes(url: str) -> None:
@@ -80,13 +72,6 @@ def test_a_change_of_the_loss_begins_a_phase(url: str) -> None:
     ]
 
 
-def ends_by(error: BaseException, url: str, epochs: int = 1, **said: Any) -> None:
-    with ncdiag.track("mine", store=url, **said) as run:
-        for epoch in range(1, epochs + 1):
-            run.log(epoch, nc1=1.0 / epoch, loss="ce")
-        raise error
-
-
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
@@ -110,45 +95,6 @@ def test_a_run_that_ends_in_nan_has_diverged(url: str, name: str) -> None:
     assert stored(url, "mine")[0].status is RunStatus.DIVERGED
 
 
-def interrupted(url: str, **said: Any) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        ends_by(KeyboardInterrupt(), url, epochs=4, **said)
-
-
-@pytest.mark.parametrize(("resume", "begins"), [(True, 4), (2, 2), (0, 0)])
-def test_a_run_is_resumed_after_its_last_epoch_or_another(url: str, resume: bool | int, begins: int) -> None:
-    interrupted(url, arch="net")
-    with ncdiag.track("mine", store=url, resume=resume, arch="net") as run:
-        assert run.epoch == begins
-        run.log(nc1=9.0, loss="mse")
-    after, rows = stored(url, "mine")
-    assert [row.nc1 for row in rows] == [*[1.0, 1 / 2, 1 / 3, 1 / 4][:begins], 9.0]
-    assert rows[-1].phase == (2 if begins else 1)
-    assert (after.status, after.epochs_done) == ("done", begins + 1)
-
-
-def test_a_run_goes_on_after_a_checkpoint_that_is_ahead_of_what_was_logged(url: str) -> None:
-    interrupted(url)
-    with ncdiag.track("mine", store=url, resume=np.int64(6)) as run:
-        assert run.epoch == 6
-        with pytest.raises(SpecError, match="epoch 5 follows epoch 6"):
-            run.log(5, nc1=9.0)
-        assert run.log(nc1=9.0).epoch == 7
-    assert [row.epoch for row in stored(url, "mine")[1]] == [1, 2, 3, 4, 7]
-
-
-@pytest.mark.parametrize("resume", [True, 2])
-def test_a_run_that_is_done_can_be_made_longer(url: str, resume: bool | int) -> None:
-    with ncdiag.track("mine", store=url) as run:
-        run.log(nc1=0.5)
-        run.log(nc1=0.4)
-    with ncdiag.track("mine", store=url, resume=resume) as run:
-        run.log(nc1=0.3)
-    found, records = stored(url, "mine")
-    assert (found.status, found.epochs_done) == (RunStatus.DONE, 3)
-    assert [record.nc1 for record in records] == [0.5, 0.4, 0.3]
-
-
 def test_settings_are_known_by_what_else_they_are_called(url: str) -> None:
     with ncdiag.track("mine", store=url, wd=1e-4, learning_rate=0.1, bs=32, optim="sgd", batch=7) as run:
         run.log(nc1=0.5)
@@ -158,56 +104,6 @@ def test_settings_are_known_by_what_else_they_are_called(url: str) -> None:
         enter("other", store=url, lr=0.1, learning_rate=0.1)
     with pytest.raises(SpecError, match="wd must be a number, not 'small'"):
         enter("other", store=url, wd="small")
-
-
-@pytest.mark.parametrize("resume", [-1, 1.5, "2", None])
-def test_an_epoch_that_is_none_is_not_resumed_after(url: str, resume: Any) -> None:
-    interrupted(url)
-    with pytest.raises(SpecError, match="resume is True, or the epoch to go on after, from 0, not "):
-        enter("mine", store=url, resume=resume)
-    assert stored(url, "mine")[0].epochs_done == 4
-
-
-def test_a_script_may_always_say_resume(url: str) -> None:
-    with ncdiag.track("mine", store=url, resume=True) as run:
-        assert run.epoch == 0
-
-
-def enter(*names: str, **given: Any) -> None:
-    with ncdiag.track(*names, **given):
-        pass
-
-
-def test_what_cannot_be_resumed_is_refused(url: str) -> None:
-    interrupted(url, arch="net", lr=0.1)
-    same: dict[str, Any] = {"store": url, "arch": "net", "lr": 0.1}
-    with pytest.raises(SpecError, match=r"mine was another run: lr 0.1 -> 0.2, seed None -> 1"):
-        enter("mine", **{**same, "lr": 0.2}, seed=1, resume=True)
-    with pytest.raises(SpecError, match=r"a run mine, interrupted after epoch 4; go on with it by\s+resume=True"):
-        enter("mine", **same)
-    with pytest.raises(SpecError, match="needs its name"):
-        enter(**same, resume=True)
-    with (
-        open_store(url, write=True) as store,
-        hold_lease(store, get_run(store, "mine").id, "about to claim it"),
-        pytest.raises(UnsafeError, match="held by a process that trains it"),
-    ):
-        enter("mine", **same, resume=True)
-    assert stored(url, "mine")[0].status is RunStatus.INTERRUPTED
-    with ncdiag.track("mine", **same, resume=True):
-        with pytest.raises(UnsafeError, match="held by a process that trains it"):
-            enter("mine", **same, resume=True)
-        with pytest.raises(SpecError, match=r"mine is being tracked already(.|\n)*only one tracks it"):
-            enter("mine", **same)
-    with pytest.raises(UnsafeError, match=r"done after epoch 4, and epochs of it would be dropped(.|\n)*runs rm"):
-        enter("mine", **same, resume=3)
-    with pytest.raises(SpecError, match="belongs to another run"):
-        enter("mine", **same)
-    with open_store(url, write=True) as store:
-        trained, _ = add_run(store, small_spec())
-    with pytest.raises(UnsafeError, match=f"{trained.name} was not tracked but {trained.origin}; choose another name"):
-        enter(trained.name, store=url, resume=True)
-    assert stored(url, "mine")[0].epochs_done == 4
 
 
 def test_a_phase_does_not_fall(url: str) -> None:
