@@ -109,7 +109,11 @@ def _names(groups: Sequence[Group]) -> list[str]:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= _LABEL_WIDTH else f"{text[: _LABEL_WIDTH - 1]}~"
+    """Cut the middle out of a long name: names that stand together differ at either end."""
+    if len(text) <= _LABEL_WIDTH:
+        return text
+    end = (_LABEL_WIDTH - 1) // 2
+    return f"{text[: _LABEL_WIDTH - 1 - end]}~{text[-end:]}"
 
 
 def _reasons(number: str, values: Sequence[Values]) -> list[Item]:

@@ -104,7 +104,7 @@ def plot(
     runs.
     """
     check_choice("figure", kind, KINDS)
-    output = output or f"{kind}.{form or ImageChoice.PNG}"
+    output = f"{kind}.{form or ImageChoice.PNG}" if output is None else output
     image = _image_format(output, form)
     _check_stdout(output, data)
     check_output(output)

@@ -20,7 +20,7 @@ from ncdiag.domain.result import Result
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
 from ncdiag.plotting.conditions import name_pairs
-from ncdiag.plotting.layout import Sheet, label_panels, note_handles, panel_grid, shorten, start_figure, text_inches
+from ncdiag.plotting.layout import Sheet, label_panels, note_handles, panel_grid, squeeze, start_figure, text_inches
 from ncdiag.plotting.style import INK, SHADE, figure_style, line_style
 
 _ARMS = ("up", "down")
@@ -131,7 +131,7 @@ def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet, *, alo
     last = float(own["epoch"].max())
     what = f": rescaled at epoch {first['rescaled_at']:g}, head {first['head']}"
     room = inches * 0.85 - text_inches(what, points * 1.1)
-    title = f"{shorten(first['pair'], points * 1.1, room)}{what}"
+    title = f"{squeeze(first['pair'], points * 1.1, room)}{what}"
     if alone and not title.startswith(first["pair"]):  # the line above names the only pair
         title = f"R{what.removeprefix(': r')}"
     axes.set_title(title, pad=points * 2.9)

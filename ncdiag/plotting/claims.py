@@ -18,7 +18,7 @@ from ncdiag.analysis.survey import Survey
 from ncdiag.domain.naming import FIGURE, PAIR, differing, name_groups
 from ncdiag.domain.result import Result
 from ncdiag.plotting.axes import draw_interval, log_axis, plain_axis, write
-from ncdiag.plotting.layout import Sheet, mark_handle, shorten, start_figure, text_inches, wrap
+from ncdiag.plotting.layout import Sheet, mark_handle, shorten, squeeze, start_figure, text_inches, wrap
 from ncdiag.plotting.style import FAINT, INK, PALETTE, Width, figure_style
 
 _MOST_GROUPS = 6
@@ -168,7 +168,7 @@ def _count_lines(rows: pd.DataFrame) -> int:
 
 def _short_names(rows: pd.DataFrame, inches: float, sheet: Sheet) -> list[str]:
     small = _small(sheet)
-    return [shorten(name, small, inches * 0.32) for name in rows["group"].iloc[:_MOST_GROUPS]]
+    return [squeeze(name, small, inches * 0.32) for name in rows["group"].iloc[:_MOST_GROUPS]]
 
 
 def _names_inches(rows: pd.DataFrame, inches: float, sheet: Sheet) -> float:

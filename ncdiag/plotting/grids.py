@@ -21,7 +21,7 @@ from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
 from ncdiag.plotting.conditions import sort_names, split_names
-from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, shorten, start_figure, wrap
+from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, squeeze, start_figure, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, figure_style, line_style
@@ -131,7 +131,7 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
     log_axis(axes.yaxis, cells[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64))
     axes.set(title="fn* of each cell", ylabel="feature norm at onset", xlim=(-0.5, len(columns) - 0.5))
     room = page.inches * (0.8 if sheet.width == "column" else 0.5) / len(columns)
-    axes.set_xticks(range(len(columns)), [shorten(word, page.points, room) for word in words])
+    axes.set_xticks(range(len(columns)), [squeeze(word, page.points, room) for word in words])
     axes.set_xlabel(label)
     axes.grid(visible=False, axis="x")
     step = min(0.2, 0.8 / len(rows))
@@ -195,7 +195,7 @@ def _draw_ratios(axes: Axes, ratios: pd.DataFrame, every: pd.DataFrame, sheet: S
     axes.axvline(1, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
     axes.set(ylim=(len(ratios) - 0.5, -0.5), xlabel=f"1 if the factors multiply; {sheet.sure} interval")
     room = sheet.page.inches * (0.35 if sheet.width == "column" else 0.2)
-    names = [[shorten(name, points, room) for name in ratios[part]] for part in ("row", "column")]
+    names = [[squeeze(name, points, room) for name in ratios[part]] for part in ("row", "column")]
     axes.set_yticks(range(len(ratios)), [f"{row}\n× {column}" for row, column in zip(*names, strict=True)])
     axes.grid(visible=False, axis="y")
     for place, (_, row) in enumerate(ratios.iterrows()):

@@ -50,7 +50,7 @@ def start_figure(sheet: Sheet, inches: float, handles: Sequence[Artist] = ()) ->
     lines = balance(sheet.title, page.points * 0.95, page.inches * 0.97 - 0.1)
     for handle in handles:
         room = page.inches * 0.97 - _LEGEND_SAMPLE * page.points / 72
-        handle.set_label(shorten(str(handle.get_label()), page.points * 0.95, room))
+        handle.set_label(squeeze(str(handle.get_label()), page.points * 0.95, room))
     across = _legend_columns(handles, page)
     rows = math.ceil(len(handles) / across)
     letters = 1.35 * len(lines) + (1.55 * rows + 1 if handles else 0)
@@ -103,6 +103,16 @@ def shorten(text: str, points: float, inches: float) -> str:
     return f"{text}…"
 
 
+def squeeze(name: str, points: float, inches: float) -> str:
+    """Give a name as far as it fits, with an ellipsis in its middle: names that stand together differ at either end."""
+    kept = len(name)
+    text = name
+    while kept and text_inches(text, points) > inches:
+        kept -= 1
+        text = f"{name[: (kept + 1) // 2]}…{name[len(name) - kept // 2 :]}"
+    return text
+
+
 def text_inches(text: str, points: float) -> float:
     """Measure the width of a text in the figures' type."""
     width: float = text_to_path.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)[0]
@@ -142,7 +152,7 @@ def join_titles(named: Sequence[tuple[str, str]], between: str, points: float, i
     """Give titles of two parts each in one line, or all of them in two lines where one has no room."""
     if all(text_inches(between.join(parts), points) <= inches for parts in named):
         return [between.join(parts) for parts in named]
-    return ["\n".join(shorten(part, points, inches) for part in parts) for parts in named]
+    return ["\n".join(squeeze(part, points, inches) for part in parts) for parts in named]
 
 
 def note_handles(left_out: int, what: str) -> list[Line2D]:

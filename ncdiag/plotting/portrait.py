@@ -25,7 +25,7 @@ from ncdiag.plotting.layout import (
     mark_handle,
     note_handles,
     panel_grid,
-    shorten,
+    squeeze,
     start_figure,
 )
 from ncdiag.plotting.pairs import pair_thresholds
@@ -82,7 +82,7 @@ def draw_portrait(table: pd.DataFrame, sheet: Sheet) -> Figure:
         log_axis(grid[0, 0].yaxis, table["feature_norm"])
         for axes, pair in zip(grid.flat, shown, strict=False):
             _draw_pair(axes, table[table["pair"] == pair], sheet)
-            axes.set_title(shorten(pair, page.points * 1.1, page.inches / across * 0.85))
+            axes.set_title(squeeze(pair, page.points * 1.1, page.inches / across * 0.85))
         label_panels(grid, len(shown), _LABELS.get(rule.metric, rule.metric), "feature norm")
     return figure
 

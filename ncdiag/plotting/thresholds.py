@@ -21,7 +21,7 @@ from ncdiag.domain.threshold import CV_CLAIM
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, lanes, log_axis
 from ncdiag.plotting.conditions import label_conditions, label_pairs, name_pairs, sort_names
-from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, shorten, start_figure
+from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, squeeze, start_figure
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
 
@@ -157,7 +157,7 @@ def _crowded(table: pd.DataFrame, sheet: Sheet) -> float:
 def _name(table: pd.DataFrame, pair: str, page: Page) -> str:
     own = table[(table["pair"] == pair) & (table["at"] == AT_ONSET)]
     found = int((own["state"] == "collapsed").sum())
-    return f"{shorten(pair, page.points, page.inches * 0.3)}\n{found} of {counted(len(own), 'run')}"
+    return f"{squeeze(pair, page.points, page.inches * 0.3)}\n{found} of {counted(len(own), 'run')}"
 
 
 def _draw_norms(axes: Axes, own: pd.DataFrame, at: str, place: int, letters: float, sheet: Sheet) -> None:

@@ -171,6 +171,8 @@ def identify_dataset(argument: str) -> Source:
     its folder or file, with `-dir` or `-npz` behind it where a built-in set has that name. Raises `SpecError` for
     what is neither known nor there, and the errors of the reader.
     """
+    if not argument:
+        raise SpecError("--dataset is empty; expected a name such as mnist, a folder or an .npz file")
     if argument in BUILTIN_DATASETS:
         return Source(argument)
     path = Path(os.path.realpath(os.path.expanduser(argument)))  # unlike pathlib's own, these never raise

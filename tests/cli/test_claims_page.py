@@ -89,6 +89,8 @@ def test_groups_are_named_by_as_little_as_tells_them_apart():
         "mlp digits depth=7 lr=0.001",
     ]
     assert _names(groups[:2]) == ["mlp digits lr=0.008", "mlp digits lr=0.001"]
+    long = [{"arch": "convnext_xxlarge.clip_laion2b", "dataset": name} for name in ("flowers-v2", "imagenet-100")]
+    assert _names(long) == ["convnext_xxla~2b flowers-v2", "convnext_xxla~ imagenet-100"]
 
 
 def fill(path: Path) -> None:

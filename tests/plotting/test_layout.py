@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from ncdiag.plotting.layout import Sheet, balance, mark_handle, panel_grid, start_figure, text_inches, wrap
+from ncdiag.plotting.layout import Sheet, balance, mark_handle, panel_grid, squeeze, start_figure, text_inches, wrap
 from ncdiag.plotting.style import PAGES, figure_style
 
 LINE = "12 runs: mlp, mnist, depth 5, width 512, relu; onset: nc1 < 0.01 for 3 evaluations"
@@ -47,3 +47,14 @@ def test_the_line_above_and_the_legend_come_on_top_of_the_panels():
         full = start_figure(Sheet(width="column", title=LINE), 2.0, [mark_handle("o", "a run", 7)] * 3)
     assert bare.get_size_inches().tolist() == [3.5, 2.0]
     assert full.get_size_inches()[1] > 2.3
+
+
+def test_names_that_differ_at_either_end_differ_when_they_are_cut() -> None:
+    long = "convnext_xxlarge.clip_laion2b_soup_ft_in1k"
+    names = [f"{long} mnist", f"{long} cifar10", f"vit {long} mnist"]
+    cut = [squeeze(name, 8, 1.2) for name in names]
+    assert len(set(cut)) == 3
+    assert all(text_inches(name, 8) <= 1.2 and "…" in name for name in cut)
+    assert [name[-5:] for name in cut] == ["mnist", "far10", "mnist"]
+    assert squeeze("mlp mnist", 8, 2) == "mlp mnist"
+    assert squeeze("mlp mnist", 8, 0.01) == "…"

@@ -232,6 +232,11 @@ def test_unknown_data_set_names_what_there_is(argument, message):
         identify_dataset(argument)
 
 
+def test_an_empty_data_set_is_refused_and_not_the_folder_here() -> None:
+    with pytest.raises(SpecError, match="--dataset is empty; expected a name such as mnist"):
+        identify_dataset("")
+
+
 def test_own_data_is_identified_by_its_content(tmp_path):
     source = identify_dataset(str(write_npz(tmp_path / "mine.npz")))
     assert source.name == "mine"
