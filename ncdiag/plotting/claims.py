@@ -210,11 +210,9 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
             write(axes, said, (0, place), max(points * 0.85, 6), color=FAINT, **where)
             continue
         if said == "refuted" and first["claim"] == "1" and not lo > first["published_value"]:
-            by = {
-                "xytext": (points / 1.5, 0),
-                "va": "center",
-            }  # not its CV refutes it: a bare mark would look like a pass
-            write(axes, f"by {shown['ours'].iloc[place]}", (estimate, place), max(points * 0.85, 6), color=INK, **by)
+            # Not its CV refutes it: a bare mark would look like a pass.
+            above = {"xytext": (points / 1.5, points / 3), "va": "bottom"}
+            write(axes, f"by {shown['ours'].iloc[place]}", (estimate, place), max(points * 0.85, 6), color=INK, **above)
         (mark,) = axes.plot(estimate, place, marker, color=color, zorder=5, clip_on=False)
         mark.set(
             markersize=points / (1.4 if marker == "X" else 1.7),

@@ -21,13 +21,14 @@ from ncdiag.domain.shares import counted
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis
 from ncdiag.plotting.conditions import sort_names, split_names
-from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, squeeze, start_figure, wrap
+from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, squeeze, start_figure, text_inches, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
 from ncdiag.plotting.style import FAINT, INK, figure_style, line_style
 
 CELL, RATIO = "cell", "ratio_of_ratios"
 _SEVERAL = "several"
+_OVER = " / "  # between the two of a ratio
 
 
 def grid_table(asked: Asked) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def _words(asked: Asked) -> dict[str, dict[str, str]]:
 
 def _between(factor: str, lines: Sequence[str] | None, words: Mapping[str, str]) -> str | None:
     """Name the two rows, or columns, that a ratio of ratios is of; None if it is of none."""
-    return None if lines is None else FIGURE.put(factor, " / ".join(words[line] for line in lines))
+    return None if lines is None else FIGURE.put(factor, _OVER.join(words[line] for line in lines))
 
 
 def _cells(asked: Asked) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def _draw_cells(axes: Axes, cells: pd.DataFrame, sheet: Sheet) -> None:
     words, label = split_names(columns)
     log_axis(axes.yaxis, cells[["feature_norm", "estimate", "lo", "hi"]].to_numpy(dtype=np.float64))
     axes.set(title="fn* of each cell", ylabel="feature norm at onset", xlim=(-0.5, len(columns) - 0.5))
-    room = page.inches * (0.8 if sheet.width == "column" else 0.5) / len(columns)
+    room = page.inches * (0.75 if sheet.width == "column" else 0.4) / len(columns)
     axes.set_xticks(range(len(columns)), [squeeze(word, page.points, room) for word in words])
     axes.set_xlabel(label)
     axes.grid(visible=False, axis="x")
@@ -195,13 +196,21 @@ def _draw_ratios(axes: Axes, ratios: pd.DataFrame, every: pd.DataFrame, sheet: S
     axes.axvline(1, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
     axes.set(ylim=(len(ratios) - 0.5, -0.5), xlabel=f"1 if the factors multiply; {sheet.sure} interval")
     room = sheet.page.inches * (0.35 if sheet.width == "column" else 0.2)
-    names = [[squeeze(name, points, room) for name in ratios[part]] for part in ("row", "column")]
+    names = [[_squeeze_ratio(name, points, room) for name in ratios[part]] for part in ("row", "column")]
     axes.set_yticks(range(len(ratios)), [f"{row}\n× {column}" for row, column in zip(*names, strict=True)])
     axes.grid(visible=False, axis="y")
     for place, (_, row) in enumerate(ratios.iterrows()):
         draw_interval(axes, place, (row["lo"], row["hi"]), color=INK, points=points)
         (mark,) = axes.plot(row["estimate"], place, "D", color=INK, zorder=5)
         mark.set(markersize=points / 1.8)
+
+
+def _squeeze_ratio(name: str, points: float, inches: float) -> str:
+    """Give `mlp / cnn` as far as it fits, a part of the room for either."""
+    parts = name.split(_OVER)
+    if text_inches(name, points) <= inches or len(parts) != 2:
+        return squeeze(name, points, inches)
+    return _OVER.join(squeeze(part, points, (inches - text_inches(_OVER, points)) / 2) for part in parts)
 
 
 def _say_why(axes: Axes, reason: str, sheet: Sheet) -> None:
