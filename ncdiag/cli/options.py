@@ -112,7 +112,9 @@ _PhaseOption = Annotated[
 WhereOption = Annotated[
     str | None,
     typer.Option(
-        "--where", metavar="FILTER", help="Only the runs that fit, such as 'dataset=mnist and depth in (5,7)'."
+        "--where",
+        metavar="FILTER",
+        help="Only the runs that fit, such as 'dataset=mnist and depth in (5,7)'; other.NAME is a setting of your own.",
     ),
 ]
 _ByOption = Annotated[
