@@ -15,7 +15,7 @@ from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.grid import LINES, Cells, list_cells, missing_cells, mixed_onsets, name_lines, sample_cells
 from ncdiag.analysis.pairs import with_norm_at_onset
 from ncdiag.analysis.terms import Terms
-from ncdiag.domain.additivity import Judgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
+from ncdiag.domain.additivity import GridJudgement, Tukey, deciding_p, judge, ratio_of_ratios, tukey_one_df
 from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import EFFECT_LEVEL, Interaction, estimate_interaction, grid_of, mean_table
 from ncdiag.domain.levels import alpha_of
@@ -178,7 +178,7 @@ def _ratios(cells: Cells, base: Mapping[str, Any], level: float) -> list[Result]
 
 
 def _verdict_result(
-    judged: Judgement,
+    judged: GridJudgement,
     raw: Interaction | Tukey,
     log: Interaction | Tukey,
     cells: Cells,

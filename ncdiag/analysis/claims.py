@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncdiag.analysis.evidence import Evidence, Found, Judgement, combine, judge_all
+from ncdiag.analysis.evidence import Evidence, Judgement, Results, combine, judge_all
 from ncdiag.analysis.factor_claims import decides, not_additive, three_regimes, turns, wider_is_faster
 from ncdiag.analysis.next_runs import NextRuns
 from ncdiag.analysis.pair_claims import CLOCK, announced, one_norm, returns, same_norm
@@ -64,7 +64,7 @@ class Claim:
     says: str
     published: str
     here: str
-    gather: Callable[[Found, float], Iterator[Evidence]]
+    gather: Callable[[Results, float], Iterator[Evidence]]
     nothing: str
     suggest: Suggest
 
@@ -163,7 +163,7 @@ CLAIMS = (
 )
 
 
-def claim_results(found: Found, onsets: pd.DataFrame, *, level: float, paths: Mapping[str, str]) -> list[Result]:
+def claim_results(found: Results, onsets: pd.DataFrame, *, level: float, paths: Mapping[str, str]) -> list[Result]:
     """Give a result for each claim and group of runs that it is about, and one more, without a group, over several.
 
     `found` has the results of the other questions by name, `onsets` is the table of `onset_table`, from which a
@@ -176,7 +176,7 @@ def claim_results(found: Found, onsets: pd.DataFrame, *, level: float, paths: Ma
     return [result for claim in CLAIMS for result in _claim(claim, found, suggest, level)]
 
 
-def _claim(claim: Claim, found: Found, suggest: NextRuns, level: float) -> list[Result]:
+def _claim(claim: Claim, found: Results, suggest: NextRuns, level: float) -> list[Result]:
     evidence = list(claim.gather(found, alpha_of(level)))
     if not evidence:
         judgement = Judgement(verdict="not testable", reason=claim.nothing)

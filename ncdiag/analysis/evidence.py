@@ -17,7 +17,7 @@ from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 
 Verdict = Literal["supported", "refuted", "inconclusive", "not testable"]
-Found = Mapping[str, Sequence[Result]]  # the results of the questions, by their names
+Results = Mapping[str, Sequence[Result]]  # of the questions, by their names
 
 
 @dataclass(frozen=True, kw_only=True)

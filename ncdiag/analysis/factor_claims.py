@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ncdiag.analysis.conditions import show
-from ncdiag.analysis.evidence import Evidence, Found, Part
+from ncdiag.analysis.evidence import Evidence, Part, Results
 from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
@@ -22,7 +22,7 @@ _NEITHER = {
 _UNKNOWN = show(None)
 
 
-def not_additive(found: Found, _: float) -> Iterator[Evidence]:
+def not_additive(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 5: fn* of a grid is no sum, and no product either, of a part per row and a part per column."""
     verdict = next(result for result in found["additivity"] if result.quantity == "verdict")
     ratios = [result for result in found["additivity"] if result.quantity == "ratio_of_ratios"]
@@ -44,7 +44,7 @@ def not_additive(found: Found, _: float) -> Iterator[Evidence]:
     )
 
 
-def turns(found: Found, _: float) -> Iterator[Evidence]:
+def turns(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 6a, per group of runs that differ in depth alone: the onset turns at some depth."""
     for result in _of(found, "depth", "non_monotone"):
         turn = show(result.extra["turn"]) if "turn" in result.extra else ""
@@ -61,7 +61,7 @@ def turns(found: Found, _: float) -> Iterator[Evidence]:
         )
 
 
-def decides(found: Found, _: float) -> Iterator[Evidence]:
+def decides(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 6b, per group of runs that differ in activation alone: it moves both the onset and fn*."""
     for result in _of(found, "activation", "joint"):
         own = {r.quantity: r for r in found["activation"] if r.group == result.group}
@@ -79,7 +79,7 @@ def decides(found: Found, _: float) -> Iterator[Evidence]:
         )
 
 
-def three_regimes(found: Found, _: float) -> Iterator[Evidence]:
+def three_regimes(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 6c, per group of runs that differ in weight decay alone: all three of its parts."""
     names = {
         "slow_when_low": "too little slows",
@@ -113,7 +113,7 @@ def _regime(result: Result, name: str) -> Part:
     return replace(part, lacking=f"not shown: {name}: {late}")
 
 
-def wider_is_faster(found: Found, _: float) -> Iterator[Evidence]:
+def wider_is_faster(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 6d, per group of runs that differ in width alone: a steady fall of the onset, and fn* within 13 %."""
     for trend in _of(found, "width", "trend"):
         own = {r.quantity: r for r in found["width"] if r.group == trend.group}
@@ -147,7 +147,7 @@ def _mark(shift: Result) -> str:
     return ">=" if math.isnan(shift.hi) else ""
 
 
-def _of(found: Found, question: str, quantity: str) -> Iterator[Result]:
+def _of(found: Results, question: str, quantity: str) -> Iterator[Result]:
     """Give the results of untouched runs: rescaled ones are an experiment of their own."""
     every = (result for result in found[question] if result.quantity == quantity)
     return (result for result in every if find_rescaling(result.group.get("intervention")) is None)

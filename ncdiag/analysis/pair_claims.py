@@ -7,7 +7,7 @@ from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_relapsed
-from ncdiag.analysis.evidence import Evidence, Found, Part
+from ncdiag.analysis.evidence import Evidence, Part, Results
 from ncdiag.analysis.pooling import of_independent, of_other_side, pooled_notes
 from ncdiag.domain.comparison import MIN_UNITS
 from ncdiag.domain.equivalence import equality_level
@@ -22,7 +22,7 @@ CLOCK = "rescaling fn moves the onset, and fn at onset stays"
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
 
-def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
+def one_norm(found: Results, alpha: float) -> Iterator[Evidence]:
     """Claim 1, per pair: a small CV, smaller than at a fixed epoch, whatever eps, and not by a common clock alone."""
     for fn_star, named in _pairs(found):
         if math.isnan(fn_star.estimate):
@@ -60,7 +60,7 @@ def one_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         )
 
 
-def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
+def same_norm(found: Results, alpha: float) -> Iterator[Evidence]:
     """Claim 2, per pair: every condition's fn* within 8 %, though conditions change the onset and fn is not flat."""
     for fn_star, named in _pairs(found):
         if math.isnan(fn_star.estimate):
@@ -87,7 +87,7 @@ def same_norm(found: Found, alpha: float) -> Iterator[Evidence]:
         )
 
 
-def announced(found: Found, alpha: float) -> Iterator[Evidence]:
+def announced(found: Results, alpha: float) -> Iterator[Evidence]:
     """Claim 3, per pair: the alarm of fn precedes the onset, and forecasts it better than guessing and other alarms."""
     for fn_star, _ in _pairs(found):
         if math.isnan(fn_star.estimate):
@@ -121,7 +121,7 @@ def announced(found: Found, alpha: float) -> Iterator[Evidence]:
         )
 
 
-def returns(found: Found, _: float) -> Iterator[Evidence]:
+def returns(found: Results, _: float) -> Iterator[Evidence]:
     """Claim 4, per set of rescaled runs: equality after a return from both sides, as `analyze attractor` judges it."""
     for verdict in (result for result in found["attractor"] if result.quantity == "verdict"):
         own = [result for result in found["attractor"] if result.group == verdict.group]
@@ -158,7 +158,7 @@ def returns(found: Found, _: float) -> Iterator[Evidence]:
         )
 
 
-def _pairs(found: Found) -> Iterator[tuple[Result, dict[str, Result]]]:
+def _pairs(found: Results) -> Iterator[tuple[Result, dict[str, Result]]]:
     for fn_star in (result for result in found["threshold"] if result.quantity == "fn_star"):
         yield fn_star, {r.quantity: r for r in found["threshold"] if r.group == fn_star.group}
 
@@ -254,7 +254,7 @@ def _no_false_alarm(fn_star: Result) -> Part:
     return Part(name=f"no run {passes} fn* without a collapse", shown=crossed == 0, lacking=lacking)
 
 
-def _clock(found: Found, pair: Result, alpha: float) -> Part:
+def _clock(found: Results, pair: Result, alpha: float) -> Part:
     """Tell fn* from a common clock of fn and NC1, which passes every other test: only moving fn by hand does that."""
     sets = _rescaled(found, pair)
     if not sets:
@@ -271,7 +271,7 @@ def _clock(found: Found, pair: Result, alpha: float) -> Part:
     return Part(name=CLOCK, shown=p <= alpha, p=p, lacking=lacking)
 
 
-def _collapse_elsewhere(found: Found, pair: Result) -> float:
+def _collapse_elsewhere(found: Results, pair: Result) -> float:
     """Give the p that runs scaled up and untouched ones collapse at norms more than 8 % apart.
 
     Runs scaled down say nothing here: the factor may take them below fn* at once.
@@ -282,7 +282,7 @@ def _collapse_elsewhere(found: Found, pair: Result) -> float:
     return min(1.0, len(known) * min(known)) if known else math.nan
 
 
-def _rescaled(found: Found, pair: Result) -> list[list[Result]]:
+def _rescaled(found: Results, pair: Result) -> list[list[Result]]:
     """Give the results of each set of rescaled runs of a pair."""
     sets: dict[Key, list[Result]] = {}
     for result in found["attractor"]:

@@ -34,7 +34,6 @@ from ncdiag.domain.statistics import BoolArray
 # Reads some columns of the epochs of some runs, given by their ids.
 ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
 
-Found = dict[str, list[Result]]
 
 OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
 QUESTIONS = ("claims", "threshold", "lead", "forecast", "additivity", "attractor", *REGULARITIES)
@@ -110,15 +109,15 @@ class Survey:
         return {question: found[question] for question in self.questions}
 
     @cached_property
-    def _pass(self) -> tuple[pd.DataFrame, Found, Found]:
+    def _pass(self) -> tuple[pd.DataFrame, dict[str, list[Result]], dict[str, list[Result]]]:
         """Go through the pairs once: the onsets of all runs, what each question found, and what of untouched runs.
 
         The claims are judged by untouched runs even where the rescaled ones were asked for: those tell whether fn* is
         more than a clock.
         """
         numbers = group_numbers(self.runs, self.terms.by)
-        found: Found = {question: [] for question in _WITHIN_PAIRS}
-        untouched: Found = {"threshold": [], "lead": []}
+        found: dict[str, list[Result]] = {question: [] for question in _WITHIN_PAIRS}
+        untouched: dict[str, list[Result]] = {"threshold": [], "lead": []}
         tables = []
         for number in range(int(numbers.max(initial=-1)) + 1):
             own = numbers == number

@@ -35,7 +35,7 @@ _FORECAST_SECONDS = 30.0  # a forecast reads the other runs of the pair, and cha
 
 _COLUMNS = ("run", "status", "epochs", "left", "fn curve", "fn", "NC1 curve", "NC1", "onset, 80%")
 
-Curve = list[float | None]
+Points = list[float | None]
 
 
 def watch(
@@ -96,8 +96,8 @@ class _Row:
     running: bool
     epochs: str
     left: str
-    norm: Curve
-    nc1: Curve
+    norm: Points
+    nc1: Points
     forecast: str
 
 
@@ -193,7 +193,7 @@ def _line(row: _Row) -> str:
     return "  ".join([printable(row.name), row.status, *parts])
 
 
-def _last(curve: Curve) -> str:
+def _last(curve: Points) -> str:
     return table_cell(curve[-1] if curve else None)
 
 

@@ -16,7 +16,7 @@ from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_inte
 from ncdiag.domain.result import Status
 from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, exponential
 
-Verdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not testable"]
+GridVerdict = Literal["additive", "multiplicative", "removable", "crossover", "neither", "not testable"]
 
 _POWERS = (-6.0, 6.0)  # powers of a norm beyond these are no scale that anybody would read
 _TRIED = 25
@@ -41,14 +41,14 @@ class Tukey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class GridJudgement:
     """The verdict on a grid; `power` removes the interaction with the p `p_power`, `crossings` are pairs of contrasts.
 
     A crossing is (rows, columns, kind): the effect of the two `rows` changes its sign between the two `columns`, or,
     where `kind` is "columns", that of the columns between the rows.
     """
 
-    verdict: Verdict
+    verdict: GridVerdict
     power: float = math.nan
     p_power: float = math.nan
     crossings: tuple[tuple[tuple[int, int], tuple[int, int], str], ...] = ()
@@ -103,28 +103,28 @@ def judge(
     raw: Interaction | Tukey,
     log: Interaction | Tukey,
     alpha: float,
-) -> Judgement:
+) -> GridJudgement:
     """Give the verdict on positive values: raw is tested first, logarithms only if raw is rejected.
 
     This order needs no correction: log is looked at only after raw has been rejected. The p that lets the cells differ
     in variance decides where there is one. "additive" and "multiplicative" mean that nothing speaks against it.
     """
     if raw.status == "exactly_additive":
-        return Judgement(verdict="additive")
+        return GridJudgement(verdict="additive")
     if log.status == "exactly_additive":
-        return Judgement(verdict="multiplicative")
+        return GridJudgement(verdict="multiplicative")
     p_raw, p_log = deciding_p(raw), deciding_p(log)
     if math.isnan(p_raw) or math.isnan(p_log):
-        return Judgement(verdict="not testable")
+        return GridJudgement(verdict="not testable")
     if p_raw > alpha:
-        return Judgement(verdict="additive")
+        return GridJudgement(verdict="additive")
     if p_log > alpha:
-        return Judgement(verdict="multiplicative")
+        return GridJudgement(verdict="multiplicative")
     crossings = list_crossings(np.log(values), row, column, alpha)
     if crossings:
-        return Judgement(verdict="crossover", crossings=crossings)
+        return GridJudgement(verdict="crossover", crossings=crossings)
     power, p_power = removing_power(values, row, column, alpha)
-    return Judgement(verdict="removable" if p_power > alpha else "neither", power=power, p_power=p_power)
+    return GridJudgement(verdict="removable" if p_power > alpha else "neither", power=power, p_power=p_power)
 
 
 def list_crossings(

@@ -16,7 +16,7 @@ from ncdiag.plotting.style import LineStyle
 _Array = NDArray[np.float64]
 
 
-class Curve(NamedTuple):
+class DrawnCurve(NamedTuple):
     """The places of a curve, and how it looks."""
 
     x: _Array
@@ -43,7 +43,7 @@ def rows_by_run(table: pd.DataFrame) -> list[NDArray[np.intp]]:
     return np.split(np.argsort(codes, kind="stable"), ends[:-1])
 
 
-def draw_curves(axes: Axes, curves: Iterable[Curve], *, zorder: float = 2) -> None:
+def draw_curves(axes: Axes, curves: Iterable[DrawnCurve], *, zorder: float = 2) -> None:
     """Draw curves, each upon those before it; NaN breaks a curve. As with single lines, only solid ones end round."""
     drawn = [curve for curve in curves if len(curve.x)]
     if not drawn:

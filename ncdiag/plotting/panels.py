@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ncdiag.domain.shares import counted
 from ncdiag.plotting.axes import HALO, line_weights, log_axis, mark_size, plain_axis
-from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
+from ncdiag.plotting.curves import DrawnCurve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
 from ncdiag.plotting.layout import shorten
 from ncdiag.plotting.style import FAINT, INK, SHADE, LineStyle, Page, line_style
@@ -91,7 +91,7 @@ def _draw_curves(axes: Axes, column: str, scene: Scene, *, faint: bool) -> None:
     values = np.where(np.isfinite(values), values, np.nan)
     names = table["series"].to_numpy()
     curves = [
-        Curve(epochs[rows], values[rows], *line_style(scene.series.index(names[rows[0]])), width, alpha)
+        DrawnCurve(epochs[rows], values[rows], *line_style(scene.series.index(names[rows[0]])), width, alpha)
         for rows in scene.runs
     ]
     draw_curves(axes, curves)
@@ -169,7 +169,7 @@ def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
     if column not in ("feature_norm", "nc1"):
         return
     epochs, values = (scene.table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epoch", column))
-    spans: list[Curve] = []
+    spans: list[DrawnCurve] = []
     onsets: list[Mark] = []
     ends: list[Mark] = []
     for rows, run in zip(scene.runs, runs, strict=True):
@@ -180,7 +180,7 @@ def _mark_onsets(axes: Axes, panel: Panel, scene: Scene) -> None:
             ends += [Mark(epochs[last], values[last], color, END_MARK) for last in known[-1:]]
         elif run["onset_state"] == "collapsed" and height is not None and np.isfinite(height):
             span = np.array([run["onset_lo"], run["onset_hi"]])
-            spans.append(Curve(span, np.full(2, height), color, "solid", points / 4))
+            spans.append(DrawnCurve(span, np.full(2, height), color, "solid", points / 4))
             onsets.append(Mark(run["onset_epoch"], height, color, ONSET_MARK))
             if len(runs) == 1 and column == "feature_norm":
                 _write_onset(axes, run, points)

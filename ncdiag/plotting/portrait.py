@@ -17,7 +17,7 @@ from ncdiag.domain.statistics import FloatArray
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import line_weights, log_axis, mark_size
 from ncdiag.plotting.conditions import label_conditions, label_pairs, name_outcomes, sort_names
-from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
+from ncdiag.plotting.curves import DrawnCurve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.layout import (
     MOST_NAMED,
     Sheet,
@@ -121,13 +121,13 @@ def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
         axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
     width, alpha = line_weights(len(runs), points)
     every = math.ceil(len(runs) / _MOST_ARROWS)
-    curves: list[Curve] = []
+    curves: list[DrawnCurve] = []
     for place, rows in enumerate(runs):
         color, style = _style(int(numbers[rows[0]]))
         parts = rows[: pale[rows].sum()], rows[max(pale[rows].sum() - 1, 0) :]
         curves += [
-            Curve(x[parts[0]], y[parts[0]], color, style, width * 0.7, alpha * 0.45),
-            Curve(x[parts[1]], y[parts[1]], color, style, width, alpha),
+            DrawnCurve(x[parts[0]], y[parts[0]], color, style, width * 0.7, alpha * 0.45),
+            DrawnCurve(x[parts[1]], y[parts[1]], color, style, width, alpha),
         ]
         if place % every == 0:
             for part, size in zip(parts, (points * 0.8, points), strict=True):

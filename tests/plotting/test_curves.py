@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from plotting.drawn import lines_of
 
-from ncdiag.plotting.curves import Curve, Mark, draw_curves, draw_marks, rows_by_run
+from ncdiag.plotting.curves import DrawnCurve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.style import LineStyle, line_style
 
 DASHED: LineStyle = (0, (5, 1.5))
@@ -19,7 +19,7 @@ def test_curves_keep_their_order_and_their_looks():
     axes = Figure().subplots()
     x = np.arange(3.0)
     looks = [("#0072B2", "solid", 1.0, 0.5), ("#D55E00", DASHED, 2.0, 1.0), ("#009E73", "solid", 3.0, 1.0)]
-    draw_curves(axes, [Curve(x, x + place, *look) for place, look in enumerate(looks)])
+    draw_curves(axes, [DrawnCurve(x, x + place, *look) for place, look in enumerate(looks)])
     found = lines_of(axes)
     assert [(line.x, line.y) for line in found] == [([0, 1, 2], (x + place).tolist()) for place in range(3)]
     assert [(line.color, line.width, line.alpha) for line in found] == [(c, w, a) for c, _, w, a in looks]
@@ -30,7 +30,7 @@ def test_curves_keep_their_order_and_their_looks():
 def test_the_axes_fit_curves_as_they_fit_single_lines():
     many, single = Figure().subplots(1, 2)
     curves = [np.array([[0.0, np.nan, 7.0], [1.0, 50.0, np.nan]]), np.array([[2.0, 3.0], [-4.0, 2.0]])]
-    draw_curves(many, [Curve(x, y, *line_style(0), 1.0) for x, y in curves])
+    draw_curves(many, [DrawnCurve(x, y, *line_style(0), 1.0) for x, y in curves])
     for x, y in curves:
         single.plot(x, y)
     assert many.get_xlim() == pytest.approx(single.get_xlim())
