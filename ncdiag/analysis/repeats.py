@@ -43,4 +43,4 @@ def _subset_seed(config: Any) -> int:
 
 def say_repeats(count: int) -> str:
     """Say how many runs are repetitions, without a full stop."""
-    return f"{counted(count, 'run')} {'repeats' if count == 1 else 'repeat'} the trajectory of another (same seed)"
+    return f"{counted(count, 'run')} {'has' if count == 1 else 'have'} the settings and the seed of another"

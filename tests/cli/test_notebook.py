@@ -83,7 +83,7 @@ def test_a_forecast_is_what_the_command_prints(store: Path, cli: Cli) -> None:
 
 def test_runs_that_are_not_counted_are_told(store: Path) -> None:
     add_twin(store)
-    with pytest.warns(UserWarning, match="1 run repeats the trajectory of another"):
+    with pytest.warns(UserWarning, match="1 run has the settings and the seed of another"):
         found = ncdiag.analyze("threshold", store)
     assert found["n_runs"].max() == 5
     assert len(ncdiag.read_onsets(store)) == 6

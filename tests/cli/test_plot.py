@@ -170,7 +170,7 @@ def test_repeated_runs_are_counted_once_but_their_trajectories_are_shown(cli: Cl
         import_runs(opened, [falling("again", depth=5, seed=0, norm=1.1, epochs=110)])
     assert "figure of 6 runs" in cli("plot", "trajectory").err
     answer = cli("plot", "threshold")
-    assert "1 run repeats the trajectory of another (same seed): not counted." in answer.err
+    assert "1 run has the settings and the seed of another: not counted." in answer.err
     assert "figure of 5 runs" in answer.err
 
 
