@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,18 @@ def show_progress(points: int) -> "Iterator[Listener]":
                 display.say(f"ncdiag: note: {event.text}")
 
         yield listen
+
+
+@contextmanager
+def show_step(step: str) -> "Iterator[Callable[[str], None]]":
+    """Show on a terminal which step of a work is being done; gives what is told of the next one."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(step) as status:
+        yield status.update
 
 
 def describe_record(record: EpochRecord) -> str:

@@ -44,6 +44,7 @@ def report(
     the network.
     """
     from ncdiag.cli.plot import quiet_matplotlib
+    from ncdiag.cli.progress import show_step
     from ncdiag.cli.report_contents import read_report
     from ncdiag.report.page import render_report
     from ncdiag.store.engine import open_store
@@ -52,8 +53,8 @@ def report(
     check_output(output)
     quiet_matplotlib()
     heading = None if title is None else as_unicode(title)
-    with open_store(store) as opened:
-        contents = read_report(opened, terms, heading, max_mb)
+    with open_store(store) as opened, show_step("reading the runs") as tell:
+        contents = read_report(opened, terms, heading, max_mb, tell)
     page = render_report(contents).encode()
     write_output(page, output)
     if not to_stdout(output):

@@ -1,7 +1,7 @@
 """From a store to the contents of a report: every question that `analyze` answers, and every run."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,17 @@ class Gathered:
     survey: "Survey"
 
 
-def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb: float = MAX_MB) -> "Report":
-    """Read the runs that are asked for and give the whole report of them, with curves that take `max_mb` at most."""
+def read_report(
+    store: "Store",
+    terms: "Terms",
+    title: str | None = None,
+    max_mb: float = MAX_MB,
+    tell: Callable[[str], None] = lambda _: None,
+) -> "Report":
+    """Read the runs that are asked for and give the whole report of them, with curves that take `max_mb` at most.
+
+    Each step is `tell`ed as it begins.
+    """
     from dataclasses import replace
 
     from ncdiag.report.runs import as_text, keep_every, packed_curves, thin_out
@@ -50,7 +59,7 @@ def read_report(store: "Store", terms: "Terms", title: str | None = None, max_mb
     wanted = [] if max_mb == MAX_MB else ["--max-mb", f"{max_mb:g}"]
     wanted += [] if title is None else ["--title", title]
     return replace(
-        frame_of(store, terms, gathered, title=title),
+        frame_of(store, terms, gathered, title=title, tell=tell),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         command=shlex.join(["ncdiag", "report", "--store", store.label, *options_of(terms), *wanted]),
         runs=rows_of(gathered),
@@ -76,7 +85,13 @@ def gather(store: "Store", terms: "Terms") -> Gathered:
 
 
 def frame_of(
-    store: "Store", terms: "Terms", gathered: Gathered | None, *, title: str | None = None, said: str | None = None
+    store: "Store",
+    terms: "Terms",
+    gathered: Gathered | None,
+    *,
+    title: str | None = None,
+    said: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> "Report":
     """Give a report of the questions alone, or of nothing yet but a note, as a server shows it."""
     from ncdiag.report.contents import Report
@@ -89,22 +104,25 @@ def frame_of(
         eps=terms.rule.eps if terms.rule.metric == "nc1" else None,
         command="",
         notes=[said] if said else _notes(gathered) if gathered else [],
-        sections=_sections(gathered, store) if gathered else [],
+        sections=_sections(gathered, store, tell) if gathered else [],
         runs=[],
         live=True,
     )
 
 
-def _sections(gathered: Gathered, store: "Store") -> "list[Section]":
+def _sections(gathered: Gathered, store: "Store", tell: Callable[[str], None]) -> "list[Section]":
     """Give every question with its answer, in the order of `analyze`."""
     from ncdiag.report.contents import make_section
 
     survey, options = gathered.survey, options_of(gathered.survey.terms)
+    tell("answering the questions")
+    results = survey.results
     sections = []
     for name in QUESTIONS:
+        tell(f"drawing the figures of {name}")
         page = page_of(name, survey, store_option(store))
         images, no_image = images_of(name, gathered.everything, store=store.label, options=options)
-        sections.append(make_section(name, survey.results[name], page, images=images, no_image=no_image))
+        sections.append(make_section(name, results[name], page, images=images, no_image=no_image))
     return sections
 
 

@@ -7,7 +7,7 @@ import pytest
 from small import small_spec
 
 from ncdiag.cli import progress
-from ncdiag.cli.progress import clock, roughly, show_progress
+from ncdiag.cli.progress import clock, roughly, show_progress, show_step
 from ncdiag.domain.records import EpochRecord, RunStatus
 from ncdiag.domain.spec import PhaseSpec
 from ncdiag.execution.held import Note
@@ -63,3 +63,18 @@ def test_a_time_is_written_as_on_a_clock(seconds: float, said: str) -> None:
 )
 def test_a_time_that_is_not_known_well_is_written_in_one_unit(seconds: float, said: str) -> None:
     assert roughly(seconds) == said
+
+
+def test_a_step_is_shown_on_a_terminal_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with show_step("reading") as tell:
+        tell("drawing")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with show_step("reading") as tell:
+        tell("drawing")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "drawing" in err
