@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from ncdiag import errors
 from ncdiag.cli.app import EXIT_BROKEN_PIPE, EXIT_BUG, app
-from ncdiag.cli.plot import KINDS
+from ncdiag.domain.questions import FIGURE_NAMES
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import list_runs
@@ -75,7 +75,7 @@ def test_links_to_headings_lead_somewhere(page: Path) -> None:
 
 def test_pictures_of_the_figures_stay_small() -> None:
     pictures = list((ROOT / "docs" / "figures").glob("*.png"))
-    assert {picture.stem for picture in pictures} == set(KINDS)
+    assert {picture.stem for picture in pictures} == set(FIGURE_NAMES)
     assert sum(picture.stat().st_size for picture in pictures) < 1_000_000
 
 

@@ -14,6 +14,7 @@ from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import OneWay, largest_shift, one_way, pairwise_welch
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.permutations import generator_of
+from ncdiag.domain.questions import question_on
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company
 from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
@@ -99,7 +100,7 @@ def activation_results(group: FactorGroup) -> list[Result]:
 def base_of(group: FactorGroup) -> dict[str, Any]:
     """Give what every result of a group shares."""
     return {
-        "question": group.factor.replace("_", "-"),
+        "question": question_on(group.factor),
         "group": dict(group.fixed),
         "level": group.confidence,
         "n_runs": len(group.level),

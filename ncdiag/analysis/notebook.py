@@ -15,11 +15,11 @@ import pandas as pd
 from ncdiag.analysis.branches import say_left_out
 from ncdiag.analysis.repeats import say_repeats
 from ncdiag.analysis.stored import forecast_stored, onsets_frame, selected_runs, survey_store
-from ncdiag.analysis.survey import OF_UNTOUCHED, QUESTIONS
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.naming import PAIR
 from ncdiag.domain.onset_rule import OnsetRule
+from ncdiag.domain.questions import OF_UNTOUCHED, QUESTIONS
 from ncdiag.domain.result import ROW_COLUMNS, flat_row
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import nearest, split_columns

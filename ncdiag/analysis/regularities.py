@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,22 +15,27 @@ from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.regimes import weight_decay_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
+from ncdiag.domain.questions import FACTORS
 from ncdiag.domain.result import Result
 
-REGULARITIES: dict[str, Callable[[FactorGroup], list[Result]]] = {
-    "depth": depth_results,
-    "width": width_results,
-    "activation": activation_results,
-    "weight-decay": weight_decay_results,
+
+@dataclass(frozen=True)
+class _Regularity:
+    """How a question about a factor is answered: `test` of a group, whose first `quantity` takes what is `needed`."""
+
+    test: Callable[[FactorGroup], list[Result]]
+    quantity: str
+    needed: str
+
+
+_REGULARITIES = {
+    "depth": _Regularity(depth_results, "non_monotone", "three depths with two runs each"),
+    "width": _Regularity(width_results, "trend", "three widths, better with two runs each"),
+    "activation": _Regularity(activation_results, "joint", "two activations, with four runs each to reach p < 0.05"),
+    "weight-decay": _Regularity(weight_decay_results, "slow_when_low", "three weight decays with three runs each"),
 }
 # The tests that make a claim; what else is computed is an interval, or a part of such a test.
 CLAIMS = ("non_monotone", "trend", "joint", "slow_when_low", "fails_when_high", "valley")
-_NEEDED = {
-    "depth": ("non_monotone", "three depths with two runs each"),
-    "width": ("trend", "three widths, better with two runs each"),
-    "activation": ("joint", "two activations, with four runs each to reach p < 0.05"),
-    "weight-decay": ("slow_when_low", "three weight decays with three runs each"),
-}
 
 
 def regularity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
@@ -41,9 +46,9 @@ def regularity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     """
     level = terms.level
     found: list[Result] = []
-    for question, test in REGULARITIES.items():
-        groups = list_factor_groups(onsets, question.replace("-", "_"), terms)
-        own = [result for group in groups for result in _described(test(group), group)]
+    for question, factor in FACTORS.items():
+        groups = list_factor_groups(onsets, factor, terms)
+        own = [result for group in groups for result in _described(_REGULARITIES[question].test(group), group)]
         found += own or [_untested(onsets, question, level)]
         found += over_blocks(question, groups, level)
     return _corrected(found, alpha_of(level))
@@ -58,8 +63,7 @@ def _described(results: Sequence[Result], group: FactorGroup) -> list[Result]:
 
 def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
     """Say that no two runs differ in this factor alone, and what they differ in besides."""
-    factor = question.replace("-", "_")
-    quantity, needed = _NEEDED[question]
+    factor, asked = FACTORS[question], _REGULARITIES[question]
     values = onsets[factor].dropna().unique()
     seen = ", ".join(f"{plain_value(value)}" for value in values[:8])
     reason = (
@@ -74,12 +78,12 @@ def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
         reason += f"; they also differ in {', '.join(others)}"
     return Result(
         question=question,
-        quantity=quantity,
+        quantity=asked.quantity,
         group={},
         level=level,
         n_runs=int((onsets["state"] != "no_data").sum()),
         status="not_testable",
-        warnings=(f"{reason}. It takes {needed}, alike in everything else but the seed",),
+        warnings=(f"{reason}. It takes {asked.needed}, alike in everything else but the seed",),
     )
 
 

@@ -11,10 +11,11 @@ from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS, onset_table
 from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.selection import select_runs
-from ncdiag.analysis.survey import QUESTIONS, Survey
+from ncdiag.analysis.survey import Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
 from ncdiag.domain.onset_rule import OnsetRule
+from ncdiag.domain.questions import QUESTIONS
 from ncdiag.domain.shares import none_of
 from ncdiag.errors import AnalysisError
 from ncdiag.store.epochs import count_measured

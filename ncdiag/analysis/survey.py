@@ -23,11 +23,12 @@ from ncdiag.analysis.invariance import invariance_results
 from ncdiag.analysis.lead_data import ALARMS
 from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.onsets import EPOCHS_OF_ONSETS
-from ncdiag.analysis.regularities import REGULARITIES, regularity_results
+from ncdiag.analysis.regularities import regularity_results
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.threshold_checks import threshold_check_results
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.tournament import forecast_family, forecast_results
+from ncdiag.domain.questions import FACTORS, QUESTIONS
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import BoolArray
 
@@ -35,8 +36,6 @@ from ncdiag.domain.statistics import BoolArray
 ReadEpochs = Callable[[Sequence[int], Sequence[str]], pd.DataFrame]
 
 
-OF_UNTOUCHED = ("threshold", "lead", "forecast", "additivity")  # what rescaled runs have no part in
-QUESTIONS = ("claims", "threshold", "lead", "forecast", "additivity", "attractor", *REGULARITIES)
 _FOR_CLAIMS = frozenset(QUESTIONS) - {"forecast"}  # no claim of the abstract is about the other rules
 
 
@@ -98,9 +97,9 @@ class Survey:
         onsets, found, found_untouched = self._pass
         if self._needs("additivity"):
             found["additivity"] = additivity_results(onsets[~self.left_out], self.terms)
-        if self._needs(*REGULARITIES):
+        if self._needs(*FACTORS):
             regularities = regularity_results(onsets, self.terms)
-            found |= {name: [result for result in regularities if result.question == name] for name in REGULARITIES}
+            found |= {name: [result for result in regularities if result.question == name] for name in FACTORS}
         if "claims" in self.questions:
             untouched = onsets[~is_rescaled(onsets)]
             if len(untouched) < len(onsets):

@@ -12,6 +12,7 @@ from ncdiag.cli.options import FormatOption, StoreOption, takes_terms
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text
 from ncdiag.cli.page_text import text_of
 from ncdiag.cli.selection import note_repeats, note_rescaled
+from ncdiag.domain.questions import OF_UNTOUCHED, QUESTIONS
 from ncdiag.domain.spec import check_choice
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "ncdiag analyze claims",
     "ncdiag analyze threshold --rule first --where 'arch=mlp and depth in (5,7)'",
-)
-# In the order in which a summary of everything shows them.
-QUESTIONS = (
-    *("claims", "threshold", "lead", "forecast", "additivity", "attractor"),
-    *("depth", "width", "activation", "weight-decay"),
 )
 
 
@@ -68,7 +64,6 @@ def analyze(
     if question is not None:
         check_choice("question", question, QUESTIONS)
     from ncdiag.analysis.stored import survey_store
-    from ncdiag.analysis.survey import OF_UNTOUCHED
     from ncdiag.store.engine import open_store
 
     questions = (question,) if question else QUESTIONS

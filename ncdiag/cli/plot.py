@@ -13,6 +13,7 @@ from ncdiag.cli.files import check_ending, check_output, csv_text, find_ending, 
 from ncdiag.cli.options import StoreOption, takes_terms
 from ncdiag.cli.output import frame_columns, note, printable
 from ncdiag.cli.selection import RunOption, note_repeats, note_rescaled
+from ncdiag.domain.questions import FIGURE_NAMES
 from ncdiag.domain.shares import counted, none_of
 from ncdiag.domain.spec import check_choice
 from ncdiag.domain.words import as_unicode
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "ncdiag plot trajectory -o figure.pdf --width column",
     "ncdiag plot trajectory --where 'arch=mlp' -o - > figure.png",
-)
-KINDS = (
-    *("trajectory", "phase-portrait", "threshold", "lead", "calibration", "grid", "attractor"),
-    *("depth", "width", "activation", "weight-decay", "claims"),
 )
 
 
@@ -60,7 +57,7 @@ def plot(
         typer.Argument(
             metavar="KIND",
             show_default=False,
-            autocompletion=complete_choices(*KINDS),
+            autocompletion=complete_choices(*FIGURE_NAMES),
             help="What to draw: one of the kinds above.",
         ),
     ],
@@ -103,7 +100,7 @@ def plot(
     width, activation, weight-decay: onset, share that collapsed and fn*. claims: published figures and those of these
     runs.
     """
-    check_choice("figure", kind, KINDS)
+    check_choice("figure", kind, FIGURE_NAMES)
     output = f"{kind}.{form or ImageChoice.PNG}" if output is None else output
     image = _image_format(output, form)
     _check_stdout(output, data)

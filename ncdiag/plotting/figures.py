@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncdiag.analysis.asked import Asked
+from ncdiag.domain.questions import FACTORS
 from ncdiag.plotting.attractors import attractor_table, draw_attractor
 from ncdiag.plotting.calibrations import draw_calibration, forecast_table
 from ncdiag.plotting.claims import claims_table, draw_claims
@@ -57,12 +58,12 @@ FIGURES: dict[str, Kind] = {
         shows="Feature norm of rescaled runs over their controls", table=attractor_table, draw=draw_attractor
     ),
     **{
-        factor.replace("_", "-"): Kind(
+        name: Kind(
             shows=f"Onset, share that collapsed and fn* by {factor.replace('_', ' ')}",
             table=partial(regularity_table, factor=factor),
             draw=draw_regularity,
         )
-        for factor in ("depth", "width", "activation", "weight_decay")
+        for name, factor in FACTORS.items()
     },
     "claims": Kind(shows="Published figures and those of these runs", table=claims_table, draw=draw_claims),
 }

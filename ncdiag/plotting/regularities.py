@@ -18,6 +18,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.factor_groups import FactorGroup, list_factor_groups
 from ncdiag.analysis.regularities import regularity_results
 from ncdiag.domain.naming import compact
+from ncdiag.domain.questions import question_on
 from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import MARKERS, draw_interval, log_axis, plain_axis, shifted, write
 from ncdiag.plotting.conditions import name_conditions
@@ -42,9 +43,8 @@ def regularity_table(asked: Asked, factor: str) -> pd.DataFrame:
     """
     groups = list_factor_groups(asked.onsets, factor, asked.terms)
     if not groups:
-        option = factor.replace("_", "-")
         results = regularity_results(asked.onsets, asked.terms)
-        untested = next(result for result in results if result.question == option)
+        untested = next(result for result in results if result.question == question_on(factor))
         raise AnalysisError(f"{untested.warnings[0]}.\n`ncdiag analyze claims` says what to train beside these runs")
     names = name_conditions([group.fixed for group in groups])
     rows = [row for group, name in zip(groups, names, strict=True) for row in _rows(group, name, asked.onsets)]

@@ -15,9 +15,10 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.forecasts import forecast_run
 from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.stored import survey_store
-from ncdiag.analysis.survey import QUESTIONS, Survey
+from ncdiag.analysis.survey import Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.forecast import Forecast
+from ncdiag.domain.questions import QUESTIONS
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs

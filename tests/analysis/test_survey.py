@@ -6,11 +6,12 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.leads import lead_family, lead_results
 from ncdiag.analysis.onsets import onset_table
-from ncdiag.analysis.survey import QUESTIONS, Survey
+from ncdiag.analysis.survey import Survey
 from ncdiag.analysis.terms import Terms
 from ncdiag.analysis.thresholds import threshold_results
 from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset_rule import OnsetRule
+from ncdiag.domain.questions import QUESTIONS
 
 
 @pytest.fixture(scope="module")

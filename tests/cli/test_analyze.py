@@ -12,10 +12,10 @@ from clihelp import Cli
 from scipy import stats
 
 from ncdiag.analysis.terms import Terms
-from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.page_text import text_of
 from ncdiag.cli.threshold_page import _conditions, threshold_page
 from ncdiag.domain.page import Page, Part
+from ncdiag.domain.questions import QUESTIONS
 from ncdiag.domain.result import Result
 
 NORMS = np.array([1.1, 1 / 1.1, 1.2, 1 / 1.2])  # of the runs that collapse: tests/cli/conftest.py

@@ -18,9 +18,8 @@ from imagined import imagined_runs
 from small import SMALL_OPTIONS
 
 import ncdiag
-from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.app import run
-from ncdiag.cli.plot import KINDS
+from ncdiag.domain.questions import FIGURE_NAMES, QUESTIONS
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.domain.spec import Intervention
 from ncdiag.plotting.figures import FIGURES
@@ -251,7 +250,7 @@ def test_every_quantity_of_the_regularities_is_listed(results: list[dict[str, An
 
 def test_fields_are_of_quantities_that_there_are() -> None:
     for name, section in SECTIONS.items():
-        known = set(KINDS) if name == "plot --data" else section.quantities
+        known = set(FIGURE_NAMES) if name == "plot --data" else section.quantities
         assert {quantity for row in section.rows for quantity in row.of} <= known
 
 
@@ -346,7 +345,7 @@ def test_the_columns_of_the_tables_behind_figures(
 ) -> None:
     monkeypatch.setattr("ncdiag.plotting.style.figure_bytes", lambda *_: b"")
     printed = []
-    for kind in KINDS:
+    for kind in FIGURE_NAMES:
         monkeypatch.setitem(FIGURES, kind, replace(FIGURES[kind], draw=lambda *_: None))
         # A store of every kind is for all figures, and runs with little to say for those that draw single runs.
         asked = [("many", "arch in (mlp,cnn)")] if kind not in OF_RUNS else [("many", "depth = 5"), ("one", "")]

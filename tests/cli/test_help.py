@@ -6,9 +6,8 @@ from clihelp import list_commands
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from ncdiag.cli.analyze import QUESTIONS
 from ncdiag.cli.app import app
-from ncdiag.cli.plot import KINDS
+from ncdiag.domain.questions import FIGURE_NAMES, QUESTIONS
 
 COMMANDS = list_commands()
 # Every command, and what belongs to it.
@@ -51,7 +50,7 @@ def test_no_command_is_described_by_half_a_sentence(words: tuple[str, ...]):
     assert [line for line in help_of(words)[1:] if line.endswith("...")] == []
 
 
-@pytest.mark.parametrize(("command", "names"), [("analyze", QUESTIONS), ("plot", KINDS)])
+@pytest.mark.parametrize(("command", "names"), [("analyze", QUESTIONS), ("plot", FIGURE_NAMES)])
 def test_what_may_be_asked_for_is_explained_before_the_options(command: str, names: tuple[str, ...]):
     lines = help_of((command,))
     explained = " ".join(" ".join(lines[: lines.index("Arguments:")]).split())

@@ -8,7 +8,7 @@ import pytest
 from clihelp import Cli, run_ncdiag
 from falling import falling, make_falling_store
 
-from ncdiag.cli.plot import KINDS
+from ncdiag.domain.questions import FIGURE_NAMES
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs
@@ -114,7 +114,7 @@ def test_the_onset_options_decide_the_onset(cli: Cli):
     assert float(row["onset_epoch"]) == 60  # the first tenth after 20 ln 20 = 59.9
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIGURE_NAMES)
 def test_every_kind_says_that_an_empty_store_has_nothing_to_draw(tmp_path: Path, cli: Cli, kind: str):
     path = tmp_path / "empty.db"
     with open_store(str(path), write=True):

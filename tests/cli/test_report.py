@@ -10,7 +10,7 @@ import pytest
 from clihelp import Cli, run_ncdiag
 from scipy import stats
 
-from ncdiag.cli.analyze import QUESTIONS
+from ncdiag.domain.questions import QUESTIONS
 from ncdiag.domain.records import EpochRecord, ImportedRun
 from ncdiag.store.engine import open_store
 from ncdiag.store.imports import import_runs

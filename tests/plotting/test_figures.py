@@ -14,7 +14,7 @@ from plotting.drawn import curves_of
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.conditions import CONDITION_COLUMNS
 from ncdiag.analysis.terms import Terms
-from ncdiag.cli.plot import KINDS
+from ncdiag.domain.questions import FIGURE_NAMES
 from ncdiag.plotting.figures import FIGURES
 from ncdiag.plotting.layout import Sheet
 from ncdiag.plotting.style import PAGES, Width, figure_bytes
@@ -71,7 +71,7 @@ def texts_of(figure: Figure) -> list[tuple[Text, Bbox]]:
 
 
 def test_every_kind_of_the_command_line_is_drawn_here():
-    assert tuple(FIGURES) == KINDS
+    assert tuple(FIGURES) == FIGURE_NAMES
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -158,7 +158,7 @@ def test_a_figure_is_of_the_runs_that_its_answer_counts(make_asked, make_run, wh
     runs = {"whole": make_run(seed=0), "short": make_run(epochs=150, seed=0), "other": make_run(22.0, seed=1)}
     everything = make_asked(runs | {"up": make_run(30.0, seed=2, intervention="3@20")})
     everything = replace(everything, terms=Terms(where=where))
-    chosen = {kind: sorted(FIGURES[kind].choose(everything).runs["run"]) for kind in KINDS}
+    chosen = {kind: sorted(FIGURES[kind].choose(everything).runs["run"]) for kind in FIGURE_NAMES}
     shown, counted = ["other", "short", "up", "whole"], ["other", "up", "whole"]
     assert chosen["trajectory"] == chosen["phase-portrait"] == shown
     assert chosen["attractor"] == chosen["depth"] == chosen["claims"] == counted
