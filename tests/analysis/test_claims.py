@@ -327,7 +327,7 @@ def test_one_condition_and_one_pair_are_not_tested_whatever_forbids_a_verdict():
 @pytest.mark.parametrize(("apart", "also"), [(["up_control"], False), ([], True)])
 def test_features_that_stay_apart_did_not_return(apart, also):
     """An arm that stays apart, or arms that meet while fn goes on moving: only of these is it said that fn returns."""
-    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "lacks": ""}
+    said = {"different": [*apart, "drift"], "not_shown": ["drift"], "verdict": "refuted", "lacks": "", "blocked": []}
     said |= {"p_holm": 0.9, "family": 1, "returned": True}
 
     def evidence(**more):

@@ -18,7 +18,9 @@ def grid_claim(make_frames, make_run, norms, noise):
     """Three runs per cell about its norm, the middle one; `noise` may be that of each column."""
     noises = noise if isinstance(noise, list) else [noise] * len(norms[0])
     runs = {
-        f"{r}{c}{i}": make_run(20.0 + i, norm=norm * math.exp(i * noises[c]), arch=ARCHS[r], dataset=DATASETS[c])
+        f"{r}{c}{i}": make_run(
+            20.0 + i + r / 10 + c / 100, norm=norm * math.exp(i * noises[c]), arch=ARCHS[r], dataset=DATASETS[c]
+        )
         for r, line in enumerate(norms)
         for c, norm in enumerate(line)
         for i in (-1, 0, 1)

@@ -37,7 +37,7 @@ def results(verdict: str, **said: Any) -> list[Result]:
         for arm in ("up_control", "down_control", "up_down")
     ]
     half = {"arm": "up_control", "n_seen": 2, "n_pairs": 3, "flags": {"faster_than_sampling": 1}}
-    extra = {"verdict": verdict, "lacks": "", "different": [], "not_shown": [], "returned": True, **said}
+    extra = {"verdict": verdict, "lacks": "", "blocked": [], "different": [], "not_shown": [], "returned": True, **said}
     return [
         *arms,
         Result(quantity="half_life", estimate=5.0, lo=3.0, hi=8.0, extra=half, **PAIR),
