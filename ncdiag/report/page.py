@@ -26,6 +26,8 @@ _SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
 _STYLES = ("uPlot.min.css", "report.css")
 _VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 _MOST_RESULTS = 200  # of a question, one by one; a large store has thousands, for a program to read
+_LONG = 12  # letters of a word that a phone has no room for beside other cells
+_PIECE = re.compile(r".{1,8}")
 _MIME = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -106,7 +108,7 @@ def _environment() -> Environment:
     environment.filters["data_uri"] = data_uri
     environment.filters["number"] = _number
     environment.filters["unbroken"] = _unbroken
-    environment.filters["indented"] = _indented
+    environment.filters["cell"] = _cell
     environment.tests["table"] = _is_table
     environment.globals |= {"verdicts": _VERDICTS, "most_results": _MOST_RESULTS}
     return environment
@@ -131,9 +133,11 @@ def _number(value: object) -> str:
     return str(value)
 
 
-def _indented(cell: str) -> str:
-    """Give a cell that is indented in a terminal a space that HTML keeps, too."""
-    return f"\u2003{cell.lstrip()}" if cell.startswith("  ") else cell
+def _cell(text: str) -> Markup:
+    """Give the text of a cell: indented as in a terminal, and with places where a long word may go on below."""
+    indented = f"\u2003{text.lstrip()}" if text.startswith("  ") else text
+    words = (_PIECE.findall(word) if len(word) > _LONG else [word] for word in re.split(r"(\s+)", indented))
+    return Markup("").join(Markup("<wbr>").join(pieces) for pieces in words)
 
 
 def _unbroken(text: str) -> Markup:

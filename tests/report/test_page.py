@@ -208,3 +208,10 @@ def test_an_option_is_kept_in_one_line_and_the_rest_is_a_text() -> None:
     assert page._unbroken("a < b with --weight-decay 1e-4 or --lr") == (
         'a &lt; b with <span class="option">--weight-decay</span> 1e-4 or <span class="option">--lr</span>'
     )
+
+
+def test_a_cell_is_indented_and_a_long_word_in_it_may_go_on_below() -> None:
+    assert page._cell("mlp digits") == "mlp digits"
+    assert page._cell("  mlp <b>") == "\u2003mlp &lt;b&gt;"
+    assert page._cell("weight_decay=0.001, no") == "weight_d<wbr>ecay=0.0<wbr>01, no"
+    assert page._cell("<script>&<script>") == "&lt;script&gt;<wbr>&amp;&lt;script<wbr>&gt;"
