@@ -70,7 +70,8 @@ def onset_table(
     }
     # The same types whether or not a run has an onset, since the tables of pairs are put together.
     columns |= {name: pd.array(columns[name], dtype="Int64") for name in ("onset_index", "onset_phase")}
-    columns["fn_star"] = [norm if math.isfinite(norm) else math.nan for norm in columns["fn_star"]]  # overflown, else
+    # A norm that is infinite at the onset is as good as none.
+    columns["fn_star"] = [norm if math.isfinite(norm) else math.nan for norm in columns["fn_star"]]
     columns["onset_loss"] = pd.Series(columns["onset_loss"], dtype=object)
     columns["evaluations"] = [len(found[name].epoch) if name in found else 0 for name in names]
     columns["last_epoch"] = [float(found[name].epoch[-1]) if name in found else np.nan for name in names]

@@ -18,9 +18,8 @@ from ncdiag.domain.statistics import (
     exponential,
     has_company,
     is_constant,
+    t_comparison,
     t_interval,
-    t_quantile,
-    t_test_p,
 )
 
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
@@ -251,8 +250,7 @@ def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interva
         return Interval(estimate=estimate), math.nan
     variance = sum(parts)
     df = variance**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
-    se = math.sqrt(variance)
-    return Interval.around(estimate, t_quantile(level, df) * se), t_test_p(estimate / se, df)
+    return t_comparison(estimate, math.sqrt(variance), df, level)
 
 
 @lru_cache(maxsize=256)

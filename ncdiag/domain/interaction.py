@@ -14,7 +14,7 @@ from scipy import linalg, optimize, special
 
 from ncdiag.domain.permutations import permutations_for
 from ncdiag.domain.result import Status
-from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, group_spread, t_quantile, t_test_p
+from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, group_spread, t_comparison
 
 EFFECT_LEVEL = 0.9  # the usual confidence of an eta squared: its lower limit then agrees with a test at 5 %
 _CELLS = 4_000_000  # numbers held at once
@@ -132,7 +132,7 @@ def contrast(values: FloatArray, grid: Grid, weights: FloatArray, level: float) 
     if len(values) == len(means) or float(within @ within) <= ROUNDING * float(values @ values):
         return Interval(estimate=estimate), math.nan
     se, df = map(float, group_spread(values, grid.member).of_contrast(weights, grid.sizes))
-    return Interval.around(estimate, t_quantile(level, df) * se), t_test_p(estimate / se, df)
+    return t_comparison(estimate, se, df, level)
 
 
 def _design(grid: Grid) -> FloatArray:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, SupportsFloat, get_args
 
 from ncdiag.domain.records import ONSET_METRICS
 from ncdiag.domain.shares import counted
@@ -29,7 +29,7 @@ class OnsetRule:
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, ONSET_METRICS)
         check_choice("onset rule", self.rule, get_args(Rule))
-        if not (isinstance(self.eps, (int, float)) and math.isfinite(self.eps) and self.eps > 0):
+        if not (isinstance(self.eps, SupportsFloat) and math.isfinite(self.eps) and self.eps > 0):
             raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")
         if self.patience < 1:
             raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience}")

@@ -98,6 +98,11 @@ def t_test_p(statistic: float, df: float) -> float:
     return float(2 * special.stdtr(df, -abs(statistic)))
 
 
+def t_comparison(estimate: float, se: float, df: float, level: float) -> tuple[Interval, float]:
+    """Give a difference with its t interval, and the two-sided p that it is not 0."""
+    return Interval.around(estimate, t_quantile(level, df) * se), t_test_p(estimate / se, df)
+
+
 def t_interval(values: FloatArray, level: float) -> Interval:
     """Give the mean with Student's t interval; no limits for one value or for equal values."""
     mean = float(values.mean())

@@ -127,18 +127,13 @@ def measure_model(
 
     seen: set[int] = set()  # classes
 
-    def training_set() -> Iterator[tuple[Any, Tensor]]:
-        for x, labels in _checked(batches, num_classes):
-            seen.update(labels.tolist())
-            yield _moved(x, device), labels.to(device)
-
     def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
         return LOSSES[loss](logits.float(), labels) if loss else torch.zeros_like(logits[:, 0])
 
     with _measuring, _undisturbed(device, batches, test), _exact(device):
         stages = measuring(
             network,
-            training_set,
+            lambda: _on_device(batches, device, num_classes, seen),
             num_samples=_count(batches, num_classes),
             num_classes=num_classes,
             loss_of=loss_of,
@@ -276,8 +271,13 @@ def _warn_of_left_out(loader: Pairs | None) -> None:
         )
 
 
-def _on_device(batches: Pairs, device: torch.device, num_classes: int) -> Iterator[tuple[Any, Tensor]]:
+def _on_device(
+    batches: Pairs, device: torch.device, num_classes: int, seen: set[int] | None = None
+) -> Iterator[tuple[Any, Tensor]]:
+    """Give the batches where the model is; the classes in them are added to those `seen`."""
     for x, labels in _checked(batches, num_classes):
+        if seen is not None:
+            seen.update(labels.tolist())
         yield _moved(x, device), labels.to(device)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ncdiag.domain.onset import MIN_ACCURACY, Trajectory, find_onset, has_relapsed, lowest_metric, read_onset
 from ncdiag.domain.onset_rule import OnsetRule
-from ncdiag.errors import NCDiagError
+from ncdiag.errors import AnalysisError, NCDiagError
 
 RULE = OnsetRule(eps=0.1, patience=5)
 
@@ -326,3 +326,9 @@ def test_the_lowest_value_is_a_finite_one_of_the_phase():
     trajectory = run([0.5, 0.3, math.nan, -math.inf, 0.4, 0.2], phase=[1, 1, 1, 2, 2, 3])
     assert [lowest_metric(trajectory, OnsetRule(phase=phase)) for phase in (None, 1, 2, 3)] == [0.2, 0.3, 0.4, 0.2]
     assert math.isnan(lowest_metric(run([math.nan]), RULE))
+
+
+def test_eps_may_be_a_number_of_numpy_and_nothing_else_but_numbers() -> None:
+    assert OnsetRule(eps=np.float32(0.5)).eps == 0.5
+    with pytest.raises(AnalysisError, match="eps must be a finite number > 0, not 'small'"):
+        OnsetRule(eps="small")  # type: ignore[arg-type]
