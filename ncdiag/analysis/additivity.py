@@ -26,10 +26,8 @@ from ncdiag.domain.shares import out_of
 from ncdiag.domain.statistics import FloatArray
 
 QUESTION = "additivity"
-_NOT_ONE_QUANTITY = (
-    "the feature norm there is not one quantity, which is how the published +458 % came about. "
-    "Choose a phase with --phase, or accept the mixture with --mix-phases"
-)
+_NOT_ONE_QUANTITY = "the feature norm there is not one quantity, which is how the published +458 % came about"
+_ONE_PHASE = "Choose a phase with --phase, or accept the mixture with --mix-phases"
 _QUANTITIES = ("interaction_raw", "interaction_log", "ratio_of_ratios", "verdict")
 
 
@@ -59,7 +57,8 @@ def additivity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     about: dict[str, Any] = {"cells": list_cells(onsets, collapsed, by), "blocked": _blocked(onsets)}
     mixed = mixed_onsets(collapsed)
     if mixed and not terms.mix_phases:
-        return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", {**about, "refused": "mixed_phases"})
+        about["refused"] = "mixed_phases"
+        return _refused(base, "not_testable", f"{mixed}: {_NOT_ONE_QUANTITY}", about, remedy=_ONE_PHASE)
     cells = sample_cells(collapsed)
     missing = missing_cells(onsets, cells, by)
     if missing:
@@ -213,18 +212,21 @@ def _verdict_result(
     )
 
 
-def _refused(base: Mapping[str, Any], status: Status, reason: str, extra: Mapping[str, Any]) -> list[Result]:
-    """Give the results of a grid that is not tested, each with the reason."""
+def _refused(
+    base: Mapping[str, Any], status: Status, reason: str, extra: Mapping[str, Any], *, remedy: str = ""
+) -> list[Result]:
+    """Give the results of a grid that is not tested, each with the reason and what would help."""
     empty = {"statistic": math.nan, "df1": None, "df2": None, "p_permutation": math.nan, "eta2p": math.nan}
     return [
         Result(
             quantity=quantity,
             **base,
             status=status,
-            warnings=(reason,),
+            warnings=(f"{reason}. {remedy}" if remedy else reason,),
             extra={
                 **(empty if quantity.startswith("interaction") else {}),
                 **({"verdict": "not testable"} if quantity == "verdict" else {}),
+                "lacks": reason,
                 **extra,
             },
         )

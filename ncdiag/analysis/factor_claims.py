@@ -156,8 +156,7 @@ def _of(found: Results, question: str, quantity: str) -> Iterator[Result]:
 def _as_part(result: Result, name: str, lacking: str) -> Part:
     """Take over what the question has decided, corrected over the family of all four."""
     if math.isnan(result.p) or result.extra.get("verdict") in (None, "not testable"):
-        reason = result.warnings[0].split(". It takes")[0] if result.warnings else "no test could be made"
-        return Part(name=name, shown=None, lacking=reason)
+        return Part(name=name, shown=None, lacking=result.extra.get("lacks") or "no test could be made")
     p = float(result.extra["p_holm"])
     return Part(name=name, shown=result.extra["verdict"] == "supported", p=p, lacking=f"{lacking} ({p_is(p)})")
 
@@ -167,7 +166,7 @@ def _departs(verdict: Result, said: str, mixed: Sequence[str]) -> Part:
     if mixed:
         return Part(name=name, shown=None, lacking=mixed[0])
     if said == "not testable":
-        return Part(name=name, shown=None, lacking=verdict.warnings[0] if verdict.warnings else "no variation in cells")
+        return Part(name=name, shown=None, lacking=verdict.extra.get("lacks") or "no variation in cells")
     p = max(verdict.extra["p_raw"], verdict.extra["p_log"])
     lacking = {
         "additive": f"that fn* is no sum is not shown ({p_is(verdict.extra['p_raw'])})",
@@ -192,8 +191,7 @@ def _one_loss(verdict: Result) -> str:
 def _small(shift: Result | None) -> Part:
     name = "fn* moves by less than 13%"
     if shift is None or math.isnan(shift.hi):
-        have = shift.warnings[0].partition(";")[2] if shift is not None and shift.warnings else ""
-        lacking = f"how far width moves fn* takes two onsets at every width{have and f' ({have.strip()})'}"
-        return Part(name=name, shown=None, lacking=lacking)
+        lacks = "how far width moves fn* takes two onsets at every width" if shift is None else shift.extra["lacks"]
+        return Part(name=name, shown=None, lacking=lacks)
     bound = f"width may move fn* by {100 * shift.hi:.3g}%"
     return Part(name=name, shown=shift.extra["verdict"] == "supported", lacking=bound)

@@ -91,6 +91,7 @@ def activation_results(group: FactorGroup) -> list[Result]:
         status=first.status,
         warnings=tuple(dict.fromkeys([*first.warnings, *second.warnings])),
         extra={
+            "lacks": "" if testable else first.extra.get("lacks", ""),
             "p_min": max(speed.extra["p_min"], norms.extra["p_min"]) if testable else math.nan,
         },
     )
@@ -133,7 +134,8 @@ def no_variance(group: FactorGroup, quantity: str) -> Result:
 
 
 def _without_test(group: FactorGroup, quantity: str, status: Status, reason: str) -> Result:
-    return Result(quantity=quantity, **base_of(group), status=status, warnings=(reason, *group.cautions))
+    about = {"lacks": reason}
+    return Result(quantity=quantity, **base_of(group), status=status, warnings=(reason, *group.cautions), extra=about)
 
 
 def understated(group: FactorGroup) -> tuple[str, ...]:
@@ -189,6 +191,7 @@ def _fn_shift(group: FactorGroup) -> Result:
     counts = np.bincount(group.level[usable], minlength=len(group.levels))
     bounded = not math.isnan(found.hi) and bool(counts.min() > 1)  # a width without onsets could have any fn*
     shift, bound = math.expm1(found.estimate), math.expm1(found.hi) if bounded else math.nan
+    lacks = "" if bounded else _unbounded(group, counts)
     claimed = "not testable" if not bounded else "supported" if bound < SHIFT_CLAIM else "inconclusive"
     return Result(
         quantity="fn_shift",
@@ -198,8 +201,9 @@ def _fn_shift(group: FactorGroup) -> Result:
         lo=0.0 if bounded else math.nan,
         method="largest shift of fn*, with Dunnett's simultaneous bound on logs",
         status="ok" if bounded else "not_testable",
-        warnings=() if bounded else _unbounded(group, counts),
+        warnings=(lacks,) if lacks else (),
         extra={
+            "lacks": lacks,
             "base": group.levels[number],
             "largest": group.levels[largest],
             "claim": SHIFT_CLAIM,
@@ -208,9 +212,11 @@ def _fn_shift(group: FactorGroup) -> Result:
     )
 
 
-def _unbounded(group: FactorGroup, counts: IntArray) -> tuple[str, ...]:
+def _unbounded(group: FactorGroup, counts: IntArray) -> str:
     have = ", ".join(f"{value}: {count}" for value, count in zip(group.levels, counts.tolist(), strict=True))
-    return (f"a bound of the shift of fn* needs two onsets at every value; onsets by {group.factor}: {have}",)
+    return (
+        f"how far {group.factor} moves fn* takes two onsets at every {group.factor}; onsets by {group.factor}: {have}"
+    )
 
 
 def _base_level(group: FactorGroup, present: IntArray) -> int:
@@ -234,7 +240,7 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
             if found.status == "zero_variance"
             else too_few(group, quantity, f"two values with two {'onsets' if onsets else 'runs'} each", onsets=onsets)
         )
-        return replace(why, extra={**extra, "p_min": math.nan})
+        return replace(why, extra={**extra, **why.extra, "p_min": math.nan})
     numbers = np.unique(level[has_company(level)]).tolist()
     means = [float(values[level == number].mean()) for number in numbers]
     if quantity == "speed":

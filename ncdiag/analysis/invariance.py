@@ -41,7 +41,9 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
     found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=terms.level)
     p_rate, rate_method, rate_lacks = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
+    lacks, meaning = _lacks(found, n_conditions)
     extra: dict[str, Any] = {
+        "lacks": lacks,
         "margin": MARGIN,
         "verdict": _verdict(found, alpha_of(terms.level)),
         "p_beyond": found.p_beyond,
@@ -67,7 +69,7 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
         f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling up to 200 runs",
         status=found.status,
-        warnings=_cautions(found, n_conditions),
+        warnings=(f"{lacks}: {meaning}",) if lacks else _alone(found),
         extra=extra,
         **pair_base(QUESTION, pair, terms.by),
     )
@@ -90,28 +92,36 @@ def _rate(pair: pd.DataFrame) -> tuple[float, str, str]:
         time = np.where(event, onset, followed.astype(np.float64))
         p = logrank_of_groups(time, event, conditions, generator_of(time))
         method = "logrank scores of all runs over conditions"
-    return p, method, _lacks(conditions) if math.isnan(p) else ""
+    return p, method, _lacks_of_rate(conditions) if math.isnan(p) else ""
 
 
-def _lacks(conditions: IntArray) -> str:
+def _lacks_of_rate(conditions: IntArray) -> str:
     """Say why whether conditions change the onset could not be tested."""
     if np.count_nonzero(np.bincount(conditions) > 1) < 2:
         return "whether conditions change the onset takes two of two runs each"
     return "no two runs of a condition differ in their onset, so there is no noise to compare conditions with"
 
 
-def _cautions(found: Invariance, conditions: int) -> tuple[str, ...]:
-    alone = sum(size == 1 for size in found.sizes)
-    if found.status == "ok" and alone:
-        have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
-        return (f"{have}: that such a run is alike takes it to vary as the runs of the others do",)
+def _lacks(found: Invariance, conditions: int) -> tuple[str, str]:
+    """Say what the runs lack for the test, and what that means; nothing where it could be made."""
     if found.status == "zero_variance":
-        return ("the runs of each condition have the same fn*: no noise to compare conditions with",)
+        return "the runs of each condition have the same fn*", "no noise to compare conditions with"
     if found.status != "too_few":
-        return ()
+        return "", ""
     if conditions < 2:
-        return ("one condition: whether fn* is the same under others is not known",)
-    return ("one run in every condition: whether conditions or seeds differ is not known; two seeds in one would do",)
+        return "one condition", "whether fn* is the same under others is not known"
+    return (
+        "one run in every condition",
+        "whether conditions or seeds differ is not known; two seeds in one would do",
+    )
+
+
+def _alone(found: Invariance) -> tuple[str, ...]:
+    alone = sum(size == 1 for size in found.sizes)
+    if not alone:
+        return ()
+    have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
+    return (f"{have}: that such a run is alike takes it to vary as the runs of the others do",)
 
 
 def _verdict(found: Invariance, alpha: float) -> str:

@@ -294,7 +294,7 @@ def _rescaled(found: Results, pair: Result) -> list[list[Result]]:
 def _invariant(same: Result, alpha: float) -> Part:
     name = "all conditions within 8%"
     if math.isnan(same.p):
-        return Part(name=name, shown=None, lacking=same.warnings[0].split(":")[0])
+        return Part(name=name, shown=None, lacking=same.extra["lacks"])
     lacking = f"conditions may differ in fn* by {percent(math.expm1(same.hi))}"
     return Part(name=name, shown=same.p <= alpha, p=same.p, lacking=lacking)
 

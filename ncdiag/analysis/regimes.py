@@ -40,7 +40,7 @@ def _exploratory(result: Result) -> Result:
     if math.isnan(result.p):
         return result
     few = "two values cannot show three regimes, so what is tested of them is exploratory"
-    return replace(result, warnings=(few, *result.warnings), extra={**result.extra, "exploratory": True})
+    return replace(result, warnings=(few, *result.warnings), extra={**result.extra, "exploratory": True, "lacks": few})
 
 
 def _slow_when_low(group: FactorGroup) -> Result:

@@ -84,6 +84,7 @@ def _untested(onsets: pd.DataFrame, question: str, level: float) -> Result:
         n_runs=int((onsets["state"] != "no_data").sum()),
         status="not_testable",
         warnings=(f"{reason}. It takes {asked.needed}, alike in everything else but the seed",),
+        extra={"lacks": reason},
     )
 
 

@@ -119,7 +119,7 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     from ncdiag.domain.contenders import describe
     from ncdiag.domain.shares import counted
 
-    interval = values["method"].rpartition(", ")[2]
+    interval = values["method"].removeprefix(f"{describe(values['rule'])}, ")
     compared = values["n_calibration"] + values["n_censored"]
     share = f"{values['n_censored']} of {compared}"
     if values["p_no_collapse_lo"] is not None:

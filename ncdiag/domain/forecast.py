@@ -10,7 +10,7 @@ import numpy as np
 from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.course import Course
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, folds_of_all
-from ncdiag.domain.prediction import predictions
+from ncdiag.domain.prediction import TWO_LEVEL_T, predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import Interval, grouped_share
@@ -195,7 +195,7 @@ def _about_interval(limits: Interval, method: str, *, new: bool, conditions: int
             f"no other run of this condition, and {counted(conditions, 'other condition')}: the interval "
             f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
         )
-    elif method.startswith("two-level t"):
+    elif method == TWO_LEVEL_T:
         found.append(
             f"no other run of this condition: the interval takes it to differ from the {conditions} others as they "
             "differ from one another, and normally; so few conditions cannot show that they do"

@@ -19,6 +19,9 @@ from ncdiag.domain.tournament import Contest
 
 _MIN_DISTRIBUTION_FREE = 9  # below, jackknife+ limits are the extremes of the sample, and often infinite
 _EQUAL = 1e-9  # a spread of ln onset that is nothing but rounding
+_T = "t interval (model-based)"
+TWO_LEVEL_T = f"two-level {_T}"
+_JACKKNIFE = "jackknife+ interval"
 _LATEST = 700.0  # the largest logarithm that still has an exponential
 
 
@@ -57,7 +60,7 @@ class Predictions:
             sizes = np.append(np.abs(self.errors), late)
             found = [jackknife_plus(np.append(logs, nothing), sizes, level, units) for logs in self.fitted.T]
             if all(hi < math.inf for _, hi in found):
-                return [_epochs(lo, hi) for lo, hi in found], _name("jackknife+ interval", by_condition)
+                return [_epochs(lo, hi) for lo, hi in found], _jackknife_name(by_condition)
             unbounded = True
         else:
             unbounded = len(censored) / len(units) > (1 - level) / 2
@@ -67,7 +70,7 @@ class Predictions:
     def _of_collapsed(self, level: float, units: IntArray, *, by_condition: bool) -> tuple[list[Interval], str]:
         """Give the limits of runs that do collapse, and the name of the way they were found."""
         if _are_enough(units, level):
-            return self._by_jackknife(level, units), _name("jackknife+ interval", by_condition)
+            return self._by_jackknife(level, units), _jackknife_name(by_condition)
         # Only the median is (about) a mean of the others. Errors of a winner stand as they are: corrected ones cover
         # too little, those of runs (tests/domain/test_forecast.py) and those of conditions (tests/simulation).
         half = prediction_half_width(self.errors, units, level, of_a_mean=self.of_median)
@@ -79,7 +82,7 @@ class Predictions:
                 Interval(lo=min(own.lo, other.lo), hi=max(own.hi, other.hi))
                 for own, other in zip(limits, widest, strict=True)
             ]
-        return limits, _name("t interval (model-based)", by_condition)
+        return limits, TWO_LEVEL_T if by_condition else _T
 
     def _by_jackknife(self, level: float, units: IntArray) -> list[Interval]:
         sizes = np.abs(self.errors)
@@ -90,8 +93,8 @@ def _are_enough(units: IntArray, level: float) -> bool:
     return len(np.unique(units)) >= max(_MIN_DISTRIBUTION_FREE, conformal_minimum(level))
 
 
-def _name(method: str, by_condition: bool) -> str:
-    return f"two-level {method}" if by_condition else method
+def _jackknife_name(by_condition: bool) -> str:
+    return f"two-level {_JACKKNIFE}" if by_condition else _JACKKNIFE
 
 
 def predictions(contest: Contest, without: int, rule: str | None = None) -> Predictions:

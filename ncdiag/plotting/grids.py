@@ -50,7 +50,7 @@ def grid_table(asked: Asked) -> pd.DataFrame:
             "of": RATIO,
             "row": _between(asked.terms.by[0], result.extra.get("of_rows"), words["row"]),
             "column": _between(asked.terms.by[1], result.extra.get("of_columns"), words["column"]),
-            "reason": None if result.extra.get("of_rows") else result.warnings[0].split(". ")[0],
+            "reason": result.extra.get("lacks"),
             **_limits(result),
         }
         for result in results

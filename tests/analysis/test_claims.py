@@ -242,7 +242,7 @@ def test_a_width_that_never_collapsed_may_have_any_norm(make_frames, make_run, n
     moved = parts(sixth)["fn* moves by less than 13%"]
     if narrow == 90:
         assert (moved["shown"], sixth.extra["verdict"]) == (None, "not testable")
-        assert moved["lacking"].endswith("two onsets at every width (onsets by width: 64: 0, 128: 3, 256: 3, 512: 3)")
+        assert moved["lacking"].endswith("two onsets at every width; onsets by width: 64: 0, 128: 3, 256: 3, 512: 3")
         assert sixth.extra["ours"].startswith("<=-")  # the change is at most that: the fall at least
     else:
         assert (moved["shown"], sixth.extra["verdict"]) == (True, "supported")

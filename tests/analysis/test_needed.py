@@ -196,7 +196,7 @@ NEEDS: list[tuple[str, str, list[ImportedRun], list[ImportedRun], Callable[[Sequ
     ("forecast", "2 runs with an onset; a contest of rules needs 3", decays(2), decays(3), has_a_winner),
     ("depth", "needs 3 values with two runs each", depths(2, 2, 1), depths(2, 2, 2), has_p("non_monotone")),
     ("width", "needs 3 values", widths(3, 3), widths(1, 1, 1), has_p("trend")),
-    ("width", "needs two onsets at every value", widths(2, 1), widths(2, 2), limits("fn_shift")),
+    ("width", "takes two onsets at every width", widths(2, 1), widths(2, 2), limits("fn_shift")),
     ("activation", "needs two values with two runs each", activations(2, 1), activations(2, 2), has_p("speed")),
     ("activation", "needs two values with two onsets each", activations(2, 1), activations(2, 2), has_p("joint")),
     ("weight-decay", "needs 4 runs at the 2 smallest values", decays(2, 1, 2), decays(3, 1, 2), has_p(SLOW)),
