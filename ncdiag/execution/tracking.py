@@ -17,7 +17,7 @@ import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex, get_args
@@ -156,14 +156,34 @@ class TrackedRun:
         return RunStatus.DONE, None
 
 
-@contextmanager
+class _Block(AbstractContextManager[TrackedRun, bool | None]):
+    """What `track` gives: a block whose run there is only within it, which it says to who takes it for the run."""
+
+    def __init__(self, block: AbstractContextManager[TrackedRun, bool | None]) -> None:
+        self._block = block
+
+    def __enter__(self) -> TrackedRun:
+        return self._block.__enter__()
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        return self._block.__exit__(*raised)
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(TrackedRun, name):
+            raise SpecError(
+                f"ncdiag.track gives its run to a with block, and {name} belongs there:\n"
+                f"with ncdiag.track(...) as run: run.{name}"
+            )
+        raise AttributeError(f"what ncdiag.track gives is entered by `with`, and has no {name!r}")
+
+
 def track(
     name: str | None = None,
     *,
     store: str | os.PathLike[str] | None = None,
     resume: bool | int = False,
     **said: Plain | None,
-) -> Iterator[TrackedRun]:
+) -> AbstractContextManager[TrackedRun, bool | None]:
     """Give a run to log to while the block lasts; at its end the run is done, after an exception failed or interrupted.
 
     `store` is a path or URL, by default $NCDIAG_STORE, else `ncdiag.db` here. `said` describes the run: `arch`,
@@ -178,6 +198,13 @@ def track(
     Raises `SpecError` for a name that is taken or a run that is not as `said`, `UnsafeError` for one that another
     process holds.
     """
+    return _Block(_track(name, store=store, resume=resume, said=said))
+
+
+@contextmanager
+def _track(
+    name: str | None, *, store: str | os.PathLike[str] | None, resume: bool | int, said: Mapping[str, Plain | None]
+) -> Iterator[TrackedRun]:
     config = check_described(said)
     if not isinstance(resume, bool) and (not isinstance(resume, SupportsIndex) or index(resume) < 0):
         raise SpecError(f"resume is True, or the epoch to go on after, from 0, not {resume!r}")

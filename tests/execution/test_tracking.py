@@ -155,6 +155,15 @@ def test_nothing_is_logged_after_the_end(url: str, error: type[Exception] | None
     assert stored(url, "mine")[0].epochs_done == 0
 
 
+def test_a_run_outside_of_a_with_block_says_where_it_belongs(url: str) -> None:
+    run = ncdiag.track("mine", store=url)
+    with pytest.raises(SpecError, match=r"gives its run to a with block.*\n.*as run: run\.log"):
+        run.log(feature_norm=1.0)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="entered by `with`, and has no 'finish'"):
+        run.finish()  # type: ignore[attr-defined]
+    assert not Path(url).exists()
+
+
 def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> None:
     said = {"seed": np.int64(3), "lr": np.float64(0.1), "width": torch.tensor(64), "warm": np.bool_(True)}
     with ncdiag.track("mine", store=url, **said) as run:
