@@ -1,11 +1,12 @@
 """The observables of each run as curves of their logarithm."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.by_run import by_run, floats
 from ncdiag.domain.crossing import Curve
 
 
@@ -14,22 +15,18 @@ def observable_curves(epochs: pd.DataFrame, columns: Sequence[str]) -> dict[str,
 
     `epochs` is the frame of the store. A run without such an evaluation has an empty curve.
     """
-    codes, names = pd.factorize(epochs["run"])
-    epoch = epochs["epoch"].to_numpy(dtype=np.float64)
-    order = np.lexsort((epoch, codes))
-    codes, epoch = codes[order], epoch[order]
-    phase = np.nan_to_num(epochs["phase"].to_numpy(dtype=np.float64, na_value=np.nan)[order])
+    ordered = by_run(epochs)
+    epoch = floats(epochs, "epoch")[ordered.order]
+    phase = np.nan_to_num(floats(epochs, "phase")[ordered.order])
     found: dict[str, dict[str, Curve]] = {}
     for column in columns:
-        values = epochs[column].to_numpy(dtype=np.float64, na_value=np.nan)[order]
+        values = floats(epochs, column)[ordered.order]
         usable = np.isfinite(values) & (values > 0)
-        rows, logs, at, phases = codes[usable], np.log(values[usable]), epoch[usable], phase[usable]
-        switched = np.diff(phases, prepend=phases[:1]) != 0
-        bounds = np.searchsorted(rows, np.arange(len(names) + 1))
-        switched[bounds[:-1][bounds[:-1] < len(switched)]] = False  # a run's first row switches from nothing
-        parts = [slice(*pair) for pair in pairwise(bounds.tolist())]
+        logs, at, phases = np.log(values[usable]), epoch[usable], phase[usable]
+        own = replace(ordered, order=ordered.order[usable], run=ordered.run[usable])
+        # A run's first row switches from nothing.
+        switched = (np.diff(phases, prepend=phases[:1]) != 0) & (np.diff(own.run, prepend=own.run[:1]) == 0)
         found[column] = {
-            str(name): Curve(epoch=at[part], log=logs[part], switched=switched[part])
-            for name, part in zip(names, parts, strict=True)
+            name: Curve(epoch=at[part], log=logs[part], switched=switched[part]) for name, part in own.spans()
         }
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.by_run import floats
 from ncdiag.analysis.copies import figures_of
 from ncdiag.analysis.rate_drops import after_drop
 from ncdiag.analysis.trajectories import trajectories
@@ -105,9 +106,7 @@ def collapsed_by(onsets: pd.DataFrame) -> FloatArray:
 
 def ran_to_end(runs: pd.DataFrame) -> BoolArray:
     """Mark the runs that used up their budget; of those without a known one, none."""
-    done, planned = (
-        runs[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("epochs_done", "epochs_planned")
-    )
+    done, planned = (floats(runs, name) for name in ("epochs_done", "epochs_planned"))
     found: BoolArray = done >= planned
     return found
 

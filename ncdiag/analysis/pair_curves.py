@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.by_run import by_run, floats
 from ncdiag.domain.crossing import Curves
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray
 
@@ -16,12 +17,11 @@ class EpochTable:
 
     def __init__(self, epochs: pd.DataFrame) -> None:
         self._frame = epochs
-        codes, names = pd.factorize(epochs["run"])
-        self.epoch: FloatArray = epochs["epoch"].to_numpy(dtype=np.float64)
-        self.phase: FloatArray = np.nan_to_num(epochs["phase"].to_numpy(dtype=np.float64, na_value=np.nan))
-        self._order = np.lexsort((self.epoch, codes))
-        bounds = np.searchsorted(codes[self._order], np.arange(len(names) + 1))
-        self._bounds = {str(name): (int(bounds[i]), int(bounds[i + 1])) for i, name in enumerate(names)}
+        self.epoch = floats(epochs, "epoch")
+        self.phase: FloatArray = np.nan_to_num(floats(epochs, "phase"))
+        ordered = by_run(epochs)
+        self._order = ordered.order
+        self._spans = dict(ordered.spans())
 
     def __contains__(self, column: str) -> bool:
         """Say whether there is such a column."""
@@ -29,14 +29,13 @@ class EpochTable:
 
     def rows(self, runs: Sequence[str]) -> tuple[IntArray, IntArray]:
         """Give the rows of some runs, by run and epoch, and for each the place of its run in `runs`."""
-        spans = [self._bounds.get(run, (0, 0)) for run in runs]
-        found = [self._order[start:stop] for start, stop in spans]
-        number = np.repeat(np.arange(len(runs)), [stop - start for start, stop in spans])
+        found = [self._order[self._spans.get(run, slice(0))] for run in runs]
+        number = np.repeat(np.arange(len(runs)), [len(own) for own in found])
         return np.concatenate([np.empty(0, dtype=np.int64), *found]), number
 
     def values(self, column: str, rows: IntArray) -> FloatArray:
         """Give a column in some rows; missing is NaN."""
-        return self._frame[column].to_numpy(dtype=np.float64, na_value=np.nan)[rows]
+        return floats(self._frame, column)[rows]
 
 
 @dataclass(frozen=True, kw_only=True)

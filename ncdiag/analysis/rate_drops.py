@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ncdiag.analysis.by_run import by_run, floats
+
 WINDOW = 5  # epochs after a drop in which an onset is put down to it, or up to the first evaluation, if that is later
 _DROP = 0.5  # multistep schedules divide by 2 to 10; a cosine falls smoothly, and is at no time level
 
@@ -34,18 +36,15 @@ def list_drops(runs: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, list[float
     rows = epochs[epochs["lr"].notna()]
     if rows.empty:
         return {}
-    codes, names = pd.factorize(rows["run"])
-    epoch = rows["epoch"].to_numpy(dtype=np.float64)
-    order = np.lexsort((epoch, codes))
-    codes, epoch = codes[order], epoch[order]
-    rate = rows["lr"].to_numpy(dtype=np.float64)[order]
-    phase = np.nan_to_num(rows["phase"].to_numpy(dtype=np.float64, na_value=np.nan)[order])
-    same = (np.diff(codes) == 0) & (np.diff(phase) == 0)
+    ordered = by_run(rows)
+    codes, names = ordered.run, ordered.names
+    epoch, rate, phase = (floats(rows, name)[ordered.order] for name in ("epoch", "lr", "phase"))
+    same = (np.diff(codes) == 0) & (np.diff(np.nan_to_num(phase)) == 0)
     level = same & (np.diff(rate) == 0)
     around = np.concatenate(([False], level[:-1])) | np.concatenate((level[1:], [False]))
     in_steps = np.isin(names, runs.loc[runs["schedule"] == "multistep", "run"].to_numpy(dtype=object))[codes[1:]]
     fell = np.flatnonzero(same & (rate[1:] <= _DROP * rate[:-1]) & (around | in_steps))
     found: dict[str, list[float]] = {}
     for row in fell.tolist():
-        found.setdefault(str(names[codes[row]]), []).append(float(epoch[row]))
+        found.setdefault(names[codes[row]], []).append(float(epoch[row]))
     return found

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.branches import Branches
+from ncdiag.analysis.by_run import floats
 from ncdiag.analysis.conditions import replication_units
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import Equivalence, equality_level, paired_equivalence
@@ -66,8 +67,7 @@ class RescaledSet:
 
     def column(self, name: str, rows: IntArray) -> FloatArray:
         """Give a column of the onset table for some runs, NaN where it is missing."""
-        found: FloatArray = self.onsets[name].to_numpy(dtype=np.float64, na_value=np.nan)[rows]
-        return found
+        return floats(self.onsets, name)[rows]
 
     def is_cosine(self, rows: IntArray) -> bool:
         """Tell whether the learning rate of any of these runs ends at 0."""

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ncdiag.analysis.by_run import by_run, floats
 from ncdiag.domain.onset import Trajectory
-from ncdiag.domain.statistics import BoolArray, FloatArray
+from ncdiag.domain.statistics import BoolArray
 
 
 def trajectories(epochs: pd.DataFrame, metric: str) -> dict[str, Trajectory]:
@@ -16,25 +17,21 @@ def trajectories(epochs: pd.DataFrame, metric: str) -> dict[str, Trajectory]:
     A run without any evaluation is missing from the result.
     """
     rows = epochs[measured(epochs, metric)]
-    codes, names = pd.factorize(rows["run"])
-    order = np.lexsort((_floats(rows, "epoch"), codes))
-    if not np.array_equal(order, np.arange(len(order))):  # the store's own frame is in order
-        rows, codes = rows.iloc[order], codes[order]
-    loss = rows["loss"].astype(object).where(rows["loss"].notna(), None).tolist()
-    epoch, values = _floats(rows, "epoch"), _floats(rows, metric)
-    norm, accuracy, phase = (_floats(rows, name) for name in ("feature_norm", "train_accuracy", "phase"))
-    starts = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
-    parts = [slice(*bounds) for bounds in zip(starts, [*starts[1:], len(codes)], strict=True)] if starts else []
+    ordered = by_run(rows)
+    loss = rows["loss"].astype(object).where(rows["loss"].notna(), None).to_numpy()[ordered.order].tolist()
+    epoch, values, norm, accuracy, phase = (
+        floats(rows, name)[ordered.order] for name in ("epoch", metric, "feature_norm", "train_accuracy", "phase")
+    )
     return {
-        str(names[codes[part.start]]): Trajectory(
-            epoch=epoch[part],
-            metric=values[part],
-            feature_norm=norm[part],
-            train_accuracy=accuracy[part],
-            phase=phase[part],
-            loss=loss[part],
+        name: Trajectory(
+            epoch=epoch[own],
+            metric=values[own],
+            feature_norm=norm[own],
+            train_accuracy=accuracy[own],
+            phase=phase[own],
+            loss=loss[own],
         )
-        for part in parts
+        for name, own in ordered.spans()
     }
 
 
@@ -45,7 +42,3 @@ def measured(epochs: pd.DataFrame, metric: str) -> BoolArray:
     named = epochs["nonfinite"].to_numpy(dtype=object)[unknown]
     marked[unknown] = [isinstance(fields, Mapping) and metric in fields for fields in named]
     return marked
-
-
-def _floats(epochs: pd.DataFrame, column: str) -> FloatArray:
-    return epochs[column].to_numpy(dtype=np.float64, na_value=np.nan)
