@@ -5,7 +5,7 @@ Onsets enter as ln min(T, budget) where means are compared, and by rank, never =
 
 import math
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,17 +37,17 @@ def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> R
     """
     if not group.event.any():
         return censored(group, quantity)
-    replicated = sum(size > 1 for size in group.sizes)
-    if replicated < MIN_LEVELS:
+    sample = _replicated(group)
+    if len(sample.numbers) < MIN_LEVELS:
         return too_few(group, quantity, f"{MIN_LEVELS} values with two runs each")
-    values = np.log(group.restricted)
-    found = two_lines(values, group.level, group.confidence, "valley" if valley else None, group.capped)
+    found = two_lines(sample.values, sample.level, group.confidence, "valley" if valley else None, sample.capped)
     if found.status != "ok":
         return no_variance(group, quantity)
-    distance, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
-    falls_first, last = found.shape == "valley", len(group.levels) - 1
+    distance, p_isotonic = isotonic_p(sample.values, sample.level, generator_of(sample.values), sample.capped)
+    first, turn, last = sample.numbers[[0, found.turn, -1]].tolist()
+    falls_first = found.shape == "valley"
     sign = 1 if falls_first else -1
-    changes = ((_ratio(found.left, -sign), 0), (_ratio(found.right, sign), last))
+    changes = ((_ratio(found.left, -sign), first), (_ratio(found.right, sign), last))
     smaller, end = min(changes, key=lambda change: change[0].estimate)
     return Result(
         quantity=quantity,
@@ -55,20 +55,37 @@ def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> R
         **asdict(smaller),
         p=found.p,
         method="two lines (intersection-union) on ln min(T, budget), Welch's t",
-        warnings=(*understated(group), *group.cautions),
+        warnings=(*left_alone(group.level, group), *understated(group), *group.cautions),
         extra={
             "shape": found.shape,
-            "turn": group.levels[found.turn],
-            "bound": group.bound(end, found.turn) if falls_first else group.bound(found.turn, end),
-            "left": {**_as_dict(_ratio(found.left, 1)), "bound": group.bound(found.turn, 0)},
-            "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(last, found.turn)},
+            "turn": group.levels[turn],
+            "bound": group.bound(end, turn) if falls_first else group.bound(turn, end),
+            "left": {**_as_dict(_ratio(found.left, 1)), "bound": group.bound(turn, first)},
+            "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(last, turn)},
             "df": found.df,
             "p_min": 0.0,
             "isotonic_distance": distance,
             "p_isotonic": p_isotonic,
-            "fastest": _fastest(values, group),
+            "fastest": _fastest(np.log(group.restricted), group),
         },
     )
+
+
+class _Sample(NamedTuple):
+    """ln min(T, budget) of the runs at the values with several runs, whose places in the group are `numbers`."""
+
+    values: FloatArray
+    level: IntArray
+    numbers: IntArray
+    capped: IntArray
+
+
+def _replicated(group: FactorGroup) -> _Sample:
+    """Leave out single runs: they do not say how much their like vary, and a test that guessed would err in 30 %."""
+    taken = has_company(group.level)
+    numbers, level = np.unique(group.level[taken], return_inverse=True)
+    capped = np.flatnonzero(np.isin(numbers, group.capped))
+    return _Sample(np.log(group.restricted[taken]), level, numbers, capped)
 
 
 def width_results(group: FactorGroup) -> list[Result]:
@@ -157,7 +174,8 @@ def _trend(group: FactorGroup) -> Result:
     doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]
     slope = line_slope(doublings, values, group.confidence)
     faster = Interval(estimate=-math.expm1(slope.estimate), lo=-math.expm1(slope.hi), hi=-math.expm1(slope.lo))
-    _, p_isotonic = isotonic_p(values, group.level, generator_of(values), group.capped)
+    sample = _replicated(group)
+    _, p_isotonic = isotonic_p(sample.values, sample.level, generator_of(values), sample.capped)
     return Result(
         quantity="trend",
         **base_of(group),
@@ -254,12 +272,12 @@ def _one_way(quantity: str, values: FloatArray, level: IntArray, group: FactorGr
         estimate=math.exp(max(means) - min(means)),
         p=found.p,
         method=f"Welch's F on logs, p from {_source(found)}; pairs by Welch's t with Holm's correction",
-        warnings=(*_left_alone(level, group), *(understated(group) if quantity == "speed" else ()), *group.cautions),
+        warnings=(*left_alone(level, group), *(understated(group) if quantity == "speed" else ()), *group.cautions),
         extra=extra,
     )
 
 
-def _left_alone(level: IntArray, group: FactorGroup) -> tuple[str, ...]:
+def left_alone(level: IntArray, group: FactorGroup) -> tuple[str, ...]:
     """Name the values of a single run: they are in the table, and in no test."""
     names = ", ".join(str(group.levels[number]) for number in np.unique(level[~has_company(level)]).tolist())
     return (f"a single run takes no part in a test: it does not say how much its like vary ({names})",) if names else ()

@@ -11,6 +11,7 @@ from ncdiag.analysis.factor_tests import (
     MIN_LEVELS,
     base_of,
     censored,
+    left_alone,
     no_variance,
     too_few,
     turn_result,
@@ -20,7 +21,7 @@ from ncdiag.domain.defaults import find_default
 from ncdiag.domain.group_tests import fewer_collapse, largest_gain, welch_to_first
 from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
-from ncdiag.domain.statistics import clopper_pearson, exponential, is_constant
+from ncdiag.domain.statistics import clopper_pearson, exponential, has_company, is_constant
 from ncdiag.domain.survival import logrank_p
 
 
@@ -52,11 +53,11 @@ def _slow_when_low(group: FactorGroup) -> Result:
     if not group.event.any():
         return censored(group, "slow_when_low")
     count = max(len(group.levels) - 1, 2)
-    own = group.level < count
+    below = group.level < count
+    own = below & has_company(group.level)
     times, numbers = group.restricted[own], group.level[own]
-    if len(times) < count + 2:
-        below = f"{count + 2} runs at the {count} smallest values"
-        return too_few(group, "slow_when_low", below)
+    if not (numbers == 0).any() or (numbers == 0).all():
+        return too_few(group, "slow_when_low", "two runs at the smallest value, and at another below the largest")
     earlier = -np.log(times)
     if is_constant(earlier):
         return no_variance(group, "slow_when_low")
@@ -69,7 +70,7 @@ def _slow_when_low(group: FactorGroup) -> Result:
         p=p,
         method="largest of Welch's t over the smallest value on ln min(T, budget), "
         f"{looked_at} relabellings repeat the choice; Welch's interval at Sidak's level",
-        warnings=(*understated(group), *group.cautions),
+        warnings=(*left_alone(group.level[below], group), *understated(group), *group.cautions),
         extra={
             "low": group.levels[0],
             "fastest": group.levels[best],

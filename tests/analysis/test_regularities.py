@@ -56,6 +56,36 @@ def test_a_peak_is_as_high_as_its_lower_side(make_frames, make_run):
     assert [found.estimate, found.lo, found.hi] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("factor", "value"), [("depth", 1), ("depth", 9), ("weight_decay", 1e-6), ("weight_decay", 0.1)]
+)
+def test_a_single_run_takes_no_part_in_tests_of_means_and_is_named(make_frames, make_run, factor, value):
+    """It does not say how much its like vary: that of the others may be a third of it, and a test would err in 30 %."""
+    rates = VALLEY if factor == "depth" else DECAYS
+    question = factor.replace("_", "-")
+    found, without = (
+        {quantity: result for (asked, quantity), result in answers(make_frames(runs)).items() if asked == question}
+        for runs in (
+            sweep(make_run, factor, rates | {value: (200.0,)}, epochs=300),
+            sweep(make_run, factor, rates, epochs=300),
+        )
+    )
+    (turn,) = {"non_monotone", "valley"} & found.keys()
+    for name in ("p", "estimate", "lo", "hi"):
+        assert getattr(found[turn], name) == getattr(without[turn], name)
+    assert found[turn].extra["p_isotonic"] == without[turn].extra["p_isotonic"]
+    assert any("a single run takes no part in a test" in text for text in found[turn].warnings)
+    assert not any("single run" in text for text in without[turn].warnings)
+
+
+def test_one_slow_run_of_a_width_does_not_refute_a_trend(make_frames, make_run):
+    rates = {64: (60.0, 61.0, 62.0), 128: (50.0, 51.0, 52.0), 256: (20.0,), 512: (40.0, 41.0, 42.0)}
+    trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+    assert trend.extra["verdict"] == "supported"
+    again = answers(make_frames(sweep(make_run, "width", rates | {256: (20.0, 20.5, 21.0)})))["width", "trend"]
+    assert again.extra["verdict"] == "refuted"
+
+
 def test_two_runs_of_each_value_are_enough_for_a_turn(make_frames, make_run):
     rates = {depth: seeds[:2] for depth, seeds in VALLEY.items()}
     assert answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"].status == "ok"

@@ -116,6 +116,18 @@ def test_nor_where_one_end_varies_three_times_as_much(seeds, loud):
         assert shares["a"] <= at_most(0.08, 200)  # with logrank scores it would be .11, .13 and .22
 
 
+@pytest.mark.parametrize("seeds", [(5, 5, 5, 1), (1, 2, 3, 2, 1), (10, 10, 10, 1)], ids=str)
+def test_nor_because_of_a_single_run_that_varies_three_times_as_much(seeds):
+    """Given the variance of the others, it would err in .13 to .26."""
+    count = len(seeds)
+    sds, means = np.full(count, 0.05), np.zeros(count)
+    sds[-1], means[0] = 0.15, 1.0
+    shares = many(weight_decay, 200, seeds, "weight_decay", 10.0 ** np.arange(count), means=means, sds=sds)
+    assert shares["c"] <= at_most(0.05, 200)
+    shares = many(width, 200, seeds, "width", 2.0 ** np.arange(count), means=-means, sds=sds)
+    assert shares["isotonic"] <= at_most(0.05, 200)
+
+
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_widths_that_do_not_matter_seldom_have_a_trend(seeds):
     """Q10: .04 to .05."""
