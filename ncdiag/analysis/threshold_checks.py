@@ -31,7 +31,7 @@ def threshold_check_results(asked: Asked) -> list[Result]:
     `placebo_cv` is the CV of fn at one epoch, the median onset, or the last that every collapsed run reached, with the
     Pitman-Morgan test that fn varies less at onset (`p`, and `p_min` that its units could reach). `eps_sensitivity` is
     ln fn*(eps / 2) - ln fn*(2 eps) over the runs that reach both (`p` of the equivalence test against ln 1.08); its
-    `curve` has fn at the first epoch below several eps, over the runs with an onset.
+    `curve` has fn at the first epoch below several eps, each over all runs that have an onset by it.
     """
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
     found = []
@@ -40,7 +40,7 @@ def threshold_check_results(asked: Asked) -> list[Result]:
         conditions = int(condition_numbers(usable).max(initial=-1)) + 1
         base = {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": conditions}
         found.append(_placebo(usable, curves, asked.terms.level, base))
-        found.append(_sensitivity(asked, usable, base))
+        found.append(_sensitivity(asked, pair, base))
     return found
 
 
@@ -110,9 +110,10 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
     return tuple(found)
 
 
-def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Result:
-    runs = [str(run) for run in usable["run"]]
-    here = tuple(usable[name].to_numpy(dtype=np.float64) for name in ("onset", "fn_star"))
+def _sensitivity(asked: Asked, pair: pd.DataFrame, base: dict[str, Any]) -> Result:
+    runs = [str(run) for run in pair["run"]]
+    usable = pair.index.isin(with_norm_at_onset(pair).index)
+    here = tuple(np.where(usable, pair[name].to_numpy(dtype=np.float64), np.nan) for name in ("onset", "fn_star"))
     read = {
         factor: here
         if factor == 1
@@ -120,7 +121,7 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         for factor in FACTORS
     }
     low, high = read[FACTORS[0]][1], read[2.0][1]
-    both = np.isfinite(low) & np.isfinite(high)
+    both = usable & np.isfinite(low) & np.isfinite(high)
     curve = [_at_eps(factor * asked.terms.rule.eps, *values) for factor, values in read.items()]
     extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
     if not both.any():
@@ -128,7 +129,7 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         why = f"no run has an onset with a feature norm at both eps {both_eps}"
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
     differences = np.log(low[both]) - np.log(high[both])
-    unit, over = replication_units(condition_numbers(usable[both]), MIN_CONDITIONS)
+    unit, over = replication_units(condition_numbers(pair[both]), MIN_CONDITIONS)
     test = paired_equivalence(group_means(differences, unit), alpha=alpha_of(asked.terms.level))
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
@@ -140,7 +141,7 @@ def _sensitivity(asked: Asked, usable: pd.DataFrame, base: dict[str, Any]) -> Re
         p=test.p,
         method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
         status=test.status,
-        warnings=_sensitivity_cautions(test, both, over, base["n_conditions"]),
+        warnings=_sensitivity_cautions(test, both[usable], over, base["n_conditions"]),
         extra=extra,
         **base,
     )

@@ -107,7 +107,9 @@ def _fn_star(logs: FloatArray, condition: IntArray, over: str, level: float) -> 
         return exponential(t_interval(means, level))
     half = math.nan
     if not is_constant(logs):
-        half = t_quantile(level, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+        sizes = np.unique(condition, return_counts=True)[1]  # a condition of one run weighs as much as one of ten
+        error = float(logs.std(ddof=1)) * math.sqrt(float((1 / sizes).sum())) / len(sizes)
+        half = t_quantile(level, len(logs) - 1) * error
     return exponential(Interval.around(float(means.mean()), half))
 
 

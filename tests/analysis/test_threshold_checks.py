@@ -113,6 +113,16 @@ def test_runs_that_stop_at_eps_say_nothing_of_half_of_it(make_frames, make_run):
     assert math.isnan(only.p)
 
 
+def test_the_curve_counts_runs_that_reach_a_larger_eps_alone(make_frames, make_run):
+    """NC1 of the run at 40 falls to 0.02 by epoch 156, and not to 0.01 within its 170."""
+    runs = one_condition(make_run) | {"short": make_run(40.0, norm=1.3, epochs=170)}
+    found = checks(make_frames(runs))[1]
+    assert [row["n_collapsed"] for row in found.extra["curve"]] == [5, 5, 6, 6, 6]
+    assert found.extra["n_used"] == 5
+    alone = checks(make_frames({"short": runs["short"]}))[1]
+    assert (alone.status, [row["n_collapsed"] for row in alone.extra["curve"]]) == ("not_testable", [0, 0, 1, 1, 1])
+
+
 def test_without_an_onset_both_are_empty(make_frames, make_run):
     for found in checks(make_frames({"a": make_run(90.0), "b": make_run(95.0)})):
         assert found.status == "not_testable"

@@ -75,6 +75,19 @@ def test_two_conditions_have_an_interval_over_their_runs():
     assert found.over == "runs"
 
 
+@pytest.mark.parametrize(("sizes", "pooled"), [((1, 10), 0.78), ((2, 10), 0.88), ((1, 5), 0.91), ((3, 3), 0.95)])
+def test_the_interval_of_two_alike_conditions_covers_their_mean_however_many_runs_each_has(sizes, pooled):
+    """The standard error of a mean of all runs, about the mean of the conditions, covers what `pooled` says."""
+    rng = np.random.default_rng(sum(sizes))
+    condition = np.repeat([0, 1], sizes)
+    draws = np.exp(0.05 * rng.normal(size=(2000, len(condition))))
+    found = [estimate_threshold(draw, condition, 0.95).fn_star for draw in draws]
+    assert np.mean([f.lo < 1 < f.hi for f in found]) == pytest.approx(0.955, abs=0.015)
+    t = stats.t.ppf(0.975, len(condition) - 1)
+    halves = t * np.log(draws).std(axis=1, ddof=1) / math.sqrt(len(condition))
+    assert np.mean(np.abs([math.log(f.estimate) for f in found]) < halves) == pytest.approx(pooled, abs=0.025)
+
+
 def test_one_run_has_an_estimate_and_no_interval():
     found = estimate_threshold(np.array([1.3]), np.zeros(1, dtype=int), 0.95)
     assert found.fn_star.estimate == pytest.approx(1.3)
