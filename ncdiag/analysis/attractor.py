@@ -14,7 +14,14 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
 from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
+from ncdiag.domain.equivalence import (
+    MARGIN,
+    Equivalence,
+    each_equivalence,
+    paired_equivalence,
+    pairs_needed,
+    pooled_t_test,
+)
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
@@ -117,7 +124,7 @@ def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result
         "pairs_needed": pairs_needed(test.sd, alpha=this.alpha) if test.sd > 0 else None,
         "over": over,
         "values": differences.tolist(),
-        "conditions": _each_condition(this, first[known], condition[known], differences),
+        **_each_condition(this, first[known], condition[known], differences),
         "p_published_fn": pooled_t_test(norms[0][known], norms[1][known]),
         "p_published_onset": pooled_t_test(*(t[np.isfinite(t)] for t in onset)),
     }
@@ -125,32 +132,50 @@ def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result
         quantity=quantity,
         **this.figures(test),
         method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
-        warnings=(*_ends_apart(arm, apart, len(known)), *_few(test, over, this.base["n_conditions"])),
+        warnings=(
+            *_ends_apart(arm, apart, len(known)),
+            *_few(test, over, this.base["n_conditions"]),
+            *_each_alone(extra),
+        ),
         extra=extra,
         **this.base,
     )
 
 
-def _each_condition(this: RescaledSet, rows: IntArray, condition: IntArray, values: FloatArray) -> list[dict[str, Any]]:
-    """Describe the pairs of each condition, where there are several: they may come back in one, and not in another."""
-    if len(np.unique(condition)) < 2:
-        return []
+def _each_condition(this: RescaledSet, rows: IntArray, condition: IntArray, values: FloatArray) -> dict[str, Any]:
+    """Test the pairs of each condition, where there are several: they may come back in one, and not in another.
+
+    `p_each` is that all are within the margin (intersection-union), `p_each_beyond` that some is not (Bonferroni).
+    """
+    numbers, first, group = np.unique(condition, return_index=True, return_inverse=True)
+    if len(numbers) < 2:
+        return {"p_each": np.nan, "p_each_beyond": np.nan, "conditions": []}
     labels = np.array(condition_labels(this.onsets.iloc[rows].assign(intervention=None)), dtype=object)
-    found = []
-    for number in dict.fromkeys(condition.tolist()):
-        own = condition == number
-        test = paired_equivalence(values[own], alpha=this.alpha)
-        found.append(
-            {
-                "condition": str(labels[own][0]),
-                "n_pairs": test.n,
-                "estimate": test.estimate,
-                "lo": test.lo,
-                "hi": test.hi,
-                "ratio": float(np.exp(test.estimate)),
-            }
-        )
-    return found
+    tests = each_equivalence(values, group, alpha=this.alpha)
+    several = [test.p_beyond for test in tests if test.p_beyond == test.p_beyond]
+    conditions = [
+        {
+            "condition": str(labels[first[place]]),
+            "n_pairs": tests[place].n,
+            "estimate": tests[place].estimate,
+            "lo": tests[place].lo,
+            "hi": tests[place].hi,
+            "p": tests[place].p,
+            "ratio": float(np.exp(tests[place].estimate)),
+        }
+        for place in np.argsort(first).tolist()  # as they come
+    ]
+    return {
+        "p_each": max(test.p for test in tests),
+        "p_each_beyond": min(1.0, len(several) * min(several)) if several else np.nan,
+        "conditions": conditions,
+    }
+
+
+def _each_alone(extra: dict[str, Any]) -> tuple[str, ...]:
+    if not extra["conditions"] or extra["p_each"] == extra["p_each"]:
+        return ()
+    return ("no two pairs of a condition differ: that features return in every condition cannot be tested",)
 
 
 def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
@@ -265,14 +290,17 @@ def _cut_short(this: RescaledSet) -> tuple[str, ...]:
 def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still: list[Result]) -> Result:
     """Put it together: an attractor is reached from both sides, in a finite time, and not left again.
 
-    It is refuted by what is further off than the margin. A difference that is not 0 is no refutation: more runs could
-    show that it lies within.
+    It is refuted by what is further off than the margin, be it in one condition. A difference that is not 0 is no
+    refutation: more runs could show that it lies within.
     """
     tests = [*arms, *still]
-    p = max(test.p for test in tests) if all(test.p == test.p for test in tests) else np.nan
-    beyond = holm(np.array([test.extra.get("p_beyond", np.nan) for test in tests]))  # any of them would refute it
-    moved = [_name(test) for test, p_beyond in zip(tests, beyond, strict=True) if p_beyond < this.alpha]
-    open_ = [_name(test) for test in tests if not str(test.extra.get("outcome", "")).startswith("equivalent")]
+    several = [test for test in arms if test.extra.get("conditions")]
+    p = float(np.max([*(test.p for test in tests), *(test.extra["p_each"] for test in several)]))
+    every = [*((test, "p_beyond") for test in tests), *((test, "p_each_beyond") for test in several)]
+    beyond = holm(np.array([test.extra.get(name, np.nan) for test, name in every]))  # any of them would refute it
+    found = [_name(test) for (test, _), p_beyond in zip(every, beyond, strict=True) if p_beyond < this.alpha]
+    moved = list(dict.fromkeys(found))
+    open_ = [_name(test) for test in tests if not _is_equal(test, this.alpha)]
     returned = all(half.extra.get("n_seen", 0) >= max(2, half.extra["n_pairs"] // 2 + 1) for half in halves)
     lacks, copies = _lacks(arms), list_copies(this.runs)
     blocked = [say_copies(copies)] if copies else []
@@ -301,6 +329,12 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
         extra=extra,
         **this.base,
     )
+
+
+def _is_equal(test: Result, alpha: float) -> bool:
+    """Tell whether equality is shown: on average, and in every condition where there are several."""
+    on_average = test.extra.get("outcome") in ("equivalent", "equivalent but different")
+    return on_average and (not test.extra.get("conditions") or test.extra["p_each"] <= alpha)
 
 
 def _unlike(this: RescaledSet) -> list[str]:

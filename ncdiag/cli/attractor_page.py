@@ -26,8 +26,9 @@ _INTRODUCTION = (
 )
 _LEGEND = (
     "ratio: fn of the first over fn of the second, at the end of training, mean over the pairs. within 8%: p of the "
-    "test that it is; below {alpha} it is shown. differs: p of the test that it is not 1. published: p of the "
-    "published test, a t-test on the onset epochs, read as no difference above .2, which shows nothing."
+    "test that it is; below {alpha} it is shown, and with several conditions where it is so in each. differs: p of the "
+    "test that it is not 1. published: p of the published test, a "
+    "t-test on the onset epochs, read as no difference above .2, which shows nothing."
 )
 _NOTHING = (
     "No run had its features rescaled, or none of them has a sibling without. "
@@ -116,9 +117,17 @@ def _table(at_end: Sequence[Values], level: float) -> Table:
 
 
 def _conditions(conditions: Sequence[Values]) -> list[list[str]]:
-    """Give the rows of the conditions that an arm was run in: intervals only, for their tests are nobody's claim."""
+    """Give the rows of the conditions that an arm was run in: equality has to hold in each of them."""
     rows = [
-        [f"  {printable(one['condition'])}", str(one["n_pairs"]), f"{one['ratio']:.3f}", _limits(one), "", "", ""]
+        [
+            f"  {printable(one['condition'])}",
+            str(one["n_pairs"]),
+            f"{one['ratio']:.3f}",
+            _limits(one),
+            p_text(one["p"]),
+            "",
+            "",
+        ]
         for one in conditions[:_MAX_CONDITIONS]
     ]
     more = len(conditions) - len(rows)

@@ -6,7 +6,7 @@ Distribution functions come from `scipy.special`, which loads in a fraction of t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from ncdiag.domain.levels import alpha_of
-from ncdiag.domain.statistics import ROUNDING, FloatArray, is_constant, t_quantile, t_test_p
+from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, group_spread, is_constant, t_quantile, t_test_p
 
 MARGIN = math.log(1.08)  # the 8 % of the abstract of arXiv 2604.00230, symmetric on logs
 ALPHA = 0.05
@@ -69,6 +69,28 @@ def paired_equivalence(differences: FloatArray, alpha: float = ALPHA) -> Equival
         return Equivalence(estimate=mean, n=n, sd=0.0, status="zero_variance")
     sd = float(differences.std(ddof=1))
     return _tested(mean, sd / math.sqrt(n), n - 1, n, sd, alpha)
+
+
+def each_equivalence(differences: FloatArray, group: IntArray, alpha: float = ALPHA) -> list[Equivalence]:
+    """Test the mean difference of each group, of which there are several, numbered from 0 without gaps.
+
+    Each has its own variance. A single difference is given that of the others to be shown within the margin, and is
+    never shown to be beyond it: it does not say how much its like vary.
+    """
+    sizes = np.bincount(group)
+    means = np.bincount(group, weights=differences) / sizes
+    residual = differences - means[group]
+    if sizes.max() < 2 or float(np.abs(residual).max()) < _SAME:
+        status: Literal["too_few", "zero_variance"] = "too_few" if sizes.max() < 2 else "zero_variance"
+        return [
+            Equivalence(estimate=float(mean), n=int(n), status=status) for mean, n in zip(means, sizes, strict=True)
+        ]
+    errors, dfs = group_spread(differences, group).of_contrast(np.eye(len(sizes)), sizes)
+    found = [
+        _tested(float(mean), float(se), float(df), int(n), float(se) * math.sqrt(n), alpha)
+        for mean, se, df, n in zip(means, errors, dfs, sizes, strict=True)
+    ]
+    return [test if test.n > 1 else replace(test, p_beyond=math.nan) for test in found]
 
 
 def pooled_t_test(first: FloatArray, second: FloatArray) -> float:

@@ -34,10 +34,10 @@ def branch(make_run, seed, log_alpha, *, offset=0.0, level=1.0, suffix="", half_
     return run
 
 
-def experiment(make_run, offsets, *, back=True, **about):
-    """Controls and both arms for each seed; `offsets[seed]` are the shifts that stay in up and down."""
+def experiment(make_run, offsets, *, back=True, first=0, **about):
+    """Controls and both arms for each seed from `first` on, with the shifts that stay in up and down."""
     runs = {}
-    for seed, (up, down) in enumerate(offsets):
+    for seed, (up, down) in enumerate(offsets, start=first):
         half_life = HALF_LIFE * (0.9 + 0.05 * seed) if back else 1e9
         for name, shift, stays in (("c", 0.0, 0.0), ("u", math.log(3), up), ("d", -math.log(3), down)):
             level = 1 + 0.02 * seed + (0 if back or name == "c" else 0.01 * seed**2)
@@ -82,8 +82,47 @@ def test_each_condition_has_its_own_ratio(make_frames, make_run):
         own = stats.t.interval(0.9, 2, np.mean(shifts), stats.sem(shifts))
         assert [one["estimate"], one["lo"], one["hi"]] == pytest.approx([np.mean(shifts), *own], abs=1e-6)
         assert one["ratio"] == pytest.approx(math.exp(np.mean(shifts)), abs=1e-6)
+    tests = [ttost_paired(np.array(s), np.zeros(3), -MARGIN, MARGIN)[0] for s in (back, away)]
+    assert [one["p"] for one in up.extra["conditions"]] == pytest.approx(tests, abs=1e-6)
+    assert up.extra["p_each"] == pytest.approx(max(tests), abs=1e-6)
     alone = attractor(make_frames({name: run for name, run in runs.items() if name.startswith("64")}))
     assert pick(alone, "log_ratio", arm="up_control").extra["conditions"] == []
+
+
+def widths(make_run, *shifts):
+    """Give the arms of several conditions, whose features end away by as much in up; those in down come back."""
+    runs = {}
+    for number, own in enumerate(shifts):
+        downs = [down for _, down in BACK[number:] + BACK[:number]]
+        arms = experiment(make_run, list(zip(own, downs, strict=False)), first=5 * number, width=64 * 2**number)
+        runs |= {f"{number}{name}": run for name, run in arms.items()}
+    return runs
+
+
+BY_FIVE = np.array([-0.005, 0.0, 0.005, 0.0025, -0.0025])
+
+
+def test_features_have_to_come_back_in_every_condition(make_frames, make_run):
+    """Those of one condition return, those of the other stay 9.6 % up: on average 5 %, and within the margin."""
+    found = attractor(make_frames(widths(make_run, BY_FIVE, 0.092 + BY_FIVE)))
+    up, verdict = pick(found, "log_ratio", arm="up_control"), pick(found, "verdict")
+    assert up.p < 0.05
+    assert up.extra["p_each"] > 0.95
+    assert (verdict.extra["verdict"], verdict.extra["different"]) == ("refuted", ["up_control"])
+    assert verdict.p == max(r.extra["p_each"] for r in found if r.quantity == "log_ratio")
+    near = pick(attractor(make_frames(widths(make_run, BY_FIVE, 0.075 + BY_FIVE))), "verdict")
+    assert (near.extra["verdict"], near.extra["not_shown"]) == ("inconclusive", ["up_control", "up_down"])
+    back = pick(attractor(make_frames(widths(make_run, BY_FIVE, 0.02 + BY_FIVE))), "verdict")
+    assert back.extra["verdict"] == "supported"
+
+
+def test_one_pair_of_every_condition_cannot_show_that_all_return(make_frames, make_run):
+    found = attractor(make_frames(widths(make_run, *BY_FIVE[:4, None])))
+    up, verdict = pick(found, "log_ratio", arm="up_control"), pick(found, "verdict")
+    assert (up.extra["over"], up.extra["outcome"]) == ("conditions", "equivalent")
+    assert any("in every condition cannot be tested" in caution for caution in up.warnings)
+    assert verdict.extra["verdict"] == "inconclusive"
+    assert math.isnan(verdict.p)
 
 
 def test_the_half_life_is_the_one_that_was_put_in(make_frames, make_run):

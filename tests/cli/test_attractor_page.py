@@ -109,13 +109,16 @@ def test_an_arm_that_nobody_ran_is_a_dash():
 
 def test_conditions_stand_below_their_arm_the_first_six_of_them():
     first, *rest = results("inconclusive")
-    conditions = [{"condition": f"width={n}", "n_pairs": 2, "ratio": n, "lo": 0.0, "hi": math.log(2)} for n in range(8)]
-    conditions[0] |= {"n_pairs": 1, "lo": None, "hi": None}
+    conditions = [
+        {"condition": f"width={n}", "n_pairs": 2, "ratio": n, "lo": 0.0, "hi": math.log(2), "p": 0.01 * n}
+        for n in range(8)
+    ]
+    conditions[0] |= {"n_pairs": 1, "lo": None, "hi": None, "p": None}
     with_conditions = replace(first, extra={**first.extra, "conditions": conditions})
     page = text_of(attractor_page([with_conditions, *rest], Terms()))
     rows = [" ".join(line.split()) for line in page.splitlines() if "width=" in line or "more" in line]
-    assert rows[:2] == ["width=0 1 0.000 -", "width=1 2 1.000 1.000-2.000"]
-    assert rows[5:] == ["width=5 2 5.000 1.000-2.000", "and 2 more (--format json)"]
+    assert rows[:2] == ["width=0 1 0.000 - -", "width=1 2 1.000 1.000-2.000 .01"]
+    assert rows[5:] == ["width=5 2 5.000 1.000-2.000 .05", "and 2 more (--format json)"]
 
 
 def test_the_confidence_asked_for_is_that_of_the_page():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from ncdiag.domain.equivalence import MARGIN, paired_equivalence, pairs_needed, pooled_t_test
+from ncdiag.domain.equivalence import MARGIN, each_equivalence, paired_equivalence, pairs_needed, pooled_t_test
 
 
 def test_three_small_differences_have_the_p_of_the_formula():
@@ -61,6 +61,33 @@ def test_beyond_the_margin_is_two_one_sided_tests_of_which_the_smaller_p_is_doub
 )
 def test_there_are_three_outcomes_and_a_small_real_difference(values, outcome):
     assert paired_equivalence(np.array(values)).outcome == outcome
+
+
+def test_each_group_is_tested_by_its_own_spread():
+    values, group = np.array([0.01, 0.03, -0.02, 0.1, 0.11, 0.13]), np.array([0, 0, 0, 1, 1, 1])
+    for number, found in enumerate(each_equivalence(values, group)):
+        own = paired_equivalence(values[group == number])
+        for name in ("estimate", "n", "sd", "p", "lo", "hi", "p_difference", "p_beyond"):
+            assert getattr(found, name) == pytest.approx(getattr(own, name))
+
+
+def test_a_single_difference_borrows_the_spread_of_the_others_and_is_never_beyond():
+    """By hand: the pooled variance of the others over one value, with Satterthwaite's degrees of freedom."""
+    values, group = np.array([0.01, 0.03, -0.02, 0.1, 0.12, 0.5]), np.array([0, 0, 0, 1, 1, 2])
+    *_, alone = each_equivalence(values, group)
+    shares = values[:3].var() * 3 / 3, values[3:5].var() * 2 / 3
+    sd, df = math.sqrt(sum(shares)), sum(shares) ** 2 / (shares[0] ** 2 / 2 + shares[1] ** 2 / 1)
+    assert alone.p == pytest.approx(max(stats.t.cdf((0.5 - MARGIN) / sd, df), stats.t.cdf(-(0.5 + MARGIN) / sd, df)))
+    assert (alone.lo, alone.hi) == pytest.approx(stats.t.interval(0.9, df, 0.5, sd))
+    assert math.isnan(alone.p_beyond)
+
+
+@pytest.mark.parametrize(("values", "status"), [((0.1, 0.2), "too_few"), ((0.1, 0.1, 0.2, 0.2), "zero_variance")])
+def test_groups_that_do_not_vary_are_described(values, status):
+    group = np.repeat([0, 1], len(values) // 2)
+    found = each_equivalence(np.array(values), group)
+    assert [(test.estimate, test.status) for test in found] == [(values[0], status), (values[-1], status)]
+    assert all(math.isnan(test.p) for test in found)
 
 
 def test_the_published_test_is_students():
