@@ -63,23 +63,28 @@ class Forecasts:
 
 
 def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
-    """Give the lead of the alarm at a margin: mean, spread, share above 0, and what it was once confirmed."""
+    """Give the lead of the alarm at a margin: mean, spread, share above 0, and what it was once confirmed.
+
+    A run that is beyond the level when first evaluated has no lead: its alarm came before, at an epoch nobody knows.
+    """
     data = judged.data
-    heard = data.known & ~alarm.silent
-    leads = (data.onset - alarm.epoch)[heard]
     own = _own_crossings(judged, margin)
-    confirmed = (data.onset - own.confirmed)[data.known & np.isfinite(own.confirmed)]
+    crossed = data.known & ~alarm.silent
+    heard = crossed & ~own.from_start
+    leads = (data.onset - alarm.epoch)[heard]
+    confirmed = (data.onset - own.confirmed)[data.known & np.isfinite(own.confirmed) & ~own.from_start]
     extra: dict[str, Any] = {
-        "n_crossed": len(leads),
-        "n_never": int(data.known.sum()) - len(leads),
-        "n_left_censored": int(own.from_start[data.known].sum()),
+        "n_crossed": int(crossed.sum()),
+        "n_never": int((data.known & alarm.silent).sum()),
+        "n_left_censored": int((crossed & own.from_start).sum()),
         "n_several": int((own.count[data.known] > 1).sum()),
         "actionable": float(confirmed.mean()) if len(confirmed) else np.nan,
         "actionable_median": float(np.median(confirmed)) if len(confirmed) else np.nan,
         "direction": own.direction,
     }
     if not len(leads):
-        warnings = ("no run crossed", *judged.cautions)
+        why = _lead_cautions(extra, margin, judged.held_out) if extra["n_crossed"] else ("no run crossed",)
+        warnings = (*why, *judged.cautions)
         return judged.result("lead", margin=margin, status="not_testable", extra=extra, warnings=warnings)
     positive = grouped_share(leads > 0, data.condition[heard], judged.level)
     means = group_means(leads, data.condition[heard])
@@ -266,7 +271,10 @@ def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple
         found.append(f"{out_of(extra['n_never'], n, 'run')} never crossed {level}, which the mean lead is without")
     if extra["n_left_censored"]:
         side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")
-        found.append(f"{out_of(extra['n_left_censored'], n, 'run', 'was/were')} {side} {level}, when first evaluated")
+        found.append(
+            f"{out_of(extra['n_left_censored'], n, 'run', 'was/were')} {side} {level}, when first evaluated: how long "
+            "before the onset is not known, and the mean lead is without them"
+        )
     return tuple(found)
 
 

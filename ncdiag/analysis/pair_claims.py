@@ -317,7 +317,7 @@ def _out_of_sample(held_out: str, own: Sequence[Result]) -> Part:
 def _precedes(lead: Result | None) -> Part:
     name = "the alarm comes before the onset"
     if lead is None or math.isnan(lead.lo):
-        heard = 0 if lead is None else lead.extra["n_crossed"]
+        heard = 0 if lead is None else lead.extra["n_crossed"] - lead.extra["n_left_censored"]
         few = f"{counted(heard, 'alarm')}: an interval of the lead needs 2"
         lacking = few if heard < 2 else "all leads are the same, with no noise to judge them by"
         return Part(name=name, shown=None, lacking=lacking)

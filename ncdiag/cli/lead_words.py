@@ -40,6 +40,9 @@ def _alarm_level(values: Sequence[Values], margin: float) -> str:
 def alarm_words(values: Sequence[Values], metric: str) -> str:
     """Say whether fn does better than alarms on other observables at the same mean lead, the metric first."""
     margin = _primary(values)["margin"]
+    lead = find_result(values, "lead", margin=margin)
+    if lead is not None and lead["estimate"] is None and lead["n_crossed"]:
+        return "Every run is beyond that level when first evaluated, so there is no lead at which to compare others."
     rivals = [
         value
         for value in values

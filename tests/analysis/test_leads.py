@@ -326,7 +326,9 @@ def test_a_norm_that_rises_may_be_above_its_level_from_the_start(make_frames, ma
     """ln fn rises by .001 an epoch: 50 % below its value at onset lies 405 epochs before it, before the first epoch."""
     lead = pick(leads(make_frames(world(make_run, RATES, [-0.001] * 6))), "lead", margin=0.5, held_out="run")
     said = "6 of 6 runs were at or above fn* with a margin of 50%, learned from other runs, when first evaluated"
-    assert said in lead.warnings
+    assert f"{said}: how long before the onset is not known, and the mean lead is without them" in lead.warnings
+    assert (lead.status, lead.extra["n_crossed"], lead.extra["n_left_censored"]) == ("not_testable", 6, 6)
+    assert math.isnan(lead.estimate)
 
 
 def test_what_was_held_out_and_the_margin_are_named_with_the_runs_that_never_crossed(make_frames, make_run):

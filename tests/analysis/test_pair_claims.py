@@ -42,7 +42,7 @@ def shown() -> dict[str, list[Result]]:
             of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999),
         ],
         "lead": [
-            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, **alarm),
+            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, n_left_censored=0, **alarm),
             of("lead", "mae", estimate=10.0, baseline="fn", **alarm),
             of("lead", "mae", estimate=40.0, baseline="median", held_out="condition", margin=None),
             of("lead", "skill", estimate=0.75, p=0.001, p_holm=0.001, p_other=0.999, baseline="median", **alarm),
@@ -102,6 +102,7 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
         ({"quantity": "lead"}, {"lo": -1.0}, "inconclusive", "the mean lead may be -1.0 epochs"),
         ({"quantity": "lead"}, {"lo": math.nan}, "not testable", "all leads are the same"),
         ({"quantity": "lead"}, {"lo": math.nan, "n_crossed": 1}, "not testable", "1 alarm: an interval of the lead"),
+        ({"quantity": "lead"}, {"lo": math.nan, "n_left_censored": 20}, "not testable", "0 alarms: an interval of"),
         (SKILL, {"p_holm": 0.06}, "inconclusive", "is not shown (p = .06): error 10, guess 40"),
         (SKILL, {"p_holm": math.nan}, "not testable", "every alarm comes at one epoch"),
         (SKILL, {"p_holm": math.nan, "n_tested": 3}, "not testable", "3 alarms: to compare the forecast with guessing"),

@@ -22,7 +22,7 @@ def test_the_page_reads_well_at_80_columns(cli: Cli, store: Path):
         "In short: ",
         "each run forecast from the other runs",
         "Asked at the same epoch of every run that has not collapsed",
-        "At the same mean lead, an alarm on nc1 itself errs",
+        "Every run is beyond that level when first evaluated, so there is no lead",
         "by the median onset of the condition most like its own",
         "collapses first in",
         "As published (fn* and mean lead from the very runs that are judged)",
