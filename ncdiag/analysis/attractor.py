@@ -8,16 +8,14 @@ import numpy as np
 
 from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.branches import Branches, list_branches
-from ncdiag.analysis.conditions import condition_labels
 from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.curves import observable_curves
-from ncdiag.analysis.rescaled_set import LAST, RescaledSet, extra_of
+from ncdiag.analysis.rescaled_set import LAST, RescaledSet, each_alone, extra_of
 from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
 from ncdiag.domain.equivalence import (
     MARGIN,
     Equivalence,
-    each_equivalence,
     paired_equivalence,
     pairs_needed,
     pooled_t_test,
@@ -27,7 +25,7 @@ from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, out_of
-from ncdiag.domain.statistics import FloatArray, IntArray, exponential, t_interval
+from ncdiag.domain.statistics import IntArray, exponential, t_interval
 
 QUESTION = "attractor"
 MIN_PAIRS = 2
@@ -124,7 +122,7 @@ def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result
         "pairs_needed": pairs_needed(test.sd, alpha=this.alpha) if test.sd > 0 else None,
         "over": over,
         "values": differences.tolist(),
-        **_each_condition(this, first[known], condition[known], differences),
+        **this.each(first[known], condition[known], differences),
         "p_published_fn": pooled_t_test(norms[0][known], norms[1][known]),
         "p_published_onset": pooled_t_test(*(t[np.isfinite(t)] for t in onset)),
     }
@@ -135,47 +133,11 @@ def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result
         warnings=(
             *_ends_apart(arm, apart, len(known)),
             *_few(test, over, this.base["n_conditions"]),
-            *_each_alone(extra),
+            *each_alone(extra),
         ),
         extra=extra,
         **this.base,
     )
-
-
-def _each_condition(this: RescaledSet, rows: IntArray, condition: IntArray, values: FloatArray) -> dict[str, Any]:
-    """Test the pairs of each condition, where there are several: they may come back in one, and not in another.
-
-    `p_each` is that all are within the margin (intersection-union), `p_each_beyond` that some is not (Bonferroni).
-    """
-    numbers, first, group = np.unique(condition, return_index=True, return_inverse=True)
-    if len(numbers) < 2:
-        return {"p_each": np.nan, "p_each_beyond": np.nan, "conditions": []}
-    labels = np.array(condition_labels(this.onsets.iloc[rows].assign(intervention=None)), dtype=object)
-    tests = each_equivalence(values, group, alpha=this.alpha)
-    several = [test.p_beyond for test in tests if test.p_beyond == test.p_beyond]
-    conditions = [
-        {
-            "condition": str(labels[first[place]]),
-            "n_pairs": tests[place].n,
-            "estimate": tests[place].estimate,
-            "lo": tests[place].lo,
-            "hi": tests[place].hi,
-            "p": tests[place].p,
-            "ratio": float(np.exp(tests[place].estimate)),
-        }
-        for place in np.argsort(first).tolist()  # as they come
-    ]
-    return {
-        "p_each": max(test.p for test in tests),
-        "p_each_beyond": min(1.0, len(several) * min(several)) if several else np.nan,
-        "conditions": conditions,
-    }
-
-
-def _each_alone(extra: dict[str, Any]) -> tuple[str, ...]:
-    if not extra["conditions"] or extra["p_each"] == extra["p_each"]:
-        return ()
-    return ("no two pairs of a condition differ: that features return in every condition cannot be tested",)
 
 
 def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
@@ -294,7 +256,7 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
     refutation: more runs could show that it lies within.
     """
     tests = [*arms, *still]
-    several = [test for test in arms if test.extra.get("conditions")]
+    several = [test for test in tests if test.extra.get("conditions")]
     p = float(np.max([*(test.p for test in tests), *(test.extra["p_each"] for test in several)]))
     every = [*((test, "p_beyond") for test in tests), *((test, "p_each_beyond") for test in several)]
     beyond = holm(np.array([test.extra.get(name, np.nan) for test, name in every]))  # any of them would refute it

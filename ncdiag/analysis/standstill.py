@@ -33,7 +33,13 @@ def standstill(this: RescaledSet, quantity: str) -> Result:
         if quantity == "drift"
         else f"ln fn at the end (mean of {LAST} evaluations) minus ln fn at onset",
         warnings=_frozen(this, rows) if quantity == "drift" else (),
-        extra={**extra, **extra_of(test), "ratio": float(np.exp(test.estimate)), "over": over},
+        extra={
+            **extra,
+            **extra_of(test),
+            **this.each(rows[known], condition[known], values[known]),
+            "ratio": float(np.exp(test.estimate)),
+            "over": over,
+        },
         **this.base,
     )
 

@@ -176,7 +176,9 @@ def _sentence(value: Values, level: float) -> str:
         if quantity == "drift"
         else ("From onset to the end fn of the controls changes")
     )
-    return f"{what} by {change}: {judged}."
+    each = value.get("p_each")
+    on_average = " on average, and not shown to be so in every condition" if each and each > alpha_of(level) else ""
+    return f"{what} by {change}: {judged}{on_average if value['outcome'].startswith('equivalent') else ''}."
 
 
 def _more_pairs(at_end: Sequence[Values], verdict: str) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
+from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.naming import PAIR, TEXT, Group, Key, differing, name_groups
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
@@ -166,7 +167,7 @@ def _width_says(named: Mapping[str, Values]) -> list[Block]:
     else:
         judged = {
             "supported": "a falling trend: wider networks collapse earlier. That each step does is not tested.",
-            "refuted": "wider networks do not collapse steadily earlier: the onset rises somewhere.",
+            "refuted": f"wider networks do not collapse steadily earlier: the onset rises somewhere{_bent(trend)}.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
         fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), percent)
@@ -190,6 +191,12 @@ def _width_says(named: Mapping[str, Values]) -> list[Block]:
         )
         blocks.append(Paragraph(text))
     return blocks
+
+
+def _bent(trend: Values) -> str:
+    """Say how sure it is that the curve is not steady, unless the slope alone goes the other way."""
+    p = trend["p_isotonic"]
+    return f" ({p_is(p)})" if p is not None and p <= alpha_of(trend["level"]) else ""
 
 
 def _activation_says(named: Mapping[str, Values]) -> list[Block]:

@@ -265,5 +265,7 @@ def test_groups_that_are_not_shown_are_counted():
 
 
 def test_a_refuted_trend_says_that_the_onset_rises():
-    page = text_of(regularity_page([claim("trend", "refuted")], "width", Terms()))
-    assert "the onset rises somewhere" in " ".join(page.split())
+    trend = claim("trend", "refuted")
+    for p_isotonic, said in ((0.003, "the onset rises somewhere (p = .003)."), (0.3, "the onset rises somewhere.")):
+        bent = replace(trend, level=0.95, extra={**trend.extra, "p_isotonic": p_isotonic})
+        assert said in " ".join(text_of(regularity_page([bent], "width", Terms())).split())
