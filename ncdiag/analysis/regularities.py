@@ -132,11 +132,11 @@ def _judged(result: Result, alpha: float, family: int, least: float) -> Result:
 
 
 def _verdict(result: Result, p_holm: float, alpha: float) -> str:
-    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise.
+    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise, at alpha / 2 each.
 
     Runs that collapse after the common budget were slowed, not prevented, however few collapsed within it.
     """
-    if result.quantity == "trend" and (result.hi < 0 or result.extra["p_isotonic"] <= alpha):
+    if result.quantity == "trend" and (result.hi < 0 or result.extra["p_isotonic"] <= alpha / 2):
         return "refuted"
     if result.extra.get("later_high"):
         return "inconclusive"

@@ -86,6 +86,20 @@ def test_one_slow_run_of_a_width_does_not_refute_a_trend(make_frames, make_run):
     assert again.extra["verdict"] == "refuted"
 
 
+def test_the_two_ways_to_refute_a_trend_share_its_level(make_frames, make_run):
+    """A reversal at the third width that grows; the slope over all widths goes on falling."""
+    seen = []
+    for rise in np.arange(0.0, 3.0, 0.1).tolist():
+        rates = {64: (30.0, 30.5, 31.0), 128: (25.0, 25.5, 26.0), 256: (25.0 + rise, 25.6 + rise, 25.9 + rise)}
+        rates[512] = (20.0, 20.5, 21.0)
+        trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
+        assert trend.hi > 0
+        assert (trend.extra["verdict"] == "refuted") == (trend.extra["p_isotonic"] <= 0.025)
+        seen.append(trend.extra["p_isotonic"])
+    assert any(0.025 < p < 0.05 for p in seen)
+    assert min(seen) < 0.025 < max(seen)
+
+
 def test_two_runs_of_each_value_are_enough_for_a_turn(make_frames, make_run):
     rates = {depth: seeds[:2] for depth, seeds in VALLEY.items()}
     assert answers(make_frames(sweep(make_run, "depth", rates)))["depth", "non_monotone"].status == "ok"
