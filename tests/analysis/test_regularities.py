@@ -79,10 +79,10 @@ def test_a_single_run_takes_no_part_in_tests_of_means_and_is_named(make_frames, 
 
 
 def test_one_slow_run_of_a_width_does_not_refute_a_trend(make_frames, make_run):
-    rates = {64: (60.0, 61.0, 62.0), 128: (50.0, 51.0, 52.0), 256: (20.0,), 512: (40.0, 41.0, 42.0)}
+    rates = {64: (30.0, 30.5, 31.0), 128: (25.0, 25.5, 26.0), 256: (10.0,), 512: (20.0, 20.5, 21.0)}
     trend = answers(make_frames(sweep(make_run, "width", rates)))["width", "trend"]
     assert trend.extra["verdict"] == "supported"
-    again = answers(make_frames(sweep(make_run, "width", rates | {256: (20.0, 20.5, 21.0)})))["width", "trend"]
+    again = answers(make_frames(sweep(make_run, "width", rates | {256: (10.0, 10.5, 11.0)})))["width", "trend"]
     assert again.extra["verdict"] == "refuted"
 
 
