@@ -6,6 +6,7 @@ the seed, and by what stays: noise, and in the arm scaled up a true shift. NC1 k
 
 import math
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -29,18 +30,20 @@ KNOWN |= {"epochs_done": int(EPOCHS[-1]), "epochs_planned": int(EPOCHS[-1])}
 UNKNOWN = (*CONDITION_COLUMNS, "device", "data_sha256")
 
 
-def experiment(rng, seeds, shift, sd):
-    """Give the results for so many seeds; what stays differs between two arms of a seed with the sd given."""
+def experiment(rng, seeds, shifts, sd):
+    """Give the results for so many seeds of conditions, which stay off by `shifts`; two arms of a seed by the sd."""
     runs, norms, metrics = [], [], []
     after = EPOCHS > START
-    for seed in range(seeds):
+    for number, (width, shift) in product(range(seeds), enumerate(shifts, start=1)):
+        seed = len(shifts) * number + width
         half_life = HALF_LIFE * math.exp(rng.normal(0, 0.2))
         for intervention, log_alpha in ALPHAS.items():
             stays = rng.normal(0, sd / math.sqrt(2)) + (shift if log_alpha > 0 else 0)
             dies = (log_alpha - stays) * 0.5 ** ((EPOCHS - START) / half_life) if log_alpha else 0.0
             norms.append(0.3 * np.exp(-EPOCHS / 20) + after * (stays + dies) + rng.normal(0, 0.003, len(EPOCHS)))
             metrics.append(np.exp(-EPOCHS / (15 * math.exp(rng.normal(0, 0.1)))))
-            runs.append({"run": f"{seed}{intervention}", "seed": seed, "intervention": intervention})
+            about = {"width": float(width), "intervention": intervention}
+            runs.append({"run": f"{seed}{intervention}", "seed": seed, **about})
     frame = pd.DataFrame([{**dict.fromkeys(UNKNOWN), **KNOWN, **about} for about in runs]).assign(
         config=[{}] * len(runs)
     )
@@ -56,9 +59,9 @@ def experiment(rng, seeds, shift, sd):
 
 
 @cache
-def trials(seeds, shift, sd):
+def trials(seeds, shift, sd, others=()):
     rng = np.random.default_rng([seeds, round(1000 * shift), round(1000 * sd)])
-    return [experiment(rng, seeds, shift, sd) for _ in range(TRIALS)]
+    return [experiment(rng, seeds, (shift, *others), sd) for _ in range(TRIALS)]
 
 
 def pick(results, quantity, **said):
@@ -87,6 +90,23 @@ def test_features_that_stay_less_than_eight_percent_off_are_seldom_said_to_stay_
     refuted = [0.0 if pick(results, "verdict").extra["verdict"] == "refuted" else 1.0 for results in found]
     shares = told(f"attractor 7% off, n = {seeds}", {"refuted": refuted})
     assert shares["refuted"] <= at_most(0.05, TRIALS)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("others", [(0.0,), (0.0, 0.0, -0.02)], ids=["two conditions", "four"])
+def test_nor_where_one_condition_alone_does_not_return(seeds, others):
+    """On average all are well within 8 %; the largest p of the conditions counts."""
+    found = trials(seeds, MARGIN, 0.01, others)
+    said = [pick(results, "verdict").extra["verdict"] for results in found]
+    on_average = [pick(results, "log_ratio", arm="up_control").p for results in found]
+    shares = told(
+        f"attractor, one of {1 + len(others)} conditions at the margin, n = {seeds}",
+        {"supported": [float(verdict != "supported") for verdict in said], "up_control": on_average},
+    )
+    assert shares["supported"] <= at_most(0.05, TRIALS)
+    near = [pick(results, "verdict") for results in trials(seeds, math.log(1.07), 0.03, others)]
+    refuted = [float(verdict.extra["verdict"] != "refuted") for verdict in near]
+    assert told(f"one 7% off, n = {seeds}", {"refuted": refuted})["refuted"] <= at_most(0.05, TRIALS)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
