@@ -21,6 +21,7 @@ from ncdiag.errors import AnalysisError
 from ncdiag.store.epochs import count_measured
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.handle import Store
+from ncdiag.store.location import store_option
 from ncdiag.store.runs import get_run, list_ids_like, list_runs
 
 # What is passed on of an onset table.
@@ -45,7 +46,8 @@ def selected_runs(store: Store, where: str = "", names: Sequence[str] | None = N
         )
     selected = select_runs(runs, where).reset_index(drop=True)
     if selected.empty:
-        raise AnalysisError(f"{none_of(len(runs), 'run')} fits --where {where!r}. `ncdiag runs ls` lists them")
+        listed = f"`ncdiag runs ls{store_option(store)}` lists them"
+        raise AnalysisError(f"{none_of(len(runs), 'run')} fits --where {where!r}. {listed}")
     return selected
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices
-from ncdiag.cli.location import store_option
 from ncdiag.cli.options import FormatOption, StoreOption, takes_terms
 from ncdiag.cli.output import Format, emit_csv, emit_json, emit_text
 from ncdiag.cli.page_text import text_of
 from ncdiag.cli.selection import note_repeats, note_rescaled
 from ncdiag.domain.questions import OF_UNTOUCHED, QUESTIONS
 from ncdiag.domain.spec import check_choice
+from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
     from ncdiag.analysis.survey import Survey

@@ -1,15 +1,9 @@
 """Which store a command uses."""
 
-import shlex
-from typing import TYPE_CHECKING
-
 import typer
 
 from ncdiag.errors import SpecError
 from ncdiag.store.location import default_location
-
-if TYPE_CHECKING:
-    from ncdiag.store.handle import Store
 
 
 def read_location(context: typer.Context, given: str | None) -> str:
@@ -26,11 +20,3 @@ def find_location(context: typer.Context, given: str | None) -> str:
     while not given and above is not None:
         given, above = above.params.get("store"), above.parent
     return given or default_location()
-
-
-def store_option(store: "Store") -> str:
-    """Give what goes behind a command that is suggested, so that it is about the same store, never with a password.
-
-    Nothing for the default store.
-    """
-    return "" if store.url == default_location() else f" --store {shlex.quote(store.label)}"

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ncdiag.cli.analyze import page_of
-from ncdiag.cli.location import store_option
 from ncdiag.cli.options import MAX_MB
 from ncdiag.cli.output import note
 from ncdiag.cli.report_figures import images_of
 from ncdiag.domain.questions import QUESTIONS
 from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.shares import counted, out_of
+from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
     from ncdiag.analysis.asked import Asked

@@ -132,6 +132,9 @@ def repair(
     saved = salvage(damaged, output)
     emit_text(str(output))
     note(f"{counted(saved.runs, 'run')} and {counted(saved.epochs, 'epoch')} saved from {damaged}, which is unchanged")
+    if saved.blanked:
+        values = counted(saved.blanked, "value")
+        warn(f"emptied {values} of runs or sweeps where a number or a time belongs, and something else was")
     if saved.runs_lost:
         warn(f"up to {counted(saved.runs_lost, 'run')} could not be read at all")
     if saved.incomplete:

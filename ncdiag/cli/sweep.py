@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncdiag.cli.location import store_option
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
@@ -24,6 +23,7 @@ from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.words import first_of
 from ncdiag.errors import SpecError, SweepFailedError
+from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

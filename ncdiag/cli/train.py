@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncdiag.cli.complete import complete_choices, complete_run
-from ncdiag.cli.location import store_option
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
@@ -16,6 +15,7 @@ from ncdiag.cli.presets import PRESETS
 from ncdiag.cli.training_options import read_values, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.errors import DivergedError, SpecError, UnsafeError
+from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
     from ncdiag.execution.planning import Plan

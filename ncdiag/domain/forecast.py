@@ -96,7 +96,8 @@ def forecast_onset(
     open_ended = [other.condition for other in censored if other.end > now]
     n_censored = len(open_ended)
     never = np.repeat([False, True], [len(at_risk), n_censored])
-    share = grouped_share(never, np.array([other.condition for other in at_risk] + open_ended), level)
+    of_never = np.array([other.condition for other in at_risk] + open_ended)
+    share = grouped_share(never, of_never, level) if len(never) else Interval()
     common: dict[str, Any] = {
         "run": run,
         "epoch_now": now,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from ncdiag.domain.spec import RunSpec, hash_json
+from ncdiag.domain.spec import Intervention, RunSpec, hash_json
 from ncdiag.errors import DataError, SpecError
 
 METRICS = (
@@ -234,6 +234,8 @@ def _import_value(name: str, said: Any) -> Plain:
     if kind is not None and type(value) is not kind:
         expected = {str: "text", int: "a whole number", float: "a number"}[kind]
         raise SpecError(f"{name} must be {expected}, not {value!r}")
+    if name == "intervention":
+        Intervention.parse(str(value))
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{name} must be a finite number, not {value!r}")
     if kind is int and abs(value) > LARGEST:  # type: ignore[arg-type]  # a whole number, as just checked

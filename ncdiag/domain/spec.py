@@ -197,7 +197,9 @@ class Intervention:
         try:
             return cls(alpha=float(alpha), epoch=int(epoch), compensate_head=scaling != text)
         except ValueError:
-            raise SpecError(f"an intervention is ALPHA@EPOCH, such as 0.3@200, not {text!r}") from None
+            raise SpecError(
+                f"an intervention is ALPHA@EPOCH, such as 0.3@200 or 0.3@200{_COMPENSATED}, not {text!r}"
+            ) from None
 
 
 def find_rescaling(text: object) -> Intervention | None:

@@ -45,7 +45,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease, new_owner
-from ncdiag.store.location import default_location
+from ncdiag.store.location import default_location, store_option
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.store.tracked import SOURCE, add_tracked_run
 
@@ -240,17 +240,17 @@ def _held(store: Store, run: Run, owner: str, *, after: int | None, made: bool) 
                 discard_after=after,
                 extend=after is None or after >= run.epochs_done,
             ):
-                raise UnsafeError(_why_not(runs.get_run(store, run.name)))
+                raise UnsafeError(_why_not(runs.get_run(store, run.name), store_option(store)))
             failed.pop_all()
             yield
 
 
-def _why_not(run: Run) -> str:
-    """Say why a run is not continued."""
+def _why_not(run: Run, here: str) -> str:
+    """Say why a run is not continued; `here` is the option that names the store."""
     lost = f" after epoch {run.epochs_done}, and epochs of it would be dropped" if run.status is RunStatus.DONE else ""
     return (
         f"{run.name} is {run.status}{lost}; nothing was changed.\n"
-        f"Track what follows under another name, or remove the run with `ncdiag runs rm {run.name}`"
+        f"Track what follows under another name, or remove the run with `ncdiag runs rm {run.name}{here}`"
     )
 
 
@@ -272,9 +272,7 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
         if tracked._is_elsewhere():
             raise
         tracked._over = True
-        stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-        status = RunStatus.INTERRUPTED if stopped else RunStatus.FAILED
-        reason = "stopped by a signal" if stopped else f"{type(error).__name__}: {error}"
+        status, reason = _broken_off(error)
         with suppress(StoreError):  # the run is lost then, and what was logged waits in its folder
             if tracked._recorder.settle(hurry=True):
                 finish(status, reason, through=hurried(store))
@@ -287,6 +285,16 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     patience.outlast(lambda: finish(*tracked._status()), _log.warning)
 
 
+def _broken_off(error: BaseException) -> tuple[RunStatus, str]:
+    """Tell how a run ended whose block was left by an exception."""
+    code = error.code if isinstance(error, SystemExit) else ""
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)) or (isinstance(code, int) and code > 128):
+        return RunStatus.INTERRUPTED, "stopped by a signal"  # which handlers turn into 128 and its number
+    if code in (None, 0):
+        return RunStatus.INTERRUPTED, "ended by sys.exit before the block had ended"
+    return RunStatus.FAILED, f"{type(error).__name__}: {error}"
+
+
 def _environment() -> dict[str, str]:
     return {"ncdiag": ncdiag.__version__, "python": platform.python_version(), "platform": platform.platform()}
 
@@ -297,12 +305,12 @@ def _make(store: Store, name: str | None, config: Mapping[str, Any]) -> Run:
         return add_tracked_run(store, key=key, name=name, config=config)
     except SpecError:
         with suppress(UnknownRunError):
-            if name and (oversight := _oversight(runs.get_run(store, name))):
+            if name and (oversight := _oversight(runs.get_run(store, name), store_option(store))):
                 raise SpecError(oversight) from None
         raise
 
 
-def _oversight(known: Run) -> str | None:
+def _oversight(known: Run, here: str) -> str | None:
     """Say what was meant by the name of a run that is not over, if it was tracked."""
     if known.source != SOURCE or known.status in (RunStatus.DONE, RunStatus.DIVERGED):
         return None
@@ -310,7 +318,7 @@ def _oversight(known: Run) -> str | None:
         return f"{known.name} is being tracked already; choose another name.{_ONE_OF_SEVERAL}"
     return (
         f"there is a run {known.name}, {known.status} after epoch {known.epochs_done}; go on with it by resume=True, "
-        f"choose another name,\nor remove it with `ncdiag runs rm {known.name}`"
+        f"choose another name,\nor remove it with `ncdiag runs rm {known.name}{here}`"
     )
 
 

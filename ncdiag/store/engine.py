@@ -26,7 +26,7 @@ def open_store(url: str, *, write: bool = False, create: bool = True) -> Iterato
             revision = migrate.find_revision(connection, store.label)
         if revision != schema.REVISION:
             if not write:
-                raise migrate.stale_error(store.label, revision)
+                raise migrate.stale_error(store, revision)
             store = replace(store, notes=migrate.upgrade(store) + _cautions(store, new=revision is None))
         yield store
     finally:

@@ -50,7 +50,8 @@ def decoded(label: str) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise StoreError(
             f"the store {label} holds a value that ncdiag does not write ({_first_line(error)[:80]!r}).\n"
-            "Nothing was changed. `ncdiag store check` names the runs; restore a backup, or mend or delete these rows"
+            "`ncdiag store check` names the runs; restore a backup, or save the rest with\n"
+            "`ncdiag store repair FILE -o NEW.db`"
         ) from error
 
 
@@ -119,7 +120,7 @@ def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
             )
         case sqlite3.SQLITE_CORRUPT:
             return StoreError(
-                f"the store {label} is damaged ({error}). Nothing was changed.\n"
+                f"the store {label} is damaged ({error}).\n"
                 "Keep the file. `ncdiag store check` shows the extent; restore a backup, or save what is left with\n"
                 "`ncdiag store repair FILE -o NEW.db`"
             )

@@ -13,6 +13,7 @@ from ncdiag.errors import SpecError
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
+from ncdiag.store.location import store_option
 from ncdiag.store.rows import described_columns, measured_columns, printable, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
 from ncdiag.store.shielding import hear
@@ -45,13 +46,13 @@ def import_runs(store: Store, runs: Sequence[ImportedRun]) -> Imported:
         if begun := next((run.name for run in trained if run.status not in FINAL), None):
             raise SpecError(
                 f"{begun} is one of these runs, and is not at its end here; nothing was imported.\n"
-                f"Train it, or remove it with `ncdiag runs rm {begun}`, and import again"
+                f"Train it, or remove it with `ncdiag runs rm {begun}{store_option(store)}`, and import again"
             )
         new: dict[str, ImportedRun] = {}
         for key, run in zip(keys, runs, strict=True):
             if key not in known:
                 new.setdefault(key, run)
-        insert_runs(connection, [_run_columns(key, run) for key, run in new.items()])
+        insert_runs(store, connection, [_run_columns(key, run) for key, run in new.items()])
         made = runs_by_key(store, connection, list(new))
         for key, run in new.items():  # one at a time: the rows of a million epochs at once would take gigabytes
             hear()

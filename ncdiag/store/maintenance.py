@@ -19,12 +19,9 @@ def check_store(url: str) -> list[str]:
     Reads the whole file, and changes nothing. Raises `StoreError` when it cannot be opened at all.
     """
     with open_store(url) as store, store.read() as connection:
-        if store.path is not None:
-            if damage := _damage(store, connection):
-                return damage
-            if orphans := _orphans(connection):
-                return orphans
-        return list_inconsistencies(connection)
+        if store.path is None:  # its server looks after keys and pages
+            return list_inconsistencies(connection)
+        return _damage(store, connection) or [*_orphans(connection), *list_inconsistencies(connection)]
 
 
 def _damage(store: Store, connection: Connection) -> list[str]:

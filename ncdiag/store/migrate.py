@@ -19,7 +19,7 @@ from ncdiag.store import schema
 from ncdiag.store.copying import copy_sqlite
 from ncdiag.store.faults import translated
 from ncdiag.store.handle import Store, make_file, make_store
-from ncdiag.store.location import default_location
+from ncdiag.store.location import default_location, store_option
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -58,8 +58,9 @@ def find_revision(connection: Connection, label: str) -> str | None:
     return revision
 
 
-def stale_error(label: str, revision: str | None) -> StoreError:
+def stale_error(store: Store, revision: str | None) -> StoreError:
     """Give the error for a store that has to be read, and whose `revision` is not the newest."""
+    label = store.label
     if revision is None:
         return StoreError(
             f"{label} is empty: no run was ever stored in it.\n"
@@ -72,7 +73,7 @@ def stale_error(label: str, revision: str | None) -> StoreError:
         )
     return StoreError(
         f"the store {label} has the older schema {revision}; this ncdiag reads {schema.REVISION}.\n"
-        "Run `ncdiag store upgrade`, which keeps a copy of the store as it is"
+        f"Run `ncdiag store upgrade{store_option(store)}`, which keeps a copy of the store as it is"
     )
 
 
@@ -87,7 +88,7 @@ def upgrade(store: Store) -> tuple[str, ...]:
         if revision == schema.REVISION:
             return ()  # another process was first
         if revision is not None and not _is_known(revision):
-            raise stale_error(store.label, revision)
+            raise stale_error(store, revision)
         notes = () if revision is None else _copy_aside(store, revision)
         _migrate(connection, "head")
         return notes
@@ -96,7 +97,7 @@ def upgrade(store: Store) -> tuple[str, ...]:
 def run_migrations(store: Store, revision: str) -> None:
     """Bring a store, which may be empty, up to a revision, without a copy. Raises `StoreError` for an unknown one."""
     if not _is_known(revision):
-        raise stale_error(store.label, revision)
+        raise stale_error(store, revision)
     with migrating(store) as connection:
         _migrate(connection, revision)
 

@@ -24,6 +24,7 @@ from ncdiag.store.faults import StoreBusyError, retried
 from ncdiag.store.handle import Store
 from ncdiag.store.interventions import insert_intervention
 from ncdiag.store.leases import fence
+from ncdiag.store.location import store_option
 from ncdiag.store.rows import measured_columns, measured_values
 
 Measured = EpochRecord | InterventionRecord
@@ -143,11 +144,17 @@ class Recorder:
                 return False
             raise StoreBusyError(
                 f"{str(error).splitlines()[0]}\n{_count(records)} of {self.run.name} not stored yet: {self.path}\n"
-                f"`ncdiag train --resume {self.run.name}` stores them when the store can be had"
+                f"{self._resuming()} stores them when the store can be had"
             ) from error
         self._forget()
         self.tell(f"{self.run.name}: {_count(records)} stored that had been waiting")
         return True
+
+    def _resuming(self) -> str:
+        name = self.run.name
+        if self.run.origin == "trained":
+            return f"`ncdiag train --resume {name}{store_option(self.store)}`"
+        return f"`ncdiag.track({name!r}, resume=True)`, with all else that was said of the run,"
 
     def _store(self, records: Sequence[Measured], store: Store) -> None:
         with store.write() as connection:

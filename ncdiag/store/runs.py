@@ -23,6 +23,7 @@ from ncdiag.store.epochs import discard_epochs
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import beat, fence, this_host
+from ncdiag.store.location import store_option
 from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
 from ncdiag.store.shielding import shielded
 
@@ -57,11 +58,11 @@ def add_run(
         if known:
             remember_data(connection, known[spec.key], data)
         else:
-            insert_runs(connection, [spec_columns(spec, name=name, data=data)])
+            insert_runs(store, connection, [spec_columns(spec, name=name, data=data)])
         return runs_by_key(store, connection, [spec.key])[spec.key], not known
 
 
-def insert_runs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_runs(store: Store, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert new runs inside a write, all columns given except the times; one named by its key becomes `run-<id>`.
 
     Raises `SpecError` when a name belongs to another run, or to two of these.
@@ -74,7 +75,7 @@ def insert_runs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> No
         if taken := connection.scalar(select(runs.c.name).where(runs.c.name.in_(some)).limit(1)):
             raise SpecError(
                 f"the name {taken} belongs to another run; choose another, or rename that one first,\n"
-                f"or remove it with `ncdiag runs rm {taken}`"
+                f"or remove it with `ncdiag runs rm {taken}{store_option(store)}`"
             )
     if rows:
         connection.execute(insert(runs).values(created_at=schema.UtcNow()), [dict(row) for row in rows])

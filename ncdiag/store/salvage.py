@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command  # noqa: F401  # a signal that comes while it is loading would leave what is half made
+from sqlalchemy import Double, Integer
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
@@ -53,6 +54,7 @@ class Saved:
 
     `incomplete` names the runs that lack epochs, `epochs_lost` says how many. `runs_lost` is the number of runs of
     which nothing could be read. Both are the most it can be: where keys cannot be read, nobody knows which were there.
+    `blanked` counts the settings and times of runs that were neither a number nor a time.
     """
 
     runs: int
@@ -60,6 +62,7 @@ class Saved:
     runs_lost: int
     epochs_lost: int
     incomplete: tuple[str, ...]
+    blanked: int
 
 
 def salvage(damaged: Path, target: Path) -> Saved:
@@ -199,6 +202,9 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
     """Let the runs say of themselves what is there, and give the account."""
     incomplete: dict[str, int] = {}
     with closing(sqlite3.connect(path)) as connection:
+        blanked = _blank(connection)
+        for run_id, count in _drop_epochs(connection).items():
+            unreadable[run_id] = unreadable.get(run_id, 0) + count
         rows = connection.execute("SELECT id, name, origin, status, epochs_done, config FROM runs").fetchall()
         for run_id, name, origin, status, done, config in rows:
             found = {epoch for (epoch,) in connection.execute("SELECT epoch FROM epochs WHERE run_id = ?", (run_id,))}
@@ -222,7 +228,34 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
         runs_lost=runs_lost,
         epochs_lost=sum(incomplete.values()),
         incomplete=tuple(incomplete),
+        blanked=blanked,
     )
+
+
+def _drop_epochs(connection: sqlite3.Connection) -> dict[int, int]:
+    """Remove the epochs that hold something else than numbers, which nobody could read; gives how many of each run."""
+    numbers = [column.name for column in schema.epochs.c if isinstance(column.type, Double)]
+    strange = " OR ".join(f"typeof({name}) IN ('text', 'blob')" for name in numbers)
+    found = connection.execute(f"SELECT run_id, count(*) FROM epochs WHERE {strange} GROUP BY run_id")  # noqa: S608
+    counts = dict(found.fetchall())
+    connection.execute(f"DELETE FROM epochs WHERE {strange}")  # noqa: S608
+    return counts
+
+
+def _blank(connection: sqlite3.Connection) -> int:
+    """Empty what is no number or time of a run or a sweep, and should be; what must be there becomes 0, or now."""
+    count = 0
+    for column in (*schema.runs.c, *schema.sweeps.c):
+        name, must = column.name, not column.nullable
+        if isinstance(column.type, (Double, Integer)):
+            strange, value = f"typeof({name}) IN ('text', 'blob')", "0" if must else "NULL"
+        elif isinstance(column.type, schema.UtcDateTime):
+            strange = f"{name} IS NOT NULL AND datetime({name}) IS NULL"
+            value = "strftime('%Y-%m-%d %H:%M:%f', 'now')" if must else "NULL"
+        else:
+            continue
+        count += connection.execute(f"UPDATE {column.table.name} SET {name} = {value} WHERE {strange}").rowcount  # noqa: S608
+    return count
 
 
 def _due(config: str, done: int) -> set[int] | None:

@@ -41,7 +41,7 @@ def plan_sweep(
         for run in known.values():
             remember_data(connection, run, places[run.key])
         new = {key: spec for key, spec in zip(keys, specs, strict=True) if key not in known}
-        insert_runs(connection, [spec_columns(spec, name=None, data=places[key]) for key, spec in new.items()])
+        insert_runs(store, connection, [spec_columns(spec, name=None, data=places[key]) for key, spec in new.items()])
         runs = runs_by_key(store, connection, keys)
         planned = [runs[key] for key in keys]
         _place(connection, _save_sweep(connection, name, hash_json(keys), dict(config or {})), planned)

@@ -24,5 +24,5 @@ def add_tracked_run(store: Store, *, key: str, name: str | None, config: Mapping
     with store.write() as connection:
         known = runs_by_key(store, connection, [key])
         if not known:  # else an earlier try has made it
-            insert_runs(connection, [described_columns(key, name=name, source=SOURCE, config=config)])
+            insert_runs(store, connection, [described_columns(key, name=name, source=SOURCE, config=config)])
         return runs_by_key(store, connection, [key])[key]

@@ -147,7 +147,10 @@ def test_phase_of_counts_within_phases() -> None:
         (lambda: StopRule(eps=0.0), "eps"),
         (lambda: Intervention.parse("0.3"), "ALPHA@EPOCH"),
         (lambda: Intervention.parse("-1@5"), "alpha"),
-        (lambda: Intervention.parse("0.5"), "an intervention is ALPHA@EPOCH, such as 0.3@200, not '0.5'"),
+        (
+            lambda: Intervention.parse("0.5"),
+            "an intervention is ALPHA@EPOCH, such as 0.3@200 or 0.3@200[+]compensate-head, not '0.5'",
+        ),
         (lambda: complete_spec({"scale_features": Intervention.parse("2@600")}), "after the last"),
         (lambda: complete_spec({"scale_features": Intervention.parse("2@0")}), "whole number from 1"),
         (lambda: complete_spec({"arch": "resnet20", "scale_features": Intervention.parse("2@5")}), "ResNet"),

@@ -77,7 +77,10 @@ def test_a_change_of_the_loss_begins_a_phase(url: str) -> None:
     [
         (RuntimeError("CUDA error"), "failed", "RuntimeError: CUDA error"),
         (KeyboardInterrupt(), "interrupted", "stopped by a signal"),
-        (SystemExit(3), "interrupted", "stopped by a signal"),
+        (SystemExit(143), "interrupted", "stopped by a signal"),
+        (SystemExit(0), "interrupted", "ended by sys.exit before the block had ended"),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+        (SystemExit("no data"), "failed", "SystemExit: no data"),
         (GeneratorExit(), "interrupted", "stopped by a signal"),
     ],
 )
@@ -174,6 +177,15 @@ def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> Non
     for value in (Path("a"), np.ones(2), [1, 2]):
         with pytest.raises(SpecError, match="where must be a text, a number, True or False, not "):
             enter("other", store=url, where=value)
+
+
+def test_an_intervention_that_is_no_rescaling_is_refused(url: str) -> None:
+    """It would count as rescaled in one question, and not in another; what else was done is a setting of another name."""
+    with (
+        pytest.raises(SpecError, match="an intervention is ALPHA@EPOCH"),
+        ncdiag.track("mine", store=url, intervention="3 at 20"),
+    ):
+        pass
 
 
 def test_a_value_that_no_field_has_is_refused_before_anything_is_made(url: str) -> None:

@@ -38,6 +38,16 @@ def test_rows_that_belong_to_nothing_are_found(store, url, running, owner, recor
     assert check_store(url) == ["rows of epochs belong to no row of runs"]
 
 
+def test_orphans_do_not_hide_what_else_is_wrong(store, url, running, owner, record):
+    append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
+    change(url, "INSERT INTO epochs (run_id, epoch) VALUES (99, 1)")
+    change(url, "UPDATE runs SET epochs_done = 3")
+    assert check_store(url) == [
+        "rows of epochs belong to no row of runs",
+        "run-1 says that it has 3 epochs, but its last row is epoch 2",
+    ]
+
+
 def test_a_run_without_its_epochs_is_found(store, url, running, owner, record):
     append(store, running, *(record(epoch) for epoch in (1, 2)), owner=owner)
     change(url, "DELETE FROM epochs WHERE epoch = 2")

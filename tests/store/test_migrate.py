@@ -85,7 +85,7 @@ def test_the_migrations_are_found_in_a_checkout_and_in_a_wheel(tmp_path):
 def test_an_older_store_is_not_read_and_not_changed(store, url, later):
     before = Path(url).read_bytes()
     later()
-    message = rf"older schema {OLD}; this ncdiag reads {NEW}\.\nRun `ncdiag store upgrade`"
+    message = rf"older schema {OLD}; this ncdiag reads {NEW}\.\nRun `ncdiag store upgrade --store .*`"
     with pytest.raises(StoreError, match=message), open_store(url):
         pass
     assert Path(url).read_bytes() == before

@@ -162,6 +162,26 @@ def test_a_configuration_that_cannot_be_read_keeps_nothing_from_being_saved(dama
         assert table(folder / "new.db", name) == table(damaged, name)
 
 
+def test_what_is_no_number_or_time_is_left_out_and_counted(damaged, folder):
+    """SQLite takes a text in any column; nobody could read the rows that have one, in the new store neither."""
+    with closing(sqlite3.connect(damaged)) as connection:
+        connection.execute("UPDATE epochs SET nc1 = 'abc', feature_norm = x'00' WHERE run_id = 1 AND epoch = 5")
+        connection.execute("UPDATE epochs SET lr = 'fast' WHERE run_id = ? AND epoch = 10", (TRAINED + 1,))
+        connection.execute("UPDATE runs SET created_at = 'yesterday', width = 'wide' WHERE id = 2")
+        connection.commit()
+    new = folder / "new.db"
+    saved = salvage(damaged, new)
+    assert (saved.epochs, saved.epochs_lost, saved.blanked) == (TRAINED * EPOCHS + IMPORTED - 2, 2, 2)
+    assert saved.incomplete == ("run-1", "foreign")
+    assert check_store(str(new)) == ["run-1 lacks the epochs 5"]
+    with open_store(str(new)) as store:
+        first, second, *_ = list_runs(store)
+        assert first.status == "interrupted"
+        assert 5 not in [row.epoch for row in list_epochs(store, first.id)]
+        assert second.created_at.year > 2000
+    assert len(table(new, "runs")) == TRAINED + 1
+
+
 def test_a_sweep_is_saved_with_its_points(damaged, folder):
     salvage(damaged, folder / "new.db")
     with open_store(str(folder / "new.db")) as store:
