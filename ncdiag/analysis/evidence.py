@@ -24,13 +24,18 @@ Results = Mapping[str, Sequence[Result]]  # of the questions, by their names
 class Part:
     """One thing that a claim needs: `shown`, or not, or None where it could not be tested.
 
-    `p` is that of its test, NaN where a bound or a count decides; `lacking` says, as a clause, what is missing.
+    `p` is that of its test, NaN where a bound or a count decides; `lacking` says, as a clause, what is missing: nothing
+    of what is shown.
     """
 
     name: str
     shown: bool | None
     lacking: str
     p: float = math.nan
+
+    def __post_init__(self) -> None:
+        if self.shown:
+            object.__setattr__(self, "lacking", "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -202,9 +202,11 @@ def test_the_turn_in_depth_hangs_on_eps(released):
     """PAPER.md, 6: the published curve compares eps 0.05 (depth 2 and 3) with 0.01 (depth 5 and 7)."""
     at_one_percent = regularity(released, "non_monotone")
     assert [level["n_collapsed"] for level in at_one_percent.extra["levels"]] == [0, 0, 3, 3]
-    assert (at_one_percent.extra["turn"], at_one_percent.extra["verdict"]) == (5, "supported")
+    assert (at_one_percent.extra["turn"], round(at_one_percent.p, 4)) == (5, 0.0193)
+    assert at_one_percent.extra["verdict"] == "inconclusive"  # it is one of four tests
     at_five_percent = regularity(released, "non_monotone", OnsetRule(rule="first", eps=0.05))
     assert [level["n_collapsed"] for level in at_five_percent.extra["levels"]] == [3, 3, 3, 3]
+    assert at_five_percent.p > 0.2
     assert at_five_percent.extra["verdict"] == "inconclusive"
 
 

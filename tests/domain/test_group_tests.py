@@ -17,7 +17,6 @@ from ncdiag.domain.group_tests import (
     pairwise_welch,
     welch_to_first,
 )
-from ncdiag.domain.survival import logrank_scores
 
 GROUPS = ([5.0, 5.2, 5.1, 5.4], [5.5, 5.9, 5.6], [6.3, 6.0, 6.6])
 
@@ -207,33 +206,22 @@ def test_boschloo_is_one_sided():
 
 
 def test_the_best_of_several_levels_pays_for_the_choice():
-    time = np.array([400.0, 410, 420, 300, 310, 320, 330, 340, 350])
-    level = np.repeat([0, 1, 2], 3)
-    scores = logrank_scores(time, np.ones(9, dtype=bool))
-    p, best, p_min, looked_at = largest_gain(scores, level, rng())
-    assert (best, looked_at) == (1, 1680)
-    assert p_min == pytest.approx(2 / 1680)
-    slow, _ = largest_gain(-scores, level, rng())[:2]
-    assert p < 0.05 < slow
+    scores = -np.log([400.0, 410, 420, 300, 310, 320, 330, 340, 350, 360])
+    level = np.array([0, 0, 0, 2, 2, 2, 5, 5, 5, 5])
+    welch = {
+        other: stats.ttest_ind(scores[level == other], scores[:3], equal_var=False, alternative="greater").pvalue
+        for other in (2, 5)
+    }
+    p, best = largest_gain(scores, level)
+    assert best == min(welch, key=welch.__getitem__)
+    assert p == pytest.approx(2 * min(welch.values()))
+    assert largest_gain(-scores, level)[0] == 1.0
 
 
-@pytest.mark.parametrize("sizes", [(3, 3), (2, 2, 2), (2, 2, 2, 2), (2, 3, 2, 2), (3, 2, 2, 2), (2, 2, 2, 3)])
-def test_no_gain_has_a_smaller_p_than_runs_of_these_sizes_can_give(sizes):
-    """Each level in turn is far ahead of the smallest one, and both hardly vary: all the others may change places.
-
-    Of unequal sizes a part of the larger group does as well, so the least p is not reached.
-    """
-    level = np.repeat(np.arange(len(sizes)), sizes)
-    found = []
-    for best in range(1, len(sizes)):
-        centre = np.where(level == 0, 0.0, np.where(level == best, 100.0, 50.0))
-        spread = np.where((level == 0) | (level == best), 0.01, 10.0)
-        p, picked, p_min, _ = largest_gain(centre + spread * rng().uniform(-1, 1, len(level)), level, rng())
-        assert picked == best
-        found.append(p)
-    assert min(found) >= p_min * (1 - 1e-9)
-    if len(set(sizes)) == 1:
-        assert min(found) == pytest.approx(p_min)
+def test_without_any_variance_there_is_no_gain_to_test():
+    level = np.repeat([0, 1], 2)
+    assert math.isnan(largest_gain(np.array([1.0, 1.0, 2.0, 2.0]), level)[0])
+    assert largest_gain(np.array([1.0, 1.0, 2.0, 2.1]), level)[0] < 0.05
 
 
 def test_a_geometric_mean_has_a_t_interval_on_logs():
@@ -243,12 +231,14 @@ def test_a_geometric_mean_has_a_t_interval_on_logs():
     assert math.isnan(geometric_mean(logs[:1], 0.95).lo)
 
 
-def test_the_choice_of_the_best_level_keeps_the_size():
-    """Equal levels: at most 5 % may find a faster one, whichever is picked."""
+@pytest.mark.parametrize(
+    ("n", "sds"), [(3, (0.13, 0.03, 0.03)), (3, (0.03, 0.13, 0.03)), (5, (0.03, 0.13, 0.13, 0.13))]
+)
+def test_the_choice_of_the_best_level_keeps_the_size_whichever_level_varies_most(n, sds):
+    """At 5 %, and at what Holm's correction leaves the smallest of four; relabelling errs in .09 to .12, .04 to .05."""
     generator = np.random.default_rng(8)
-    level = np.repeat(np.arange(4), 3)
-    hits = 0
-    for _ in range(300):
-        scores = logrank_scores(generator.exponential(size=12), np.ones(12, dtype=bool))
-        hits += largest_gain(scores, level, generator)[0] < 0.05
-    assert hits / 300 < 0.085
+    level = np.repeat(np.arange(len(sds)), n)
+    worlds = generator.normal(size=(1000, len(level))) * np.array(sds)[level]
+    ps = np.array([largest_gain(world, level)[0] for world in worlds])
+    assert np.mean(ps < 0.05) < 0.07
+    assert np.mean(ps < 0.0125) < 0.024

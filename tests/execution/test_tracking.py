@@ -180,7 +180,7 @@ def test_numbers_of_numpy_and_torch_describe_a_run_as_others_do(url: str) -> Non
 
 
 def test_an_intervention_that_is_no_rescaling_is_refused(url: str) -> None:
-    """It would count as rescaled in one question, and not in another; what else was done is a setting of another name."""
+    """It would count as rescaled in one question, and not in another: what else was done has another name."""
     with (
         pytest.raises(SpecError, match="an intervention is ALPHA@EPOCH"),
         ncdiag.track("mine", store=url, intervention="3 at 20"),
