@@ -113,7 +113,15 @@ def test_nor_where_one_end_varies_three_times_as_much(seeds, loud):
     shares = many(weight_decay, 200, seeds, "weight_decay", DECAYS, means=means, sds=sds)
     assert shares["c"] <= at_most(0.05, 200)
     if loud == 0:
-        assert shares["a"] <= at_most(0.08, 200)  # with logrank scores it would be .11, .13 and .22
+        assert shares["a"] <= at_most(0.05, 200)  # with logrank scores it would be .11, .13 and .22
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("sds", [(0.13, 0.03, 0.03, 0.03), (0.03, 0.13, 0.03, 0.03), (0.03, 0.13, 0.13, 0.03)], ids=str)
+def test_too_little_is_seldom_said_to_slow_whichever_value_varies_most(seeds, sds):
+    """The sds of the published runs; relabelling would err in .09 to .12."""
+    shares = many(weight_decay, 400, seeds, "weight_decay", DECAYS, sds=sds)
+    assert shares["a"] <= at_most(0.05, 400)
 
 
 @pytest.mark.parametrize("seeds", [(5, 5, 5, 1), (1, 2, 3, 2, 1), (10, 10, 10, 1)], ids=str)
