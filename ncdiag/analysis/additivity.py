@@ -206,6 +206,7 @@ def _verdict_result(
             "p_log": deciding_p(log),
             "power": judged.power,
             "p_power": judged.p_power,
+            "reversals": judged.reversals,
             "crossings": crossings,
             **common,
         },

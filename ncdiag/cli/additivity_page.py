@@ -1,5 +1,6 @@
 """The printed answer to `ncdiag analyze additivity`, for readers who know neural collapse but not statistics."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
-from ncdiag.domain.shares import percent
+from ncdiag.domain.shares import counted, percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_RATIOS = 8
 _SCALES = {"interaction_raw": "adding", "interaction_log": "multiplying"}
+_OF_ANY_SHAPE = {"Boik's": "p_boik", "Johnson and Graybill's": "p_johnson_graybill"}
 _LEGEND = (
     "runs: collapsed of evaluated. fn*: geometric mean of the feature norm at onset, conditions weighing alike. "
     "onset: median epoch; phase and loss: those of the training at onset."
@@ -28,7 +30,7 @@ def additivity_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     verdict = named["verdict"]
     group = verdict["group"]
     cells = [Part([_table(verdict["cells"])]), Part([Legend(_LEGEND)])] if verdict["cells"] else []
-    blocks: list[Block] = [Reading(_reading(verdict, ratios))]
+    blocks: list[Block] = [Reading(_reading(verdict, ratios) + _other_shape(named))]
     if "p_raw" in verdict:
         blocks += _tests(named)
         blocks += map(Paragraph, _ratio_words(ratios, terms.level))
@@ -72,7 +74,7 @@ def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
         "multiplicative": f"the parts of {rows} and {columns} do not add; that fn* is anything but a factor per {rows} "
         f"times a factor per {columns} is not shown ({p_is(verdict['p_log'])}). {_what_remains(ratios)}",
         "removable": f"the parts of {rows} and {columns} neither add nor multiply. On another scale, fn* to the power "
-        f"{_number(verdict['power'])}, they would add: the order of the cells does not rule that out.",
+        f"{_number(verdict['power'])}, they would add{_order(verdict)}.",
         "crossover": f"the parts of {rows} and {columns} neither add nor multiply, and no other scale would help: "
         f"which {rows} or {columns} has the larger fn* depends on the other ({_crossings(verdict)}).",
         "neither": f"the parts of {rows} and {columns} neither add nor multiply, nor do they add on any power of "
@@ -81,6 +83,29 @@ def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
         "Two runs in every cell, with different seeds, make it testable.",
     }
     return judged[verdict["verdict"]]
+
+
+def _order(verdict: Values) -> str:
+    """Say whether the order of the cells allows for a scale on which they add."""
+    if not verdict.get("reversals"):
+        return ": the order of the cells does not rule that out"
+    return (
+        f", if it is noise that {counted(verdict['reversals'], 'pair')} of {verdict['group']['rows']} or "
+        f"{verdict['group']['columns']} change their order from cell to cell"
+    )
+
+
+def _other_shape(named: Mapping[str, Values]) -> str:
+    """Say what Tukey's test cannot see, where a test of any shape sees it."""
+    judged = {"additive": "interaction_raw", "multiplicative": "interaction_log"}
+    scale = judged.get(named["verdict"].get("verdict", ""))
+    if scale is None:
+        return ""
+    ps = {name: named[scale].get(key) for name, key in _OF_ANY_SHAPE.items()}
+    p, name = min((math.inf if p is None else p, name) for name, p in ps.items())
+    if p > named["verdict"]["alpha"]:
+        return ""
+    return f" But that test sees products alone; one that sees any shape finds more ({name}, {p_is(p)}, exploratory)."
 
 
 def _what_remains(ratios: Sequence[Values]) -> str:
@@ -119,8 +144,7 @@ def _tests(named: Mapping[str, Values]) -> list[Block]:
 
 def _any_shape(named: Mapping[str, Values]) -> list[str]:
     """Say what the tests without a shape find, where there is one value per cell and Tukey's sees products only."""
-    tests = {"Boik's": "p_boik", "Johnson and Graybill's": "p_johnson_graybill"}
-    ps = {name: [named[quantity].get(key) for quantity in _SCALES] for name, key in tests.items()}
+    ps = {name: [named[quantity].get(key) for quantity in _SCALES] for name, key in _OF_ANY_SHAPE.items()}
     known = {name: pair for name, pair in ps.items() if None not in pair}
     if not known:
         return []

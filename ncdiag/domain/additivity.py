@@ -12,7 +12,9 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, special
 
+from ncdiag.domain.free_shape import free_shape
 from ncdiag.domain.interaction import Grid, Interaction, contrast, estimate_interaction, grid_of, mean_table
+from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Status
 from ncdiag.domain.statistics import ROUNDING, FloatArray, IntArray, Interval, exponential
 
@@ -45,13 +47,15 @@ class GridJudgement:
     """The verdict on a grid; `power` removes the interaction with the p `p_power`, `crossings` are pairs of contrasts.
 
     A crossing is (rows, columns, kind): the effect of the two `rows` changes its sign between the two `columns`, or,
-    where `kind` is "columns", that of the columns between the rows.
+    where `kind` is "columns", that of the columns between the rows. `reversals` counts the pairs of lines whose means
+    are in another order in some other line, be it by noise.
     """
 
     verdict: GridVerdict
     power: float = math.nan
     p_power: float = math.nan
     crossings: tuple[tuple[tuple[int, int], tuple[int, int], str], ...] = ()
+    reversals: int = 0
 
 
 def tukey_one_df(table: FloatArray) -> Tukey:
@@ -124,7 +128,32 @@ def judge(
     if crossings:
         return GridJudgement(verdict="crossover", crossings=crossings)
     power, p_power = removing_power(values, row, column, alpha)
-    return GridJudgement(verdict="removable" if p_power > alpha else "neither", power=power, p_power=p_power)
+    if isinstance(raw, Tukey) and p_power > alpha:  # which is all but certain at the power that Tukey's test suggests
+        p_power = min(p_power, _p_of_any_shape(values, grid_of(row, column), power))
+    return GridJudgement(
+        verdict="removable" if p_power > alpha else "neither",
+        power=power,
+        p_power=p_power,
+        reversals=_count_reversals(values, grid_of(row, column)),
+    )
+
+
+def _p_of_any_shape(values: FloatArray, grid: Grid, power: float) -> float:
+    """Give the p of an interaction of any shape that a power leaves in a table; 1 where there is no such test."""
+    found = free_shape(mean_table(_to_power(values, power), grid), generator_of(values))
+    return min([p for p in (found.p_boik, found.p_largest) if not math.isnan(p)], default=1.0)
+
+
+def _count_reversals(values: FloatArray, grid: Grid) -> int:
+    """Count the pairs of rows, and of columns, whose cells are not everywhere in one order."""
+    if not grid.is_complete:
+        return 0
+    table = mean_table(np.log(values), grid)
+    return sum(
+        bool((lines[a] > lines[b]).any() and (lines[a] < lines[b]).any())
+        for lines in (table, table.T)
+        for a, b in combinations(range(len(lines)), 2)
+    )
 
 
 def list_crossings(
@@ -152,7 +181,8 @@ def list_crossings(
 def removing_power(values: FloatArray, row: IntArray, column: IntArray, alpha: float) -> tuple[float, float]:
     """Give the power of the values on which they add best, and the p of the interaction there.
 
-    Tukey's suggestion is tried first; if the interaction is still significant, the power with the smallest F is.
+    Tukey's suggestion is tried first and kept if the interaction is no longer significant; else the power with the
+    largest p is found.
     """
     grid = grid_of(row, column)
     scaled = values / np.exp(np.log(values).mean())
@@ -171,12 +201,19 @@ def removing_power(values: FloatArray, row: IntArray, column: IntArray, alpha: f
 def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> float:
     if not abs(power) <= _POWERS[1]:
         return 0.0
-    changed = np.log(scaled) if abs(power) < 1e-6 else scaled**power
+    changed = _to_power(scaled, power)
     found, grid = estimate_interaction(changed, row, column), grid_of(row, column)
     if found.df2 < 1 and grid.is_complete:
         p = tukey_one_df(mean_table(changed, grid)).p
         return 0.0 if math.isnan(p) else p
     return deciding_p(found) if found.status == "ok" else 0.0
+
+
+def _to_power(values: FloatArray, power: float) -> FloatArray:
+    """Give powers of positive values, of which the logarithm is the zeroth."""
+    scaled = values / np.exp(np.log(values).mean())
+    changed: FloatArray = np.log(scaled) if abs(power) < 1e-6 else scaled**power
+    return changed
 
 
 def deciding_p(found: Interaction | Tukey) -> float:

@@ -65,6 +65,18 @@ def test_tests_without_a_shape_are_told_and_two_that_agree_are_one():
     assert both in page("additive", {"p_boik": 0.01, "p_johnson_graybill": 0.2})
 
 
+def test_what_a_test_without_a_shape_finds_stands_in_the_first_sentences():
+    said = "one that sees any shape finds more (Boik's, p = .01, exploratory)."
+    assert said in page("additive", {"p_boik": 0.01, "p_johnson_graybill": 0.2})
+    assert said in page("multiplicative", {"p_boik": 0.01, "p_johnson_graybill": 0.2})
+    assert "sees any shape" not in page("additive", {"p_boik": 0.06, "p_johnson_graybill": 0.2})
+
+
+def test_an_order_that_changes_is_told_beside_the_power_that_may_remove_it():
+    assert "would add: the order of the cells does not rule that out." in page("removable")
+    assert "if it is noise that 3 pairs of arch or dataset change their order" in page("removable", reversals=3)
+
+
 def test_ratios_that_are_not_shown_are_counted():
     text = page("multiplicative", ratios=50)
     assert f"and {50 - text.count('Ratio of ratios: ')} more (--format json)" in text

@@ -117,6 +117,33 @@ def test_the_four_verdicts():
         assert crossing.crossings == (((0, 1), (0, 1), "rows"), ((0, 1), (0, 1), "columns"))
 
 
+def test_no_power_is_said_to_remove_a_reversed_order_from_single_values():
+    """At the power that Tukey's test suggests it finds nothing by construction; a test of any shape does."""
+    row, column = np.divmod(np.arange(16), 4)
+    found = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        logs = np.add.outer(generator.normal(0, 0.3, 4), np.sort(generator.normal(0, 0.4, 4)))
+        logs[3] = logs[3, ::-1]
+        values = np.exp(logs + generator.normal(0, 0.01, (4, 4)))
+        raw, log = tukey_one_df(values), tukey_one_df(np.log(values))
+        found.append(judge(values.reshape(-1), row, column, raw, log, 0.05))
+    assert "removable" not in [one.verdict for one in found]
+    named = [one for one in found if one.verdict == "neither"]
+    assert named
+    assert all(one.reversals for one in named)
+
+
+def test_a_power_that_makes_single_values_add_removes_their_interaction():
+    row, column = np.divmod(np.arange(16), 4)
+    noise = np.random.default_rng(0).normal(0, 0.002, (4, 4))
+    values = (np.add.outer((1.0, 1.3, 1.5, 2.0), (0.2, 0.5, 0.6, 1.1)) * np.exp(noise)) ** -2.0
+    raw, log = tukey_one_df(values), tukey_one_df(np.log(values))
+    found = judge(values.reshape(-1), row, column, raw, log, 0.05)
+    assert (found.verdict, found.reversals) == ("removable", 0)
+    assert found.power == pytest.approx(-0.5, abs=0.1)
+
+
 def test_a_crossover_within_the_noise_is_none():
     values, row, column = cells([[1.0, 1.01], [1.3, 1.0]], 0.1)
     assert list_crossings(np.log(values), row, column, 0.05) == ()
