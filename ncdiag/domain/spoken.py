@@ -10,7 +10,7 @@ from ncdiag.domain.spec import RunSpec
 # In an order in which each beginning of the list describes a run: milestones need their schedule, and lr its optimiser.
 _ORDER = (
     *("depth", "width", "activation", "train_size", "subset_seed", "optimizer", "schedule", "phases"),
-    *("lr", "momentum", "weight_decay", "batch_size", "eval_every", "precision"),
+    *("lr", "momentum", "weight_decay", "batch_size", "eval_every", "precision", "metric_samples", "test_samples"),
 )
 
 

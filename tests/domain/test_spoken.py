@@ -21,6 +21,7 @@ SPOKEN = [
         "lr": 0.01,
     },
     {"arch": "mlp", "dataset": "mnist", "weight_decay": 3e-4, "schedule": "constant", "eval_every": 5},
+    {"arch": "mlp", "dataset": "mnist", "metric_samples": 6000, "test_samples": 1000},
     {
         "arch": "mlp",
         "dataset": "mnist",
