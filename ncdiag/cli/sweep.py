@@ -16,6 +16,7 @@ from ncdiag.cli.train import (
     DataDirOption,
     DeviceOption,
     PresetOption,
+    say_stored,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
 from ncdiag.domain.naming import differing
@@ -197,7 +198,7 @@ def _train(store: "Store", todo: list[Run], options: "TrainingOptions", jobs: in
 
             return train_until_done(store, todo, train, note) if wait else train(todo)
     except (KeyboardInterrupt, SystemExit):
-        note("stopped; every finished epoch is stored. The same command again continues.")
+        note(f"stopped; {say_stored(store, todo)}. The same command again continues.")
         raise
 
 

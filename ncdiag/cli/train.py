@@ -14,10 +14,13 @@ from ncdiag.cli.output import emit_text, note, warn
 from ncdiag.cli.presets import PRESETS
 from ncdiag.cli.training_options import read_values, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
+from ncdiag.domain.words import first_of
 from ncdiag.errors import DivergedError, SpecError, UnsafeError
 from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ncdiag.execution.planning import Plan
     from ncdiag.execution.worker import TrainingOptions
     from ncdiag.store.handle import Store
@@ -163,7 +166,7 @@ def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
             status = train_run(store, run, options, listen)
     except (KeyboardInterrupt, SystemExit):
         again = f"ncdiag train --resume {run.name}{store_option(store)}"
-        note(f"stopped; every finished epoch is stored. Continue with `{again}`")
+        note(f"stopped; {say_stored(store, [run])}. Continue with `{again}`")
         raise
     if status is RunStatus.RUNNING:
         shown = f"ncdiag runs show {run.name}{store_option(store)}"
@@ -172,6 +175,16 @@ def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:
         raise _diverged(run)
     if status is RunStatus.DEAD:
         warn(f"the features of {run.name} died: their norm is near 0 and nothing is learned. This is no collapse.")
+
+
+def say_stored(store: "Store", runs: "Sequence[Run]") -> str:
+    """Say where the epochs of runs are that were stopped: what could not be stored waits in a file."""
+    from ncdiag.store.recorder import pending_path
+
+    waiting = [str(path) for run in runs if (path := pending_path(store, run.id)).exists()]
+    if not waiting:
+        return "every finished epoch is stored"
+    return f"the store could not be had, and epochs wait in {first_of(waiting)}; they are stored as training goes on"
 
 
 def _diverged(run: Run) -> DivergedError:

@@ -55,13 +55,18 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
 
 
 def _unwritable(path: Path, state: dict[str, Any], error: Exception) -> str:
-    free = disk_usage(path.parent).free if path.parent.is_dir() else 0
-    cause = "disk full" if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else _first_line(error)
+    free, size = disk_usage(path.parent).free if path.parent.is_dir() else 0, _size(state)
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    full |= isinstance(error, RuntimeError) and free < 2 * size  # torch says nothing but where the file broke off
     return (
-        f"cannot write the checkpoint {path}: {cause}.\n"
-        f"It takes {_size(state) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free there (a quota may be less).\n"
+        f"cannot write the checkpoint {path}: {'disk full' if full else _first_line(error)}.\n"
+        f"It takes {_megabytes(size)} MB, and {_megabytes(free)} MB are free there (a quota may be less).\n"
         "The earlier checkpoints and the stored epochs are intact. Make room, then repeat the command"
     )
+
+
+def _megabytes(number: int) -> str:
+    return f"{number / 1e6:.1f}" if number >= 1e5 else f"{number / 1e6:.2g}"
 
 
 def _size(value: Any) -> int:

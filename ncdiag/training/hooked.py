@@ -247,7 +247,11 @@ def _paired(batch: Any) -> tuple[Any, Tensor]:
         found += f" of {', '.join(type(item).__name__ for item in batch) or 'nothing'}"
     raise DataError(
         f"a batch is {found}; expected a pair (x, y), y a tensor of whole numbers, or a dict with y under 'labels'.\n"
-        "Make pairs of what is in it, as in [(x, y) for x, y, _ in loader]"
+        + (
+            "Give the labels that name, as in [{**batch, 'labels': batch['y']} for batch in loader]"
+            if isinstance(batch, Mapping)
+            else "Make pairs of what is in it, as in [(x, y) for x, y, _ in loader]"
+        )
     )
 
 

@@ -19,6 +19,7 @@ from measured import rows
 from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.cli.app import run as run_ncdiag
+from ncdiag.cli.train import say_stored
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import StoreError
 from ncdiag.execution import held, patience
@@ -117,8 +118,11 @@ def test_ctrl_c_in_a_locked_store_loses_no_epoch(store: Store, undisturbed: list
     with pytest.raises(KeyboardInterrupt):
         train_run(store, run, TrainingOptions(), stop_at_5)
     blocker.connection.close()
+    waits = store.run_folder(run.id) / recorder.PENDING
+    assert say_stored(store, [run]).startswith(f"the store could not be had, and epochs wait in {waits}; ")
     assert train_run(store, run, TrainingOptions(), ignore) is RunStatus.DONE
     assert rows(store, run) == undisturbed
+    assert say_stored(store, [run]) == "every finished epoch is stored"
 
 
 def lock_at_2_and_stop(store: Store, connection: sqlite3.Connection) -> Callable[[Run, Event | Note], None]:

@@ -160,6 +160,7 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         ([(X, Y, "a")], r"a batch is a tuple of Tensor, Tensor, str; expected a pair \(x, y\)"),
         ([(X, Y.numpy())], "a tuple of Tensor, ndarray"),
         ([{"x": X, "label": Y}], "a batch is a dict with x, label; expected .* a dict with y under 'labels'"),
+        ([{"x": X, "label": Y}], r"Give the labels that name, as in \[\{\*\*batch, 'labels': batch\['y'\]\}"),
         ([{}], "a batch is a dict with nothing in it; expected"),
         ([()], "a batch is a tuple of nothing; expected"),
         ([], "no sample"),
