@@ -78,7 +78,10 @@ class NextRuns:
         return f"{words} --compensate-head" if words and compensated else words
 
     def levels(self, factor: str, group: Mapping[str, Any]) -> str:
-        """Suggest more values, and more seeds, of one hyperparameter; everything else as in the group."""
+        """Suggest more values, and more seeds, of one hyperparameter; everything else as in the group.
+
+        Where some widths never collapsed, more seeds would not either: all are trained for twice as long.
+        """
         own = self._matching(group)
         base = _base(own)
         if base is None:
@@ -88,8 +91,13 @@ class NextRuns:
         usual = _usual(factor, base)
         enough = len(present) >= len(usual)
         levels = sorted(present if enough else {*present, *usual})
+        said = spoken_options(base)
+        onsets = own.groupby(factor)["onset"].count()
+        if factor == "width" and onsets.min() == 0 < onsets.max():  # elsewhere that a value prevents says something
+            said["phases"] = (*base.phases[:-1], replace(base.phases[-1], epochs=2 * base.phases[-1].epochs))
+            enough = False  # no such run was trained yet
         seeds = _more_seeds(int(own.groupby(factor)["seed"].nunique().min()) if enough else 0)
-        return self._sweep(base, spoken_options(base), {factor: _listed(levels), "seed": f"0:{seeds}"})
+        return self._sweep(base, said, {factor: _listed(levels), "seed": f"0:{seeds}"})
 
     @cached_property
     def none_of_ours(self) -> bool:

@@ -110,6 +110,21 @@ def test_runs_that_say_no_pair_have_no_more_like_them(make_frames, make_run):
     assert suggested.levels("depth", {}) != ""  # a claim about any network is another matter
 
 
+def test_widths_that_never_collapsed_are_trained_for_longer(make_frames, make_run):
+    """More seeds of 64 would not collapse either, and how far width moves fn* would stay unknown."""
+    rates = {64: 90.0, 128: 30.0, 256: 25.0, 512: 20.0}
+    runs = {
+        f"{w}-{s}": make_run(r + s / 4, width=w, seed=s, phases="ce:20,mse:180")
+        for w, r in rates.items()
+        for s in range(5)
+    }
+    command = suggest(make_frames, runs).levels("width", {})
+    assert "--phase ce:20 --phase mse:360" in command
+    assert command.endswith("--width 64,128,256,512 --seed 0:5")
+    depths = {name: {**run, "width": 512, "depth": run["width"] // 32} for name, run in runs.items()}
+    assert "--phase ce:20 --phase mse:180" in suggest(make_frames, depths).levels("depth", {})
+
+
 @pytest.mark.parametrize(("seeds", "asked"), [(2, 3), (3, 5)])
 def test_a_whole_grid_of_three_seeds_gets_more_of_them(make_frames, make_run, seeds, asked):
     cells = [(arch, dataset) for arch in ("mlp", "cnn") for dataset in ("mnist", "digits")]
