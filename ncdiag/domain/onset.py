@@ -198,7 +198,7 @@ def _came_before(trajectory: Trajectory, below: NDArray[np.bool_], first: int, r
     """
     if trajectory.epoch[first] <= 0:
         return True
-    return rule.between and (first == 0 or bool(below[first - 1]))
+    return bool(below[first - 1]) if first else rule.between
 
 
 def _without_onset(trajectory: Trajectory, start: int, stop: int, below: NDArray[np.bool_]) -> Onset:

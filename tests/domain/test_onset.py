@@ -247,9 +247,11 @@ def test_a_streak_is_confirmed_within_its_phase(phase, state, at):
     assert find_onset(short, OnsetRule(eps=0.1, patience=5, phase=2)).censored_at == 29
 
 
-def test_collapsed_before_the_phase_is_left_censored_in_it():
+@pytest.mark.parametrize("rule", ["sustained", "first"])
+def test_collapsed_before_the_phase_is_left_censored_in_it(rule):
+    """The published rule takes the first epoch that was logged as it comes, not the first of a phase."""
     phase = np.where(np.arange(60) < 30, 1, 2)
-    onset = find_onset(run(high_then_low(60, 20), phase=phase), OnsetRule(eps=0.1, patience=5, phase=2))
+    onset = find_onset(run(high_then_low(60, 20), phase=phase), OnsetRule(eps=0.1, patience=5, phase=2, rule=rule))
     assert (onset.state, onset.hi) == ("left_censored", 30)
 
 
