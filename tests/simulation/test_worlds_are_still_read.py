@@ -23,7 +23,7 @@ def simulation(name):
 @pytest.mark.parametrize(
     ("name", "ask", "quantity"),
     [
-        ("attractor_holds_its_size", lambda module, rng: module.experiment(rng, 2, 0.0, 0.02), "verdict"),
+        ("attractor_holds_its_size", lambda module, rng: module.experiment(rng, 2, (0.0,), 0.02), "verdict"),
         ("lead_worlds", lambda module, rng: module.simulate("causal", 3, rng), "mae"),
     ],
 )
