@@ -13,13 +13,7 @@ from ncdiag.analysis.curves import observable_curves
 from ncdiag.analysis.rescaled_set import LAST, RescaledSet, each_alone, extra_of
 from ncdiag.analysis.standstill import standstill
 from ncdiag.domain.crossing import Curve
-from ncdiag.domain.equivalence import (
-    MARGIN,
-    Equivalence,
-    paired_equivalence,
-    pairs_needed,
-    pooled_t_test,
-)
+from ncdiag.domain.equivalence import MARGIN, Equivalence, paired_equivalence, pairs_needed, pooled_t_test
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.onset import OPEN
 from ncdiag.domain.relaxation import Relaxation, fit_relaxation

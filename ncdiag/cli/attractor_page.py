@@ -27,8 +27,8 @@ _INTRODUCTION = (
 _LEGEND = (
     "ratio: fn of the first over fn of the second, at the end of training, mean over the pairs. within 8%: p of the "
     "test that it is; below {alpha} it is shown, and with several conditions where it is so in each. differs: p of the "
-    "test that it is not 1. published: p of the published test, a "
-    "t-test on the onset epochs, read as no difference above .2, which shows nothing."
+    "test that it is not 1. published: p of the published test, a t-test on the onset epochs, read as no difference "
+    "above .2, which shows nothing."
 )
 _NOTHING = (
     "No run had its features rescaled, or none of them has a sibling without. "

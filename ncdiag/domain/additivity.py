@@ -185,23 +185,22 @@ def removing_power(values: FloatArray, row: IntArray, column: IntArray, alpha: f
     largest p is found.
     """
     grid = grid_of(row, column)
-    scaled = values / np.exp(np.log(values).mean())
     if grid.is_complete:
         power = tukey_one_df(mean_table(values, grid)).power
-        p = _p_at(scaled, row, column, power)
+        p = _p_at(values, row, column, power)
         if p > alpha:
             return power, p
     tried = np.linspace(*_POWERS, _TRIED)  # p has flat parts and several hills
-    at = int(np.argmax([_p_at(scaled, row, column, power) for power in tried.tolist()]))
+    at = int(np.argmax([_p_at(values, row, column, power) for power in tried.tolist()]))
     around = (float(tried[max(at - 1, 0)]), float(tried[min(at + 1, _TRIED - 1)]))
-    best = optimize.minimize_scalar(lambda power: -_p_at(scaled, row, column, power), bounds=around, method="bounded")
-    return float(best.x), _p_at(scaled, row, column, float(best.x))
+    best = optimize.minimize_scalar(lambda power: -_p_at(values, row, column, power), bounds=around, method="bounded")
+    return float(best.x), _p_at(values, row, column, float(best.x))
 
 
-def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> float:
+def _p_at(values: FloatArray, row: IntArray, column: IntArray, power: float) -> float:
     if not abs(power) <= _POWERS[1]:
         return 0.0
-    changed = _to_power(scaled, power)
+    changed = _to_power(values, power)
     found, grid = estimate_interaction(changed, row, column), grid_of(row, column)
     if found.df2 < 1 and grid.is_complete:
         p = tukey_one_df(mean_table(changed, grid)).p
@@ -210,7 +209,7 @@ def _p_at(scaled: FloatArray, row: IntArray, column: IntArray, power: float) -> 
 
 
 def _to_power(values: FloatArray, power: float) -> FloatArray:
-    """Give powers of positive values, of which the logarithm is the zeroth."""
+    """Give powers of positive values over their geometric mean, of which the logarithm is the zeroth."""
     scaled = values / np.exp(np.log(values).mean())
     changed: FloatArray = np.log(scaled) if abs(power) < 1e-6 else scaled**power
     return changed
