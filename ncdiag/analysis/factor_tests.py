@@ -130,10 +130,14 @@ def base_of(group: FactorGroup) -> dict[str, Any]:
 def too_few(group: FactorGroup, quantity: str, needed: str, *, onsets: bool = False) -> Result:
     """Say what a test needs that the group has not: runs, or runs with an onset, at its values."""
     counted = group.level[group.event] if onsets else group.level
-    sizes = np.bincount(counted, minlength=len(group.levels)).tolist()
-    have = ", ".join(f"{value}: {size}" for value, size in zip(group.levels, sizes, strict=True))
-    reason = f"needs {needed}; {'onsets' if onsets else 'runs'} by {group.factor.replace('_', ' ')}: {have}"
+    sizes = np.bincount(counted, minlength=len(group.levels))
+    reason = f"needs {needed}; {'onsets' if onsets else 'runs'} {_by_level(group, sizes)}"
     return _without_test(group, quantity, "not_testable", reason)
+
+
+def _by_level(group: FactorGroup, counts: IntArray) -> str:
+    have = ", ".join(f"{value}: {count}" for value, count in zip(group.levels, counts.tolist(), strict=True))
+    return f"by {group.factor.replace('_', ' ')}: {have}"
 
 
 def censored(group: FactorGroup, quantity: str) -> Result:
@@ -231,9 +235,8 @@ def _fn_shift(group: FactorGroup) -> Result:
 
 
 def _unbounded(group: FactorGroup, counts: IntArray) -> str:
-    have = ", ".join(f"{value}: {count}" for value, count in zip(group.levels, counts.tolist(), strict=True))
     return (
-        f"how far {group.factor} moves fn* takes two onsets at every {group.factor}; onsets by {group.factor}: {have}"
+        f"how far {group.factor} moves fn* takes two onsets at every {group.factor}; onsets {_by_level(group, counts)}"
     )
 
 

@@ -17,6 +17,7 @@ from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.questions import FACTORS
 from ncdiag.domain.result import Result
+from ncdiag.domain.trends import is_bent
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _verdict(result: Result, p_holm: float, alpha: float) -> str:
 
     Runs that collapse after the common budget were slowed, not prevented, however few collapsed within it.
     """
-    if result.quantity == "trend" and (result.hi < 0 or result.extra["p_isotonic"] <= alpha / 2):
+    if result.quantity == "trend" and (result.hi < 0 or is_bent(result.extra["p_isotonic"], alpha)):
         return "refuted"
     if result.extra.get("later_high"):
         return "inconclusive"

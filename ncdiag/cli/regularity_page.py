@@ -195,8 +195,10 @@ def _width_says(named: Mapping[str, Values]) -> list[Block]:
 
 def _bent(trend: Values) -> str:
     """Say how sure it is that the curve is not steady, unless the slope alone goes the other way."""
+    from ncdiag.domain.trends import is_bent
+
     p = trend["p_isotonic"]
-    return f" ({p_is(p)})" if p is not None and p <= alpha_of(trend["level"]) / 2 else ""
+    return f" ({p_is(p)})" if p is not None and is_bent(p, alpha_of(trend["level"])) else ""
 
 
 def _activation_says(named: Mapping[str, Values]) -> list[Block]:

@@ -156,6 +156,11 @@ def isotonic_p(
     return distance, float((1 + np.count_nonzero(null >= distance - 1e-12)) / (1 + _NULL_WORLDS))
 
 
+def is_bent(p_isotonic: float, alpha: float) -> bool:
+    """Tell whether a curve is no steady one: at half of alpha, because a slope the other way refutes one as well."""
+    return p_isotonic <= alpha / 2
+
+
 def monotone_distance(means: FloatArray, weights: FloatArray) -> FloatArray:
     """Give the weighted sum of squares between each row of means [m, k] and its best increasing curve."""
     distance: FloatArray = np.sum(weights * (means - isotonic(means, weights)) ** 2, axis=1)

@@ -103,8 +103,8 @@ def _strange_runs(connection: Connection) -> Iterator[tuple[str, str]]:
     if connection.dialect.name != "sqlite":
         return
     runs = schema.runs
-    numbers = {c.name: _is_no_number(c) for c in runs.c if isinstance(c.type, (Double, Integer))}
-    times = {c.name: _is_no_time(c) for c in runs.c if isinstance(c.type, schema.UtcDateTime)}
+    numbers = {c.name: is_no_number(c) for c in runs.c if isinstance(c.type, (Double, Integer))}
+    times = {c.name: is_no_time(c) for c in runs.c if isinstance(c.type, schema.UtcDateTime)}
     strange = [condition.label(name) for name, condition in (numbers | times).items()]
     query = select(runs.c.name.label("run"), *strange).where(or_(*numbers.values(), *times.values()))
     for row in connection.execute(query.order_by(runs.c.id).limit(20)).mappings():
@@ -120,7 +120,7 @@ def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
     runs, epochs = schema.runs, schema.epochs
     numbers = [column for column in epochs.c if isinstance(column.type, Double)]
     found = select(runs.c.name, epochs.c.epoch).join(runs, runs.c.id == epochs.c.run_id)
-    strange = found.where(or_(*map(_is_no_number, numbers)))
+    strange = found.where(or_(*map(is_no_number, numbers)))
     for name, epoch in connection.execute(strange.order_by(runs.c.id, epochs.c.epoch).limit(20)):
         yield name, f"has something at epoch {epoch} that is no number"
     said = found.add_columns(cast(epochs.c.nonfinite, String)).where(epochs.c.nonfinite.is_not(None))
@@ -129,11 +129,13 @@ def _strange_epochs(connection: Connection) -> Iterator[tuple[str, str]]:
             yield name, f"says at epoch {epoch} that something is not finite, and not what"
 
 
-def _is_no_number(column: Column[Any]) -> ColumnElement[bool]:
+def is_no_number(column: Column[Any]) -> ColumnElement[bool]:
+    """Ask SQLite whether something else than a number is where one belongs."""
     return func.typeof(column).in_(("text", "blob"))
 
 
-def _is_no_time(column: Column[Any]) -> ColumnElement[bool]:
+def is_no_time(column: Column[Any]) -> ColumnElement[bool]:
+    """Ask SQLite whether something else than a time is where one belongs."""
     return column.is_not(None) & func.datetime(cast(column, String)).is_(None)
 
 

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command  # noqa: F401  # a signal that comes while it is loading would leave what is half made
-from sqlalchemy import Double, Integer
+from sqlalchemy import Connection, Double, Integer, delete, func, or_, select, update
 
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.errors import SpecError, StoreError
 from ncdiag.store import migrate, schema
+from ncdiag.store.consistency import is_no_number, is_no_time
 from ncdiag.store.copying import unfinished
 from ncdiag.store.faults import MissingStoreError, translated
 from ncdiag.store.handle import Store, make_store
@@ -86,7 +87,11 @@ def salvage(damaged: Path, target: Path) -> Saved:
             _lend_contents(copy, partial)
         runs_lost, unreadable = _copy_rows(copy, store)
         migrate.run_migrations(store, schema.REVISION)
-        saved = _settle(partial, runs_lost, unreadable)
+        with store.write() as connection:
+            blanked = _blank(connection)
+            for run_id, count in _drop_epochs(connection).items():
+                unreadable[run_id] += count
+        saved = _settle(partial, runs_lost, unreadable, blanked)
         if not saved.runs:
             raise StoreError(f"no run can be read from {damaged} any more; no new store was made. Restore a backup")
         partial.rename(target)
@@ -198,13 +203,10 @@ def _fetch(source: sqlite3.Connection, query: str, values: Sequence[int], rows: 
     return True
 
 
-def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
+def _settle(path: Path, runs_lost: int, unreadable: dict[int, int], blanked: int) -> Saved:
     """Let the runs say of themselves what is there, and give the account."""
     incomplete: dict[str, int] = {}
     with closing(sqlite3.connect(path)) as connection:
-        blanked = _blank(connection)
-        for run_id, count in _drop_epochs(connection).items():
-            unreadable[run_id] = unreadable.get(run_id, 0) + count
         rows = connection.execute("SELECT id, name, origin, status, epochs_done, config FROM runs").fetchall()
         for run_id, name, origin, status, done, config in rows:
             found = {epoch for (epoch,) in connection.execute("SELECT epoch FROM epochs WHERE run_id = ?", (run_id,))}
@@ -232,29 +234,29 @@ def _settle(path: Path, runs_lost: int, unreadable: dict[int, int]) -> Saved:
     )
 
 
-def _drop_epochs(connection: sqlite3.Connection) -> dict[int, int]:
+def _drop_epochs(connection: Connection) -> dict[int, int]:
     """Remove the epochs that hold something else than numbers, which nobody could read; gives how many of each run."""
-    numbers = [column.name for column in schema.epochs.c if isinstance(column.type, Double)]
-    strange = " OR ".join(f"typeof({name}) IN ('text', 'blob')" for name in numbers)
-    found = connection.execute(f"SELECT run_id, count(*) FROM epochs WHERE {strange} GROUP BY run_id")  # noqa: S608
-    counts = dict(found.fetchall())
-    connection.execute(f"DELETE FROM epochs WHERE {strange}")  # noqa: S608
+    epochs = schema.epochs
+    strange = or_(*(is_no_number(column) for column in epochs.c if isinstance(column.type, Double)))
+    found = connection.execute(select(epochs.c.run_id, func.count()).where(strange).group_by(epochs.c.run_id))
+    counts = {row[0]: row[1] for row in found}
+    connection.execute(delete(epochs).where(strange))
     return counts
 
 
-def _blank(connection: sqlite3.Connection) -> int:
+def _blank(connection: Connection) -> int:
     """Empty what is no number or time of a run or a sweep, and should be; what must be there becomes 0, or now."""
     count = 0
     for column in (*schema.runs.c, *schema.sweeps.c):
-        name, must = column.name, not column.nullable
+        least: Any
         if isinstance(column.type, (Double, Integer)):
-            strange, value = f"typeof({name}) IN ('text', 'blob')", "0" if must else "NULL"
+            strange, least = is_no_number(column), 0
         elif isinstance(column.type, schema.UtcDateTime):
-            strange = f"{name} IS NOT NULL AND datetime({name}) IS NULL"
-            value = "strftime('%Y-%m-%d %H:%M:%f', 'now')" if must else "NULL"
+            strange, least = is_no_time(column), schema.UtcNow()
         else:
             continue
-        count += connection.execute(f"UPDATE {column.table.name} SET {name} = {value} WHERE {strange}").rowcount  # noqa: S608
+        value = None if column.nullable else least
+        count += connection.execute(update(column.table).where(strange).values({column.name: value})).rowcount
     return count
 
 
