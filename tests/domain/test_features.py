@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,21 @@ def test_metrics_are_those_of_the_definitions(bias: Any) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
     assert found["train_accuracy"] == np.mean(np.argmax(H @ W.T + used, axis=1) == Y)
     assert set(found) == {"train_accuracy", *expected}
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i4"])
+def test_features_are_taken_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = (10 * RNG.normal(size=(30_000, 20))).astype(kind)
+    labels, weight = RNG.integers(0, 4, size=30_000), RNG.normal(size=(4, 20))
+    monkeypatch.setattr("ncdiag.domain.features._PIECE", 20 * 1_000)
+    tracemalloc.start()
+    found = measure_features(features, labels, weight)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = reference_metrics(features, labels, 4, weight, np.zeros(4))
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    in_float64 = features.size * 8
+    assert peak < in_float64 * (1.5 if kind == "i4" else 0.5)  # 1,000 rows are a thirtieth
 
 
 def test_what_float32_makes_of_class_means_in_fewer_dimensions_is_left_out():
