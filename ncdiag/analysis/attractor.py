@@ -126,7 +126,7 @@ def _log_ratio(this: RescaledSet, arm: str, *, at_onset: bool = False) -> Result
         method=f"difference of ln fn at {what}, two one-sided paired t-tests against ln 1.08 over {test.n} {over}",
         warnings=(
             *_ends_apart(arm, apart, len(known)),
-            *_few(test, over, this.base["n_conditions"]),
+            *_few(test, over, condition[known]),
             *each_alone(extra),
         ),
         extra=extra,
@@ -145,11 +145,12 @@ def _ends_apart(arm: str, apart: int, pairs: int) -> tuple[str, ...]:
     )
 
 
-def _few(test: Equivalence, over: str, conditions: int) -> tuple[str, ...]:
+def _few(test: Equivalence, over: str, condition: IntArray) -> tuple[str, ...]:
     if test.status == "too_few":
         return ("one pair: a description, no test",)
     if test.status == "zero_variance":
         return ("the differences are equal to the last digit: nothing to test against",)
+    conditions = len(np.unique(condition))
     return (f"the pairs of {conditions} conditions count as independent",) if over == "pairs" and conditions > 1 else ()
 
 
@@ -185,7 +186,7 @@ def _onset_order(this: RescaledSet) -> Result:
         p=one_sided,
         method=f"difference of ln onset, up minus down; paired t-test over {test.n} {over}, one-sided",
         status=test.status,
-        warnings=_few(test, over, this.base["n_conditions"]),
+        warnings=_few(test, over, condition[known]),
         extra={**extra, "over": over, "ratio": float(np.exp(test.estimate))},
         **this.base,
     )
@@ -288,9 +289,13 @@ def _verdict(this: RescaledSet, arms: list[Result], halves: list[Result], still:
 
 
 def _is_equal(test: Result, alpha: float) -> bool:
-    """Tell whether equality is shown: on average, and in every condition where there are several."""
+    """Tell whether equality is shown: of most controls, on average, and in every condition where there are several."""
     on_average = test.extra.get("outcome") in ("equivalent", "equivalent but different")
-    return on_average and (not test.extra.get("conditions") or test.extra["p_each"] <= alpha)
+    return (
+        on_average
+        and test.extra.get("of_most", True)
+        and (not test.extra.get("conditions") or test.extra["p_each"] <= alpha)
+    )
 
 
 def _unlike(this: RescaledSet) -> list[str]:

@@ -10,7 +10,7 @@ from ncdiag.domain.equivalence import MARGIN
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import IntArray
 
-_MIN_AFTER = 6  # evaluations after onset of which the last third still has a slope
+_MIN_AFTER = 3 * LAST  # evaluations after onset: fewer, and hardly any time has passed in which fn could move
 
 
 def standstill(this: RescaledSet, quantity: str) -> Result:
@@ -19,9 +19,16 @@ def standstill(this: RescaledSet, quantity: str) -> Result:
     condition = this.branches.condition[this.branches.control >= 0]
     onset, norms = this.column("onset", rows), np.log(this.column("fn_star", rows))
     measure = _drift if quantity == "drift" else _distance
-    values = np.array([measure(this.curve(r), t, n) for r, t, n in zip(rows, onset, norms, strict=True)])
+    found = [measure(this.curve(r), t, n) for r, t, n in zip(rows, onset, norms, strict=True)]
+    values, watched = np.array(found).T
     known = np.isfinite(values)
-    extra: dict[str, Any] = {"n_used": int(known.sum()), "n_left_out": int((~known).sum()), "margin": MARGIN}
+    extra: dict[str, Any] = {
+        "n_used": int(known.sum()),
+        "n_left_out": int((~known).sum()),
+        "of_most": bool(2 * known.sum() > len(known)),
+        "watched": float(np.median(watched[known])) if known.any() else np.nan,
+        "margin": MARGIN,
+    }
     if not known.any():
         why = f"no control went on for {_MIN_AFTER} evaluations after its onset"
         return Result(quantity=quantity, status="not_testable", warnings=(why,), extra=extra, **this.base)
@@ -57,16 +64,20 @@ def _after(curve: Curve, onset: float) -> Curve | None:
     return Curve(epoch=curve.epoch[kept], log=curve.log[kept], switched=curve.switched[kept])
 
 
-def _drift(curve: Curve, onset: float, _: float) -> float:
+def _drift(curve: Curve, onset: float, _: float) -> tuple[float, float]:
+    """Give the change of ln fn over the last third after onset, and how many epochs that is."""
     after = _after(curve, onset)
     if after is None:
-        return np.nan
-    last = max(len(after.epoch) // 3, 2)
+        return np.nan, np.nan
+    last = len(after.epoch) // 3
     t, y = after.epoch[-last:], after.log[-last:]
-    centred = t - t.mean()
-    return float(centred @ y) / float(centred @ centred) * float(t[-1] - t[0])
+    centred, watched = t - t.mean(), float(t[-1] - t[0])
+    return float(centred @ y) / float(centred @ centred) * watched, watched
 
 
-def _distance(curve: Curve, onset: float, log_norm: float) -> float:
+def _distance(curve: Curve, onset: float, log_norm: float) -> tuple[float, float]:
+    """Give the change of ln fn from onset to the end, and how many epochs that is."""
     after = _after(curve, onset)
-    return np.nan if after is None else float(after.log[-LAST:].mean()) - log_norm
+    if after is None:
+        return np.nan, np.nan
+    return float(after.log[-LAST:].mean()) - log_norm, float(after.epoch[-1]) - onset

@@ -165,20 +165,26 @@ def _sentence(value: Values, level: float) -> str:
         )
     change = f"{100 * (value['ratio'] - 1):+.1f}%"
     judged = {
-        "equivalent": "within 8%, so it stands still",
+        "equivalent": "within 8%, so it stands still" if value["of_most"] else "within 8%",
         "equivalent but different": "a small change, within 8%",
         "different": "more than chance, and not shown to be within 8%",
         "inconclusive": "not shown to be within 8%",
         "not testable": "too few runs to test",
     }[value["outcome"]]
+    controls = out_of(value["n_used"], value["n_used"] + value["n_left_out"], "control")
+    watched = f"{value['watched']:.3g} epochs"
     what = (
-        "Over the last third after onset fn of the controls changes"
+        f"Over the last third after onset ({watched}) fn of {controls} changes"
         if quantity == "drift"
-        else ("From onset to the end fn of the controls changes")
+        else f"From onset to the end ({watched}) fn of {controls} changes"
     )
     each = value.get("p_each")
-    on_average = " on average, and not shown to be so in every condition" if each and each > alpha_of(level) else ""
-    return f"{what} by {change}: {judged}{on_average if value['outcome'].startswith('equivalent') else ''}."
+    if value["outcome"].startswith("equivalent"):
+        if not value["of_most"]:
+            judged += " in these; most did not go on long enough to tell"
+        elif each and each > alpha_of(level):
+            judged += " on average, and not shown to be so in every condition"
+    return f"{what} by {change}: {judged}."
 
 
 def _more_pairs(at_end: Sequence[Values], verdict: str) -> list[str]:

@@ -26,7 +26,7 @@ class Relaxation:
     """The fit to one run: `half_life` in the unit of time, `start` = A, `offset` = c.
 
     `contraction` is |r| at the end over |r| at the first evaluation. `flags` may hold `no_relaxation_seen` (the
-    half-life is then NaN), `faster_than_sampling` and `growing`.
+    half-life is then NaN), `faster_than_sampling` and `growing`, when |r| of the curve ends larger than it began.
     """
 
     half_life: float
@@ -41,12 +41,10 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     contraction = abs(float(values[-1])) / abs(float(values[0])) if len(values) and values[0] else math.nan
     if len(time) < MIN_POINTS:
         return _unseen(math.nan, contraction, ())
-    growing = _slope(time, np.abs(values)) > 0 and contraction > 1
-    flags = ("growing",) if growing else ()
     centred = values - values.mean()
     total = float(centred @ centred)
     if total <= ROUNDING * float(values @ values):
-        return _unseen(float(values.mean()), contraction, flags)
+        return _unseen(float(values.mean()), contraction, ())
     step, watched = float(np.median(np.diff(time))), float(time[-1] - time[0])
     longest, slowest, shortest = (
         math.log(math.log(2) / t) for t in (_LONGEST * watched, _SLOWEST * watched, _FASTEST * step)
@@ -59,7 +57,9 @@ def fit_relaxation(time: FloatArray, values: FloatArray) -> Relaxation:
     )
     log_rate = float(found.x)
     offset, start, left = _linear(log_rate, time, values)
-    if 1 - left / total < _SMALLEST_GAIN or log_rate < slowest or growing:
+    first, last = (abs(offset + start * math.exp(-math.exp(log_rate) * t)) for t in (time[0], time[-1]))
+    flags = ("growing",) if last > first else ()
+    if 1 - left / total < _SMALLEST_GAIN or log_rate < slowest or flags:
         return _unseen(float(values.mean()), contraction, flags)
     half_life = math.log(2) / math.exp(log_rate)
     if half_life < step:
@@ -88,8 +88,3 @@ def _linear(log_rate: float, time: FloatArray, values: FloatArray) -> tuple[floa
 
 def _residual(log_rate: float, time: FloatArray, values: FloatArray) -> float:
     return _linear(log_rate, time, values)[2]
-
-
-def _slope(time: FloatArray, values: FloatArray) -> float:
-    t = time - time.mean()
-    return float(t @ values) / float(t @ t)

@@ -290,8 +290,8 @@ def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_
     assert "drift" in pick(found, "verdict").extra["different"]
 
 
-def drift_span(run):
-    after = [t for t in run["epoch"] if t >= 15 * math.log(100)]
+def drift_span(run, seed=0):
+    after = [t for t in run["epoch"] if t >= (15 + seed / 10) * math.log(100)]
     return after[-1] - after[-(len(after) // 3)]
 
 
@@ -303,6 +303,24 @@ def test_runs_that_stop_at_onset_cannot_show_that_it_stays(make_frames, make_run
     found = attractor(make_frames(runs))
     assert pick(found, "drift").status == "not_testable"
     assert pick(found, "verdict").extra["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("short", "verdict"), [(2, "supported"), (3, "inconclusive")])
+def test_that_norms_stay_is_shown_of_most_controls_only(make_frames, make_run, short, verdict):
+    runs = experiment(make_run, BACK)
+    for name, run in runs.items():  # so that seeds differ
+        run["feature_norm"] = (
+            np.array(run["feature_norm"]) * np.exp(1e-5 * int(name[1]) * np.arange(len(run["epoch"])))
+        ).tolist()
+    for seed in range(short):
+        for key in ("epoch", "nc1", "feature_norm", "train_accuracy"):
+            runs[f"c{seed}"][key] = runs[f"c{seed}"][key][:82]  # about twelve evaluations after onset
+    found = attractor(make_frames(runs))
+    drift = pick(found, "drift")
+    assert (drift.extra["n_used"], drift.extra["of_most"]) == (5 - short, short == 2)
+    assert drift.extra["watched"] == np.median([drift_span(runs[f"c{seed}"], seed) for seed in range(short, 5)])
+    assert drift.extra["outcome"].startswith("equivalent")
+    assert pick(found, "verdict").extra["verdict"] == verdict
 
 
 def test_a_schedule_that_ends_at_zero_is_a_caution(make_frames, make_run):

@@ -36,13 +36,14 @@ def results(verdict: str, **said: Any) -> list[Result]:
         )
         for arm in ("up_control", "down_control", "up_down")
     ]
+    still = {"n_used": 3, "n_left_out": 1, "of_most": True, "watched": 12.0, "p_each": None}
     half = {"arm": "up_control", "n_seen": 2, "n_pairs": 3, "flags": {"faster_than_sampling": 1}}
     extra = {"verdict": verdict, "lacks": "", "blocked": [], "different": [], "not_shown": [], "returned": True, **said}
     return [
         *arms,
         Result(quantity="half_life", estimate=5.0, lo=3.0, hi=8.0, extra=half, **PAIR),
-        Result(quantity="drift", estimate=0.01, extra={"ratio": 1.01, "outcome": "equivalent"}, **PAIR),
-        Result(quantity="settled", estimate=-0.1, extra={"ratio": 0.9, "outcome": "inconclusive"}, **PAIR),
+        Result(quantity="drift", estimate=0.01, extra={**still, "ratio": 1.01, "outcome": "equivalent"}, **PAIR),
+        Result(quantity="settled", estimate=-0.1, extra={**still, "ratio": 0.9, "outcome": "inconclusive"}, **PAIR),
         Result(quantity="verdict", extra=extra, warnings=("keep this",), **PAIR),
     ]
 
@@ -87,12 +88,21 @@ def test_the_page_names_the_arms_and_what_was_found():
         "up / control 3 1.100 0.990-1.221 .4 .2 .6",
         "up / control: the part of the difference that fades has a half-life of 5 epochs (3 to 8), seen in 2 of 3 "
         "pairs, in 1 of them faster than evaluations can show. What stays is in the ratio.",
-        "fn of the controls changes by +1.0%: within 8%",
-        "changes by -10.0%: not shown to be within 8%",
+        "Over the last third after onset (12 epochs) fn of 3 of 4 controls changes by +1.0%: within 8%",
+        "From onset to the end (12 epochs) fn of 3 of 4 controls changes by -10.0%: not shown to be within 8%",
         "12 pairs would show equality four times out of five",
         "- keep this.",
     ):
         assert said in page
+
+
+def test_a_standstill_of_a_few_controls_is_not_called_one():
+    found = [
+        replace(one, extra={**one.extra, "n_used": 1, "n_left_out": 3, "of_most": False}) for one in results("x")[4:5]
+    ]
+    page = flat(text_of(attractor_page([*found, results("not testable")[-1]], Terms())))
+    assert "within 8% in these; most did not go on long enough to tell." in page
+    assert "stands still" not in page
 
 
 def test_an_arm_that_nobody_ran_is_a_dash():

@@ -34,6 +34,18 @@ def test_what_grows_is_called_so():
     assert "growing" not in fit_relaxation(T, late).flags
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_difference_that_widens_towards_a_limit_is_no_return(sign):
+    widening = sign * (1.16 - 0.52 * np.exp(-T / 20))
+    after_a_spike = np.concatenate([[sign * 1.5], widening[1:]])  # its last value is below its first
+    for values in (widening, after_a_spike):
+        found = fit_relaxation(T, values)
+        assert "growing" in found.flags
+        assert math.isnan(found.half_life)
+    beyond_zero = sign * (0.4 * np.exp(-T / 20) - 0.2)  # it shrinks, and ends on the other side
+    assert fit_relaxation(T, beyond_zero).half_life == pytest.approx(20 * math.log(2), rel=1e-3)
+
+
 def test_a_disturbance_from_below_is_the_same_with_the_other_sign():
     up, down = fit_relaxation(T, HALVING), fit_relaxation(T, -HALVING)
     assert (down.half_life, down.start) == pytest.approx((up.half_life, -up.start))
