@@ -20,7 +20,7 @@ def standstill(this: RescaledSet, quantity: str) -> Result:
     onset, norms = this.column("onset", rows), np.log(this.column("fn_star", rows))
     measure = _drift if quantity == "drift" else _distance
     found = [measure(this.curve(r), t, n) for r, t, n in zip(rows, onset, norms, strict=True)]
-    values, watched = np.array(found).T
+    values, watched = np.array(found).reshape(-1, 2).T
     known = np.isfinite(values)
     extra: dict[str, Any] = {
         "n_used": int(known.sum()),

@@ -27,7 +27,7 @@ from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.result import Result
 from ncdiag.domain.scatter import onset_scatter
 from ncdiag.domain.shares import counted
-from ncdiag.domain.statistics import FEW_GROUPS, FloatArray, clopper_pearson, group_means, t_interval
+from ncdiag.domain.statistics import FEW_GROUPS, FloatArray, clopper_pearson, group_means, grouped_t_interval
 
 QUESTION = "forecast"
 LEVELS = (0.8, 0.9)
@@ -45,9 +45,9 @@ def forecast_results(asked: Asked) -> list[Result]:
     `held_out` (in `extra`) is `condition` or `run`; `lead` is the mean lead in epochs, and `primary` marks that nearest
     to the published one. Quantities: `mae` of each `rule`, of the `winner` (chosen anew without each held-out part,
     with `mae_selected`, the flattered error of the rule that wins on all), `skill` of the winner = 1 - its MAE / MAE of
-    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE of the
-    mean onset of the other seeds of a condition, `noise_floor`, the MAE that the noise of the metric leaves to who
-    knows the course of each run, and `coverage` of the winner's intervals.
+    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE
+    that is left to who knows the expected onset of each condition, `noise_floor`, the MAE that the noise of the metric
+    leaves to who knows the course of each run, and `coverage` of the winner's intervals.
     """
     return [result for pair in _pairs(asked) for result in pair.results()]
 
@@ -144,16 +144,19 @@ class _Pair:
         return found
 
     def _seed_spread(self, view: View) -> Result:
-        """Give how far runs are from the mean of the others of their condition: what hyperparameters cannot tell."""
-        condition = view.conditions
-        _, member, sizes = np.unique(condition, return_inverse=True, return_counts=True)
-        several = sizes[member] > 1
+        """Give how far runs are from what is expected of their condition: what hyperparameters cannot tell.
+
+        The mean of m seeds lies nearer to each of them than that does, by sqrt((m - 1) / m).
+        """
+        _, member, sizes = np.unique(view.conditions, return_inverse=True, return_counts=True)
+        m = sizes[member]
+        several = m > 1
         if not several.any():
             return self._result(view, "seed_spread", status="not_testable", warnings=("no condition has two runs",))
-        sums = np.bincount(member, weights=view.onset)
-        others = (sums[member] - view.onset)[several] / (sizes[member] - 1)[several]
-        spread = float(np.abs(view.onset[several] - others).mean())
-        return self._result(view, "seed_spread", estimate=spread, method="mean |onset - mean of the other seeds|")
+        away = np.abs(view.onset - group_means(view.onset, member)[member])[several]
+        spread = float((away * np.sqrt(m[several] / (m[several] - 1))).mean())
+        method = "mean |onset - mean of its condition|, times sqrt(m / (m - 1)) for m seeds"
+        return self._result(view, "seed_spread", estimate=spread, method=method)
 
     @cached_property
     def _moved(self) -> FloatArray:
@@ -177,32 +180,34 @@ class _Pair:
         return self._result(view, "noise_floor", estimate=float(moved[known].mean()), method=method)
 
     def _compared(self, view: View, quantity: str, rule: str, against: str) -> Result:
-        """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over units of its numerator."""
+        """Compare two forecasts of the same runs: 1 - MAE / MAE, with a t interval over groups of its numerator."""
         onset = view.onset
         own, other = view.forecasts(rule) - onset, view.forecasts(against) - onset
-        condition = view.conditions
-        unit, over = replication_units(condition, MIN_UNITS)
         base = float(np.abs(other).mean())
+        conditions = len(np.unique(view.conditions))
+        unit, over = replication_units(view.conditions, FEW_GROUPS)
         extra: dict[str, Any] = {"rule": rule, "baseline": against, "n_tested": len(np.unique(unit)), "over": over}
         if base <= ROUNDING * float(onset.mean()):
             return self._result(view, quantity, status="zero_variance", extra=extra)
-        gain = t_interval(group_means(np.abs(other) - np.abs(own), unit), self.terms.level)
+        gain = grouped_t_interval(np.abs(other) - np.abs(own), unit, self.terms.level)
         primary = view.primary and rule == WINNER
-        said: dict[str, Any] = {"p": np.nan, "status": "ok", "warnings": ()}
+        said: dict[str, Any] = {"p": np.nan, "status": "ok"}
+        pooled = ("the interval of what fn adds" if quantity == "fn_gain" else "the interval") if over == "runs" else ""
         if primary:
+            unit, tested_over = replication_units(view.conditions, MIN_UNITS)
             test = less_variable(group_means(own, unit), group_means(other, unit))
             said |= {"p": test.p, "status": test.status}
             extra |= {"p_min": test.p_min, "primary_test": True}
-            if over == "runs" and len(np.unique(condition)) > 1:
-                said["warnings"] = (say_pooled("the test", len(np.unique(condition))),)
+            pooled = "the test" if tested_over == "runs" else ""
         test_words = "Pitman-Morgan test, one-sided" if primary else "exploratory, no test"
         return self._result(
             view,
             quantity,
-            estimate=1 - float(np.abs(own).mean()) / base,
+            estimate=gain.estimate / base,
             lo=gain.lo / base,
             hi=min(gain.hi / base, 1.0) if np.isfinite(gain.hi) else np.nan,
             method=f"1 - MAE / MAE of {against}; t interval over {extra['n_tested']} {over}; {test_words}",
+            warnings=(say_pooled(pooled, conditions),) if pooled and conditions > 1 else (),
             extra=extra,
             **said,
         )

@@ -50,6 +50,7 @@ def _part(label: str, values: Sequence[Values]) -> Part:
     blocks: list[Block] = [Reading(_reading(first)), Paragraph(_norm(first))]
     cautions = list(get_result(first, "mae", rule="winner", primary=True)["warnings"])
     cautions += get_result(first, "skill", rule="winner", primary=True)["warnings"]
+    cautions += get_result(first, "fn_gain", primary=True)["warnings"]
     if kinds[0] == "run":
         cautions.append("the runs are of fewer than 3 conditions, so this says nothing about a new condition")
     for kind in kinds:
@@ -57,9 +58,8 @@ def _part(label: str, values: Sequence[Values]) -> Part:
     spread = get_result(first, "seed_spread", primary=True)
     if spread["estimate"] is not None:
         said = (
-            f"Seeds of one condition differ: the mean onset of the other seeds misses by {_epochs(spread['estimate'])} "
-            "epochs. A forecast that knew the condition perfectly, and nothing of the run itself, would err by this "
-            "much."
+            f"Seeds of one condition differ: a forecast that knew the condition perfectly, and nothing of the run "
+            f"itself, would err by {_epochs(spread['estimate'])} epochs."
         )
         blocks.append(Paragraph(said))
     floor = get_result(first, "noise_floor", primary=True)

@@ -165,12 +165,12 @@ def test_an_interval_is_set_beside_that_of_a_guess(make_frames, noisy):
     assert 0 < covered.extra["width"] < covered.extra["guess_width"]
 
 
-def test_seeds_are_measured_against_the_others_of_their_condition(make_frames, noisy):
+def test_seeds_are_measured_against_what_is_expected_of_their_condition(make_frames, noisy):
     asked = ask(make_frames(noisy))
     onset = asked.onsets["onset"].to_numpy()
     found = pick(forecast_results(asked), "seed_spread", held_out="condition", primary=True)
     assert found.extra["n_asked"] == 8
-    assert found.estimate == pytest.approx(np.abs(np.diff(onset)[::2]).mean())
+    assert found.estimate == pytest.approx(np.abs(np.diff(onset)[::2]).mean() / np.sqrt(2))  # sd of a difference
 
 
 def test_one_condition_is_judged_by_runs_only(make_frames, noisy):
@@ -206,6 +206,35 @@ def test_holm_counts_the_pairs(make_frames, noisy):
     held_out = [r for r in results if forecast_family(r) == "condition"]
     assert [r.extra["family"] for r in held_out] == [2, 2]
     assert [r.extra["p_holm"] for r in held_out] == pytest.approx([2 / 24, 2 / 24])
+
+
+def test_a_gain_lies_in_its_interval_where_conditions_have_unequal_numbers_of_runs(make_frames, noisy):
+    uneven = {
+        name: {**run, "depth": depth}
+        for (name, run), depth in zip(noisy.items(), (2, 3, 3, 4, 4, 4, 4, 4), strict=True)
+    }
+    asked = ask(make_frames(uneven))
+    results = [r for r in forecast_results(asked) if r.extra["held_out"] == "condition"]
+    for gain in (r for r in results if r.quantity in ("skill", "fn_gain") and r.lo == r.lo):
+        assert gain.lo <= gain.estimate <= gain.hi
+    skill = pick(results, "skill", rule="winner", primary=True)
+    assert (skill.extra["over"], skill.extra["n_tested"]) == ("conditions", 3)
+    assert skill.warnings == ("the test takes the runs of 3 conditions as independent",)
+    table = calibration_table(asked)
+    table = table[
+        (table["held_out"] == "condition") & (table["epoch"] == skill.extra["epoch"]) & (table["level"] == 0.8)
+    ]
+    gaps: dict[str, list[float]] = {}
+    for row in table.to_dict("records"):
+        others = table.loc[table["condition"] != row["condition"], "actual"]
+        gap = abs(others.median() - row["actual"]) - abs(row["forecast"] - row["actual"])
+        gaps.setdefault(row["condition"], []).append(gap)
+    n, k = len(table), len(gaps)
+    mean = sum(map(sum, gaps.values())) / n
+    squares = sum((sum(own) - len(own) * mean) ** 2 for own in gaps.values())
+    half = stats.t.ppf(0.975, k - 1) * math.sqrt(k / (k - 1) * squares) / n
+    base = pick(results, "mae", rule="median", primary=True).estimate
+    assert (skill.estimate, skill.lo) == pytest.approx((mean / base, (mean - half) / base))
 
 
 def test_equal_onsets_leave_nothing_to_gain(make_frames, make_run):

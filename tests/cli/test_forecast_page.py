@@ -74,7 +74,7 @@ def test_the_page_says_whether_anything_beats_guessing(winner: float, chosen: st
     assert "in 8 forecasts of 4 conditions: 80% intervals 75% (35% to 97%); the limits count each of" in flat(page)
     assert "Their width: 40.0 epochs (about a guess: 60.0)." in flat(page)
     assert "Noise alone moves an onset by 2.0 epochs on average" in flat(page)
-    assert "the mean onset of the other seeds misses by 7.0 epochs" in flat(page)
+    assert "knew the condition perfectly, and nothing of the run itself, would err by 7.0 epochs." in flat(page)
 
 
 @pytest.mark.parametrize(
