@@ -124,7 +124,7 @@ def _first_learned(curve: Curve | None, now: float) -> float:
 
 def _trend_readings(landmark: Landmark, rule: str) -> FloatArray:
     asked = landmark.metric, landmark.now, landmark.log_eps
-    found = np.array([course.reach(*asked, **_TRENDS[rule]) for course in landmark.asked], dtype=np.float64)
+    found = np.array([course.head_for(*asked, **_TRENDS[rule]) for course in landmark.asked], dtype=np.float64)
     return np.where(found <= _HORIZON * landmark.now, np.maximum(found, landmark.now), np.nan)
 
 

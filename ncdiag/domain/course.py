@@ -48,7 +48,7 @@ class Course:
     _stages: dict[str, tuple[Stage, ...]] = field(default_factory=dict, repr=False, compare=False)
     # A contest asks for the same again for each way of holding out.
     _places: dict[tuple[str, float], tuple[int, float, float]] = field(default_factory=dict, repr=False, compare=False)
-    _reached: dict[tuple[object, ...], float] = field(default_factory=dict, repr=False, compare=False)
+    _heading: dict[tuple[object, ...], float] = field(default_factory=dict, repr=False, compare=False)
 
     def stages(self, name: str) -> tuple[Stage, ...]:
         """Give the phases of the run in their order, as one observable shows them."""
@@ -80,13 +80,13 @@ class Course:
         phase = np.cumsum(curve.switched[:seen]).astype(np.float64)
         return see_descent(curve.epoch[:seen], np.exp(curve.log[:seen]), phase, **how)
 
-    def reach(self, name: str, now: float, log_level: float, **how: Unpack[TrendFit]) -> float:
-        """Give when an observable reaches a level by its descent as it was seen until `now`; NaN if it does not."""
+    def head_for(self, name: str, now: float, log_level: float, **how: Unpack[TrendFit]) -> float:
+        """Give when an observable comes to a level by its trend as it was seen until `now`; NaN if it does not."""
         key = (name, now, log_level, *sorted(how.items()))
-        if key not in self._reached:
+        if key not in self._heading:
             descent = self.descent(name, now, **how)
-            self._reached[key] = float("nan") if descent is None else descent.reach(log_level)
-        return self._reached[key]
+            self._heading[key] = float("nan") if descent is None else descent.head_for(log_level)
+        return self._heading[key]
 
 
 def smooth(epoch: FloatArray, values: FloatArray) -> FloatArray:

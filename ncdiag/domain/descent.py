@@ -56,10 +56,21 @@ class Descent:
         drawn = (here > 0) & ~self.switched[here]
         share = np.divide(self.log[before] - log_levels, fall, out=np.ones(len(here)), where=drawn)
         crossed = self.epoch[before] + (self.epoch[here] - self.epoch[before]) * share
-        ahead = np.full(len(log_levels), np.nan)
-        if self.slope < 0:
-            ahead = np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
-        return np.where(below, crossed, ahead)
+        return np.where(below, crossed, self._ahead(log_levels))
+
+    def head_for(self, log_level: float) -> float:
+        """Give the epoch from the last evaluation on at which the trend is at a level or below it, NaN if it is not.
+
+        Whether the curve was there before says nothing: it may have dipped below the level, and come back.
+        """
+        if not len(self.epoch):
+            return math.nan
+        return float(self.epoch[-1] if self.log[-1] <= log_level else self._ahead(np.array([log_level]))[0])
+
+    def _ahead(self, log_levels: FloatArray) -> FloatArray:
+        if not self.slope < 0:
+            return np.full(len(log_levels), np.nan)
+        return np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
 
 
 def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray, **how: Unpack[TrendFit]) -> Descent:

@@ -41,7 +41,7 @@ def read_course(course: Course, metric: str, *, now: float, log_level: float) ->
     descent = course.descent(metric, now)
     if descent is None or not len(descent.log) or not 0 < descent.log[-1] - log_level <= math.log(FARTHEST):
         return UNKNOWN
-    steady, slowing = descent.reach(log_level), _reach_slowing(course.curves[metric], now, log_level)
+    steady, slowing = descent.head_for(log_level), _reach_slowing(course.curves[metric], now, log_level)
     seen = [epoch if epoch <= HORIZON * now else math.inf for epoch in (steady, max(slowing, steady))]
     return UNKNOWN if math.isnan(steady + slowing) else OwnCourse(steady=seen[0], slowing=seen[1])
 

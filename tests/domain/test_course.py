@@ -79,8 +79,8 @@ def test_when_a_level_is_reached_is_said_for_each_level_epoch_and_trend():
         ("nc1", 30, -3.5, {"robust": True}),
         ("cdnv", 30, -3.5, {}),
     ]
-    reached = [found.reach(name, now, level, **how) for name, now, level, how in asked]
-    assert reached == [found.descent(name, now, **how).reach(level) for name, now, level, how in asked]
-    assert [found.reach(name, now, level, **how) for name, now, level, how in asked] == reached
+    reached = [found.head_for(name, now, level, **how) for name, now, level, how in asked]
+    assert reached == [found.descent(name, now, **how).head_for(level) for name, now, level, how in asked]
+    assert [found.head_for(name, now, level, **how) for name, now, level, how in asked] == reached
     assert len(set(reached)) == len(asked)
-    assert math.isnan(found.reach("nc3", 30, -3.5))
+    assert math.isnan(found.head_for("nc3", 30, -3.5))

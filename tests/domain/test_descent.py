@@ -66,6 +66,18 @@ def test_a_level_that_the_trend_has_passed_lies_ahead():
     assert seen(values).reach(0.19) >= 5
 
 
+def test_a_dip_that_came_back_is_no_arrival():
+    t = np.arange(1, 31.0)
+    values = np.exp(-t / 10)
+    values[19] = math.exp(-4)  # at epoch 20, and before and after it above exp(-3.5)
+    curve = see_descent(t[:-1], values[:-1], np.zeros(29), share=0.3)
+    assert 19 < curve.reach(-3.5) < 20
+    assert curve.head_for(-3.5) == pytest.approx(35)
+    assert curve.head_for(-2.9) == 29  # there already
+    assert math.isnan(seen(np.exp(np.arange(10) / 10)).head_for(-1.0))
+    assert math.isnan(seen([]).head_for(0.0))
+
+
 def test_a_crossing_at_a_phase_switch_is_put_at_the_evaluation():
     assert seen([14, 14, 1.2, 1.1], phase=[1, 1, 2, 2]).reach(math.log(2)) == 2
     assert 1 < seen([14, 14, 1.2, 1.1]).reach(math.log(2)) < 2
