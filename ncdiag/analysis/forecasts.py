@@ -15,7 +15,7 @@ from ncdiag.analysis.cautions import not_terminal, stopped_by_design
 from ncdiag.analysis.conditions import condition_numbers, group_numbers
 from ncdiag.analysis.copies import list_copies, say_copies
 from ncdiag.analysis.courses import run_courses
-from ncdiag.analysis.onsets import onset_table
+from ncdiag.analysis.onsets import ended_early, onset_table
 from ncdiag.analysis.selection import asks_for_rescaled
 from ncdiag.domain.course import Course
 from ncdiag.domain.forecast import Forecast, forecast_onset
@@ -152,9 +152,15 @@ def _censored_runs(ended: pd.DataFrame) -> list[CensoredRun]:
 def ended_without(others: pd.DataFrame, rule: OnsetRule) -> pd.Series:
     """Mark the runs that used up their budget without a collapse.
 
-    A run that is still training, or that stopped at another eps, or may have, says nothing about that.
+    A run that is still training, that stopped at another eps, or may have, or that ended before the epochs planned for
+    it says nothing about that.
     """
-    return (others["state"] == "censored") & (others["status"] == RunStatus.DONE) & ~stopped_by_design(others, rule)
+    return (
+        (others["state"] == "censored")
+        & (others["status"] == RunStatus.DONE)
+        & ~stopped_by_design(others, rule)
+        & ~ended_early(others)
+    )
 
 
 def _about_this(this: pd.Series, rule: OnsetRule, *, forecast: bool) -> list[str]:
@@ -191,9 +197,11 @@ def _about_others(others: pd.DataFrame, rule: OnsetRule, now: float) -> list[str
     """Say which runs were left out, and whether those that calibrate are alike."""
     found = []
     is_censored, is_unfinished = others["state"] == "censored", others["status"].isin(UNFINISHED)
+    by_design = stopped_by_design(others, rule)
     left_out = {
         "still unfinished": is_censored & is_unfinished,
-        "stopped, or perhaps stopped, at another eps": is_censored & ~is_unfinished & stopped_by_design(others, rule),
+        "stopped, or perhaps stopped, at another eps": is_censored & ~is_unfinished & by_design,
+        "ended before the epochs planned for them": is_censored & ~is_unfinished & ~by_design & ended_early(others),
         "below eps at the end but unconfirmed": others["state"] == "unconfirmed",
         "below eps from the start": others["state"] == "left_censored",
         "diverged or dead": others["state"].isin(["diverged", "dead"]),

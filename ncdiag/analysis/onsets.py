@@ -111,6 +111,13 @@ def ran_to_end(runs: pd.DataFrame) -> BoolArray:
     return found
 
 
+def ended_early(runs: pd.DataFrame) -> BoolArray:
+    """Mark the runs that have fewer epochs than were planned for them; of those without a plan, none."""
+    done, planned = (floats(runs, name) for name in ("epochs_done", "epochs_planned"))
+    found: BoolArray = done < planned
+    return found
+
+
 def says_when(onsets: pd.DataFrame) -> pd.Series:
     """Mark the runs that say of some epoch of the training whether they had collapsed by then.
 

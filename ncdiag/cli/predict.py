@@ -84,7 +84,7 @@ def _sentence(values: Mapping[str, Any]) -> str:
     if lo is None:
         limits = "with no interval"
     elif hi == math.inf:
-        limits = f"{sure} interval: not before epoch {lo:.0f}, and perhaps never"
+        limits = f"{sure} interval: not before epoch {lo:.0f}, and perhaps not by {values['censored_end']:g}"
     elif hi > _ENDLESS:  # of two or three runs, by t
         limits = f"{sure} interval: not before epoch {lo:.0f}, with no upper limit that says anything"
     else:
@@ -122,6 +122,8 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     interval = values["method"].removeprefix(f"{describe(values['rule'])}, ")
     compared = values["n_calibration"] + values["n_censored"]
     share = f"{values['n_censored']} of {compared}"
+    if values["n_censored"]:
+        share += f" by epoch {values['censored_end']:g}"
     if values["p_no_collapse_lo"] is not None:
         lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
         share += f", so {lo:.0f}% to {hi:.0f}% of the pair's runs"
@@ -139,7 +141,7 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             "learned from",
             f"{counted(values['n_calibration'], 'run')} that collapsed after epoch {values['epoch_now']:g}",
         ),
-        ("runs that never collapsed", share),
+        ("runs that did not collapse", share),
         ("interval", interval),
     ]
 

@@ -70,7 +70,8 @@ class Descent:
     def _ahead(self, log_levels: FloatArray) -> FloatArray:
         if not self.slope < 0:
             return np.full(len(log_levels), np.nan)
-        return np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
+        found: FloatArray = np.maximum((log_levels - self.start) / self.slope, self.epoch[-1])
+        return found
 
 
 def see_descent(epoch: FloatArray, values: FloatArray, phase: FloatArray, **how: Unpack[TrendFit]) -> Descent:

@@ -40,7 +40,8 @@ class Forecast:
     `rule` won the contest over the `n_calibration` other runs. `mae` is the error of winners that were chosen without
     the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
     their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
-    comparable runs that ended without a collapse, with the limits of as many runs as they have conditions. A run that
+    comparable runs that ended without a collapse, the last of them at epoch `censored_end`, with the limits of as many
+    runs as they have conditions. A run that
     has collapsed has its onset and evaluation interval. `steady` and `slowing` are when it would by its own course
     alone: see `OwnCourse`.
     """
@@ -60,6 +61,7 @@ class Forecast:
     baseline_mae: float = math.nan
     n_calibration: int = 0
     n_censored: int = 0
+    censored_end: float = math.nan
     p_no_collapse: float = math.nan
     p_no_collapse_lo: float = math.nan
     p_no_collapse_hi: float = math.nan
@@ -93,7 +95,8 @@ def forecast_onset(
     than `MIN_RUNS` runs with an onset after `now` give `insufficient`.
     """
     at_risk = [other for other in calibration if other.onset > now]
-    open_ended = [other.condition for other in censored if other.end > now]
+    later = [other for other in censored if other.end > now]
+    open_ended = [other.condition for other in later]
     n_censored = len(open_ended)
     never = np.repeat([False, True], [len(at_risk), n_censored])
     of_never = np.array([other.condition for other in at_risk] + open_ended)
@@ -104,6 +107,7 @@ def forecast_onset(
         "level": level,
         "n_calibration": len(at_risk),
         "n_censored": n_censored,
+        "censored_end": max((other.end for other in later), default=math.nan),
         "p_no_collapse": share.estimate,
         "p_no_collapse_lo": share.lo,
         "p_no_collapse_hi": share.hi,

@@ -125,6 +125,7 @@ def test_a_run_that_ended_badly_is_not_forecast(forecast, pair, make_run, status
 def test_a_budget_used_up_without_a_collapse_counts(forecast, pair, make_run):
     found = forecast({**pair, "never": make_run(500.0), "mine": make_run(22.0, epochs=60)})
     assert found.p_no_collapse == pytest.approx(1 / 6)
+    assert found.censored_end == make_run(500.0)["epoch"][-1]
 
 
 def test_of_more_runs_than_can_take_part_as_many_have_an_onset_as_of_all(forecast, make_run, monkeypatch):
@@ -144,6 +145,7 @@ def test_of_more_runs_than_can_take_part_as_many_have_an_onset_as_of_all(forecas
         {"status": "running"},
         {"config": {"stop": {"eps": 0.5}}, "epochs_planned": 600},
         {"status": "diverged"},
+        {"epochs_planned": 600},  # broken off by a script of the user's own, or cut as it was exported
         {"origin": "imported", "nc1": [0.011] * 200},  # ends at its smallest value, just above eps: stopped there?
     ],
 )

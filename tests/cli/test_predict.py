@@ -118,14 +118,18 @@ def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
 
 @pytest.mark.parametrize(
     ("hi", "said"),
-    [(99.0, "epochs 85 to 99."), (5e13, "with no upper limit that says anything."), (math.inf, "and perhaps never.")],
+    [
+        (99.0, "epochs 85 to 99."),
+        (5e13, "with no upper limit that says anything."),
+        (math.inf, "and perhaps not by 120."),
+    ],
 )
 def test_a_limit_beyond_any_training_is_none(
     cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, hi: float, said: str
 ):
     rules = (RuleScore(rule="mean", onset=90.0, mae=10.2),)
     figures = {"mae": 10.2, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 2, "level": 0.95}
-    told = {"rule": "mean", "rules": rules, "method": "mean, t interval"}
+    told = {"rule": "mean", "rules": rules, "method": "mean, t interval", "n_censored": 1, "censored_end": 120.0}
     found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, lo=85.0, hi=hi, **figures, **told)
     monkeypatch.setattr("ncdiag.analysis.stored.forecast_run", lambda *_, **__: found)
     assert " ".join(cli("predict", "short").out.split("judged")[0].split()).endswith(said)
