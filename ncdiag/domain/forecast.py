@@ -1,6 +1,7 @@
 """The forecast of one run's onset from the other runs of its pair, with an interval that admits how few they are."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import numpy as np
 from ncdiag.domain.contenders import BASELINE, describe
 from ncdiag.domain.course import Course
 from ncdiag.domain.landmark import CalibrationRun, CensoredRun, Landmark, folds_of_all
-from ncdiag.domain.prediction import TWO_LEVEL_T, predictions
+from ncdiag.domain.prediction import NO_INTERVAL, TWO_LEVEL_T, predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import Interval, grouped_share
@@ -114,16 +115,19 @@ def forecast_onset(
     }
     if len(at_risk) < MIN_RUNS:
         return Forecast(status="insufficient", message=_shortage(calibration, censored, now), **common)
-    conditions = {other.condition for other in at_risk}
-    new = condition not in conditions
-    by_condition = new and len(conditions) >= MIN_CONDITIONS
+    seeds = Counter(other.condition for other in at_risk)
+    own, conditions = seeds[condition], len(seeds)
+    known = _is_known(condition, seeds)
+    by_condition = not known and conditions >= MIN_CONDITIONS
     units = [other.condition if by_condition else number for number, other in enumerate(calibration)]
     fold = folds_of_all(np.array(units, dtype=np.int64))
     contest = hold_contest(
         Landmark(runs=calibration, fold=fold, now=now, metric=metric, log_eps=math.log(eps), target=target)
     )
     found = predictions(contest, contest.landmark.folds)
-    (limits,), method = found.limits(level, open_ended, by_condition=by_condition)
+    limits, method = Interval(), NO_INTERVAL
+    if known or by_condition:
+        (limits,), method = found.limits(level, open_ended, by_condition=by_condition)
     onset = max(math.exp(float(found.logs[0])), now)  # the logarithm of now may round down
     rules = _ranked(contest)
     maes = {score.rule: score.mae for score in rules}
@@ -143,7 +147,7 @@ def forecast_onset(
         rules=tuple(rules),
         warnings=(
             *_about_error(rules[0].rule, mae, maes[BASELINE]),
-            *_about_interval(limits, method, new=new, conditions=len(conditions)),
+            *_about_interval(method, known=known, own=own, others=conditions - (own > 0)),
         ),
         **common,
     )
@@ -191,18 +195,27 @@ def _about_error(rule: str, mae: float, guess: float) -> list[str]:
     return []
 
 
-def _about_interval(limits: Interval, method: str, *, new: bool, conditions: int) -> list[str]:
-    found = []
-    if math.isnan(limits.lo):
-        found.append("the other runs are forecast without any error: no interval can be computed from them")
-    if new and conditions < MIN_CONDITIONS:
-        found.append(
-            f"no other run of this condition, and {counted(conditions, 'other condition')}: the interval "
-            f"is one for a known condition, and too narrow (a new one needs {MIN_CONDITIONS} others)"
-        )
-    elif method == TWO_LEVEL_T:
-        found.append(
-            f"no other run of this condition: the interval takes it to differ from the {conditions} others as they "
-            "differ from one another, and normally; so few conditions cannot show that they do"
-        )
-    return found
+def _is_known(condition: int, seeds: Counter[int]) -> bool:
+    """Tell whether a condition has about as many runs as the others: by them their errors are those of its seeds.
+
+    Where it has less than half as many, those of the others are learned from more seeds of their own, and say less.
+    """
+    own = seeds[condition]
+    return own > 0 and 2 * own * (len(seeds) - 1) >= seeds.total() - own
+
+
+def _about_interval(method: str, *, known: bool, own: int, others: int) -> list[str]:
+    few = f"{f'only {own}' if own else 'no'} other {'runs' if own > 1 else 'run'} of this condition"
+    if method == TWO_LEVEL_T:
+        return [
+            f"{few}: the interval takes it to differ from the {others} others as they differ from one another, and "
+            "normally; so few conditions cannot show that they do"
+        ]
+    if method != NO_INTERVAL:
+        return []
+    if known or others + (own > 0) >= MIN_CONDITIONS:
+        return ["the other runs are forecast without any error: no interval can be computed from them"]
+    return [
+        f"{few}, and {counted(others, 'other condition')}: how much conditions differ is not known, and without that "
+        f"there is no interval (it takes {MIN_CONDITIONS} conditions, or as many seeds of this one as of the others)"
+    ]

@@ -22,6 +22,7 @@ _EQUAL = 1e-9  # a spread of ln onset that is nothing but rounding
 _T = "t interval (model-based)"
 TWO_LEVEL_T = f"two-level {_T}"
 _JACKKNIFE = "jackknife+ interval"
+NO_INTERVAL = "no interval"
 _LATEST = 700.0  # the largest logarithm that still has an exponential
 
 
@@ -51,7 +52,7 @@ class Predictions:
         lower one is that of the runs that did. Limits are NaN where the runs are forecast without any error.
         """
         if float(np.abs(self.errors).max()) < _EQUAL:
-            return [Interval() for _ in self.logs], "no interval"
+            return [Interval() for _ in self.logs], NO_INTERVAL
         units = np.append(self.condition, censored).astype(np.int64)
         if not by_condition:
             units = np.arange(len(units))

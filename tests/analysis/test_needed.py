@@ -258,9 +258,17 @@ def test_a_sample_as_even_as_needed_shows_a_small_cv(shape: tuple[int, ...], les
     ("others", "says", "status"),
     [
         ((1,), "1 other run of the pair collapsed after epoch 40; a forecast needs 2", "insufficient"),
-        ((2,), "1 other condition: the interval is one for a known condition", "forecast"),
-        ((1, 1), "2 other conditions: the interval is one for a known condition", "forecast"),
-        ((1, 1), "and too narrow (a new one needs 3 others)", "forecast"),
+        (
+            (2,),
+            "no other run of this condition, and 1 other condition: how much conditions differ is not known",
+            "forecast",
+        ),
+        (
+            (1, 1),
+            "no other run of this condition, and 2 other conditions: how much conditions differ is not known",
+            "forecast",
+        ),
+        ((1, 1), "there is no interval (it takes 3 conditions", "forecast"),
         ((1, 1, 1), None, "forecast"),
     ],
 )
@@ -274,4 +282,4 @@ def test_a_forecast_has_the_runs_and_conditions_that_it_needs(
         found = forecast_stored(store, "asked", Terms())
     assert found.status == status
     said = " ".join([found.message, *found.warnings])
-    assert says in said if says else "is one for a known condition" not in said
+    assert says in said if says else "there is no interval" not in said

@@ -124,9 +124,28 @@ def test_a_condition_that_never_collapsed_opens_the_upper_limit_at_high_levels_o
     assert found[0.9].hi == math.inf
 
 
-def test_a_new_condition_beside_two_others_is_warned_about():
-    found = forecast([bare(100.0, 0), bare(120.0, 0), bare(150.0, 1)], condition=9)
-    assert any("no other run of this condition" in warning for warning in found.warnings)
+@pytest.mark.parametrize(
+    ("seeds", "of", "method"),
+    [
+        ((2, 1), 9, "no interval"),  # a new condition, and two that say too little of how much conditions differ
+        ((2, 2, 2), 9, "two-level t interval (model-based)"),
+        ((20, 1), 1, "no interval"),  # of one condition all seeds but one are known, of the other this one alone
+        ((10, 10, 1), 2, "two-level t interval (model-based)"),
+        ((4, 4, 2), 2, "jackknife+ interval"),  # about as many as of the others
+        ((3,), 0, "t interval (model-based)"),
+    ],
+)
+def test_the_interval_is_one_for_a_new_condition_unless_the_own_is_known_as_well_as_the_others(seeds, of, method):
+    rng = np.random.default_rng(1)
+    runs = [bare(100.0 + 20 * unit + rng.normal(), unit) for unit, count in enumerate(seeds) for _ in range(count)]
+    found = forecast(runs, condition=of)
+    assert found.method.endswith(f", {method}")
+    assert math.isnan(found.lo) == math.isnan(found.hi) == (method == "no interval")
+    own = {0: "no other run", 1: "only 1 other run", 2: "only 2 other runs"}
+    said = " ".join(found.warnings)
+    assert (f"{own.get(dict(enumerate(seeds)).get(of, 0))} of this condition" in said) == (
+        "two" in method or "no" in method
+    )
 
 
 def test_runs_that_never_collapsed_leave_the_upper_limit_open():
