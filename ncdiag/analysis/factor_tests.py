@@ -17,7 +17,7 @@ from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.questions import question_on
 from ncdiag.domain.result import Result, Status
 from ncdiag.domain.statistics import FloatArray, IntArray, Interval, exponential, has_company
-from ncdiag.domain.trends import isotonic_p, jonckheere, line_slope, two_lines
+from ncdiag.domain.trends import jonckheere, reversals, trend_slope, two_lines
 
 SHIFT_CLAIM = 0.13  # the abstract of arXiv 2604.00230: width moves fn* by at most 13 %
 MIN_LEVELS = 3  # for a turn, a trend, or three regimes
@@ -43,7 +43,6 @@ def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> R
     found = two_lines(sample.values, sample.level, group.confidence, "valley" if valley else None, sample.capped)
     if found.status != "ok":
         return no_variance(group, quantity)
-    distance, p_isotonic = isotonic_p(sample.values, sample.level, generator_of(sample.values), sample.capped)
     first, turn, last = sample.numbers[[0, found.turn, -1]].tolist()
     falls_first = found.shape == "valley"
     sign = 1 if falls_first else -1
@@ -64,8 +63,7 @@ def turn_result(group: FactorGroup, quantity: str, *, valley: bool = False) -> R
             "right": {**_as_dict(_ratio(found.right, 1)), "bound": group.bound(last, turn)},
             "df": found.df,
             "p_min": 0.0,
-            "isotonic_distance": distance,
-            "p_isotonic": p_isotonic,
+            "p_unsteady": reversals(sample.values, sample.level, sample.capped).p_unsteady,
             "fastest": _fastest(np.log(group.restricted), group),
         },
     )
@@ -175,11 +173,11 @@ def _trend(group: FactorGroup) -> Result:
     found = jonckheere(-group.ranked, group.level, generator_of(values))  # a fall of the onset
     if found.status != "ok":
         return no_variance(group, "trend")
-    doublings = np.log2(np.array(group.levels, dtype=np.float64))[group.level]
-    slope = line_slope(doublings, values, group.confidence)
+    doublings = np.log2(np.array(group.levels, dtype=np.float64))
+    slope = trend_slope(doublings, values, group.level, group.confidence, group.capped)
     faster = Interval(estimate=-math.expm1(slope.estimate), lo=-math.expm1(slope.hi), hi=-math.expm1(slope.lo))
     sample = _replicated(group)
-    _, p_isotonic = isotonic_p(sample.values, sample.level, generator_of(values), sample.capped)
+    back = reversals(sample.values, sample.level, sample.capped)
     return Result(
         quantity="trend",
         **base_of(group),
@@ -191,8 +189,9 @@ def _trend(group: FactorGroup) -> Result:
             "j": found.j,
             "z": found.z,
             "p_min": found.p_min,
-            "p_isotonic": p_isotonic,
-            "bound": _bound_of_trend(group, doublings),
+            "p_rise": back.p_rise,
+            "rise": [group.levels[sample.numbers[place]] for place in back.rise] if back.rise else None,
+            "bound": _bound_of_trend(group, doublings[group.level]),
         },
     )
 
@@ -221,7 +220,7 @@ def _fn_shift(group: FactorGroup) -> Result:
         estimate=shift,
         hi=bound,
         lo=0.0 if bounded else math.nan,
-        method="largest shift of fn*, with Dunnett's simultaneous bound on logs",
+        method="largest shift of fn*, with simultaneous bounds on logs (Welch's t at Sidak's level)",
         status="ok" if bounded else "not_testable",
         warnings=(lacks,) if lacks else (),
         extra={

@@ -17,7 +17,6 @@ from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.questions import FACTORS
 from ncdiag.domain.result import Result
-from ncdiag.domain.trends import is_bent
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,11 @@ def _judged(result: Result, alpha: float, family: int, least: float) -> Result:
 
 
 def _verdict(result: Result, p_holm: float, alpha: float) -> str:
-    """Judge a claim; a trend is refuted by a slope the other way, or by a reversal beyond noise, at alpha / 2 each.
+    """Judge a claim; a trend is refuted by an onset that rises from some width to a larger one, beyond noise.
 
     Runs that collapse after the common budget were slowed, not prevented, however few collapsed within it.
     """
-    if result.quantity == "trend" and (result.hi < 0 or is_bent(result.extra["p_isotonic"], alpha)):
+    if result.quantity == "trend" and result.extra["p_rise"] <= alpha:
         return "refuted"
     if result.extra.get("later_high"):
         return "inconclusive"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.cli.ratio_words import bounded, number
-from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.naming import PAIR, TEXT, Group, Key, differing, name_groups
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
@@ -149,8 +148,8 @@ def _turn_says(result: Values) -> list[Block]:
         Reading(judged[result["verdict"]]),
         Paragraph(f"Size: {changes}."),
         Paragraph(
-            f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. Noise alone "
-            f"would bend a steady curve as much as this with {p_is(result['p_isotonic'])}."
+            f"Test: a line before and a line after the turn, both must be steep enough; {_p_text(result)}. That the "
+            f"curve is no steady one, but both rises and falls somewhere: {p_is(result['p_unsteady'])}."
         ),
         Paragraph(
             f"Not ruled out as the fastest, pair by pair: {_listed(result['fastest'])}. All values are compared at one "
@@ -167,7 +166,7 @@ def _width_says(named: Mapping[str, Values]) -> list[Block]:
     else:
         judged = {
             "supported": "a falling trend: wider networks collapse earlier. That each step does is not tested.",
-            "refuted": f"wider networks do not collapse steadily earlier: the onset rises somewhere{_bent(trend)}.",
+            "refuted": f"wider networks do not collapse steadily earlier: {_rise(trend)}.",
             "inconclusive": "that wider networks collapse earlier is not shown.",
         }
         fall = bounded(trend["estimate"], (trend["lo"], trend["hi"]), trend.get("bound"), trend.get("budget"), percent)
@@ -193,12 +192,10 @@ def _width_says(named: Mapping[str, Values]) -> list[Block]:
     return blocks
 
 
-def _bent(trend: Values) -> str:
-    """Say how sure it is that the curve is not steady, unless the slope alone goes the other way."""
-    from ncdiag.domain.trends import is_bent
-
-    p = trend["p_isotonic"]
-    return f" ({p_is(p)})" if p is not None and is_bent(p, alpha_of(trend["level"])) else ""
+def _rise(trend: Values) -> str:
+    """Say between which widths the onset rises, the other way than claimed."""
+    narrow, wide = map(table_cell, trend["rise"] or ("", ""))
+    return f"from {narrow} to {wide} the onset comes later ({p_is(trend['p_rise'])})"
 
 
 def _activation_says(named: Mapping[str, Values]) -> list[Block]:

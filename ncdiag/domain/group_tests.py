@@ -6,12 +6,11 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from ncdiag.domain.multiplicity import holm
 from ncdiag.domain.permutations import RELABELLED_RUNS, Labels, permutation_p, smallest_p
 from ncdiag.domain.statistics import (
-    ROUNDING,
     FloatArray,
     IntArray,
     Interval,
@@ -30,7 +29,7 @@ _FISHER_RUNS = 100  # the search behind Boschloo's p takes seconds beyond this, 
 class OneWay:
     """A one-way comparison: Welch's F with its p from the F distribution (`p_normal`) and from relabelling (`p`).
 
-    Beyond 200 values both are the former, and `relabellings` is 0.
+    Of groups of unequal size `p` is the larger of both. Beyond 200 values both are the former, and `relabellings` is 0.
     """
 
     statistic: float = math.nan
@@ -58,8 +57,9 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
     """Compare the groups of two values and more; without two such groups, or variance within them, there is no test.
 
     Groups may vary differently (Welch 1951): relabelling the classical F errs in 10 % where one of three groups has
-    three times the sd of the others. A group of one value says nothing of how much it varies, and takes no part: beside
-    two groups of five it would err in 24 %.
+    three times the sd of the others. Relabelling takes groups for alike all the same, which matters where their sizes
+    differ: with 3 loud values beside 10 it errs in 10 to 12 %. There the larger of both p counts. A group of one value
+    says nothing of how much it varies, and takes no part: beside two groups of five it would err in 24 %.
     """
     taken = has_company(group)
     values = values[taken]
@@ -82,6 +82,8 @@ def one_way(values: FloatArray, group: IntArray, generator: np.random.Generator)
     p, looked_at = p_normal, 0
     if n <= RELABELLED_RUNS:
         p, looked_at = permutation_p(f_of, group.astype(np.int64), generator, ordered=False)
+        if np.ptp(sizes):
+            p = max(p, p_normal)
     return OneWay(
         statistic=statistic,
         df1=k - 1,
@@ -114,57 +116,20 @@ def welch_to_first(values: FloatArray, group: IntArray, other: int, level: float
     return _welch(values[group == 0], values[group == other], level ** (1 / comparisons))[0]
 
 
-def many_to_one(values: FloatArray, group: IntArray, base: int, level: float) -> dict[int, Interval]:
-    """Give the difference of each group's mean from that of `base`, with simultaneous limits (Dunnett 1955).
-
-    There are no limits where any group has a single value or where nothing varies within groups.
-    """
-    others = [g for g in np.unique(group).tolist() if g != base]
-    samples = [values[group == g] for g in (base, *others)]
-    shifts = np.array([float(sample.mean() - samples[0].mean()) for sample in samples[1:]])
-    error = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples)
-    half = np.full(len(others), np.nan)
-    if min(map(len, samples)) > 1 and error > ROUNDING * float(values @ values):
-        sizes = np.array([len(sample) for sample in samples], dtype=np.float64)
-        df = int(sizes.sum()) - len(samples)
-        half = dunnett_quantile(tuple(map(len, samples)), df, level) * np.sqrt(
-            error / df * (1 / sizes[0] + 1 / sizes[1:])
-        )
-    return {
-        g: Interval.around(float(shift), float(width)) for g, shift, width in zip(others, shifts, half, strict=True)
-    }
-
-
 def largest_shift(values: FloatArray, group: IntArray, base: int, level: float) -> tuple[Interval, int]:
     """Give the largest absolute difference of a group mean from that of `base`, and the group that has it.
 
-    With the confidence given, no group differs by more than `hi`, which is NaN where `many_to_one` has no limits.
+    With the confidence given, no group differs by more than `hi`: the furthest limit of Welch's t to each of the k - 1
+    other groups, at Sidak's level for all of them. (Dunnett's bound is sharper, but takes the groups to vary alike: it
+    is too small in 15 to 27 % where a group of two or three varies four to six times as much.) NaN where a group has a
+    single value, or no limits.
     """
-    shifts = many_to_one(values, group, base, level)
+    others = [g for g in np.unique(group).tolist() if g != base]
+    each = level ** (1 / len(others))
+    shifts = {g: _welch(values[group == base], values[group == g], each)[0] for g in others}
     largest = max(shifts, key=lambda g: abs(shifts[g].estimate))
-    bound = max(max(-shift.lo, shift.hi) for shift in shifts.values())
+    bound = float(np.max([(-shift.lo, shift.hi) for shift in shifts.values()]))
     return Interval(estimate=abs(shifts[largest].estimate), lo=0 * bound, hi=bound), largest
-
-
-@lru_cache(maxsize=256)
-def dunnett_quantile(sizes: tuple[int, ...], df: int, level: float) -> float:
-    """Give the value that all |t| of comparisons with the first group stay below with probability `level`.
-
-    Given the mean of the first group and the pooled sd, the comparisons are independent: two integrals remain.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(80)
-    shares, weights = (nodes + 1) / 2, weights / 2
-    z = special.ndtri(shares)[:, None, None]
-    s = np.sqrt(special.chdtri(df, 1 - shares) / df)[None, :, None]
-    others = np.array(sizes[1:], dtype=np.float64)
-    common = np.sqrt(others / (others + sizes[0]))
-    rest = np.sqrt(1 - common**2)
-
-    def excess(limit: float) -> float:
-        inside = special.ndtr((common * z + limit * s) / rest) - special.ndtr((common * z - limit * s) / rest)
-        return float(weights @ inside.prod(axis=2) @ weights) - level
-
-    return float(optimize.brentq(excess, 0.0, 1000.0))
 
 
 def fewer_collapse(collapsed: tuple[int, int], runs: tuple[int, int]) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from ncdiag.domain.permutations import RELABELLED_RUNS, Labels, permutation_p
 from ncdiag.domain.statistics import BoolArray, FloatArray, IntArray, Interval, has_company
 
 _TIE = 1e-12
-_CURVE_RUNS = 10  # in simulations of unequal budgets the curve's 95 % interval covers .89 at 5 runs, .94 from 10 on
 
 
 def kaplan_meier(time: FloatArray, event: BoolArray) -> tuple[FloatArray, FloatArray]:
@@ -40,15 +39,13 @@ def median_interval(time: FloatArray, event: BoolArray, level: float) -> tuple[I
 
     The interval is the shortest symmetric one between order statistics with an exact confidence of at least `level`, or
     from the smallest to the largest where none reaches it: 75 % at 3 runs, 93.75 % at 5. A run without an onset counts
-    with its end below and as never above, so that the confidence holds whenever runs ended. From 10 runs on, where some
-    ended before others collapsed, that is needlessly wide, and the interval is that of the Kaplan-Meier curve
-    (Brookmeyer and Crowley 1982, on ln(-ln S)).
+    with its end below and as never above, so that the confidence holds whenever runs ended. (The interval of Brookmeyer
+    and Crowley, from the Kaplan-Meier curve, is narrower where runs ended early; but of 10 to 15 runs, half of which
+    did, a nominal 95 % of it hold in 82 to 89 %.)
     """
     n = len(time)
     if n < 2:
         return Interval(estimate=median_time(time, event) if n else math.nan), 0.0
-    if n >= _CURVE_RUNS and event.any() and bool((time[~event] < time[event].max()).any()):
-        return _curve_interval(time, event, level), level
     rank = 0
     while _median_level(n, rank + 1) >= level:
         rank += 1
@@ -103,23 +100,6 @@ def logrank_of_groups(time: FloatArray, event: BoolArray, group: IntArray, gener
         statistic = float(between(member[None, :])[0]) / float(scores.var(ddof=1))
         return float(special.chdtrc(len(sizes) - 1, statistic))
     return permutation_p(between, member.astype(np.int64), generator, ordered=False)[0]
-
-
-def _curve_interval(time: FloatArray, event: BoolArray, level: float) -> Interval:
-    """Give the median with the epochs at which the limits of the Kaplan-Meier curve fall to one half."""
-    epochs, hazard, at_risk = _hazard(time, event)
-    surviving = np.cumprod(1 - hazard, dtype=np.float64)
-    left = surviving > 0
-    error = np.sqrt(np.cumsum(hazard[left] / (at_risk[left] * (1 - hazard[left]))))  # of ln S (Greenwood 1926)
-    logs = np.log(surviving[left])
-    half = float(special.ndtri((1 + level) / 2)) * error / np.abs(logs)
-    limits = []
-    for side in (1, -1):
-        limit = np.zeros(len(epochs))
-        limit[left] = np.exp(logs * np.exp(side * half))
-        fallen = epochs[limit <= 0.5]
-        limits.append(float(fallen[0]) if len(fallen) else math.inf)
-    return Interval(estimate=median_time(time, event), lo=limits[0], hi=limits[1])
 
 
 def _hazard(time: FloatArray, event: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -29,7 +29,6 @@ from ncdiag.domain.statistics import (
 Shape = Literal["valley", "peak"]
 
 _EXACT_RUNS = 60  # up to here the exact distribution of J is a matter of milliseconds
-_NULL_WORLDS = 9999
 _PAGE_COLUMNS = 8  # 8! orders of a block are 40,320
 _DIGITS = 9  # means of equal values differ by rounding, and are equal
 
@@ -65,6 +64,20 @@ class TwoLines:
     right: Interval
     df: float = 0
     status: str = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reversals:
+    """The p that values rise, and fall, from some level to a later one; `rise` are the levels that most clearly do."""
+
+    p_rise: float = math.nan
+    p_fall: float = math.nan
+    rise: tuple[int, int] | None = None
+
+    @property
+    def p_unsteady(self) -> float:
+        """The p that no steady curve, rising or falling, goes through the levels: both must show."""
+        return max(self.p_rise, self.p_fall)
 
 
 def jonckheere(values: FloatArray, level: IntArray, generator: np.random.Generator) -> Jonckheere:
@@ -136,64 +149,49 @@ def two_lines(
     return TwoLines(p=p_all, turn=turn, shape=shape, left=left, right=right, df=best[1])
 
 
-def isotonic_p(
-    values: FloatArray, level: IntArray, generator: np.random.Generator, capped: IntArray
-) -> tuple[float, float]:
-    """Give how far the level means are from the nearest monotone curve, over s^2, and the p of that distance.
+def reversals(values: FloatArray, level: IntArray, capped: IntArray) -> Reversals:
+    """Test whether values rise, and whether they fall, from some level to some later one: Welch's t of every two.
 
-    The null distribution is simulated with equal means and one direction, the least favourable one. `capped` is that
-    of `two_lines`.
+    The smallest one-sided p counts, times the number of pairs. `level` and `capped` are those of `two_lines`; NaN where
+    nothing varies within levels.
     """
     count = int(level.max(initial=-1)) + 1
-    sizes = np.bincount(level, minlength=count).astype(np.float64)
+    sizes = np.bincount(level, minlength=count)
     means = np.bincount(level, weights=values) / sizes
     s2, df = _pooled(values - means[level], level, capped)
-    if df < 1 or s2 * df <= ROUNDING * float(values @ values):
-        return math.nan, math.nan
-    distance = min(float(monotone_distance(sign * means[None, :], sizes)[0]) for sign in (1, -1)) / s2
-    worlds = generator.standard_normal((_NULL_WORLDS, count)) / np.sqrt(sizes)
-    null = monotone_distance(worlds, sizes) / (generator.chisquare(df, _NULL_WORLDS) / df)
-    return distance, float((1 + np.count_nonzero(null >= distance - 1e-12)) / (1 + _NULL_WORLDS))
+    if count < 2 or df < 1 or s2 * df <= ROUNDING * float(values @ values):
+        return Reversals()
+    lower, upper = np.triu_indices(count, k=1)
+    pairs = np.arange(len(lower))
+    weights = np.zeros((len(lower), count))
+    weights[pairs, lower], weights[pairs, upper] = -1, 1
+    errors, dfs = group_spread(values, level, capped).of_contrast(weights, sizes)
+    t = weights @ means / errors
+    rise, fall = special.stdtr(dfs, -t), special.stdtr(dfs, t)
+    steepest = int(np.argmin(rise))
+    return Reversals(
+        p_rise=min(1.0, len(lower) * float(rise[steepest])),
+        p_fall=min(1.0, len(lower) * float(fall.min())),
+        rise=(int(lower[steepest]), int(upper[steepest])),
+    )
 
 
-def is_bent(p_isotonic: float, alpha: float) -> bool:
-    """Tell whether a curve is no steady one: at half of alpha, because a slope the other way refutes one as well."""
-    return p_isotonic <= alpha / 2
+def trend_slope(x: FloatArray, values: FloatArray, level: IntArray, confidence: float, capped: IntArray) -> Interval:
+    """Give the slope of the least-squares line of values on the x of their levels, with its t interval (Welch).
 
-
-def monotone_distance(means: FloatArray, weights: FloatArray) -> FloatArray:
-    """Give the weighted sum of squares between each row of means [m, k] and its best increasing curve."""
-    distance: FloatArray = np.sum(weights * (means - isotonic(means, weights)) ** 2, axis=1)
-    return distance
-
-
-def isotonic(means: FloatArray, weights: FloatArray) -> FloatArray:
-    """Give the best increasing curve of each row [m, k]: the largest over starts of the smallest mean to an end."""
-    k = means.shape[1]
-    sums = np.concatenate([np.zeros((len(means), 1)), np.cumsum(means * weights, axis=1)], axis=1)
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    fitted = np.full(means.shape, -np.inf)
-    for start in range(k):
-        smallest = np.full(len(means), np.inf)
-        for end in range(k - 1, start - 1, -1):
-            smallest = np.minimum(smallest, (sums[:, end + 1] - sums[:, start]) / (total[end + 1] - total[start]))
-            fitted[:, end] = np.maximum(fitted[:, end], smallest)
-    return fitted
-
-
-def line_slope(x: FloatArray, y: FloatArray, level: float) -> Interval:
-    """Give the slope of a least-squares line with its t interval; without limits for two points or an exact line."""
-    centred = x - x.mean()
-    size = float(centred @ centred)
-    if size == 0:
-        return Interval()
-    slope = float(centred @ y) / size
-    residual = y - y.mean() - slope * centred
-    df = len(x) - 2
-    if df < 1 or float(residual @ residual) <= ROUNDING * float(y @ y):
+    What levels are off the line is no noise: only what varies within them is. No limits where a level that is not
+    `capped` has a single value, or nothing varies.
+    """
+    sizes = np.bincount(level)
+    means = np.bincount(level, weights=values) / sizes
+    place = x - np.average(x, weights=sizes)
+    weights = sizes * place / float(sizes @ place**2)
+    slope = float(weights @ means)
+    s2, df = _pooled(values - means[level], level, capped)
+    if sizes.min() < 2 or df < 1 or s2 * df <= ROUNDING * float(values @ values):
         return Interval(estimate=slope)
-    half = t_quantile(level, df) * math.sqrt(float(residual @ residual) / df / size)
-    return Interval.around(slope, half)
+    error, error_df = group_spread(values, level, capped).of_contrast(weights, sizes)
+    return Interval.around(slope, t_quantile(confidence, float(error_df)) * float(error))
 
 
 def page_trend(blocks: FloatArray) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Published answers: Hollander and Wolfe (piece rate), Page (scipy's documentation); analytic cases 23 and 24."""
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from itertools import permutations
@@ -7,16 +8,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.optimize import isotonic_regression
 
 from ncdiag.domain.trends import (
-    isotonic,
-    isotonic_p,
     jonckheere,
     jonckheere_distribution,
-    line_slope,
-    monotone_distance,
     page_trend,
+    reversals,
+    trend_slope,
     two_lines,
 )
 
@@ -160,73 +158,50 @@ def test_two_lines_without_a_test(groups, status):
     assert math.isnan(found.p)
 
 
-def test_isotonic_curves():
-    assert isotonic(np.array([[3.0, 1.0, 2.0]]), np.ones(3))[0] == pytest.approx([2, 2, 2])
-    random = np.random.default_rng(3).normal(size=(20, 6))
-    weights = np.array([1.0, 2, 1, 3, 1, 2])
-    expected = [stats_isotonic(row, weights) for row in random]
-    assert isotonic(random, weights) == pytest.approx(np.array(expected))
+def test_a_reversal_is_the_clearest_rise_of_any_two_levels():
+    groups = [5.0, 5.3, 5.1], [2.0, 2.2, 2.5], [3.4, 3.0], [1.0, 1.9, 1.2, 1.5]
+    found = reversals(*grouped(*groups), NO_LEVEL)
+    pairs = list(itertools.combinations(range(4), 2))
+    rises = [stats.ttest_ind(groups[b], groups[a], equal_var=False, alternative="greater").pvalue for a, b in pairs]
+    falls = [stats.ttest_ind(groups[b], groups[a], equal_var=False, alternative="less").pvalue for a, b in pairs]
+    assert found.rise == pairs[int(np.argmin(rises))] == (1, 2)
+    assert (found.p_rise, found.p_fall) == pytest.approx((6 * min(rises), 6 * min(falls)))
+    assert found.p_unsteady == found.p_rise
+    back = reversals(*grouped(*groups[::-1]), NO_LEVEL)
+    assert (back.p_rise, back.p_fall) == pytest.approx((found.p_fall, found.p_rise))
 
 
-def stats_isotonic(row, weights):
-    return isotonic_regression(row, weights=weights).x
+def test_reversals_without_variance_are_no_test():
+    for groups in (([5, 5], [1, 1], [5, 5]), ([5], [1], [5])):
+        found = reversals(*grouped(*groups), NO_LEVEL)
+        assert math.isnan(found.p_rise)
+        assert math.isnan(found.p_unsteady)
+        assert found.rise is None
 
 
-def test_the_null_of_the_distance_is_chi_bar_squared():
-    """Three equal means: P(D > c) = P(chi2_2 > c) / 3 + P(chi2_1 > c) / 2, and D = 0 in a sixth."""
-    worlds = np.random.default_rng(4).normal(size=(40000, 3))
-    distance = monotone_distance(worlds, np.ones(3))
-    assert np.mean(distance < 1e-12) == pytest.approx(1 / 6, abs=0.006)
-    for c in (1.0, 3.0, 6.0):
-        expected = stats.chi2.sf(c, 2) / 3 + stats.chi2.sf(c, 1) / 2
-        assert np.mean(distance > c) == pytest.approx(expected, abs=0.008)
+def test_a_level_at_the_budget_is_given_the_variance_of_the_others():
+    """Half of what it is given comes from either of the others: no degree of freedom is used twice."""
+    groups = [5.0, 5.0, 5.0], [1.0, 1.4, 1.1], [4.0, 4.6, 4.1]
+    own = np.array([np.var(g, ddof=1) / 3 for g in groups[1:]])
+    parts = own * [1.5, 0.5]
+    t = (np.mean(groups[1]) - 5) / math.sqrt(parts.sum())
+    expected = 3 * stats.t.cdf(t, parts.sum() ** 2 / np.sum(parts**2 / 2))
+    assert reversals(*grouped(*groups), np.array([0])).p_fall == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("n", "critical"), [(3, 10.77), (5, 8.88), (10, 8.25)])
-def test_the_critical_values_at_five_levels(n, critical):
-    """STATISTICS.md Q11: five levels of n runs."""
-    level = np.repeat(np.arange(5), n)
-    shape = np.array([1.0, 0, 0, 0, 1])[level]
-    noise = np.tile(np.linspace(-1, 1, n), 5)
-    noise /= math.sqrt(noise @ noise / (5 * n - 5))
-
-    def distance(height):
-        return isotonic_p(height * shape + noise, level, rng(), NO_LEVEL)
-
-    lo, hi = 0.0, 20.0
-    for _ in range(40):
-        middle = (lo + hi) / 2
-        lo, hi = (middle, hi) if distance_only(middle * shape + noise, level) < critical else (lo, middle)
-    assert distance(hi)[1] == pytest.approx(0.05, abs=0.008)
-
-
-def distance_only(values, level):
-    sizes = np.bincount(level).astype(float)
-    means = np.bincount(level, weights=values) / sizes
-    return min(monotone_distance(sign * means[None], sizes)[0] for sign in (1, -1))
-
-
-def test_isotonic_distance_without_variance_is_no_test():
-    assert math.isnan(isotonic_p(*grouped([5, 5], [1, 1], [5, 5]), rng(), NO_LEVEL)[1])
-    assert math.isnan(isotonic_p(*grouped([5], [1], [5]), rng(), NO_LEVEL)[1])
-
-
-def test_levels_at_the_budget_lend_no_quiet_to_the_others():
-    groups = [5.0, 5.0, 5.0], [1.0, 1.4, 1.1], [3.0, 3.6, 3.1]
-    values, level = grouped(*groups)
-    distance, p = isotonic_p(values, level, rng(), np.array([0]))
-    assert distance == pytest.approx(distance_only(values, level) / np.mean([np.var(g, ddof=1) for g in groups[1:]]))
-    assert p > isotonic_p(values, level, rng(), NO_LEVEL)[1]
-
-
-def test_the_slope_is_that_of_linregress():
-    x, y = np.array([7.0, 7, 8, 8, 9, 9]), np.array([1.0, 1.2, 0.8, 0.9, 0.7, 0.5])
-    expected = stats.linregress(x, y)
-    found = line_slope(x, y, 0.9)
-    assert found.estimate == pytest.approx(expected.slope)
-    assert found.hi - found.estimate == pytest.approx(stats.t.ppf(0.95, 4) * expected.stderr)
-    assert math.isnan(line_slope(x[:2], y[:2], 0.9).estimate)
-    assert math.isnan(line_slope(x[[0, 2]], y[[0, 2]], 0.9).lo)
+def test_the_slope_is_that_of_linregress_with_the_variance_within_levels():
+    x, values = np.array([7.0, 8.0, 9.0]), [np.array([1.0, 1.2]), np.array([0.8, 0.9, 0.4]), np.array([0.7, 0.5])]
+    found = trend_slope(x, *grouped(*values), 0.9, NO_LEVEL)
+    each = np.repeat(x, [2, 3, 2])
+    assert found.estimate == pytest.approx(stats.linregress(each, np.concatenate(values)).slope)
+    weights = [(at - each.mean()) * len(v) / np.sum((each - each.mean()) ** 2) for at, v in zip(x, values, strict=True)]
+    parts = [w**2 * np.var(v, ddof=1) / len(v) for w, v in zip(weights, values, strict=True)]
+    df = sum(parts) ** 2 / sum(part**2 / (len(v) - 1) for part, v in zip(parts, values, strict=True))
+    assert found.hi - found.estimate == pytest.approx(stats.t.ppf(0.95, df) * math.sqrt(sum(parts)))
+    single = trend_slope(x, *grouped(*values[:2], values[2][:1]), 0.9, NO_LEVEL)
+    assert math.isfinite(single.estimate)
+    assert math.isnan(single.lo)
+    assert math.isnan(trend_slope(x, *grouped([1, 1], [2, 2], [1, 1]), 0.9, NO_LEVEL).lo)
 
 
 def test_pages_example():
