@@ -126,7 +126,7 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         share += f" by epoch {values['censored_end']:g}"
     if values["p_no_collapse_lo"] is not None:
         lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
-        share += f", so {lo:.0f}% to {hi:.0f}% of the pair's runs"
+        share += f" ({lo:.0f}% to {hi:.0f}%)"
     error, selected = f"{values['mae']:.1f} epochs", f"{values['mae_selected']:.1f}"
     if float(selected) < round(values["mae"], 1):
         error += f" (picked afterwards: {selected})"
