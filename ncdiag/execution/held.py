@@ -23,7 +23,7 @@ from ncdiag.store.leases import hold_lease
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
-from ncdiag.training.reproducibility import environment, numeric_fingerprint
+from ncdiag.training.reproducibility import check_precision, environment, numeric_fingerprint
 from ncdiag.training.shortage import in_plain_words
 
 
@@ -167,7 +167,8 @@ def hold_run(
 ) -> Iterator[HeldRun | None]:
     """Claim a run while the block lasts; gives None if another process has it, or it came to its end meanwhile.
 
-    Raises `UnsafeError`, and changes nothing, where continuing would not give the bits that the run would have had.
+    Raises `UnsafeError`, and changes nothing, where continuing would not give the bits that the run would have had,
+    and `SpecError` where the device lacks its precision.
     """
 
     def tell(text: str) -> None:
@@ -180,6 +181,7 @@ def hold_run(
             yield None
             return
         run = patience.outlast(look, tell)  # it may have been trained or renamed since it was listed
+        check_precision(run.spec.precision, device)
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         # an error here is met before the claim
         held = HeldRun(store, run, owner, start, every=every, tell=tell, patience=patience)

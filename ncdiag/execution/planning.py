@@ -8,12 +8,13 @@ from typing import Any
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Arch, DataSpec, NetworkSpec, OptimizerName, RunSpec
 from ncdiag.domain.sweep import expand
-from ncdiag.errors import NCDiagError, SpecError
+from ncdiag.errors import NCDiagError
 from ncdiag.execution.worker import TrainingOptions, pick_device
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset, shape_seen_by
 from ncdiag.training.footprint import check_memory
 from ncdiag.training.networks import check_fit
+from ncdiag.training.reproducibility import check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,7 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
     loaded: dict[tuple[DataSpec, Arch], Dataset] = {}
     checked: set[tuple[NetworkSpec, OptimizerName, DataSpec]] = set()
     for spec in plan.specs:
-        if spec.precision == "tf32" and device.type != "cuda":
-            raise SpecError("--precision tf32 exists on NVIDIA GPUs only; on a CPU use float32 or bf16")
+        check_precision(spec.precision, device)
         key = spec.data, spec.network.arch
         if key not in loaded:
             path = plan.paths.get(spec.data.sha256 or "")

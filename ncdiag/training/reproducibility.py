@@ -15,6 +15,7 @@ import torch
 
 import ncdiag
 from ncdiag.domain.spec import Precision
+from ncdiag.errors import SpecError
 from ncdiag.training.products import products_in_use
 
 Purpose = Literal["weights", "order"]
@@ -58,6 +59,15 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raise `SpecError` if a device lacks a precision: torch would compute in another one, and not say so."""
+    if precision == "tf32" and device.type != "cuda":
+        raise SpecError(
+            "--precision tf32 exists on NVIDIA GPUs only, and this is a CPU.\n"
+            "Train the run on such a GPU, or another one here in float32 or bf16"
+        )
 
 
 def lowered_precision(precision: Precision) -> AbstractContextManager[None]:

@@ -74,6 +74,13 @@ def test_a_run_that_was_removed_while_it_waited_leaves_no_folder(store: Store) -
     assert not store.run_folder(run.id).exists()
 
 
+def test_a_precision_that_the_device_lacks_is_refused_whoever_stored_the_run(store: Store) -> None:
+    run, _ = add_run(store, small_spec(precision="tf32"))
+    with pytest.raises(SpecError, match="tf32 exists on NVIDIA GPUs only"):
+        train_run(store, run, TrainingOptions(device="cpu"), ignore)
+    assert get_run(store, run.name).status is RunStatus.PENDING
+
+
 def test_run_held_by_another_process_is_left_alone(store: Store) -> None:
     run, _ = add_run(store, small_spec())
     with hold_lease(store, run.id, "somebody else"):
