@@ -38,7 +38,10 @@ Listener = Callable[[Run, Event | Note], None]
 
 
 class HeldRun:
-    """A claimed run. `ended` is how it ended, an exception if it failed, or None while it is trained."""
+    """A claimed run: `state` is the checkpoint that training starts from, None where it starts with the first epoch.
+
+    `ended` is how it ended, an exception if it failed, or None while it is trained.
+    """
 
     def __init__(
         self,
@@ -55,17 +58,14 @@ class HeldRun:
         self.run = run
         self.owner = owner
         self.spec = run.spec
-        self.start = start
+        self.state = start.state
         self.tell = tell
         self.patience = patience
         self.keeper = Keeper(store.run_folder(run.id), run, every=every)
         self.recorder = Recorder(store, run, owner=owner, tell=tell)
         self.ended: RunStatus | Exception | None = None
-
-    @property
-    def state(self) -> dict[str, Any] | None:
-        """The checkpoint that training starts from."""
-        return self.start.state
+        self._discard_after = start.discard_after
+        self._recovered = False
 
     def prepare(self, data: Dataset) -> None:
         """Store what an earlier process left waiting, and what the run is trained on.
@@ -75,7 +75,9 @@ class HeldRun:
         self.patience.outlast(lambda: self._prepare(data), self.tell)
 
     def _prepare(self, data: Dataset) -> None:
-        self.recorder.recover(until=self.start.epoch if self.start.discard else None)
+        if not self._recovered:  # once: by the time a group is halved, what waits is of this process
+            self.recorder.recover(until=self._discard_after)
+            self._recovered = True
         if self.run.data_sha256 not in (None, data.sha256):
             raise UnsafeError(
                 f"{self.run.name} was begun on data with SHA-256 {self.run.data_sha256}, and finds {data.sha256} now.\n"
@@ -129,7 +131,7 @@ class HeldRun:
     def rewind(self) -> None:
         """Go back to the latest finished epoch, to continue from there."""
         self.keeper.save_latest()
-        self.start = _Start(state=find_state(self.store.run_folder(self.run.id), self.run, self.tell))
+        self.state = find_state(self.store.run_folder(self.run.id), self.run, self.tell)
 
     def _finish(self, store: Store, status: RunStatus, reason: str | None) -> None:
         runs.finish_run(store, self.run.id, owner=self.owner, status=status, reason=reason)
@@ -194,7 +196,7 @@ def hold_run(
             environment=environment(device),
             fingerprint=numeric_fingerprint(device),
             inexact=start.inexact,
-            discard_after=start.epoch if start.discard else None,
+            discard_after=start.discard_after,
         )
         try:
             claimed = patience.outlast(claim, tell)
@@ -214,7 +216,10 @@ class _Start:
     inexact: bool = False
 
     @property
-    def epoch(self) -> int:
+    def discard_after(self) -> int | None:
+        """The epoch after which nothing of what an earlier process measured counts; None where all does."""
+        if not self.discard:
+            return None
         return self.state["epoch"] if self.state else 0
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from small import add_group, ignore, small_spec, statuses
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import RunSpec
+from ncdiag.execution import held, worker
 from ncdiag.execution.held import Note
 from ncdiag.execution.keeper import Keeper
 from ncdiag.execution.worker import TrainingOptions, train_runs
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import list_epochs
+from ncdiag.store.recorder import Recorder
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
+from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, EpochDone, Event
 
 
@@ -144,6 +148,38 @@ def test_a_run_that_cannot_go_back_leaves_the_halves_of_its_group(
     outcomes = train_runs(store, group, TrainingOptions(), ignore)
     assert statuses(outcomes) == [RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE, RunStatus.DONE]
     assert "epoch-000001.pt" in str(outcomes[1].error)
+
+
+def test_a_group_that_is_halved_before_it_begins_still_drops_what_waits_of_another_environment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(run: Run, event: Event | Note) -> None:
+        if isinstance(event, EpochDone) and event.record.epoch == 4:
+            raise KeyboardInterrupt
+
+    load, loaded = worker.load_data, list[str]()
+
+    def load_at_last(run: Run, options: TrainingOptions) -> Dataset:
+        loaded.append(run.name)
+        if len(loaded) == 1:
+            raise MemoryError
+        return load(run, options)
+
+    group = add_group(store, small_spec(), small_spec(seed=1))
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(store, group, TrainingOptions(checkpoint_every=2), stop)
+    for run in group:
+        waiting = Recorder(store, run, owner="an earlier process", tell=lambda text: None)
+        waiting.postpone(replace(list_epochs(store, run.id)[-1], epoch=5, nc1=12345.0))
+    fingerprint = held.numeric_fingerprint
+    monkeypatch.setattr("ncdiag.execution.held.numeric_fingerprint", lambda at: fingerprint(at) | {"torch": "another"})
+    monkeypatch.setattr("ncdiag.execution.worker.load_data", load_at_last)
+    outcomes = train_runs(store, group, TrainingOptions(allow_inexact=True), ignore)
+    assert (statuses(outcomes), len(loaded)) == ([RunStatus.DONE] * 2, 3)
+    for run in group:
+        records = list_epochs(store, run.id)
+        assert [record.epoch for record in records] == [1, 2, 3, 4, 5, 6]
+        assert records[4].nc1 != 12345.0
 
 
 def test_too_little_memory_to_begin_is_the_error_of_every_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
