@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, case, delete, exists, func, insert, literal, select, update
 
-from ncdiag.domain.records import EpochRecord
+from ncdiag.domain.records import EpochRecord, InterventionRecord
 from ncdiag.store import schema
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import EPOCH_SELECTION, chunked, measured_columns, to_epoch
@@ -41,12 +41,21 @@ def list_epochs(store: Store, run_id: int) -> list[EpochRecord]:
         return [to_epoch(row) for row in connection.execute(query).mappings().all()]
 
 
+def first_undone(after: int) -> dict[type, int]:
+    """Give, by kind of record, the first epoch whose records go when a run goes back to the state after an epoch.
+
+    An intervention after epoch e is carried out before epoch e + 1, and so again.
+    """
+    return {EpochRecord: after + 1, InterventionRecord: after}
+
+
 def discard_epochs(connection: Connection, run_id: int, after: int) -> None:
     """Delete, inside a write, the records and interventions of a run that came after an epoch."""
-    epochs, interventions, runs = schema.epochs, schema.interventions, schema.runs
-    connection.execute(delete(epochs).where(epochs.c.run_id == run_id, epochs.c.epoch > after))
-    # an intervention after epoch e is carried out again before epoch e + 1
-    connection.execute(delete(interventions).where(interventions.c.run_id == run_id, interventions.c.epoch >= after))
+    epochs, runs = schema.epochs, schema.runs
+    tables = {EpochRecord: epochs, InterventionRecord: schema.interventions}
+    for kind, first in first_undone(after).items():
+        table = tables[kind]
+        connection.execute(delete(table).where(table.c.run_id == run_id, table.c.epoch >= first))
     kept = epochs.c.run_id == run_id
     seconds = select(func.coalesce(func.sum(epochs.c.seconds), literal(0.0))).where(kept).scalar_subquery()
     last = select(func.coalesce(func.max(epochs.c.epoch), 0)).where(kept).scalar_subquery()

@@ -19,7 +19,7 @@ from ncdiag.domain.records import EpochRecord, InterventionRecord, Run
 from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import canonical_json
 from ncdiag.errors import StoreError
-from ncdiag.store.epochs import insert_epoch
+from ncdiag.store.epochs import first_undone, insert_epoch
 from ncdiag.store.faults import StoreBusyError, retried
 from ncdiag.store.handle import Store
 from ncdiag.store.interventions import insert_intervention
@@ -97,8 +97,14 @@ class Recorder:
         self.tried_at = 0.0
 
     def recover(self, *, until: int | None = None) -> None:
-        """Store what an earlier process of this run left waiting, as far as the epoch `until`; the rest is dropped."""
-        left = [record for record in list_pending(self.store, self.run) if until is None or record.epoch <= until]
+        """Store what an earlier process of this run left waiting, as far as the epoch `until`; the rest is dropped.
+
+        What stays of it is what stays of the stored records where a run goes back to that epoch.
+        """
+        left = list_pending(self.store, self.run)
+        if until is not None:
+            undone = first_undone(until)
+            left = [record for record in left if record.epoch < undone[type(record)]]
         if left:
             self._store_patiently(left)
             self.tell(f"{self.run.name}: {_count(left)} stored that had been waiting in {self.path}")

@@ -9,9 +9,9 @@ from ncdiag.domain.records import EpochRecord, InterventionRecord
 from ncdiag.errors import StoreError
 from ncdiag.store import faults, recorder
 from ncdiag.store.engine import open_store
-from ncdiag.store.epochs import list_epochs
+from ncdiag.store.epochs import discard_epochs, insert_epoch, list_epochs
 from ncdiag.store.faults import StoreBusyError, TakenOverError
-from ncdiag.store.interventions import list_interventions
+from ncdiag.store.interventions import insert_intervention, list_interventions
 from ncdiag.store.recorder import Recorder, list_pending, pending_path, store_together
 from ncdiag.store.runs import add_run, finish_run
 
@@ -152,6 +152,29 @@ def test_lines_of_a_run_of_another_store_are_not_stored(store, url, folder, runn
         path.parent.mkdir(parents=True)
         path.write_bytes(impatient.path.read_bytes())
         assert list_pending(other, run) == []
+
+
+@pytest.mark.parametrize(("until", "epochs", "changed"), [(0, [], []), (2, [1, 2], []), (3, [1, 2, 3], [2])])
+def test_what_waits_goes_where_a_run_goes_back_as_what_is_stored_does(
+    store, url, running, owner, record, impatient, until, epochs, changed
+):
+    change = InterventionRecord(epoch=2, alpha=0.5, compensate_head=True)  # made before epoch 3, and so made again
+    with locked(url):
+        for measured in (record(1), record(2), change, record(3)):
+            impatient.add(measured)
+    Recorder(store, running, owner=owner, tell=lambda text: None).recover(until=until)
+
+    def stored():
+        changes = [change.epoch for change in list_interventions(store, running.id)]
+        return [kept.epoch for kept in list_epochs(store, running.id)], changes
+
+    assert stored() == (epochs, changed)
+    with store.write() as connection:
+        for missing in (record(1), record(2), record(3)):
+            insert_epoch(connection, running.id, missing)
+        insert_intervention(connection, running.id, change)
+        discard_epochs(connection, running.id, until)
+    assert stored() == (epochs, changed)
 
 
 def test_a_process_that_lost_its_run_stores_nothing(store, url, running, owner, record, impatient):
