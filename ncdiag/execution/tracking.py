@@ -238,7 +238,7 @@ def _held(store: Store, run: Run, owner: str, *, after: int | None, made: bool) 
                 device=run.device,
                 environment=_environment(),
                 discard_after=after,
-                extend=after is None or after >= run.epochs_done,
+                extend=True,
             ):
                 raise UnsafeError(_why_not(runs.get_run(store, run.name), store_option(store)))
             failed.pop_all()

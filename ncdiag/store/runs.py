@@ -183,7 +183,8 @@ def claim_run(
 ) -> bool:
     """Make `owner` the one who trains a run, and tell whether it won: False when another has it, or it is final.
 
-    Takes a run that is pending, interrupted, lost or failed, and one that is done to `extend` it. Call it while holding
+    Takes a run that is pending, interrupted, lost or failed, and one that is done to `extend` it, unless epochs of it
+    would be deleted. Call it while holding
     `leases.hold_lease` for the same owner, else the run is lost from the start. `environment`, and `fingerprint` if
     given, replace what is stored of them. In the same transaction `inexact` marks the run for good, and the epochs
     after `discard_after` are deleted: rows of one environment never stand under the fingerprint of another.
@@ -197,8 +198,11 @@ def claim_run(
     with store.write() as connection:
         seen = connection.execute(select(runs, schema.UtcNow().label("clock")).where(runs.c.id == run_id)).mappings()
         row = seen.one_or_none()
-        claimable = (*_CLAIMABLE, RunStatus.DONE) if extend else _CLAIMABLE
-        if row is None or status_of(store, row) not in claimable:
+        if row is None:
+            return False
+        longer = extend and (discard_after is None or discard_after >= row["epochs_done"])
+        claimable = (*_CLAIMABLE, RunStatus.DONE) if longer else _CLAIMABLE
+        if status_of(store, row) not in claimable:
             return False
         unchanged = (runs.c.id == run_id) & (runs.c.status == row["status"])
         unchanged &= runs.c.owner.is_not_distinct_from(row["owner"])

@@ -1,5 +1,6 @@
 """A tracked run is gone on with by its name."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from tracked import enter, interrupted, stored
 import ncdiag
 from ncdiag.domain.records import RunStatus
 from ncdiag.errors import SpecError, UnsafeError
+from ncdiag.execution import tracking
 from ncdiag.store.engine import open_store
+from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run
 
@@ -47,6 +50,24 @@ def test_a_run_that_is_done_can_be_made_longer(url: str, resume: bool | int) -> 
     found, records = stored(url, "mine")
     assert (found.status, found.epochs_done) == (RunStatus.DONE, 3)
     assert [record.nc1 for record in records] == [0.5, 0.4, 0.3]
+
+
+def test_a_run_that_went_on_and_ended_before_it_could_be_held_loses_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = tracking.hold_lease
+
+    def hold_late(store: Store, run_id: int, owner: str) -> AbstractContextManager[bool]:
+        monkeypatch.undo()
+        with ncdiag.track("mine", store=url, resume=True) as other:
+            other.log(nc1=0.1)
+        return hold(store, run_id, owner)
+
+    interrupted(url)
+    monkeypatch.setattr("ncdiag.execution.tracking.hold_lease", hold_late)
+    with pytest.raises(UnsafeError, match="done after epoch 5, and epochs of it would be dropped"):
+        enter("mine", store=url, resume=4)
+    assert [record.epoch for record in stored(url, "mine")[1]] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("resume", [-1, 1.5, "2", None])
