@@ -9,12 +9,12 @@ def rate_drops(schedule: Schedule, phase: PhaseSpec) -> tuple[int, ...]:
     """Give the epochs of a phase after which a multistep schedule divides the learning rate by ten; else none.
 
     Where none are said: after half and three quarters of the phase, which gives the published 100, 150 of 200 and 300,
-    450 of 600.
+    450 of 600. In a phase of two epochs both are the first, after which the rate drops once.
     """
     if schedule != "multistep":
         return ()
     drops = phase.milestones or (phase.epochs // 2, 3 * phase.epochs // 4)
-    return tuple(drop for drop in drops if drop > 0)
+    return tuple(dict.fromkeys(drop for drop in drops if drop > 0))
 
 
 def is_evaluated(spec: RunSpec, epoch: int) -> bool:

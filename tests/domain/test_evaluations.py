@@ -44,6 +44,8 @@ def test_log_brackets_each_drop_of_the_learning_rate() -> None:
         ("multistep", "ce:200", (100, 150)),  # published
         ("multistep", "mse:600", (300, 450)),
         ("multistep", "ce:9@2@5", (2, 5)),
+        ("multistep", "ce:3", (1, 2)),
+        ("multistep", "ce:2", (1,)),  # by ten, not twice by ten
         ("multistep", "ce:1", ()),
         ("cosine", "ce:200", ()),
     ],
