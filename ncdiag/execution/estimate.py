@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ncdiag.domain.evaluations import due_epochs
 from ncdiag.domain.spec import RunSpec
 from ncdiag.training.builtin_sets import BUILTINS
-from ncdiag.training.calibration import speedup, step_seconds
+from ncdiag.training.calibration import in_real_batches, speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.shortage import is_shortage
@@ -58,11 +58,11 @@ def _seconds(alike: Sequence[RunSpec]) -> float | None:
 
 
 def _tried_seconds(alike: Sequence[RunSpec]) -> float:
-    first = alike[0]
-    data = BUILTINS[first.data.dataset]
+    data = BUILTINS[alike[0].data.dataset]
+    images = alike[0].data.train_size or data.train_size
+    first = in_real_batches(alike[0], images)
     image = shape_seen_by(first.network.arch, data.image)
     an_image = step_seconds(first, image, data.num_classes) / first.batch_size
-    images = first.data.train_size or data.train_size
     gain = max(1.0, speedup(first, image, data.num_classes)) if len(alike) > 1 else 1.0
     trained = images * sum(spec.epochs for spec in alike)
     measured = sum(

@@ -110,7 +110,8 @@ def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping
     width, depth = int(spec.network.width), spec.network.depth
     inputs = math.prod(input_shape)
     parameters = count_parameters(spec.network, input_shape=input_shape, num_classes=sizes["num_classes"])
-    member = 3 * state_floats(spec, parameters) + parameters + spec.batch_size * (inputs + 3 * width * depth)
+    batch = min(spec.batch_size, sizes["n_train"])
+    member = 3 * state_floats(spec, parameters) + parameters + batch * (inputs + 3 * width * depth)
     member += 2 * ORDER // FLOAT * sizes["n_train"]
     member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs // FLOAT  # a byte a pixel
     room = GPU_SHARE * free_bytes / FLOAT - MEASURED_AT_ONCE * min(sizes["n_train"] * width, KEEP_BYTES // FLOAT)

@@ -24,7 +24,7 @@ from ncdiag.execution.worker import (
     train_runs,
 )
 from ncdiag.store.engine import open_store
-from ncdiag.training.calibration import group_size, speedup
+from ncdiag.training.calibration import group_size, in_real_batches, speedup
 from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.memory import give_back_memory
@@ -123,7 +123,8 @@ def _parts(
         return cut(shape, size, parts=parts, beside_others=True)
     try:
         with computing_threads(threads), using_products(pick_products()):
-            gain = speedup(shape.spec, data.input_shape, data.num_classes, device)
+            spec = in_real_batches(shape.spec, len(data.train_labels))
+            gain = speedup(spec, data.input_shape, data.num_classes, device)
     except Exception as error:
         if not is_shortage(error):
             raise

@@ -29,8 +29,15 @@ def group_size(network: NetworkSpec, device: torch.device) -> int:
     return SIDE_BY_SIDE if device.type == "cuda" else 1  # on a CPU one convolution fills a core
 
 
+def in_real_batches(spec: RunSpec, images: int) -> RunSpec:
+    """Give a specification as it trains on so many images: a batch of all of them is the largest that is ever made."""
+    return replace(spec, batch_size=min(spec.batch_size, images))
+
+
 def speedup(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, device: torch.device = CPU) -> float:
     """Give how much faster a group of networks trains than one, per network; 1, without trying, where it cannot be.
+
+    It takes memory for ten batches of the size that `spec` says (`in_real_batches`).
 
     Takes tens of milliseconds on a CPU, on made-up images; the fastest of three rounds counts, so that whatever else
     the machine does meanwhile matters little. The answer decides nothing but the time that training takes.
@@ -58,6 +65,7 @@ def step_seconds(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: 
     """Give roughly how long a training step of one network takes on the CPU, from two on made-up images.
 
     A convolutional network gets few images, and its time is scaled to the batch: the trial itself is to take seconds.
+    It takes memory for two batches of the size that `spec` says (`in_real_batches`).
     Raises `OutOfMemoryError` for a network that is too large for this machine.
     """
     check_memory(spec, input_shape, num_classes, CPU)

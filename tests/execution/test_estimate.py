@@ -38,6 +38,10 @@ def test_runs_of_one_shape_gain_and_processes_share() -> None:
     assert estimate(specs, 2).seconds == pytest.approx(4 * (trained / 2 + MEASURING * measured) / 2)
 
 
+def test_a_batch_that_is_larger_than_the_data_is_tried_as_large_as_it_comes() -> None:
+    assert estimate([small_spec(batch_size=100_000_000)] * 2, 1).unknown == 0  # it would take 28 GB for its images
+
+
 @pytest.mark.usefixtures("trial")
 def test_more_processes_than_runs_are_no_faster() -> None:
     specs = [small_spec(dataset="digits", batch_size=32, phases=PHASES, seed=seed) for seed in range(3)]

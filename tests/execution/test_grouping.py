@@ -76,6 +76,15 @@ def test_a_group_fits_into_the_memory_of_the_gpu(optimizer: str, copies: int) ->
         assert size_on_gpu(part, (1, 28, 28), sizes, free_bytes=free_bytes) == expected
 
 
+def test_a_batch_takes_no_more_memory_than_all_images_do() -> None:
+    sizes = {"n_train": 200, "n_test": 100, "num_classes": 10}
+    found = {
+        size_on_gpu(small_spec(batch_size=size), (1, 28, 28), sizes, free_bytes=2**28) for size in (200, 10_000_000)
+    }
+    assert len(found) == 1
+    assert found != {1}
+
+
 @pytest.mark.parametrize(
     ("shares", "least", "expected"),
     [
