@@ -16,15 +16,19 @@ def balanced_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[
 
     Raises `SpecError` if `size` leaves a class without sample or asks for more than the smallest class can give.
     """
-    counts = np.bincount(labels)
+    return _draw(labels, balanced_shares(np.bincount(labels), size), seed)
+
+
+def balanced_shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Give how many samples `balanced_subset` takes of each class, from how many there are; raises what it does."""
     num_classes = len(counts)
     largest = num_classes * int(counts.min())
     if not num_classes <= size <= largest:
         raise SpecError(
             f"--train-size must be from {num_classes} (one of each class) to {largest} ({num_classes} classes times "
-            f"{counts.min()}, the smallest), not {size}.\nLeave it out to train on all {len(labels)}"
+            f"{counts.min()}, the smallest), not {size}.\nLeave it out to train on all {counts.sum()}"
         )
-    return _draw(labels, size // num_classes + (np.arange(num_classes) < size % num_classes), seed)
+    return size // num_classes + (np.arange(num_classes) < size % num_classes)
 
 
 def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> NDArray[np.int64]:
@@ -34,19 +38,25 @@ def proportional_subset(labels: NDArray[np.int64], size: int, option: str) -> ND
     are rounded by largest remainder, the lower class first among equals. Within a class the samples with the smallest
     keys are taken, as in `balanced_subset` with seed 0.
 
-    Raises `SpecError`, which names the option that said so, if `size` leaves a class without sample or asks for more
-    than there are.
+    Raises `SpecError`, which names the option that said so, if `size` leaves a class that is there without sample or
+    asks for more than there are.
     """
-    counts = np.bincount(labels)
-    shares, remainders = np.divmod(counts * size, len(labels))
+    return _draw(labels, proportional_shares(np.bincount(labels), size, option), 0)
+
+
+def proportional_shares(counts: NDArray[np.int64], size: int, option: str) -> NDArray[np.int64]:
+    """Give how many samples `proportional_subset` takes of each class, from how many there are; raises what it does."""
+    total = int(counts.sum())
+    shares, remainders = np.divmod(counts * size, total)
     shares[np.argsort(-remainders, kind="stable")[: size - shares.sum()]] += 1
-    if size > len(labels) or not shares.all():
-        least = int(np.ceil(len(labels) / counts.min()))
+    there = counts > 0  # a test set may lack a class
+    if size > total or not shares[there].all():
+        least = int(np.ceil(total / counts[there].min()))
         raise SpecError(
-            f"{option} must be from {least} (one of each class) to {len(labels)} (all), not {size}.\n"
+            f"{option} must be from {least} (one of each class) to {total} (all), not {size}.\n"
             "Leave it out to measure on all"
         )
-    return _draw(labels, shares, 0)
+    return shares
 
 
 def _draw(labels: NDArray[np.int64], shares: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -106,3 +106,10 @@ def test_part_that_misses_a_class_or_is_too_large_is_refused(size: int) -> None:
     labels = np.repeat([0, 1, 2], [700, 200, 100]).astype(np.int64)
     with pytest.raises(SpecError, match=r"--test-samples must be from 10 .* to 1000"):
         proportional_subset(labels, size, "--test-samples")
+
+
+def test_a_class_that_is_not_there_needs_no_sample() -> None:
+    labels = np.repeat([0, 2], [30, 10]).astype(np.int64)  # a test set may lack a class
+    assert np.bincount(labels[proportional_subset(labels, 8, "--test-samples")]).tolist() == [6, 0, 2]
+    with pytest.raises(SpecError, match=r"--test-samples must be from 4 \(one of each class\) to 40"):
+        proportional_subset(labels, 1, "--test-samples")
