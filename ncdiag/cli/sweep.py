@@ -1,6 +1,7 @@
 """`ncdiag sweep`: train every point of a grid, and only those that are not trained yet."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from ncdiag.domain.naming import differing
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted, out_of
 from ncdiag.domain.words import first_of
-from ncdiag.errors import SpecError, SweepFailedError
+from ncdiag.errors import SpecError, StoreError, SweepFailedError
 from ncdiag.store.location import store_option
 
 if TYPE_CHECKING:
@@ -89,15 +90,15 @@ def sweep(
         raise SpecError("a sweep needs something to vary, such as --seed 0:5, or --preset quickstart")
     plan = make_plan(read_axes(said), data_dir=data_dir)
     jobs = _bounded(jobs, device)
-    if dry_run:
-        missing = _list_points(plan.specs, store, form)
-        if refusal := find_refusal(missing, device):
-            warn(f"this machine would refuse to begin. {refusal}")
-        _say_how_long(missing, device, jobs)
-        return
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
+    if dry_run:
+        missing = _list_points(plan.specs, store, form)
+        if refusal := _find_no_room(store) or find_refusal(replace(plan, specs=missing), options):
+            warn(f"this machine would refuse to begin. {refusal}")
+        _say_how_long(missing, device, jobs)
+        return
     check_plan(plan, options)
     with stops_stored(), open_to_change(store, create=True) as opened:
         runs = plan_sweep(opened, name=name, config=said, specs=plan.specs, data=plan.data)
@@ -235,6 +236,16 @@ def _find_statuses(location: str, keys: list[str]) -> dict[str, str]:
             return {key: str(run.status) for key, run in find_runs(opened, keys).items()}
     except MissingStoreError:
         return {}
+
+
+def _find_no_room(location: str) -> str | None:
+    from ncdiag.store.engine import check_room
+
+    try:
+        check_room(location)
+    except StoreError as error:
+        return str(error)
+    return None
 
 
 _SUMMARY_COLUMNS = (

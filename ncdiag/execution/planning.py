@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.spec import Arch, DataSpec, NetworkSpec, OptimizerName, RunSpec
 from ncdiag.domain.sweep import expand
 from ncdiag.errors import NCDiagError
 from ncdiag.execution.worker import TrainingOptions, pick_device
-from ncdiag.training.builtin_sets import BUILTINS
+from ncdiag.training.builtin_sets import BUILTINS, Builtin
 from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset, shape_seen_by
 from ncdiag.training.footprint import check_memory
 from ncdiag.training.networks import check_fit
 from ncdiag.training.reproducibility import check_precision
+from ncdiag.training.subset import balanced_shares, proportional_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,40 +54,63 @@ def check_plan(plan: Plan, options: TrainingOptions) -> None:
     """Raise what would keep a run from beginning, before anything of the plan is stored.
 
     That is an unknown device, a precision that it lacks, data that is not there or cannot be used, a network or a
-    part to measure that does not fit the data, and a network that is too large for the memory of the device.
+    part to measure that does not fit the data, and a network that is too large for the memory of the device. What can
+    be said without the data is said before any is downloaded.
     """
     device = pick_device(options.device)
+    _check_without_data(plan.specs, device)
+    _check_with_data(plan, plan.specs, options, device)
+
+
+def find_refusal(plan: Plan, options: TrainingOptions) -> str | None:
+    """Give what `check_plan` would say, as far as that is known without downloading data; None if nothing is."""
+    device = pick_device(options.device)
+    try:
+        _check_without_data(plan.specs, device)
+        _check_with_data(plan, [spec for spec in plan.specs if spec.data.sha256], options, device)
+    except NCDiagError as error:
+        return str(error)
+    return None
+
+
+def _check_without_data(specs: Sequence[RunSpec], device: torch.device) -> None:
+    """Check what needs no data: everything, for the sets of which ncdiag knows the sizes."""
+    differing = {(s.network, s.optimizer.name, s.data, s.precision, s.metric_samples, s.test_samples): s for s in specs}
+    for spec in differing.values():
+        check_precision(spec.precision, device)
+        if spec.data.sha256 is None:
+            known = BUILTINS[spec.data.dataset]
+            _check_network(spec, shape_seen_by(spec.network.arch, known.image), known.num_classes, device)
+            _check_parts(spec, known)
+
+
+def _check_with_data(plan: Plan, specs: Sequence[RunSpec], options: TrainingOptions, device: torch.device) -> None:
     loaded: dict[tuple[DataSpec, Arch], Dataset] = {}
     checked: set[tuple[NetworkSpec, OptimizerName, DataSpec]] = set()
-    for spec in plan.specs:
-        check_precision(spec.precision, device)
+    for spec in specs:
         key = spec.data, spec.network.arch
         if key not in loaded:
             path = plan.paths.get(spec.data.sha256 or "")
             loaded[key] = load_dataset(spec.data, arch=spec.network.arch, data_dir=options.data_dir, path=path)
         data = loaded[key]
-        check_fit(spec.network, input_shape=data.input_shape)
         data.measured_part(spec)
         trained = spec.network, spec.optimizer.name, spec.data
         if trained not in checked:
-            check_memory(spec, data.input_shape, data.num_classes, device)
+            _check_network(spec, data.input_shape, data.num_classes, device)
             checked.add(trained)
 
 
-def find_refusal(specs: Sequence[RunSpec], device: str) -> str | None:
-    """Give what `check_plan` would say of networks that do not fit here, as far as that is known without the data.
+def _check_network(spec: RunSpec, input_shape: tuple[int, int, int], num_classes: int, device: torch.device) -> None:
+    check_fit(spec.network, input_shape=input_shape)
+    check_memory(spec, input_shape, num_classes, device)
 
-    So it is for built-in data sets. None means that no reason is known.
-    """
-    chosen = pick_device(device)
-    for spec in {(s.network, s.optimizer.name, s.data): s for s in specs}.values():
-        if spec.data.dataset not in BUILTINS:
-            continue
-        data = BUILTINS[spec.data.dataset]
-        image = shape_seen_by(spec.network.arch, data.image)
-        try:
-            check_fit(spec.network, input_shape=image)
-            check_memory(spec, image, data.num_classes, chosen)
-        except NCDiagError as error:
-            return str(error)
-    return None
+
+def _check_parts(spec: RunSpec, known: Builtin) -> None:
+    """Check the parts of a known set that a run is trained and measured on, as taking them would."""
+    train, test = np.array(known.train_counts), np.array(known.test_counts)
+    if spec.data.train_size is not None:
+        train = balanced_shares(train, spec.data.train_size)
+    if spec.metric_samples is not None:
+        proportional_shares(train, spec.metric_samples, "--metric-samples")
+    if spec.test_samples is not None:
+        proportional_shares(test, spec.test_samples, "--test-samples")

@@ -58,9 +58,20 @@ def _check_place(store: Store, *, create: bool) -> None:
             f"no store at {store.label}.\n"
             "`ncdiag train` and `ncdiag sweep` make one; an existing one elsewhere is given with --store PATH"
         )
-    if not path.parent.is_dir():
+    _check_folder(store)
+    make_file(store)
+
+
+def check_room(url: str) -> None:
+    """Raise `StoreError` if a store cannot be made at a path because its folder is missing; makes nothing."""
+    store = make_store(url, write=True)
+    _check_folder(store)
+    store.engine.dispose()
+
+
+def _check_folder(store: Store) -> None:
+    if store.path is not None and not store.path.parent.is_dir():
         raise StoreError(
-            f"the store {store.label} cannot be made: the folder {path.parent} does not exist.\n"
+            f"the store {store.label} cannot be made: the folder {store.path.parent} does not exist.\n"
             "Make the folder first, or choose another store with --store PATH"
         )
-    make_file(store)

@@ -31,18 +31,32 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 class Builtin:
     """A data set known by name.
 
-    `image` is the shape of an image (channels, rows, columns), `train_size` and `test_size` how many there are, as
-    is known before anything is downloaded. `constants` are for pixels as fractions of 255; None means the training
-    set's own mean and deviation. `resnet_constants` replace them for a ResNet.
+    `image` is the shape of an image (channels, rows, columns), `train_counts` and `test_counts` how many there are of
+    each class, as is known before anything is downloaded. `constants` are for pixels as fractions of 255; None means
+    the training set's own mean and deviation. `resnet_constants` replace them for a ResNet.
     """
 
     read: Callable[[Path], ImageArrays]
     image: tuple[int, int, int]
-    train_size: int
-    test_size: int
-    num_classes: int = 10
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
     constants: Constants | None = None
     resnet_constants: Constants | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.train_counts)
+
+    @property
+    def train_size(self) -> int:
+        """The number of training images."""
+        return sum(self.train_counts)
+
+    @property
+    def test_size(self) -> int:
+        """The number of test images."""
+        return sum(self.test_counts)
 
     def constants_for(self, arch: Arch) -> Constants | None:
         """Give the constants that the published runs of an architecture used; None for the set's own."""
@@ -117,22 +131,31 @@ def _read_idx_set(files: PublicFiles, data_dir: Path, class_names: tuple[str, ..
 # customary there, which average the deviation within each image; the others are over all pixels. Fashion-MNIST was
 # published without constants; these are its usual ones.
 BUILTINS: dict[str, Builtin] = {
-    "digits": Builtin(read=read_digits, image=(1, 8, 8), train_size=1437, test_size=360),
+    "digits": Builtin(
+        read=read_digits,
+        image=(1, 8, 8),
+        train_counts=(142, 146, 141, 147, 144, 146, 145, 143, 139, 144),
+        test_counts=(36, 36, 36, 36, 37, 36, 36, 36, 35, 36),
+    ),
     "mnist": Builtin(
-        read=read_mnist, image=(1, 28, 28), train_size=60_000, test_size=10_000, constants=((0.1307,), (0.3081,))
+        read=read_mnist,
+        image=(1, 28, 28),
+        train_counts=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        test_counts=(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+        constants=((0.1307,), (0.3081,)),
     ),
     "fashion_mnist": Builtin(
         read=read_fashion_mnist,
         image=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
+        train_counts=(6000,) * 10,
+        test_counts=(1000,) * 10,
         constants=((0.2860,), (0.3530,)),
     ),
     "cifar10": Builtin(
         read=read_cifar10,
         image=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
+        train_counts=(5000,) * 10,
+        test_counts=(1000,) * 10,
         constants=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         resnet_constants=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     ),

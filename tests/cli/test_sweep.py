@@ -141,6 +141,25 @@ def test_dry_run_warns_of_a_network_that_is_too_large(cli: Cli, monkeypatch: pyt
     assert "would refuse" not in cli("sweep", *GRID, "--dry-run").err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "tf32", "--device", "cpu"), "--precision tf32 exists on NVIDIA GPUs only"),
+        (("--train-size", "5"), "--train-size must be from 10"),
+        (("--store", "missing/ncdiag.db"), "the folder missing does not exist"),
+    ],
+)
+def test_dry_run_warns_of_what_the_sweep_would_be_refused_for(
+    cli: Cli, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    command = ["sweep", "--depth", "1", "--width", "4", "--phase", "ce:1", "--seed", "0:2", *options]
+    dry, real = cli(*command, "--dry-run"), cli(*command)
+    assert (dry.code, real.code != 0) == (0, True)
+    for answer, before in ((dry, "warning: this machine would refuse to begin. "), (real, "error: ")):
+        assert f"ncdiag: {before}" in answer.err
+        assert message in answer.err.replace(f"{tmp_path}/", "")
+
+
 def test_a_point_that_diverges_is_named_each_time_and_the_others_are_trained(cli: Cli) -> None:
     points = (*SMALL_OPTIONS, "--optimizer", "sgd", "--lr", "0.01,1e20", "--seed", "0:2", "--jobs", "1")
     for answer in (cli("sweep", *points), cli("sweep", *points)):
