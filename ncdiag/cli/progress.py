@@ -37,7 +37,8 @@ def show_progress(points: int) -> "Iterator[Listener]":
             if isinstance(event, EpochDone):
                 display.show(run, event.record)
             elif isinstance(event, Ended):
-                display.end(run, f"{event.status}: {event.reason}" if event.reason else str(event.status))
+                reason = f": {event.reason.splitlines()[0]}" if event.reason else ""
+                display.end(run, f"{event.status}{reason}")
             elif isinstance(event, Note):
                 display.say(f"ncdiag: note: {event.text}")
 

@@ -34,21 +34,21 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
         return
     except Exception as error:
         raise_if_asked()  # what was raised for that may have been taken for an error
-        left = [one for one in held if one.ended is None]
+        left = {member: one for member, one in enumerate(held) if one.ended is None}
         if len(held) == 1 or not is_shortage(error):
-            for one in left:
-                one.fail(error)
+            for member, one in left.items():
+                one.fail(error, member=member)
             return
     # Only here, outside the handler, is the memory of the group free: the error holds on to its tensors.
     give_back_memory()
-    for one in left:
+    for member, one in left.items():
         try:
             one.rewind()
         except Exception as error:  # a full disk, say
-            one.fail(error)
-    left = [one for one in left if one.ended is None]
-    half = (len(left) + 1) // 2
-    for part in (left[:half], left[half:]):
+            one.fail(error, member=member)
+    again = [one for one in left.values() if one.ended is None]
+    half = (len(again) + 1) // 2
+    for part in (again[:half], again[half:]):
         if part:
             train_held(part, load, listen, device)
 
@@ -96,7 +96,7 @@ class _Group:
             raise_if_asked()
             if len(self.held) > 1 and is_shortage(error):
                 raise
-            self.held[member].fail(error)
+            self.held[member].fail(error, member=member)
             self.given_up.add(member)
 
     def keep(self, one: HeldRun, *, event: Event) -> None:

@@ -37,6 +37,12 @@ class Note:
 Listener = Callable[[Run, Event | Note], None]
 
 
+def tell_failed(listen: Listener, run: Run, member: int, error: Exception) -> None:
+    """Tell that an error has ended a run, so that whoever shows the runs counts it; raises nothing."""
+    with suppress(Exception):  # whoever listens has his own troubles; those of the run are said by its outcome
+        listen(run, Ended(member=member, status=RunStatus.FAILED, reason=describe_error(error)))
+
+
 class HeldRun:
     """A claimed run: `state` is the checkpoint that training starts from, None where it starts with the first epoch.
 
@@ -51,6 +57,7 @@ class HeldRun:
         start: "_Start",
         *,
         every: int,
+        listen: Listener,
         tell: Callable[[str], None],
         patience: Patience,
     ) -> None:
@@ -59,6 +66,7 @@ class HeldRun:
         self.owner = owner
         self.spec = run.spec
         self.state = start.state
+        self.listen = listen
         self.tell = tell
         self.patience = patience
         self.keeper = Keeper(store.run_folder(run.id), run, every=every)
@@ -96,8 +104,8 @@ class HeldRun:
             self.patience.outlast(lambda: self._finish(self.store, event.status, event.reason), self.tell)
             self.ended = event.status
 
-    def fail(self, error: Exception) -> None:
-        """Store that an error ended the run, unless the run is another's by now.
+    def fail(self, error: Exception, *, member: int) -> None:
+        """Store, and tell, that an error ended the run, a member of its group; not stored if it is another's by now.
 
         If the error is that the store cannot be had, neither can this be stored: the run is lost, and continues from
         what it left here.
@@ -106,6 +114,7 @@ class HeldRun:
         if not isinstance(error, StoreBusyError):
             with suppress(Exception):
                 self._finish(self.store, RunStatus.FAILED, describe_error(self.ended))
+        tell_failed(self.listen, self.run, member, self.ended)
 
     def save(self) -> None:
         """Save the latest state of a run that is being stopped from outside, if that is possible."""
@@ -186,7 +195,7 @@ def hold_run(
         check_precision(run.spec.precision, device)
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         # an error here is met before the claim
-        held = HeldRun(store, run, owner, start, every=every, tell=tell, patience=patience)
+        held = HeldRun(store, run, owner, start, every=every, listen=listen, tell=tell, patience=patience)
         claim = partial(
             runs.claim_run,
             store,

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import StoreError, UnavailableError
-from ncdiag.execution.held import Listener, Note
+from ncdiag.execution.held import Listener, Note, tell_failed
 from ncdiag.execution.signals import held_back, raise_if_asked, stops_stored
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
@@ -51,6 +51,7 @@ class Pool:
         self.context = multiprocessing.get_context("spawn")  # a forked child would share the store's connection
         self.workers: dict[Connection, BaseProcess] = {}
         self.current: dict[Connection, list[Run]] = {}  # the group that a worker trains
+        self.ended: dict[int, Outcome] = {}  # of the runs of such groups that have ended: their ids, and how
 
     def train(self, groups: Sequence[list[Run]]) -> list[Outcome]:
         """Train every group in the next idle worker, and give how its runs ended, in no particular order.
@@ -99,12 +100,26 @@ class Pool:
         message = _receive(pipe)
         if message is None:
             pipe.close()
-            return _lost(self.current.pop(pipe), self.workers.pop(pipe))
+            return self._lose(self.current.pop(pipe), self.workers.pop(pipe))
         if isinstance(message, list):
             del self.current[pipe]
             return message
-        self.listen(*message)
+        run, event = message
+        if isinstance(event, Ended):
+            error = event.reason if event.status is RunStatus.FAILED else None
+            self.ended[run.id] = Outcome(run=run, status=event.status, error=error)
+        self.listen(run, event)
         return []
+
+    def _lose(self, group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
+        """Give the ends of runs whose process has died, and tell of those that had not ended before it did."""
+        process.join()
+        error = f"its process ended with code {process.exitcode}; where memory is short, {NEEDS_LESS}"
+        for member, run in enumerate(group):
+            if run.id not in self.ended:
+                self.ended[run.id] = Outcome(run=run, status=RunStatus.LOST, error=error)
+                self.listen(run, Ended(member=member, status=RunStatus.LOST, reason=error))
+        return [self.ended[run.id] for run in group]
 
     def _least_used(self, workers: Iterable[BaseProcess]) -> str:
         """Give the device with the fewest workers; a worker is named after its device."""
@@ -140,13 +155,6 @@ def _receive(pipe: Connection) -> tuple[Run, Event | Note] | list[Outcome] | Non
     except (EOFError, OSError):
         return None
     return message
-
-
-def _lost(group: Sequence[Run], process: BaseProcess) -> list[Outcome]:
-    """Give the ends of the runs whose process has died."""
-    process.join()
-    error = f"its process ended with code {process.exitcode}; where memory is short, {NEEDS_LESS}"
-    return [Outcome(run=run, status=RunStatus.LOST, error=error) for run in group]
 
 
 def _stop(workers: Mapping[Connection, BaseProcess]) -> None:
@@ -202,6 +210,8 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
                     ended = train_runs(store, group, options, report)
             except StoreError as error:  # another program may hold it for long
                 ended = [Outcome(run=run, status=RunStatus.FAILED, error=str(error)) for run in group]
+                for member, run in enumerate(group):
+                    tell_failed(report, run, member, error)
             with suppress(OSError):
                 pipe.send(ended)
 

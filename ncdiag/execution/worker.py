@@ -18,12 +18,13 @@ from ncdiag.domain.shares import counted
 from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
-from ncdiag.execution.held import HeldRun, Listener, describe_error, hold_run, interrupt
+from ncdiag.execution.held import HeldRun, Listener, Note, describe_error, hold_run, interrupt, tell_failed
 from ncdiag.execution.patience import Patience
 from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import new_owner
 from ncdiag.training.datasets import Dataset, load_dataset
+from ncdiag.training.events import Ended, Event
 from ncdiag.training.memory import keep_freed_memory
 from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import flushed_denormals
@@ -78,7 +79,12 @@ def train_run(store: Store, run: Run, options: TrainingOptions, listen: Listener
     A run that another process holds is left alone; its status is `running`. An error of the run is stored as
     `failed` with its reason, and raised; Ctrl-C and SIGTERM leave it `interrupted`.
     """
-    ((_, ended),) = _train(store, [run], options, listen)
+
+    def listen_unless_raised(run: Run, event: Event | Note) -> None:
+        if not (isinstance(event, Ended) and event.status is RunStatus.FAILED):
+            listen(run, event)
+
+    ((_, ended),) = _train(store, [run], options, listen_unless_raised)
     if isinstance(ended, Exception):
         raise ended
     return ended
@@ -126,6 +132,11 @@ def _train(
     ended: dict[int, RunStatus | Exception] = {}
     held: list[HeldRun] = []
     patience = Patience()
+
+    def refuse(member: int, run: Run, error: Exception) -> None:
+        ended[run.id] = in_plain_words(error)
+        tell_failed(listen, run, member, in_plain_words(error))
+
     keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(flushed_denormals())
@@ -134,9 +145,11 @@ def _train(
             stack.enter_context(computing_threads(began.get("threads")))
             stack.enter_context(using_products(began.get("products") or options.products or pick_products()))
         except Exception as error:  # too little memory even to try the libraries, say
-            return [(run, in_plain_words(error)) for run in group]
+            for member, run in enumerate(group):
+                refuse(member, run, error)
+            return [(run, ended[run.id]) for run in group]
         try:
-            for run in group:
+            for member, run in enumerate(group):
                 claim = hold_run(
                     store,
                     run,
@@ -151,7 +164,7 @@ def _train(
                     found = stack.enter_context(claim)
                 except Exception as error:
                     raise_if_asked()
-                    ended[run.id] = in_plain_words(error)
+                    refuse(member, run, error)
                 else:
                     held += [found] if found else []
             if held:
@@ -176,6 +189,6 @@ def _train_claimed(
         with beating(store, owner, lambda: [one.run.id for one in held if one.ended is None]):
             train_held(held, load, listen, device)
     except RuntimeError as error:  # there is no memory for the thread of the heartbeat
-        for one in held:
+        for member, one in enumerate(held):
             if one.ended is None:
-                one.fail(error)
+                one.fail(error, member=member)

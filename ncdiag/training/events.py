@@ -38,7 +38,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A run came to its end, planned or not."""
+    """A run came to its end, planned or not; an error of it, or of its process, is told by whoever meets that."""
 
     member: int
     status: RunStatus

@@ -27,7 +27,7 @@ def test_a_run_has_a_line_for_its_first_epoch_for_every_ten_seconds_and_for_its_
             record = EpochRecord(epoch=epoch, train_loss=0.5, train_accuracy=0.25, nc1=math.nan)
             listen(runs[run], EpochDone(member=run, record=record))
         listen(runs[1], Note(text="the disk is full"))
-        listen(runs[1], Ended(member=1, status=RunStatus.FAILED, reason="disk full"))
+        listen(runs[1], Ended(member=1, status=RunStatus.FAILED, reason="disk full\nMake room"))
         listen(runs[0], Ended(member=0, status=RunStatus.DONE, reason=None))
     figures = "loss 0.5       acc 25.0%    NC1 nan"
     assert capsys.readouterr().err.splitlines() == [

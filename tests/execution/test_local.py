@@ -64,7 +64,7 @@ def test_every_point_is_trained_and_one_that_fails_stops_no_other(store: Store, 
     assert "gone" in str(outcomes[2].error)
     assert [run.status for run in list_runs(store)] == [outcome.status for outcome in outcomes]
     assert heard.epochs[runs[0].id] == [1, 2, 3, 4, 5, 6]
-    assert heard.ended == {runs[0].id: "done", runs[1].id: "diverged", runs[3].id: "done"}
+    assert [heard.ended[run.id] for run in runs] == [outcome.status for outcome in outcomes]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -75,7 +75,7 @@ def test_a_run_that_was_renamed_is_called_by_its_new_name(store: Store, jobs: in
         rename_run(store, run.name, f"new-{run.name}")
     heard: set[str] = set()
     outcomes = train_all(store.url, runs, TrainingOptions(), jobs=jobs, listen=lambda run, event: heard.add(run.name))
-    assert heard == {"new-run-1"}
+    assert heard == {"new-run-1", "new-run-2"}
     assert [(outcome.run.name, outcome.status) for outcome in outcomes] == [
         ("new-run-1", RunStatus.DONE),
         ("new-run-2", RunStatus.FAILED),
@@ -199,14 +199,30 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_message_loses_its_group_alon
     assert all("its process ended with code -9" in str(outcome.error) for outcome in outcomes)
 
 
+def test_of_the_group_of_a_worker_that_dies_those_that_had_ended_are_not_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ncdiag.execution.pool._work", dying.die_after_two_ends)
+    runs = plan_sweep(store, specs=[small_spec(seed=seed) for seed in range(3)])
+    heard = Heard()
+    outcomes = Pool(store.url, TrainingOptions(), heard, jobs=1, threads=1, devices=["cpu"]).train([runs])
+    assert [(outcome.run.id, outcome.status, outcome.error is None) for outcome in outcomes] == [
+        (runs[0].id, RunStatus.DIVERGED, True),
+        (runs[1].id, RunStatus.FAILED, False),
+        (runs[2].id, RunStatus.LOST, False),
+    ]
+    assert heard.ended == {outcome.run.id: outcome.status for outcome in outcomes}
+
+
 def test_a_worker_that_cannot_open_the_store_says_why(
     store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    gone = str(tmp_path / "gone" / "runs.db")
-    pool = Pool(gone, TrainingOptions(), Heard(), jobs=1, threads=1, devices=["cpu"])
+    gone, heard = str(tmp_path / "gone" / "runs.db"), Heard()
+    pool = Pool(gone, TrainingOptions(), heard, jobs=1, threads=1, devices=["cpu"])
     (outcome,) = pool.train([plan_sweep(store, specs=[small_spec()])])
     assert outcome.status is RunStatus.FAILED
     assert f"the folder {tmp_path / 'gone'} does not exist" in str(outcome.error)
+    assert heard.ended == {outcome.run.id: RunStatus.FAILED}
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -22,7 +22,7 @@ from ncdiag.store.recorder import Recorder
 from ncdiag.store.runs import add_run, get_run
 from ncdiag.training import loop
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.events import Checkpoint, EpochDone, Event
+from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event
 
 
 def _run_out_on_a_gpu() -> None:
@@ -186,9 +186,12 @@ def test_too_little_memory_to_begin_is_the_error_of_every_run(store: Store, monk
     def never() -> None:
         raise RuntimeError("could not create a primitive")  # as oneDNN says it
 
+    told: list[Event | Note] = []
     monkeypatch.setattr("ncdiag.execution.worker.pick_products", never)
-    outcomes = train_runs(store, add_group(store, small_spec(), small_spec(seed=1)), TrainingOptions(), ignore)
+    group = add_group(store, small_spec(), small_spec(seed=1))
+    outcomes = train_runs(store, group, TrainingOptions(), lambda run, event: told.append(event))
     assert statuses(outcomes) == [RunStatus.FAILED] * 2
+    assert [(end.member, end.status) for end in told if isinstance(end, Ended)] == [(0, "failed"), (1, "failed")]
     assert all("out of memory" in str(outcome.error) for outcome in outcomes)
 
 

@@ -103,8 +103,10 @@ def test_error_is_stored_as_the_reason(store: Store, tmp_path: Path, monkeypatch
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", offline)
+    told: list[Event | Note] = []
     with pytest.raises(UnavailableError):
-        train_run(store, run, TrainingOptions(data_dir=tmp_path / "empty"), ignore)
+        train_run(store, run, TrainingOptions(data_dir=tmp_path / "empty"), lambda run, event: told.append(event))
+    assert told == []  # twice would be too often
     stored = get_run(store, run.name)
     assert stored.status is RunStatus.FAILED
     assert "mnist" in str(stored.reason).lower()
