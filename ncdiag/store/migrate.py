@@ -83,15 +83,26 @@ def upgrade(store: Store) -> tuple[str, ...]:
     An SQLite store that holds data is first copied to `<file>.bak-<revision>`. Raises `StoreError` for a store made
     by a newer ncdiag.
     """
-    with migrating(store) as connection:
-        revision = find_revision(connection, store.label)
-        if revision == schema.REVISION:
-            return ()  # another process was first
-        if revision is not None and not _is_known(revision):
-            raise stale_error(store, revision)
-        notes = () if revision is None else _copy_aside(store, revision)
-        _migrate(connection, "head")
-        return notes
+    copy: Path | None = None
+    try:
+        with migrating(store) as connection:
+            revision = find_revision(connection, store.label)
+            if revision == schema.REVISION:
+                return ()  # another process was first
+            if revision is not None and not _is_known(revision):
+                raise stale_error(store, revision)
+            if revision is not None:
+                copy = _copy_aside(store, revision)
+            _migrate(connection, "head")
+    except BaseException:
+        # Of a store that is as it was, a copy more would stay behind each time that this is tried.
+        if copy is not None and _has_revision(store, revision):
+            copy.unlink(missing_ok=True)
+        raise
+    if revision is None:
+        return ()
+    note = f"the store {store.label} was upgraded from schema {revision} to {schema.REVISION}"
+    return (note if copy is None else f"{note}; {copy} is a copy of it as it was",)
 
 
 def run_migrations(store: Store, revision: str) -> None:
@@ -177,14 +188,23 @@ def _is_known(revision: str) -> bool:
     )
 
 
-def _copy_aside(store: Store, revision: str) -> tuple[str, ...]:
-    note = f"the store {store.label} was upgraded from schema {revision} to {schema.REVISION}"
+def _copy_aside(store: Store, revision: str) -> Path | None:
+    """Copy a store that is a file to a name that is free, and give that."""
     if store.path is None:
-        return (note,)
+        return None
     number = 1
     copy = store.path.with_name(f"{store.path.name}.bak-{revision}")
     while os.path.lexists(copy):  # of a store that was put back and upgraded once more
         number += 1
         copy = store.path.with_name(f"{store.path.name}.bak-{revision}.{number}")
     copy_sqlite(store.path, copy)
-    return (f"{note}; {copy} is a copy of it as it was",)
+    return copy
+
+
+def _has_revision(store: Store, revision: str | None) -> bool:
+    """Tell whether a store has a revision, as far as it can be read."""
+    try:
+        with store.read() as connection:
+            return find_revision(connection, store.label) == revision
+    except StoreError:
+        return False
