@@ -19,7 +19,7 @@ from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.handle import Store
-from ncdiag.store.leases import hold_lease
+from ncdiag.store.leases import hold_lease, taken_over
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
@@ -143,7 +143,8 @@ class HeldRun:
         self.state = find_state(self.store.run_folder(self.run.id), self.run, self.tell)
 
     def _finish(self, store: Store, status: RunStatus, reason: str | None) -> None:
-        runs.finish_run(store, self.run.id, owner=self.owner, status=status, reason=reason)
+        if not runs.finish_run(store, self.run.id, owner=self.owner, status=status, reason=reason):
+            raise taken_over(self.run.id)
 
 
 def interrupt(held: Sequence[HeldRun]) -> None:

@@ -44,7 +44,7 @@ from ncdiag.store import runs
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.handle import Store
-from ncdiag.store.leases import hold_lease, new_owner
+from ncdiag.store.leases import hold_lease, new_owner, taken_over
 from ncdiag.store.location import default_location, store_option
 from ncdiag.store.recorder import Recorder, hurried
 from ncdiag.store.tracked import SOURCE, add_tracked_run
@@ -196,7 +196,7 @@ def track(
     one. One that is done can be made longer, but not shorter.
 
     Raises `SpecError` for a name that is taken or a run that is not as `said`, `UnsafeError` for one that another
-    process holds.
+    process holds, and at the end of the block `StoreError` if another one took the run over meanwhile.
     """
     return _Block(_track(name, store=store, resume=resume, said=said))
 
@@ -211,6 +211,8 @@ def _track(
     url = os.fspath(store) if store is not None else default_location()
     owner = new_owner()
     with open_store(url, write=True) as opened:
+        for change in opened.notes:
+            _log.warning(change)
         run, made = (_make(opened, name, config), True) if resume is False else _find(opened, name, config)
         after = None if isinstance(resume, bool) else index(resume)
         with _held(opened, run, owner, after=after, made=made):
@@ -264,7 +266,8 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     """Store how a run ended, whichever way the block does."""
 
     def finish(status: RunStatus, reason: str | None, *, through: Store = store) -> None:
-        runs.finish_run(through, tracked._run.id, owner=owner, status=status, reason=reason)
+        if not runs.finish_run(through, tracked._run.id, owner=owner, status=status, reason=reason):
+            raise taken_over(tracked._run.id)
 
     try:
         yield

@@ -135,7 +135,12 @@ def fence(connection: Connection, run_id: int, owner: str) -> None:
     Raises `TakenOverError` when another process has taken the run, or it was finished or removed.
     """
     if beat(connection, [run_id], owner) != 1:
-        raise TakenOverError(
-            f"run {run_id} is no longer trained by this process: another one took it over, or it was removed.\n"
-            "Nothing more of it is stored from here; `ncdiag runs ls` shows where it stands"
-        )
+        raise taken_over(run_id)
+
+
+def taken_over(run_id: int) -> TakenOverError:
+    """Give the error for a run that this process took for its own."""
+    return TakenOverError(
+        f"run {run_id} is no longer trained by this process: another one took it over, or it was removed.\n"
+        "Nothing more of it is stored from here; `ncdiag runs ls` shows where it stands"
+    )

@@ -252,22 +252,28 @@ def describe_data(store: Store, run_id: int, *, owner: str, sha256: str, sizes: 
 def finish_run(store: Store, run_id: int, *, owner: str, status: RunStatus, reason: str | None = None) -> bool:
     """Give up a run that `owner` trains, for good or until later; tells whether it was still its own.
 
-    `status` is any that is stored except running; `pending` puts the run back for others to take.
+    `status` is any that is stored except running; `pending` puts the run back for others to take. A run that has ended
+    so already counts as its own: the answer to a first try may have been lost with the server.
     """
     runs = schema.runs
+    reason = None if reason is None else printable(reason)
     with store.write() as connection:
         finished = connection.execute(
             update(runs)
             .where((runs.c.id == run_id) & (runs.c.owner == owner) & (runs.c.status == RunStatus.RUNNING))
             .values(
                 status=status,
-                reason=None if reason is None else printable(reason),
+                reason=reason,
                 owner=None,
                 heartbeat_at=None,
                 finished_at=schema.UtcNow(),
             )
         )
-        return finished.rowcount == 1
+        if finished.rowcount == 1:
+            return True
+        so_already = (runs.c.id == run_id) & (runs.c.status == status) & runs.c.owner.is_(None)
+        so_already &= runs.c.reason.is_not_distinct_from(reason)
+        return connection.scalar(select(runs.c.id).where(so_already)) is not None
 
 
 @retried

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import update
 from torch import nn
 from tracked import ends_by, enter, interrupted, stored
 
 import ncdiag
 from ncdiag.domain.records import Run, RunStatus
-from ncdiag.errors import SpecError
+from ncdiag.errors import SpecError, StoreError
+from ncdiag.store import migrate, schema
 from ncdiag.store.engine import open_store
+from ncdiag.store.handle import make_file, make_store
 from ncdiag.store.runs import list_runs
 
 
@@ -156,6 +159,26 @@ def test_nothing_is_logged_after_the_end(url: str, error: type[Exception] | None
     with pytest.raises(SpecError, match="mine has ended with the `with` block"):
         run.log(nc1=1.0)
     assert stored(url, "mine")[0].epochs_done == 0
+
+
+def test_a_run_that_was_taken_over_after_its_last_epoch_is_an_error(url: str) -> None:
+    with (  # noqa: PT012
+        pytest.raises(StoreError, match="no longer trained by this process"),
+        ncdiag.track("mine", store=url) as run,
+    ):
+        run.log(nc1=1.0)
+        with open_store(url, write=True) as store, store.write() as connection:
+            connection.execute(update(schema.runs).values(owner="somebody else"))
+    assert stored(url, "mine")[0].status is RunStatus.LOST
+
+
+def test_a_store_that_is_brought_up_to_date_says_so(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    old = make_store(url, write=True)
+    make_file(old)
+    migrate.run_migrations(old, "0001")
+    enter("mine", store=url)
+    (said,) = caplog.messages
+    assert f"{url} was upgraded from schema 0001 to {schema.REVISION}; {url}.bak-0001 is a copy" in said
 
 
 def test_a_run_outside_of_a_with_block_says_where_it_belongs(url: str) -> None:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from measured import rows
 from small import add_group, ignore, small_spec, statuses
+from sqlalchemy import update
 
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
-from ncdiag.errors import SpecError, UnavailableError, UnsafeError
+from ncdiag.errors import SpecError, StoreError, UnavailableError, UnsafeError
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
-from ncdiag.store import recorder
+from ncdiag.store import recorder, schema
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import discard_epochs, list_epochs
 from ncdiag.store.faults import StoreBusyError
@@ -25,7 +26,7 @@ from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run, remove_runs
 from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
-from ncdiag.training.events import Event
+from ncdiag.training.events import Checkpoint, Event
 
 
 def train(store: Store, spec: RunSpec, **options: object) -> Run:
@@ -79,6 +80,17 @@ def test_a_precision_that_the_device_lacks_is_refused_whoever_stored_the_run(sto
     with pytest.raises(SpecError, match="tf32 exists on NVIDIA GPUs only"):
         train_run(store, run, TrainingOptions(device="cpu"), ignore)
     assert get_run(store, run.name).status is RunStatus.PENDING
+
+
+def test_a_run_that_was_taken_over_after_its_last_epoch_does_not_pass_for_done(store: Store) -> None:
+    def take(run: Run, event: object) -> None:
+        if isinstance(event, Checkpoint) and event.epoch == 6:
+            with store.write() as connection:
+                connection.execute(update(schema.runs).values(owner="somebody else"))
+
+    run, _ = add_run(store, small_spec())
+    with pytest.raises(StoreError, match="no longer trained by this process"):
+        train_run(store, run, TrainingOptions(), take)
 
 
 def test_run_held_by_another_process_is_left_alone(store: Store) -> None:

@@ -198,6 +198,14 @@ def test_a_lost_run_is_claimed_and_its_zombie_fenced_off(store, make_spec):
         assert get_run(store, run.name).status is RunStatus.RUNNING
 
 
+def test_to_end_a_run_again_as_it_has_ended_is_no_loss(store, running, owner):
+    ended = {"owner": owner, "status": RunStatus.DIVERGED, "reason": "nan"}
+    assert finish_run(store, running.id, **ended)
+    assert finish_run(store, running.id, **ended)  # the answer to the first try was lost
+    assert not finish_run(store, running.id, **{**ended, "reason": "another"})
+    assert not finish_run(store, running.id, owner=owner, status=RunStatus.DONE)
+
+
 def test_the_first_start_is_kept_when_a_run_continues(store, running, owner):
     started = get_run(store, running.name).started_at
     finish_run(store, running.id, owner=owner, status=RunStatus.INTERRUPTED)
