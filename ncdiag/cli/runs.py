@@ -225,12 +225,14 @@ def _progress(row: Mapping[str, Any]) -> str:
 
 def _page(run: "Run", latest: "EpochRecord | None", changes: Sequence[Mapping[str, Any]]) -> str:
     """Give all that is known of a run, for reading."""
+    from ncdiag.store.tracked import SOURCE
+
     row = _row(run, latest)
     status: Facts = [("status", f"{run.status}" + (f": {run.reason}" if run.reason else ""))]
     status += [("epochs", _progress(row)), ("seconds", run.seconds), ("device", run.device)]
     status += [("created", run.created_at), ("started", run.started_at), ("finished", run.finished_at)]
     if run.source:
-        status += [("imported from", run.source)]
+        status += [("tracked by" if run.source == SOURCE else "imported from", run.source)]
     if run.inexact:
         status += [("inexact", "continued in another numeric environment")]
     parts = [

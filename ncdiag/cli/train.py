@@ -106,14 +106,17 @@ def train(
     from ncdiag.execution.worker import TrainingOptions
 
     values = read_values(given, preset=preset, config=config)
-    if resume is not None and (values or name is not None):
-        raise SpecError("--resume continues a run as it was; leave the options that describe a run out")
+    if resume is not None and (values.keys() - {"dataset"} or name is not None):
+        raise SpecError(
+            "--resume continues a run as it was; leave the options that describe a run out\n"
+            "(--dataset may say where its data lies now)"
+        )
     options = TrainingOptions(
         device=device, data_dir=data_dir, checkpoint_every=checkpoint_every, allow_inexact=allow_inexact
     )
     plan = _plan(values, name, options) if resume is None else None
     with stops_stored(), open_to_change(store, create=plan is not None) as opened:
-        run = _added(opened, plan, name) if plan else _resumed(opened, str(resume))
+        run = _added(opened, plan, name) if plan else _resumed(opened, str(resume), values.get("dataset"))
         emit_text(run.name)
         if run.status is RunStatus.DIVERGED:
             raise _diverged(run)
@@ -148,13 +151,21 @@ def _added(store: "Store", plan: "Plan", name: str | None) -> Run:
     return run
 
 
-def _resumed(store: "Store", name: str) -> Run:
-    from ncdiag.store.runs import get_run
+def _resumed(store: "Store", name: str, dataset: str | None) -> Run:
+    """Give the run of a name; `dataset` is where its data lies now, if that was said."""
+    from ncdiag.execution.planning import find_moved_data
+    from ncdiag.store.runs import get_run, move_data
+    from ncdiag.store.tracked import SOURCE
 
     run = get_run(store, name)
+    if run.source == SOURCE:
+        raise SpecError(
+            f"{name} is trained by a script, which told ncdiag.track of it; there is no network to continue here.\n"
+            f"Run the script again, with ncdiag.track({name!r}, resume=True, ...)"
+        )
     if run.origin == "imported":
         raise SpecError(f"{name} was imported; there is no network to continue. Train it with `ncdiag train`")
-    return run
+    return run if dataset is None else move_data(store, run, find_moved_data(run, dataset))
 
 
 def _train(store: "Store", run: Run, options: "TrainingOptions") -> None:

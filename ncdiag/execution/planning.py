@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ncdiag.domain.defaults import complete_spec
+from ncdiag.domain.records import Run
 from ncdiag.domain.spec import Arch, DataSpec, NetworkSpec, OptimizerName, RunSpec
 from ncdiag.domain.sweep import expand
-from ncdiag.errors import NCDiagError
+from ncdiag.errors import NCDiagError, SpecError, UnsafeError
 from ncdiag.execution.worker import TrainingOptions, pick_device
 from ncdiag.training.builtin_sets import BUILTINS, Builtin
 from ncdiag.training.datasets import Dataset, identify_dataset, load_dataset, shape_seen_by
@@ -48,6 +49,25 @@ def make_plan(axes: Mapping[str, Sequence[Any]], *, data_dir: Path | None = None
 
     paths = {source.sha256: source.path for source in names.values() if source.sha256 and source.path}
     return Plan(specs=expand(axes, make_spec), paths=paths, data_dir=data_dir)
+
+
+def find_moved_data(run: Run, dataset: str) -> dict[str, str]:
+    """Give what the store should remember of where a run's data lies now, if that is what `--dataset` names.
+
+    Raises `UnsafeError` if the content is another, and the errors of `identify_dataset`.
+    """
+    found, known = identify_dataset(dataset), run.spec.data
+    if found.sha256 is None or known.sha256 is None:
+        if found.name == known.dataset and found.sha256 == known.sha256:
+            return {}
+        raise SpecError(f"{run.name} is trained on {known.dataset}, not on {found.name}. Leave --dataset out")
+    if found.sha256 != known.sha256:
+        raise UnsafeError(
+            f"{found.path} is not what {run.name} is trained on: its content has the SHA-256 {found.sha256[:12]}..., "
+            f"and that of the run {known.sha256[:12]}...\n"
+            "Give the data of the run, or train another run on this"
+        )
+    return {"path": str(found.path)}
 
 
 def check_plan(plan: Plan, options: TrainingOptions) -> None:

@@ -95,6 +95,14 @@ def remember_data(connection: Connection, run: Run, data: Mapping[str, Any] | No
         connection.execute(update(schema.runs).where(schema.runs.c.id == run.id).values(data=known))
 
 
+@retried
+def move_data(store: Store, run: Run, data: Mapping[str, Any]) -> Run:
+    """Store where the data of a run lies now, in plain values, and give the run with that."""
+    with store.write() as connection:
+        remember_data(connection, run, data)
+    return replace(run, data=run.data | dict(data))
+
+
 def find_runs(store: Store, keys: Sequence[str]) -> dict[str, Run]:
     """Give the runs that have one of the keys (`RunSpec.key`), by their key; keys without a run are left out."""
     with store.read() as connection:

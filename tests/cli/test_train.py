@@ -1,13 +1,17 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from clihelp import Cli
 from small import SMALL_OPTIONS, small_spec
+from tracked import ends_by
 
-from ncdiag.domain.spec import RunSpec
+from ncdiag.domain.spec import PhaseSpec, RunSpec
+from ncdiag.execution.planning import make_plan
 from ncdiag.store.engine import open_store
-from ncdiag.store.runs import get_run
+from ncdiag.store.runs import add_run, get_run
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -182,17 +186,46 @@ def test_unknown_run_cannot_be_resumed(cli: Cli) -> None:
     assert "did you mean mine" in answer.err
 
 
-def test_user_data_is_known_by_its_content(cli: Cli, tmp_path: Path) -> None:
-    import numpy as np
-
+def own_data() -> dict[str, Any]:
     random = np.random.default_rng(0)
-    arrays = {
+    return {
         "x_train": random.integers(0, 255, (60, 8, 8), dtype=np.uint8),
         "y_train": np.arange(60) % 3,
         "x_test": random.integers(0, 255, (12, 8, 8), dtype=np.uint8),
         "y_test": np.arange(12) % 3,
     }
-    options = ["--depth", "1", "--width", "4", "--phase", "ce:1"]
+
+
+def test_a_run_whose_data_has_moved_is_resumed_where_it_lies_now(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    np.savez("mine.npz", **own_data())
+    with open_store("ncdiag.db", write=True) as store:
+        plan = make_plan({"dataset": ["mine.npz"], "depth": [1], "width": [4], "phases": [(PhaseSpec.parse("ce:1"),)]})
+        add_run(store, plan.specs[0], data=plan.data[0])
+    Path("mine.npz").rename("new/other.npz")
+    answer = cli("train", "--resume", "run-1")
+    assert (answer.code, "Say where it lies: --dataset DIR or --dataset FILE.npz" in answer.err) == (7, True)
+    np.savez("wrong.npz", **own_data() | {"y_test": np.arange(12) % 2})
+    answer = cli("train", "--resume", "run-1", "--dataset", "wrong.npz")
+    assert (answer.code, "wrong.npz is not what run-1 is trained on" in answer.err) == (6, True)
+    answer = cli("train", "--resume", "run-1", "--dataset", "digits")
+    assert (answer.code, "run-1 is trained on mine, not on digits" in answer.err) == (2, True)
+    assert cli("train", "--resume", "run-1", "--dataset", "new/other.npz").out == "run-1\n"
+    with open_store("ncdiag.db") as store:
+        run = get_run(store, "run-1")
+    assert (run.status, run.data["path"]) == ("done", str(tmp_path / "new/other.npz"))
+
+
+def test_a_run_that_a_script_trains_is_gone_on_with_there(cli: Cli) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ends_by(KeyboardInterrupt(), "ncdiag.db")
+    answer = cli("train", "--resume", "mine")
+    assert (answer.code, "ncdiag.track('mine', resume=True, ...)" in answer.err) == (2, True)
+    assert "tracked by  ncdiag.track" in cli("runs", "show", "mine").out
+
+
+def test_user_data_is_known_by_its_content(cli: Cli, tmp_path: Path) -> None:
+    arrays, options = own_data(), ["--depth", "1", "--width", "4", "--phase", "ce:1"]
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         np.savez(tmp_path / folder / "mine.npz", **arrays)
