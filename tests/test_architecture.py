@@ -31,7 +31,8 @@ def test_an_import_that_points_up_is_noticed(tmp_path: Path):
     for layer in ("", "cli", "execution", "plotting", "report", "analysis", "training", "store", "domain"):
         (tmp_path / "ncdiag" / layer).mkdir(parents=True, exist_ok=True)
         (tmp_path / "ncdiag" / layer / "__init__.py").write_text("")
-    (tmp_path / "ncdiag" / "errors.py").write_text("")
+    for module in ("run_files.py", "errors.py"):
+        (tmp_path / "ncdiag" / module).write_text("")
     assert lint_imports(tmp_path).returncode == 0
     (tmp_path / "ncdiag" / "training" / "loop.py").write_text("import ncdiag.store\n")
     done = lint_imports(tmp_path)

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from ncdiag.domain.records import Run
+from ncdiag.run_files import list_checkpoints, remove_unfinished
 from ncdiag.training.checkpoint import (
     DamagedCheckpointError,
-    list_checkpoints,
     load_checkpoint,
     remove_checkpoints,
-    remove_unfinished,
     save_checkpoint,
     set_aside,
 )

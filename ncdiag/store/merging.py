@@ -4,7 +4,6 @@ A run is known by its key, so the same run in two stores stays one run; of the t
 with everything that was stored of it. Typing a sweep again then finds its points trained, wherever that was.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,9 +15,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.run_names import numbered
+from ncdiag.run_files import checkpoint_path, list_checkpoints, remove_unfinished, replacing
 from ncdiag.store import schema
 from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
+from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
 from ncdiag.store.runs import name_by_number
@@ -65,10 +66,9 @@ def merge_store(store: Store, source: Store) -> Merged:
     for run in found:
         if run.status in FINAL:
             continue
-        if run.key in here:
-            _copy_folder(source.run_folder(run.id), store.run_folder(here[run.key].id))
-        elif _progress(run) == _progress(known[run.key]) and known[run.key].status is not RunStatus.RUNNING:
-            _finish_folder(source.run_folder(run.id), store.run_folder(known[run.key].id))
+        mine, there = here.get(run.key) or known[run.key], source.run_folder(run.id)
+        if run.key in here or (_progress(run) == _progress(mine) and _lacks_newest(store.run_folder(mine.id), there)):
+            _bring_files(store, there, mine)
     new = [run for run in taken if run.key not in known]
     return Merged(
         new=tuple(names[run.key] for run in new),
@@ -112,36 +112,38 @@ def _take_children(ours: Connection, theirs: Connection, there: int, here: int) 
             ours.execute(insert(table), copied)
 
 
-def _copy_folder(there: Path, here: Path) -> None:
-    """Copy the checkpoints of a run in place of those that are here, and its epochs that wait to be stored.
+def _bring_files(store: Store, there: Path, run: Run) -> None:
+    """Put the checkpoints of a run in place of those that are here, and its epochs that wait to be stored.
 
-    The lock stays where it is. The newest checkpoint comes last, so that where it is, everything is.
+    `run` is what it was when its row was taken in; one that went on here since then is left alone. The lock stays
+    where it is. The newest checkpoint comes last, so that where it is, everything is.
     """
-    kept = [*there.glob(PENDING), *_checkpoints(there)]
-    if kept:
-        here.mkdir(parents=True, exist_ok=True)
-        for old in [*here.glob(PENDING), *_checkpoints(here)]:
+    here, brought = store.run_folder(run.id), _lasting_files(there)
+    if not brought:
+        return
+    with hold_lease(store, run.id, new_owner()) as leased:
+        if not leased or not _is_as_it_was(store, run):
+            return
+        remove_unfinished(here)
+        for old in _lasting_files(here):
             old.unlink()
-        for file in kept:
-            _copy_file(file, here / file.name)
+        for file in brought:
+            # it may still be trained there, and have newer ones by now
+            with suppress(FileNotFoundError), replacing(here / file.name) as unfinished:
+                shutil.copyfile(file, unfinished)
 
 
-def _finish_folder(there: Path, here: Path) -> None:
-    """Copy the checkpoints of a run that is as far here as there, if whoever took it in was killed before it did."""
-    theirs, ours = ([file.name for file in _checkpoints(folder)] for folder in (there, here))
-    if theirs and (not ours or ours[-1] < theirs[-1]):
-        _copy_folder(there, here)
+def _lasting_files(folder: Path) -> list[Path]:
+    return [*folder.glob(PENDING), *(checkpoint_path(folder, epoch) for epoch in list_checkpoints(folder))]
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.pt"))
+def _is_as_it_was(store: Store, run: Run) -> bool:
+    with store.read() as connection:
+        now = runs_by_key(store, connection, [run.key]).get(run.key)
+    return now is not None and _progress(now) == _progress(run)
 
 
-def _copy_file(file: Path, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with suppress(FileNotFoundError):  # it is still trained there, and has a newer one by now
-            shutil.copyfile(file, unfinished)
-            unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _lacks_newest(here: Path, there: Path) -> bool:
+    """Tell whether the newest checkpoint is there alone: whoever took the run in was killed before its files came."""
+    ours, theirs = list_checkpoints(here), list_checkpoints(there)
+    return bool(theirs) and (not ours or ours[-1] < theirs[-1])

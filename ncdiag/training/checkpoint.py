@@ -1,11 +1,7 @@
 """Checkpoints: plain tensors and numbers in one file, complete or absent, that can run no code when loaded."""
 
 import errno
-import os
-import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -13,40 +9,26 @@ from typing import Any
 import torch
 
 from ncdiag.errors import DataError, StoreError
+from ncdiag.run_files import checkpoint_path, replacing
 from ncdiag.training.shortage import is_shortage
 
 FORMAT = 2  # of format 1 were the moments of an MLP transposed
-_NAME = re.compile(r"epoch-(\d{6,})\.pt")
-_UNFINISHED = ".epoch-*.pt.*.tmp"
 
 
 class DamagedCheckpointError(DataError):
     """A checkpoint that cannot be read, or that holds more than data; an earlier one may do."""
 
 
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """Give the file that holds the state after `epoch`."""
-    return folder / f"epoch-{epoch:06d}.pt"
-
-
-def list_checkpoints(folder: Path) -> list[int]:
-    """Give the epochs that have a checkpoint in a folder, rising; a folder that does not exist has none."""
-    if not folder.is_dir():
-        return []
-    matches = (_NAME.fullmatch(path.name) for path in folder.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
-
-
 def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
     """Write the state after an epoch, complete or not at all.
 
-    Written beside its place, flushed to the disk and renamed: a kill or a full disk at any moment leaves the earlier
-    checkpoints as they were. Raises `StoreError` where it cannot be written.
+    A kill or a full disk at any moment leaves the earlier checkpoints as they were. Raises `StoreError` where it cannot
+    be written.
     """
     path = checkpoint_path(folder, epoch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             # torch reports a full disk as RuntimeError, not OSError
             torch.save({"format": FORMAT, **state}, temporary)
     except (OSError, RuntimeError) as error:
@@ -80,23 +62,6 @@ def _size(value: Any) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
@@ -138,12 +103,6 @@ def set_aside(folder: Path, epoch: int) -> Path:
         return path.replace(path.with_name(f"{path.name}.damaged"))
     except OSError as error:
         raise StoreError(f"cannot rename the damaged checkpoint {path}: {error}\nRename it by hand") from error
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Delete what processes that were killed had begun to write; no other process may be writing here."""
-    for path in folder.glob(_UNFINISHED):
-        path.unlink(missing_ok=True)
 
 
 def remove_checkpoints(folder: Path, epochs: list[int]) -> None:

@@ -7,9 +7,9 @@ from small import small_spec
 
 from ncdiag.domain.records import Run
 from ncdiag.execution.keeper import MINUTES_APART, Keeper, find_state
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store.engine import Store
 from ncdiag.store.runs import add_run
-from ncdiag.training.checkpoint import list_checkpoints
 from ncdiag.training.events import Checkpoint
 
 

@@ -18,6 +18,7 @@ from ncdiag.domain.spec import Intervention, PhaseSpec, RunSpec
 from ncdiag.errors import SpecError, StoreError, UnavailableError, UnsafeError
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store import recorder, schema
 from ncdiag.store.engine import Store, open_store
 from ncdiag.store.epochs import discard_epochs, list_epochs
@@ -25,7 +26,7 @@ from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.interventions import list_interventions
 from ncdiag.store.leases import hold_lease
 from ncdiag.store.runs import add_run, get_run, remove_runs
-from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
+from ncdiag.training.checkpoint import load_checkpoint
 from ncdiag.training.events import Checkpoint, Event
 
 

@@ -19,8 +19,9 @@ import torch
 import torch._dynamo  # what the first step of an optimiser loads
 
 from ncdiag.execution.signals import stops_heard, stops_stored
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store import handle
-from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
+from ncdiag.training.checkpoint import load_checkpoint
 
 torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
 

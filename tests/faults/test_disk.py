@@ -16,11 +16,12 @@ from small import SMALL_OPTIONS, ignore, small_spec
 
 from ncdiag.domain.records import RunStatus
 from ncdiag.execution.worker import TrainingOptions, train_run
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store import handle
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import add_run, get_run, list_runs
-from ncdiag.training.checkpoint import list_checkpoints, load_checkpoint
+from ncdiag.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,11 +19,11 @@ from ncdiag.cli.app import run
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run
+from ncdiag.run_files import checkpoint_path, list_checkpoints
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.imports import import_runs
 from ncdiag.store.runs import add_run
-from ncdiag.training.checkpoint import checkpoint_path, list_checkpoints
 from ncdiag.training.events import Event
 
 ABSURD = [

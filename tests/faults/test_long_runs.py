@@ -11,9 +11,9 @@ from ncdiag.domain.records import Run
 from ncdiag.domain.spec import PhaseSpec
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import add_run
-from ncdiag.training.checkpoint import list_checkpoints
 from ncdiag.training.events import Event
 
 

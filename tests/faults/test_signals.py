@@ -16,9 +16,9 @@ from clihelp import Cli, Start
 from small import SMALL_OPTIONS
 
 from ncdiag.domain.records import Run, RunStatus
+from ncdiag.run_files import list_checkpoints
 from ncdiag.store.engine import open_store
 from ncdiag.store.runs import list_runs
-from ncdiag.training.checkpoint import list_checkpoints
 
 LONG = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
 SHORT = [*SMALL_OPTIONS[:6], "--phase", "ce:300", "--device", "cpu"]

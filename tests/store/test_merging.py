@@ -7,6 +7,7 @@ from recorded import append
 
 from ncdiag.domain.records import InterventionRecord, RunStatus
 from ncdiag.execution.signals import stops_stored
+from ncdiag.store import merging
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.interventions import list_interventions
@@ -156,9 +157,9 @@ def test_merging_again_copies_the_checkpoints_that_a_kill_kept_back(store, other
         with pytest.raises(Killed):
             merge_store(store, other)
     here = store.run_folder(get_run(store, "run-1").id)
-    assert sorted(file.name for file in here.iterdir()) == ["epoch-000002.pt", "pending.jsonl"]
+    assert sorted(file.name for file in here.iterdir()) == ["epoch-000002.pt", "lock", "pending.jsonl"]
     assert merge_store(store, other).kept == ("run-1",)
-    assert {file.name: file.read_text() for file in here.iterdir()} == {
+    assert {file.name: file.read_text() for file in here.iterdir() if file.name != "lock"} == {
         name: name for name in ("epoch-000002.pt", "epoch-000003.pt", "pending.jsonl")
     }
 
@@ -170,7 +171,7 @@ def test_merging_again_leaves_the_checkpoints_of_a_run_that_went_on_here(store, 
     here = store.run_folder(get_run(store, "run-1").id)
     (here / "epoch-000002.pt").rename(here / "epoch-000003.pt")
     merge_store(store, other)
-    assert [file.name for file in here.iterdir()] == ["epoch-000003.pt"]
+    assert sorted(file.name for file in here.iterdir()) == ["epoch-000003.pt", "lock"]
 
 
 def test_a_checkpoint_that_goes_while_it_is_copied_is_left_out(store, other, make_spec, record, monkeypatch):
@@ -184,7 +185,44 @@ def test_a_checkpoint_that_goes_while_it_is_copied_is_left_out(store, other, mak
 
     monkeypatch.setattr(shutil, "copyfile", late)
     merge_store(store, other)
-    assert [file.name for file in store.run_folder(get_run(store, "run-1").id).iterdir()] == ["epoch-000003.pt"]
+    here = store.run_folder(get_run(store, "run-1").id)
+    assert sorted(file.name for file in here.iterdir()) == ["epoch-000003.pt", "lock"]
+
+
+def test_the_checkpoint_of_the_millionth_epoch_is_newer_than_those_before_it(store, other, make_spec, record):
+    there = put(other, make_spec(), record, 3, status=RunStatus.INTERRUPTED)
+    merge_store(store, other)
+    here = store.run_folder(get_run(store, "run-1").id)
+    here.mkdir(parents=True)
+    (here / "epoch-999950.pt").touch()
+    (other.run_folder(there.id) / "epoch-1000000.pt").touch()
+    merge_store(store, other)
+    assert sorted(file.name for file in here.iterdir()) == ["epoch-1000000.pt", "lock"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_checkpoints_of_a_run_that_goes_on_here_before_they_are_copied_stay(
+    store, other, make_spec, record, monkeypatch, ended
+):
+    there = put(other, make_spec(), record, 3, status=RunStatus.INTERRUPTED)
+    (other.run_folder(there.id) / "epoch-000003.pt").write_text("theirs")
+
+    def begin_before(*given, bring=merging._bring_files):
+        run = get_run(store, "run-1")
+        store.run_folder(run.id).mkdir(parents=True)
+        (store.run_folder(run.id) / "epoch-000004.pt").write_text("ours")
+        with hold_lease(store, run.id, "mine"):
+            assert claim_run(store, run.id, owner="mine", device="cpu", environment={})
+            append(store, run, record(4), owner="mine")
+            if not ended:
+                bring(*given)
+        if ended:
+            bring(*given)
+
+    monkeypatch.setattr(merging, "_bring_files", begin_before)
+    merge_store(store, other)
+    here = store.run_folder(get_run(store, "run-1").id)
+    assert [file.name for file in here.glob("epoch-*")] == ["epoch-000004.pt"]
 
 
 def test_a_run_that_is_trained_here_is_left_alone(store, other, running, make_spec, record, owner):

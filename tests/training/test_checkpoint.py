@@ -13,11 +13,10 @@ import pytest
 import torch
 
 from ncdiag.errors import DataError, StoreError
+from ncdiag.run_files import checkpoint_path
 from ncdiag.training.checkpoint import (
     FORMAT,
     DamagedCheckpointError,
-    checkpoint_path,
-    list_checkpoints,
     load_checkpoint,
     remove_checkpoints,
     save_checkpoint,
@@ -32,14 +31,6 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path, 7)
     assert torch.equal(loaded["weights"]["a"], STATE["weights"]["a"])
     assert (loaded["epoch"], loaded["below"], loaded["key"]) == (7, 1, "k")
-
-
-def test_epochs_are_listed_in_order_and_leftovers_are_not(tmp_path: Path) -> None:
-    for epoch in (200, 1_000_000, 50):
-        save_checkpoint(tmp_path, epoch, STATE)
-    (tmp_path / ".epoch-000300.pt.123.tmp").write_bytes(b"half")
-    assert list_checkpoints(tmp_path) == [50, 200, 1_000_000]
-    assert list_checkpoints(tmp_path / "absent") == []
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_its_place_and_then_so_is_its_name(
