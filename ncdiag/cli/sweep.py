@@ -20,6 +20,7 @@ from ncdiag.cli.train import (
     say_stored,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
+from ncdiag.domain.kinds import run_kind
 from ncdiag.domain.naming import differing
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.shares import counted, out_of
@@ -217,7 +218,7 @@ def _list_points(specs: "list[RunSpec]", location: str, form: Format) -> "list[R
     shared = {name.replace("_", " "): rows[0][name] for name in settings if name not in varying}
     said = ", ".join(f"{name} {table_cell(value)}" for name, value in shared.items() if value is not None)
     note(f"the same in all points: {said}.")
-    shapes = Counter((s.network, s.data, s.batch_size, s.phases, s.precision) for s in specs if not s.network.convolves)
+    shapes = Counter((run_kind(spec), spec.data) for spec in specs if not spec.network.convolves)
     if together := sum(number for number in shapes.values() if number > 1):
         note(f"{together} of them have networks of equal shape, which train together if that is faster here.")
     missing = [spec for spec, row in zip(specs, rows, strict=True) if row["status"] not in FINAL]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ncdiag.domain.evaluations import due_epochs
+from ncdiag.domain.kinds import run_kind
 from ncdiag.domain.spec import RunSpec
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import in_real_batches, speedup, step_seconds
@@ -34,7 +35,7 @@ def estimate(specs: Sequence[RunSpec], jobs: int) -> Estimate:
     """Estimate the training of runs on this machine's processor, a thread a process; takes a few seconds at most."""
     shapes: dict[tuple[object, ...], list[RunSpec]] = {}
     for spec in specs:
-        key = spec.network, spec.data, spec.batch_size, spec.phases, spec.precision, spec.optimizer.name
+        key = *run_kind(spec), spec.data, spec.optimizer.name  # a step's time is that of its optimiser too
         shapes.setdefault(key, []).append(spec)
     total, counted = 0.0, Counter[bool]()
     for alike in shapes.values():

@@ -69,7 +69,6 @@ class _Group:
             [one.spec for one in self.held],
             data,
             states={member: one.state for member, one in enumerate(self.held) if one.state},
-            together=len(self.held),
             given_up=self.given_up,
         ):
             raise_if_asked()

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from ncdiag.domain.kinds import run_kind
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec
 from ncdiag.execution.worker import DataKey
-from ncdiag.training.footprint import FLOAT, state_floats
+from ncdiag.training.footprint import FLOAT, least_bytes, state_floats
 from ncdiag.training.loop import MEASURED_AT_ONCE
 from ncdiag.training.measure import KEEP_BYTES
 from ncdiag.training.networks import count_parameters
@@ -46,7 +47,7 @@ def list_shapes(runs: Sequence[Run], data_key: Callable[[Run], DataKey]) -> list
     shapes: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         spec, began = run.spec, (run.fingerprint.get("threads"), run.fingerprint.get("products"))
-        key = spec.network, data_key(run), spec.batch_size, spec.phases, spec.precision, began
+        key = *run_kind(spec), data_key(run), began
         shapes.setdefault(key, []).append(run)
     return [Shape(spec=some[0].spec, runs=tuple(some)) for some in shapes.values()]
 
@@ -102,19 +103,20 @@ def _fits(group: Sequence[Part]) -> bool:
 def size_on_gpu(spec: RunSpec, input_shape: tuple[int, int, int], sizes: Mapping[str, int], *, free_bytes: int) -> int:
     """Give how many MLPs fit into a GPU's memory together, at least one and at most `MOST`; `sizes` as in `Dataset`.
 
-    Each needs weights, gradients and moments (two for adam, one for sgd), twice a copy of weights and moments (the
-    state of the last epoch, and what a capture puts back), its batch, and the activations: before and after the
-    nonlinearity, and their gradient; twice the order of an epoch, and a copy of the images it is measured on where
-    those are not all. Room is left for the features of all samples of those members that are measured at once.
+    Each needs what it needs everywhere (`least_bytes`), another copy of its state, which a capture puts back, its
+    batch, and the activations: before and after the nonlinearity, and their gradient; twice the order of an epoch, and
+    a copy of the images it is measured on where those are not all. Room is left for the features of all samples of
+    those members that are measured at once.
     """
     width, depth = int(spec.network.width), spec.network.depth
     inputs = math.prod(input_shape)
     parameters = count_parameters(spec.network, input_shape=input_shape, num_classes=sizes["num_classes"])
     batch = min(spec.batch_size, sizes["n_train"])
-    member = 3 * state_floats(spec, parameters) + parameters + batch * (inputs + 3 * width * depth)
-    member += 2 * ORDER // FLOAT * sizes["n_train"]
-    member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs // FLOAT  # a byte a pixel
-    room = GPU_SHARE * free_bytes / FLOAT - MEASURED_AT_ONCE * min(sizes["n_train"] * width, KEEP_BYTES // FLOAT)
+    member = least_bytes(spec, input_shape, sizes["num_classes"])
+    member += FLOAT * (state_floats(spec, parameters) + batch * (inputs + 3 * width * depth))
+    member += 2 * ORDER * sizes["n_train"]
+    member += ((spec.metric_samples or 0) + (spec.test_samples or 0)) * inputs  # a byte a pixel
+    room = GPU_SHARE * free_bytes - MEASURED_AT_ONCE * min(FLOAT * sizes["n_train"] * width, KEEP_BYTES)
     return min(MOST, max(1, int(room / member)))
 
 

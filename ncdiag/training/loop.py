@@ -11,13 +11,14 @@ decided anew at every epoch, so a run that ended or has not been reached yet cos
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ncdiag.domain.kinds import step_kind
 from ncdiag.domain.spec import RunSpec
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Event
@@ -36,14 +37,14 @@ def train(
     data: Dataset,
     *,
     states: Mapping[int, dict[str, Any]] | None = None,
-    together: int = 1,
     given_up: Collection[int] = (),
 ) -> Iterator[Event]:
     """Train a number of runs on one data set, on the device where the data lies.
 
-    `states` holds, for members that are continued, the checkpoint they start from; up to `together` members that can
-    will take their steps as one. A member in `given_up`, which may grow meanwhile, is not trained from the next epoch
-    on. Every other member ends with `Ended`; one that diverges or dies leaves the others as they are.
+    `states` holds, for members that are continued, the checkpoint they start from. Members whose next steps are of one
+    kind take them as one; on a CPU, where a convolution fills a core, not those that convolve. A member in `given_up`,
+    which may grow meanwhile, is not trained from the next epoch on. Every other member ends with `Ended`; one that
+    diverges or dies leaves the others as they are.
     """
     with full_precision():
         members = [Member(i, spec, data, (states or {}).get(i)) for i, spec in enumerate(specs)]
@@ -56,7 +57,7 @@ def train(
         for epoch in range(1, max(spec.epochs for spec in specs) + 1):
             orders.forget(before=epoch)
             ready = [m for m in members if m.live and m.epoch == epoch - 1 and m.index not in given_up]
-            groups = {_key(group, epoch): group for group in _groups(ready, data.device, together)}
+            groups = {_key(group): group for group in _groups(ready, data.device)}
             # Those of groups that are no more go first: on a GPU they hold the memory that new ones need.
             steps = {key: steps[key] for key in groups if key in steps}
             for at_once in _side_by_side(groups, data.device):
@@ -90,21 +91,22 @@ def _train_epoch(
         yield from member.conclude(loss)
 
 
-def _groups(members: list[Member], device: torch.device, together: int) -> Iterator[list[Member]]:
+def _groups(members: list[Member], device: torch.device) -> Iterator[list[Member]]:
     """Give the members that will take the steps of their next epoch as one, or side by side."""
-    kinds: dict[tuple[Any, ...], list[Member]] = {}
+    kinds: dict[tuple[Hashable, ...], list[Member]] = {}
     for member in members:
-        spec, (number, _) = member.spec, member.spec.phase_of(member.epoch + 1)
-        kind = spec.network, spec.batch_size, spec.precision, spec.phases[number - 1].loss
-        kinds.setdefault(kind, []).append(member)
-    for (network, *_), alike in kinds.items():
-        size = 1 if network.convolves and not _is_gpu(device) else together
-        yield from (alike[start : start + size] for start in range(0, len(alike), size))
+        phase = member.spec.phases[member.coming_phase[0] - 1]
+        kinds.setdefault(step_kind(member.spec, phase), []).append(member)
+    for alike in kinds.values():
+        if alike[0].spec.network.convolves and not _is_gpu(device):
+            yield from ([member] for member in alike)
+        else:
+            yield alike
 
 
-def _key(group: list[Member], epoch: int) -> _Key:
+def _key(group: list[Member]) -> _Key:
     """Give what must stay for a group's steps to go on: who is in it, and the phase of each."""
-    return tuple((member.index, member.spec.phase_of(epoch)[0]) for member in group)
+    return tuple((member.index, member.coming_phase[0]) for member in group)
 
 
 def _side_by_side(groups: dict[_Key, list[Member]], device: torch.device) -> list[dict[_Key, list[Member]]]:

@@ -53,10 +53,15 @@ class Member:
         else:
             self._restore(state)
 
+    @property
+    def coming_phase(self) -> tuple[int, int]:
+        """The phase of the next epoch, and its place within that phase, both from 1."""
+        return self.spec.phase_of(self.epoch + 1)
+
     def begin_epoch(self) -> Iterator[Event]:
         """Turn to the next epoch: what changes between two phases, or between two epochs, happens here."""
         started = time.perf_counter()
-        self.phase_number, self.phase_epoch = self.spec.phase_of(self.epoch + 1)
+        self.phase_number, self.phase_epoch = self.coming_phase
         self.phase = self.spec.phases[self.phase_number - 1]
         self.lr = learning_rate(self.spec.optimizer, self.phase, self.phase_epoch)
         if self.phase_epoch == 1:

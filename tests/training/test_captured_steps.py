@@ -67,22 +67,22 @@ def test_a_group_that_replays_its_steps_comes_out_as_the_one_that_takes_them(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     specs = [seven_epochs(**given) for given in CASES[case]]
-    expected = trained(specs, digits, together=len(specs))
+    expected = trained(specs, digits)
     recordings = replay_steps(monkeypatch)
-    assert trained(specs, digits, together=len(specs)) == expected
+    assert trained(specs, digits) == expected
     assert sum(recording.replays for recording in recordings) >= (0 if case == "less than a batch" else 7)
 
 
 def test_a_group_that_replays_goes_on_from_checkpoints(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [seven_epochs(seed=seed, schedule="cosine") for seed in range(3)]
-    expected = trained(specs, digits, together=3)
+    expected = trained(specs, digits)
     replay_steps(monkeypatch)
     monkeypatch.setattr("ncdiag.training.loop._is_gpu", lambda device: True)  # no run goes on in the first epochs
     states = {}
-    for event in train(specs, digits, together=3):
+    for event in train(specs, digits):
         if isinstance(event, Checkpoint) and event.epoch == 2 + event.member:
             states[event.member] = copy.deepcopy(event.state)
-    again = trained(specs, digits, together=3, states=states)
+    again = trained(specs, digits, states=states)
     assert again == [told for told in expected if told in set(again)]
     assert sum(told.startswith("Ended") for told in again) == 3
 
@@ -105,7 +105,7 @@ def test_shapes_that_replay_side_by_side_come_out_as_each_alone(
 
     monkeypatch.setattr(Lane, "__init__", make_lane)
     found: list[list[str]] = [[] for _ in specs]
-    for event in train(specs, digits, together=len(specs)):
+    for event in train(specs, digits):
         found[event.member].append(told(replace(event, member=0)))
     assert found == expected
     assert max(numbers) == 5  # three stacks and three convolutional networks; those of streams that are free come again

@@ -50,10 +50,9 @@ def _batch_of_runs() -> list[RunSpec]:
     ]
 
 
-@pytest.mark.parametrize("together", [3, 8])
-def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset, together: int) -> None:
+def test_a_run_is_the_same_in_every_group_bit_for_bit(digits: Dataset) -> None:
     specs = _batch_of_runs()
-    events, states = run(specs, digits, together=together)
+    events, states = run(specs, digits)
     for i, spec in enumerate(specs):
         alone, alone_states = run([spec], digits)
         assert repr(records(events, i)) == repr(records(alone))  # NaN equals nothing
@@ -79,7 +78,7 @@ def test_the_seconds_of_a_record_are_those_since_the_last_one_with_a_share_of_th
     ticks = itertools.count()
     for module in (loop, member, stages):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-    events, _ = run([make_spec(seed=seed, eval_every=1 + 2 * (seed == 3)) for seed in range(4)], digits, together=4)
+    events, _ = run([make_spec(seed=seed, eval_every=1 + 2 * (seed == 3)) for seed in range(4)], digits)
     told = [
         [event.record.seconds for event in events if isinstance(event, EpochDone) and event.member == i]
         for i in range(4)
@@ -89,9 +88,9 @@ def test_the_seconds_of_a_record_are_those_since_the_last_one_with_a_share_of_th
 
 def test_runs_continue_in_another_group_than_they_began(digits: Dataset) -> None:
     specs = [make_spec(seed=seed, optimizer=name) for seed, name in enumerate(["adam", "adamw", "sgd"])]
-    events, states = run(specs, digits, together=3)
+    events, states = run(specs, digits)
     # from different epochs: the one that is ahead waits for the others
-    continued, again = run(specs[::-1], digits, together=2, states={0: states[2, 1], 1: states[1, 4]})
+    continued, again = run(specs[::-1], digits, states={0: states[2, 1], 1: states[1, 4]})
     for i in range(3):
         assert same(again[2 - i, 6]["weights"], states[i, 6]["weights"])
     assert records(continued, 0) == records(events, 2)[1:]
@@ -107,14 +106,14 @@ def test_steps_of_a_group_are_taken_as_one(digits: Dataset, monkeypatch: pytest.
 
     monkeypatch.setattr(steps, "make_stacks", make_stacks)
     specs = [make_spec(seed=seed, phases=(PhaseSpec.parse(f"ce:{2 + seed // 2}"),)) for seed in range(5)]
-    run(specs, digits, together=4)
-    assert sizes == [4, 1, 3, 1]  # five for two epochs, three for the third, one for the fourth
+    run(specs, digits)
+    assert sizes == [5, 3, 1]  # for two epochs, for the third, and for the fourth
 
 
 def test_a_member_that_is_given_up_is_not_trained_on(digits: Dataset) -> None:
     gone: set[int] = set()
     seen = []
-    for event in train([make_spec(seed=0), make_spec(seed=1)], digits, together=2, given_up=gone):
+    for event in train([make_spec(seed=0), make_spec(seed=1)], digits, given_up=gone):
         seen.append(event)
         if isinstance(event, EpochDone) and event.member == 1 and event.record.epoch == 2:
             gone.add(1)

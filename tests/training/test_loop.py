@@ -300,7 +300,7 @@ def test_checkpoint_comes_after_the_record_of_its_epoch(digits: Dataset) -> None
 def test_groups_and_single_runs_on_a_gpu_have_one_distribution(digits: Dataset) -> None:
     data = digits.to("cuda")
     specs = [make_spec(seed=seed, phases=(PhaseSpec.parse("ce:5"), PhaseSpec.parse("mse:15"))) for seed in range(8)]
-    together, _ = run(specs, data, together=8)
+    together, _ = run(specs, data)
     alone = [run([spec], data)[0] for spec in specs]
     for name in ("feature_norm", "nc1"):
         grouped = torch.tensor([math.log(getattr(records(together, i)[-1], name)) for i in range(8)])
