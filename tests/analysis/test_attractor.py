@@ -3,51 +3,12 @@ import math
 import numpy as np
 import pytest
 from analysis.conftest import pick
+from analysis.rescaling import BACK, HALF_LIFE, attractor, branch, experiment
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.attractor import attractor_family, attractor_results
-from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.pair_claims import returns
-from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
-
-START, HALF_LIFE = 20, 8.0
-
-
-def attractor(frames, level=0.95):
-    found = attractor_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(level=level)))
-    return with_holm(found, attractor_family)
-
-
-def branch(make_run, seed, log_alpha, *, offset=0.0, level=1.0, suffix="", half_life=HALF_LIFE, **about):
-    """A run whose ln fn was shifted by ln alpha after epoch 20, and decays to `offset` above its undisturbed curve."""
-    run = make_run(15.0 + seed / 10, epochs=300, seed=seed, **about)
-    t = np.array(run["epoch"])
-    log = math.log(level) + 0.5 * np.exp(-t / 15)
-    after = t > START
-    log[after] += offset + (log_alpha - offset) * 2.0 ** (-(t[after] - START) / half_life)
-    run["feature_norm"] = np.exp(log).tolist()
-    if log_alpha:
-        run["intervention"] = f"{math.exp(log_alpha):.6g}@{START}{suffix}"
-    return run
-
-
-def experiment(make_run, offsets, *, back=True, first=0, **about):
-    """Controls and both arms for each seed from `first` on, with the shifts that stay in up and down."""
-    runs = {}
-    for seed, (up, down) in enumerate(offsets, start=first):
-        half_life = HALF_LIFE * (0.9 + 0.05 * seed) if back else 1e9
-        for name, shift, stays in (("c", 0.0, 0.0), ("u", math.log(3), up), ("d", -math.log(3), down)):
-            level = 1 + 0.02 * seed + (0 if back or name == "c" else 0.01 * seed**2)
-            runs[f"{name}{seed}"] = branch(
-                make_run, seed, shift, offset=stays, level=level, half_life=half_life, **about
-            )
-    return runs
-
-
-BACK = [(0.01, -0.01), (-0.01, 0.015), (0.012, 0.004), (-0.004, -0.012), (0.003, 0.008)]
 
 
 def test_features_that_come_back_from_both_sides_are_attracted(make_frames, make_run):
@@ -269,58 +230,6 @@ def test_a_run_without_an_onset_has_no_norm_there_to_compare(make_frames, make_r
         apart.append(np.interp((15 + seed / 10) * math.log(100), runs["u1"]["epoch"], up - control))
     assert at_onset.extra["values"] == pytest.approx(apart)
     assert at_onset.estimate == pytest.approx(np.mean(apart))
-
-
-def test_norms_that_go_on_moving_after_onset_are_no_attractor(make_frames, make_run):
-    runs = experiment(make_run, BACK)
-    for name, run in runs.items():
-        t = np.array(run["epoch"])
-        wavers = 0.01 * (t % 5) if name[0] == "u" else 0  # 0.02 over any five evaluations
-        run["feature_norm"] = (np.array(run["feature_norm"]) * np.exp(wavers - t / 200)).tolist()
-    found = attractor(make_frames(runs))
-    assert pick(found, "log_ratio", arm="up_control").extra["values"] == pytest.approx(
-        np.array(BACK)[:, 0] + 0.02, abs=1e-6
-    )
-    logs = np.log([runs[f"c{seed}"]["feature_norm"] for seed in range(5)])
-    at_onset = [np.interp((15 + s / 10) * math.log(100), runs[f"c{s}"]["epoch"], logs[s]) for s in range(5)]
-    assert pick(found, "settled").estimate == pytest.approx(np.mean(logs[:, -5:].mean(axis=1) - at_onset))
-    drift = pick(found, "drift")
-    assert drift.estimate == pytest.approx(-(drift_span(runs["c0"]) / 200), rel=0.1)
-    assert drift.extra["outcome"] == "different"
-    assert "drift" in pick(found, "verdict").extra["different"]
-
-
-def drift_span(run, seed=0):
-    after = [t for t in run["epoch"] if t >= (15 + seed / 10) * math.log(100)]
-    return after[-1] - after[-(len(after) // 3)]
-
-
-def test_runs_that_stop_at_onset_cannot_show_that_it_stays(make_frames, make_run):
-    runs = experiment(make_run, BACK)
-    for run in runs.values():
-        for key in ("epoch", "nc1", "feature_norm", "train_accuracy"):
-            run[key] = run[key][:74]
-    found = attractor(make_frames(runs))
-    assert pick(found, "drift").status == "not_testable"
-    assert pick(found, "verdict").extra["verdict"] == "inconclusive"
-
-
-@pytest.mark.parametrize(("short", "verdict"), [(2, "supported"), (3, "inconclusive")])
-def test_that_norms_stay_is_shown_of_most_controls_only(make_frames, make_run, short, verdict):
-    runs = experiment(make_run, BACK)
-    for name, run in runs.items():  # so that seeds differ
-        run["feature_norm"] = (
-            np.array(run["feature_norm"]) * np.exp(1e-5 * int(name[1]) * np.arange(len(run["epoch"])))
-        ).tolist()
-    for seed in range(short):
-        for key in ("epoch", "nc1", "feature_norm", "train_accuracy"):
-            runs[f"c{seed}"][key] = runs[f"c{seed}"][key][:82]  # about twelve evaluations after onset
-    found = attractor(make_frames(runs))
-    drift = pick(found, "drift")
-    assert (drift.extra["n_used"], drift.extra["of_most"]) == (5 - short, short == 2)
-    assert drift.extra["watched"] == np.median([drift_span(runs[f"c{seed}"], seed) for seed in range(short, 5)])
-    assert drift.extra["outcome"].startswith("equivalent")
-    assert pick(found, "verdict").extra["verdict"] == verdict
 
 
 def test_a_schedule_that_ends_at_zero_is_a_caution(make_frames, make_run):
