@@ -187,7 +187,7 @@ def test_nor_where_some_conditions_have_a_single_run(sizes: tuple[int, ...], off
 
 
 @pytest.mark.parametrize("sds", [(0.1, 0.1, 0.1, 0.1), (0.3, 0.1, 0.1, 0.1)])
-@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (5, 5, 5, 5), (10, 10, 10, 10), (1, 5, 5, 5)])
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (5, 5, 5, 5), (10, 10, 10, 10), (1, 5, 5, 5), (3, 10, 10, 10)])
 @pytest.mark.parametrize("budget", [math.inf, 150.0])
 def test_conditions_that_do_not_change_the_onset_are_seldom_said_to(
     sizes: tuple[int, ...], sds: tuple[float, ...], budget: float
