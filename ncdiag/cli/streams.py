@@ -1,9 +1,12 @@
 """The streams of this process, made fit for what every command says on them."""
 
 import io
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from ncdiag.cli.output import note
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -19,6 +22,16 @@ class _Heedless(io.FileIO):
         except OSError:
             written = None
         return memoryview(data).nbytes if written is None else written  # None: a pipe that is full and does not wait
+
+
+class _Notes(logging.Handler):
+    """Says as a note what is logged, for scripts have no other way to hear of it: that a store is waited for, say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+_NOTES = _Notes()
 
 
 def prepare_streams() -> None:
@@ -39,6 +52,7 @@ def prepare_streams() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="")
     if isinstance(sys.stderr, io.TextIOWrapper) and isinstance(sys.stderr.buffer, io.BufferedWriter | io.FileIO):
         sys.stderr = _heedless(sys.stderr)
+    logging.getLogger("ncdiag").addHandler(_NOTES)  # which it takes once
 
 
 def _heedless(stream: io.TextIOWrapper) -> io.TextIOWrapper:

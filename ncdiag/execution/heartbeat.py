@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 from ncdiag.store import runs
 from ncdiag.store.handle import Store
+from ncdiag.store.waiting import hurry
 
 HEARTBEAT_SECONDS = 30.0  # a quarter of the silence after which another host takes a run for lost
 
@@ -18,7 +19,7 @@ def beating(store: Store, owner: str, living: Callable[[], Iterable[int]]) -> It
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
             # a missed beat is no reason to stop training, and a lost run fails at its next epoch
-            with suppress(Exception):
+            with hurry(), suppress(Exception):
                 runs.heartbeat(store, list(living()), owner)
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -27,4 +28,4 @@ def beating(store: Store, owner: str, living: Callable[[], Iterable[int]]) -> It
         yield
     finally:
         ended.set()
-        thread.join(1.0)  # where the store is locked it waits on, and harms nobody: the run is no longer its own
+        thread.join(1.0)  # a beat that is under way harms nobody: the run is no longer its own

@@ -15,12 +15,12 @@ import torch
 from ncdiag.domain.records import Run, RunStatus
 from ncdiag.errors import NCDiagError, UnsafeError
 from ncdiag.execution.keeper import Keeper, find_state
-from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease, taken_over
-from ncdiag.store.recorder import Recorder, hurried
+from ncdiag.store.recorder import Recorder
+from ncdiag.store.waiting import Patience, hurry
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
 from ncdiag.training.reproducibility import check_precision, environment, numeric_fingerprint
@@ -80,7 +80,7 @@ class HeldRun:
 
         Raises `UnsafeError` if that is not what it was begun on.
         """
-        self.patience.outlast(lambda: self._prepare(data), self.tell)
+        self.patience.outlast(lambda: self._prepare(data))
 
     def _prepare(self, data: Dataset) -> None:
         if not self._recovered:  # once: by the time a group is halved, what waits is of this process
@@ -100,8 +100,8 @@ class HeldRun:
         elif isinstance(event, Checkpoint):
             self.keeper.keep(event)
         elif isinstance(event, Ended):
-            self.patience.outlast(self.recorder.settle, self.tell)
-            self.patience.outlast(lambda: self._finish(self.store, event.status, event.reason), self.tell)
+            self.patience.outlast(self.recorder.settle)
+            self.patience.outlast(lambda: self._finish(event.status, event.reason))
             self.ended = event.status
 
     def fail(self, error: Exception, *, member: int) -> None:
@@ -113,7 +113,7 @@ class HeldRun:
         self.ended = in_plain_words(error)
         if not isinstance(error, StoreBusyError):
             with suppress(Exception):
-                self._finish(self.store, RunStatus.FAILED, describe_error(self.ended))
+                self._finish(RunStatus.FAILED, describe_error(self.ended))
         tell_failed(self.listen, self.run, member, self.ended)
 
     def save(self) -> None:
@@ -128,9 +128,10 @@ class HeldRun:
         Where that is not possible the run is lost, and continues from what it left on the disk.
         """
         try:
-            stored = self.recorder.settle(hurry=True)
+            stored = self.recorder.settle_in_hurry()
             if stored:
-                self._finish(hurried(self.store), RunStatus.INTERRUPTED, "stopped by a signal")
+                with hurry():
+                    self._finish(RunStatus.INTERRUPTED, "stopped by a signal")
         except StoreBusyError:
             return False
         except Exception:
@@ -142,8 +143,8 @@ class HeldRun:
         self.keeper.save_latest()
         self.state = find_state(self.store.run_folder(self.run.id), self.run, self.tell)
 
-    def _finish(self, store: Store, status: RunStatus, reason: str | None) -> None:
-        if not runs.finish_run(store, self.run.id, owner=self.owner, status=status, reason=reason):
+    def _finish(self, status: RunStatus, reason: str | None) -> None:
+        if not runs.finish_run(self.store, self.run.id, owner=self.owner, status=status, reason=reason):
             raise taken_over(self.run.id)
 
 
@@ -187,12 +188,12 @@ def hold_run(
         listen(run, Note(text=text))
 
     look = partial(runs.get_run_by_id, store, run.id)
-    patience.outlast(look, tell)  # a lock would make the folder of a run that was removed anew
+    patience.outlast(look)  # a lock would make the folder of a run that was removed anew
     with hold_lease(store, run.id, owner) as leased:
         if not leased:
             yield None
             return
-        run = patience.outlast(look, tell)  # it may have been trained or renamed since it was listed
+        run = patience.outlast(look)  # it may have been trained or renamed since it was listed
         check_precision(run.spec.precision, device)
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         # an error here is met before the claim
@@ -209,7 +210,7 @@ def hold_run(
             discard_after=start.discard_after,
         )
         try:
-            claimed = patience.outlast(claim, tell)
+            claimed = patience.outlast(claim)
             yield held if claimed else None
         except (KeyboardInterrupt, SystemExit):
             if held.ended is None:  # asked after the claim, and before anybody had the run in hand

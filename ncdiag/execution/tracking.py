@@ -39,15 +39,15 @@ from ncdiag.domain.spec import Loss
 from ncdiag.domain.words import nearest
 from ncdiag.errors import NCDiagError, SpecError, StoreError, UnknownRunError, UnsafeError
 from ncdiag.execution.heartbeat import beating
-from ncdiag.execution.patience import Patience
 from ncdiag.store import runs
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease, new_owner, taken_over
 from ncdiag.store.location import default_location, store_option
-from ncdiag.store.recorder import Recorder, hurried
+from ncdiag.store.recorder import Recorder
 from ncdiag.store.tracked import SOURCE, add_tracked_run
+from ncdiag.store.waiting import OUTAGE_SECONDS, Patience, hurry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -257,16 +257,16 @@ def _why_not(run: Run, here: str) -> str:
 
 
 def _remove(store: Store, run: Run) -> None:
-    with suppress(NCDiagError):  # else it waits in the store, to be resumed or removed
-        runs.remove_runs(hurried(store), [run.name])
+    with hurry(), suppress(NCDiagError):  # else it waits in the store, to be resumed or removed
+        runs.remove_runs(store, [run.name])
 
 
 @contextmanager
 def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
     """Store how a run ended, whichever way the block does."""
 
-    def finish(status: RunStatus, reason: str | None, *, through: Store = store) -> None:
-        if not runs.finish_run(through, tracked._run.id, owner=owner, status=status, reason=reason):
+    def finish(status: RunStatus, reason: str | None) -> None:
+        if not runs.finish_run(store, tracked._run.id, owner=owner, status=status, reason=reason):
             raise taken_over(tracked._run.id)
 
     try:
@@ -276,16 +276,16 @@ def _finished(store: Store, tracked: TrackedRun, owner: str) -> Iterator[None]:
             raise
         tracked._over = True
         status, reason = _broken_off(error)
-        with suppress(StoreError):  # the run is lost then, and what was logged waits in its folder
-            if tracked._recorder.settle(hurry=True):
-                finish(status, reason, through=hurried(store))
+        with hurry(), suppress(StoreError):  # the run is lost then, and what was logged waits in its folder
+            if tracked._recorder.settle_in_hurry():
+                finish(status, reason)
         raise
     if tracked._is_elsewhere():
         return
     tracked._over = True
-    patience = Patience()
-    patience.outlast(tracked._recorder.settle, _log.warning)
-    patience.outlast(lambda: finish(*tracked._status()), _log.warning)
+    patience = Patience(OUTAGE_SECONDS)
+    patience.outlast(tracked._recorder.settle)
+    patience.outlast(lambda: finish(*tracked._status()))
 
 
 def _broken_off(error: BaseException) -> tuple[RunStatus, str]:

@@ -19,10 +19,10 @@ from ncdiag.errors import SpecError
 from ncdiag.execution.group import train_held
 from ncdiag.execution.heartbeat import beating
 from ncdiag.execution.held import HeldRun, Listener, Note, describe_error, hold_run, interrupt, tell_failed
-from ncdiag.execution.patience import Patience
 from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import new_owner
+from ncdiag.store.waiting import OUTAGE_SECONDS, Patience
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.events import Ended, Event
 from ncdiag.training.memory import keep_freed_memory
@@ -131,7 +131,7 @@ def _train(
     owner = new_owner()
     ended: dict[int, RunStatus | Exception] = {}
     held: list[HeldRun] = []
-    patience = Patience()
+    patience = Patience(OUTAGE_SECONDS, lambda text: listen(group[0], Note(text=text)))
 
     def refuse(member: int, run: Run, error: Exception) -> None:
         ended[run.id] = in_plain_words(error)

@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ncdiag.errors import StoreError
-from ncdiag.store.handle import connect_sqlite
+from ncdiag.store.handle import begin_sqlite, connect_sqlite
+from ncdiag.store.waiting import patiently
 
 _PAGES = 4096  # copied before a signal is heard: usually 16 MB
 
@@ -19,10 +20,10 @@ def copy_sqlite(source: Path, target: Path) -> None:
     closing any other handle on the file would drop this process's SQLite locks.
     """
     with unfinished(target) as partial:
-        with closing(connect_sqlite(source, "ro")) as reader, closing(sqlite3.connect(partial)) as writer:
+        opened = patiently(str(source), lambda: connect_sqlite(source, "ro"))
+        with closing(opened) as reader, closing(sqlite3.connect(partial)) as writer:
             writer.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed, and its journal would stay
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM sqlite_master").fetchall()  # from here on it is one moment
+            begin_sqlite(reader, str(source), write=False)
             # Python hears signals between its own instructions only, and a copy in one go would be deaf to them.
             reader.backup(writer, pages=_PAGES, progress=lambda status, remaining, total: None)
         partial.rename(target)

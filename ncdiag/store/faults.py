@@ -3,22 +3,13 @@
 This is the only place that knows the errors of SQLAlchemy and of sqlite3.
 """
 
-import functools
-import secrets
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from ncdiag.errors import StoreError
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-TRIES = 5
 
 
 class MissingStoreError(StoreError):
@@ -84,7 +75,7 @@ def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
     match code & 0xFF:  # the upper bits say where it happened
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreBusyError(
-                f"the store {label} is locked by another process, which has not let go in time.\n"
+                f"the store {label} is locked by another process.\n"
                 "Close the program that holds it open (a database browser, say), then repeat the command"
             )
         case sqlite3.SQLITE_FULL:
@@ -129,19 +120,3 @@ def _explain_sqlite(label: str, error: sqlite3.Error) -> StoreError:
 
 def _first_line(error: object) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def retried(function: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a whole function, a few times and after random waits, when the store was busy beyond the timeout."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        for attempt in range(1, TRIES):
-            try:
-                return function(*args, **kwargs)
-            except StoreBusyError:
-                # Not the module `random`: drawing from it would change the numbers of a run that is being trained.
-                time.sleep(secrets.randbelow(1000) / 1000 * 0.1 * 2**attempt)
-        return function(*args, **kwargs)
-
-    return wrapper

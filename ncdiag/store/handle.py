@@ -12,7 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -24,8 +24,9 @@ from ncdiag.domain.words import as_unicode
 from ncdiag.errors import SpecError, StoreError, UnavailableError
 from ncdiag.store.faults import decoded, translated
 from ncdiag.store.shielding import shielded
+from ncdiag.store.waiting import patiently
 
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 0.5  # SQLite waits deaf to signals; `ncdiag.store.waiting` does the rest
 # Of a URL, whatever follows: with one slash too few it is no path, and may hold a password that must not be repeated.
 _SCHEME = re.compile(r"(postgres|postgresql|sqlite)(\+\w+)?:")
 
@@ -72,12 +73,6 @@ class Store:
         """
         return self.folder / str(run_id)
 
-    def hurried(self, busy_seconds: float) -> "Store":
-        """Give the same store, for writing, whose transactions wait so long for another process."""
-        if self.path is None:  # a server is not waited for
-            return self
-        return replace(self, engine=_sqlite_engine(self.path, "rw", busy_seconds))
-
 
 def make_store(url: str, *, write: bool) -> Store:
     """Give the handle of the store at a path or SQLAlchemy URL, without touching the file or the server.
@@ -102,9 +97,9 @@ def _sqlite_store(url: str, place: str, *, write: bool) -> Store:
         raise SpecError(f"a store is a file that outlives the command, such as ncdiag.db; {url!r} is none")
     path = Path(os.path.realpath(os.path.expanduser(place)))  # Path.resolve raises where links lead in a circle
     # mode=rw and ro never create a file: a store that is deleted under a run must not come back empty.
-    engine = _sqlite_engine(path, "rw" if write else "ro")
-    # A name that is not UTF-8 is opened as it is, and spelt out where it is printed.
-    return Store(url=url, label=as_unicode(place), path=path, folder=_folder(path), engine=engine)
+    label = as_unicode(place)  # a name that is not UTF-8 is opened as it is, and spelt out where it is printed
+    engine = _sqlite_engine(path, "rw" if write else "ro", label)
+    return Store(url=url, label=label, path=path, folder=_folder(path), engine=engine)
 
 
 def _folder(place: Path) -> Path:
@@ -113,17 +108,38 @@ def _folder(place: Path) -> Path:
     return place.with_name(f"{place.name}.runs")
 
 
-def _sqlite_engine(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) -> Engine:
-    engine = create_engine(
-        "sqlite+pysqlite://", creator=lambda: connect_sqlite(path, mode, busy_seconds), poolclass=NullPool
-    )
+def _sqlite_engine(path: Path, mode: str, label: str) -> Engine:
+    """Make an engine that waits for a lock wherever SQLite may need one: at both ends of a transaction."""
+
+    def connect() -> sqlite3.Connection:
+        return patiently(label, lambda: connect_sqlite(path, mode))
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get("ncdiag_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        begin_sqlite(_driver(connection), label, write=connection.get_execution_options().get("ncdiag_write", False))
+
+    @event.listens_for(engine, "commit")
+    def commit(connection: Connection) -> None:  # who reads at this moment is waited for; SQLAlchemy's own does nothing
+        patiently(label, lambda: _driver(connection).execute("COMMIT"))
 
     return engine
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def begin_sqlite(connection: sqlite3.Connection, label: str, *, write: bool) -> None:
+    """Begin a transaction that has its lock, and so sees one moment of the store throughout."""
+    if write:
+        patiently(label, lambda: connection.execute("BEGIN IMMEDIATE"))
+        return
+    connection.execute("BEGIN")
+    patiently(label, lambda: _touch(connection))
 
 
 def _server_store(url: str, parsed: URL) -> Store:
@@ -151,15 +167,15 @@ def _server_store(url: str, parsed: URL) -> Store:
 def make_file(store: Store) -> None:
     """Make an empty SQLite file where there is none, for the migrations to fill."""
     if store.path is not None and not store.path.exists():
-        with translated(store.label):
-            with suppress(OSError):  # SQLite says why; by itself it would not let the group write, whatever the umask
-                store.path.touch()
-            connect_sqlite(store.path, "rwc").close()
+        path = store.path
+        with suppress(OSError):  # SQLite says why; by itself it would not let the group write, whatever the umask
+            path.touch()
+        patiently(store.label, lambda: connect_sqlite(path, "rwc").close())
 
 
-def connect_sqlite(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:
     """Open an SQLite file with SQLite's `mode` (ro, rw, rwc), in autocommit, and with the pragmas of every store."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=busy_seconds, isolation_level=None)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         _touch(connection)
         connection.execute("PRAGMA foreign_keys = ON")
@@ -169,8 +185,8 @@ def connect_sqlite(path: Path, mode: str, busy_seconds: float = BUSY_SECONDS) ->
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
         # A writer was killed in mid-commit and left its journal. Rolling it back takes a connection that may write.
-        _roll_back(path, busy_seconds)
-        return connect_sqlite(path, mode, busy_seconds)
+        _roll_back(path)
+        return connect_sqlite(path, mode)
     except sqlite3.Error:
         connection.close()
         raise
@@ -181,6 +197,6 @@ def _touch(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA schema_version").fetchall()  # reads the file, and so meets whatever is wrong with it
 
 
-def _roll_back(path: Path, busy_seconds: float) -> None:
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_seconds)) as connection:
+def _roll_back(path: Path) -> None:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as connection:
         _touch(connection)

@@ -11,12 +11,12 @@ from sqlalchemy import insert
 from ncdiag.domain.records import FINAL, ImportedRun, Run
 from ncdiag.errors import SpecError
 from ncdiag.store import schema
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.location import store_option
 from ncdiag.store.rows import described_columns, measured_columns, printable, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
 from ncdiag.store.shielding import hear
+from ncdiag.store.waiting import retried
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.run_names import numbered
 from ncdiag.run_files import checkpoint_path, list_checkpoints, remove_unfinished, replacing
 from ncdiag.store import schema
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import hold_lease, new_owner
 from ncdiag.store.recorder import PENDING
 from ncdiag.store.rows import runs_by_key, select_runs
 from ncdiag.store.runs import name_by_number
 from ncdiag.store.shielding import hear
+from ncdiag.store.waiting import retried
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -20,28 +21,23 @@ from ncdiag.domain.shares import counted
 from ncdiag.domain.spec import canonical_json
 from ncdiag.errors import StoreError
 from ncdiag.store.epochs import first_undone, insert_epoch
-from ncdiag.store.faults import StoreBusyError, retried
+from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.handle import Store
 from ncdiag.store.interventions import insert_intervention
 from ncdiag.store.leases import fence
 from ncdiag.store.location import store_option
 from ncdiag.store.rows import measured_columns, measured_values
+from ncdiag.store.waiting import hurry, retried
 
 Measured = EpochRecord | InterventionRecord
 
 PENDING = "pending.jsonl"
 SECONDS_BETWEEN_TRIES = 10.0
-HURRY_SECONDS = 0.5  # what a try may take in which nothing is lost by failing
 _KINDS: dict[str, type[Measured]] = {"epoch": EpochRecord, "intervention": InterventionRecord}
 
 
 class ForeignRunError(StoreError):
     """The folder of a run is another user's, and what waits in it can be read by them alone."""
-
-
-def hurried(store: Store) -> Store:
-    """Give the same store for one who does not wait for it."""
-    return store.hurried(HURRY_SECONDS)
 
 
 def pending_path(store: Store, run_id: int) -> Path:
@@ -114,13 +110,13 @@ class Recorder:
         """Store a record, or let it wait: then it is on the disk all the same."""
         if not self.waiting:
             try:
-                self._store([record], self.store)
+                store_together([(self, record)])
             except StoreBusyError:
                 self.postpone(record)
             return
         self.postpone(record)
         if time.monotonic() - self.tried_at > SECONDS_BETWEEN_TRIES:
-            self.settle(hurry=True)
+            self.settle_in_hurry()
 
     def postpone(self, record: Measured) -> None:
         """Let a record wait on the disk until the store can be had."""
@@ -131,42 +127,33 @@ class Recorder:
             )
         self._append(record)
 
-    def settle(self, *, hurry: bool = False) -> bool:
-        """Store what waits, and tell whether nothing does any more.
+    def settle_in_hurry(self) -> bool:
+        """Store what waits if the store can be had at this moment; tells whether nothing waits any more."""
+        with hurry(), suppress(StoreBusyError):
+            self.settle()
+        return not self.waiting
 
-        Raises `StoreBusyError` when the store cannot be had, unless in a `hurry`.
-        """
+    def settle(self) -> None:
+        """Store what waits; raises `StoreBusyError` when the store cannot be had."""
         if not self.waiting:
-            return True
+            return
         records = list_pending(self.store, self.run)
         self.tried_at = time.monotonic()
         try:
-            if hurry:
-                self._store(records, hurried(self.store))
-            else:
-                self._store_patiently(records)
+            self._store_patiently(records)
         except StoreBusyError as error:
-            if hurry:
-                return False
             raise StoreBusyError(
                 f"{str(error).splitlines()[0]}\n{_count(records)} of {self.run.name} not stored yet: {self.path}\n"
                 f"{self._resuming()} stores them when the store can be had"
             ) from error
         self._forget()
         self.tell(f"{self.run.name}: {_count(records)} stored that had been waiting")
-        return True
 
     def _resuming(self) -> str:
         name = self.run.name
         if self.run.origin == "trained":
             return f"`ncdiag train --resume {name}{store_option(self.store)}`"
         return f"`ncdiag.track({name!r}, resume=True)`, with all else that was said of the run,"
-
-    def _store(self, records: Sequence[Measured], store: Store) -> None:
-        with store.write() as connection:
-            fence(connection, self.run.id, self.owner)
-            for record in records:
-                self._insert(connection, record)
 
     def _insert(self, connection: Connection, record: Measured) -> None:
         if isinstance(record, EpochRecord):
@@ -176,7 +163,10 @@ class Recorder:
 
     @retried
     def _store_patiently(self, records: Sequence[Measured]) -> None:
-        self._store(records, self.store)
+        with self.store.write() as connection:
+            fence(connection, self.run.id, self.owner)
+            for record in records:
+                self._insert(connection, record)
 
     def _append(self, record: Measured) -> None:
         kind = "epoch" if isinstance(record, EpochRecord) else "intervention"
@@ -201,14 +191,23 @@ class Recorder:
 
 
 def store_together(records: Sequence[tuple[Recorder, Measured]]) -> None:
-    """Store records of runs of one store for which none waits, in one transaction; raises what prevents it."""
+    """Store records of runs of one store for which none waits, in one transaction; raises what prevents it.
+
+    Where that is a request to stop, heard while the store was waited for, the records wait on the disk.
+    """
     if not records:
         return
-    with records[0][0].store.write() as connection:
-        for recorder in dict.fromkeys(recorder for recorder, _ in records):
-            fence(connection, recorder.run.id, recorder.owner)
-        for recorder, record in records:
-            recorder._insert(connection, record)
+    try:
+        with records[0][0].store.write() as connection:
+            for recorder in dict.fromkeys(recorder for recorder, _ in records):
+                fence(connection, recorder.run.id, recorder.owner)
+            for recorder, record in records:
+                recorder._insert(connection, record)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop.__context__, StoreBusyError):
+            for recorder, record in records:
+                recorder._append(record)
+        raise
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:

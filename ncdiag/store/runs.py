@@ -20,12 +20,12 @@ from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError, UnknownRunError, UnsafeError
 from ncdiag.store import schema
 from ncdiag.store.epochs import discard_epochs
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.leases import beat, fence, this_host
 from ncdiag.store.location import store_option
 from ncdiag.store.rows import chunked, printable, runs_by_key, select_runs, spec_columns, status_of
 from ncdiag.store.shielding import shielded
+from ncdiag.store.waiting import retried
 
 # What failed may have had its cause outside: a full disk, data that was not there.
 _CLAIMABLE = (RunStatus.PENDING, RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED)

@@ -3,7 +3,8 @@
 Python hears a signal between any two of its instructions, and what a handler raises there may hit the bookkeeping of
 SQLAlchemy: the connection is left open with the lock of the store, so that nobody can say how the run ended; or what
 was raised is printed or dropped, where an object is being freed. A transaction is short, and can be waited for; one
-that takes in many runs says between two of them that it may be broken off.
+that takes in many runs says between two of them that it may be broken off, and so does one that has to wait for the
+store (`ncdiag.store.waiting`).
 """
 
 import inspect

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ncdiag.domain.records import Run
 from ncdiag.domain.spec import RunSpec, hash_json
 from ncdiag.store import schema
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import runs_by_key, spec_columns
 from ncdiag.store.runs import check_name, insert_runs, name_by_number, remember_data
+from ncdiag.store.waiting import retried
 
 
 @retried

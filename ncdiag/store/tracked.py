@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncdiag.domain.records import Run
-from ncdiag.store.faults import retried
 from ncdiag.store.handle import Store
 from ncdiag.store.rows import described_columns, runs_by_key
 from ncdiag.store.runs import check_name, insert_runs
+from ncdiag.store.waiting import retried
 
 SOURCE = "ncdiag.track"
 

@@ -12,7 +12,7 @@ import pytest
 
 import ncdiag
 from ncdiag.domain.records import EpochRecord, RunStatus
-from ncdiag.store import recorder
+from ncdiag.store import recorder, waiting
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.runs import get_run
@@ -58,7 +58,7 @@ def test_what_a_killed_script_left_waiting_is_stored_as_far_as_it_goes_on(
 def test_a_script_may_change_its_directory_while_the_store_is_locked(
     location: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "HURRY_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "TURN_SECONDS", 0.0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0.0)
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -33,8 +33,8 @@ def test_a_full_disk_under_the_store_keeps_the_earlier_epochs(
     options = [*SMALL_OPTIONS[:6], "--phase", "ce:80", "--device", "cpu", "--store", store]
     connect = handle.connect_sqlite
 
-    def on_a_small_disk(path: Path, mode: str, busy_seconds: float = 1.0) -> sqlite3.Connection:
-        connection = connect(path, mode, busy_seconds)
+    def on_a_small_disk(path: Path, mode: str) -> sqlite3.Connection:
+        connection = connect(path, mode)
         connection.execute("PRAGMA max_page_count = 20")  # a new store has 18 pages
         return connection
 

@@ -125,11 +125,12 @@ def record() -> Callable[..., EpochRecord]:
 
 
 AT_ONCE = """
-import os, sys, traceback
+import logging, os, sys, traceback
 import alembic.command
 from sqlalchemy import text
 from ncdiag.store import migrate, schema
 from ncdiag.store.engine import open_store
+logging.getLogger("ncdiag").setLevel(logging.ERROR)  # it may be said that a store is waited for
 gate, opener = os.pipe()
 children = []
 for _ in range(int(sys.argv[2])):

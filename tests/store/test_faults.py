@@ -1,5 +1,6 @@
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from ncdiag.errors import StoreError
-from ncdiag.store import faults, handle
+from ncdiag.store import handle
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
-from ncdiag.store.faults import StoreBusyError, explain, retried, translated
+from ncdiag.store.faults import StoreBusyError, explain, translated
 from ncdiag.store.runs import heartbeat, list_runs
+from ncdiag.store.waiting import hurry
 
 
 def test_a_lock_is_waited_for(url, running, owner, record):
@@ -27,69 +29,21 @@ def test_a_lock_is_waited_for(url, running, owner, record):
     blocker.close()
 
 
-def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner, record, monkeypatch):
-    waits = []
-    monkeypatch.setattr(faults.time, "sleep", waits.append)
-    with open_store(url, write=True) as other:
-        impatient = other.hurried(0.01)
-        blocker = sqlite3.connect(url, isolation_level=None)
+def test_a_lock_that_outlasts_the_patience_is_named(url, running, owner):
+    with open_store(url, write=True) as other, closing(sqlite3.connect(url, isolation_level=None)) as blocker:
         blocker.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"):
-            heartbeat(impatient, [running.id], owner)
+        with pytest.raises(StoreError, match=r"is locked by another process.*\nClose the program"), hurry():
+            heartbeat(other, [running.id], owner)
         blocker.rollback()
-        blocker.close()
-        assert len(waits) == faults.TRIES - 1
-        heartbeat(impatient, [running.id], owner)
-
-
-def test_a_busy_store_is_tried_again():
-    calls = []
-
-    @retried
-    def work(value):
-        calls.append(value)
-        if len(calls) < 3:
-            raise StoreBusyError("busy")
-        return value * 2
-
-    assert work(21) == 42
-    assert calls == [21, 21, 21]
-
-
-def test_other_errors_are_not_tried_again():
-    calls = []
-
-    @retried
-    def work():
-        calls.append(1)
-        raise StoreError("disk full")
-
-    with pytest.raises(StoreError, match="disk full"):
-        work()
-    assert calls == [1]
-
-
-def test_waiting_does_not_touch_the_random_numbers_of_a_run(monkeypatch):
-    import random
-
-    monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
-    before = random.getstate()
-
-    @retried
-    def work():
-        raise StoreBusyError("busy")
-
-    with pytest.raises(StoreBusyError):
-        work()
-    assert random.getstate() == before
+        heartbeat(other, [running.id], owner)
 
 
 def test_a_full_disk_is_named_and_loses_nothing(store, running, owner, record, monkeypatch):
     append(store, running, record(1), owner=owner)
     connect = handle.connect_sqlite
 
-    def small(path, mode, busy_seconds):
-        connection = connect(path, mode, busy_seconds)
+    def small(path, mode):
+        connection = connect(path, mode)
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         return connection

@@ -1,13 +1,13 @@
 import math
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from ncdiag.domain.records import EpochRecord, InterventionRecord
 from ncdiag.errors import StoreError
-from ncdiag.store import faults, recorder
+from ncdiag.store import handle, recorder, waiting
 from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import discard_epochs, insert_epoch, list_epochs
 from ncdiag.store.faults import StoreBusyError, TakenOverError
@@ -32,11 +32,12 @@ def said():
 @pytest.fixture
 def impatient(url, running, owner, said, monkeypatch):
     """The recorder of the running run, which waits for nothing and tries at every record."""
-    monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
+    for name in ("TURN_SECONDS", "OUTAGE_SECONDS", "HURRY_SECONDS"):
+        monkeypatch.setattr(waiting, name, 0)
+    monkeypatch.setattr(handle, "BUSY_SECONDS", 0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
     with open_store(url, write=True) as store:
-        yield Recorder(store.hurried(0), running, owner=owner, tell=said.append)
+        yield Recorder(store, running, owner=owner, tell=said.append)
 
 
 def test_records_wait_while_the_store_is_locked_and_are_stored_in_their_order(store, url, running, record, impatient):
@@ -76,7 +77,7 @@ def test_it_says_once_that_records_wait_and_once_that_they_are_stored(url, recor
     with locked(url):
         for epoch in (2, 3, 4):
             impatient.add(record(epoch))
-    assert impatient.settle()
+    impatient.settle()
     assert [text.partition(":")[0] for text in said] == ["run-1", "run-1"]
     assert str(impatient.path) in said[0]
     assert said[1] == "run-1: 3 epochs stored that had been waiting"
@@ -88,7 +89,7 @@ def test_while_the_store_is_held_training_waits_for_it_every_ten_seconds_and_no_
     clock, tried = [0.0], []
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 10.0)
     monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(recorder, "hurried", lambda store: tried.append(clock[0]) or store)
+    monkeypatch.setattr(recorder, "hurry", lambda: tried.append(clock[0]) or nullcontext())
     with locked(url):
         for epoch, clock[0] in enumerate((1000.0, 1001.0, 1009.0, 1011.0, 1012.0, 1020.0, 1022.0), start=1):
             impatient.add(record(epoch))
@@ -99,16 +100,16 @@ def test_at_the_end_a_lock_is_waited_for_and_then_an_error_that_names_the_file_a
     url, record, impatient, monkeypatch
 ):
     hurries = []
-    monkeypatch.setattr(recorder, "hurried", lambda store: hurries.append(1) or store)
+    monkeypatch.setattr(recorder, "hurry", lambda: hurries.append(1) or nullcontext())
     with locked(url):
         impatient.add(record(1))
         with pytest.raises(StoreBusyError, match=r"1 epoch of run-1 not stored yet: .*pending.jsonl\n.*--resume run-1"):
             impatient.settle()
         assert not hurries
-        assert not impatient.settle(hurry=True)
+        assert not impatient.settle_in_hurry()
         assert hurries
     assert impatient.path.exists()
-    assert impatient.settle()
+    assert impatient.settle_in_hurry()
 
 
 def test_what_a_dead_process_left_is_stored_by_the_next(store, url, running, owner, record, impatient, said):
