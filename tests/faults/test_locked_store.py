@@ -9,7 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,27 @@ from ncdiag.cli.app import run as run_ncdiag
 from ncdiag.cli.train import say_stored
 from ncdiag.domain.records import EpochRecord, Run, RunStatus
 from ncdiag.errors import StoreError
-from ncdiag.execution import held, patience
+from ncdiag.execution import worker
 from ncdiag.execution.held import Note
 from ncdiag.execution.worker import TrainingOptions, train_run, train_runs
-from ncdiag.store import faults, recorder
+from ncdiag.store import handle, recorder, runs, waiting
 from ncdiag.store.engine import Store, open_store
-from ncdiag.store.runs import add_run, get_run
+from ncdiag.store.epochs import list_epochs
+from ncdiag.store.recorder import list_pending
+from ncdiag.store.runs import add_run, get_run, list_runs
 from ncdiag.training.events import Event
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store that nobody waits for."""
-    monkeypatch.setattr(faults.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(recorder, "HURRY_SECONDS", 0)
+    for name in ("TURN_SECONDS", "OUTAGE_SECONDS", "HURRY_SECONDS"):
+        monkeypatch.setattr(waiting, name, 0)
+    monkeypatch.setattr(worker, "OUTAGE_SECONDS", 0)
+    monkeypatch.setattr(handle, "BUSY_SECONDS", 0)
     monkeypatch.setattr(recorder, "SECONDS_BETWEEN_TRIES", 0)
-    monkeypatch.setattr(patience, "OUTAGE_SECONDS", 0)
     with open_store(str(tmp_path / "runs.db"), write=True) as opened:
-        yield opened.hurried(0)
+        yield opened
 
 
 @pytest.fixture
@@ -149,7 +152,7 @@ def test_ctrl_c_before_anything_waits_is_no_error_of_the_store(store: Store, und
 def test_ctrl_c_asks_a_locked_store_once_for_all_runs_of_a_group(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     group = [add_run(store, small_spec(seed=seed))[0] for seed in range(4)]
     asked: list[int] = []
-    finish = held.runs.finish_run
+    finish = runs.finish_run
 
     def finish_run(store: Store, run_id: int, **how: Any) -> bool:
         asked.append(run_id)
@@ -186,32 +189,141 @@ def test_a_run_that_cannot_be_given_up_does_not_keep_the_others(store: Store) ->
     assert get_run(store, second.name).epochs_done == 5
 
 
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "ncdiag", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> None:
+    """Read what a command says until it says this."""
+    assert process.stderr is not None
+    said: list[str] = []
+    for line in iter(process.stderr.readline, ""):
+        said.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"it ended without {text!r}: {said}")
+
+
 def start_training(store: Path, options: list[str]) -> "subprocess.Popen[str]":
     """Start a command that trains a run, and give it once it has trained an epoch."""
-    command = [sys.executable, "-m", "ncdiag", "train", *options, "--store", str(store)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stderr is not None
-    assert any("epoch " in line for line in iter(process.stderr.readline, "")), "it ended before it trained"
+    process = start("train", *options, "--store", str(store))
+    read_until(process, "epoch ")
     return process
 
 
-@pytest.mark.slow
-def test_one_ctrl_c_does_not_wait_long_for_a_store_that_is_locked(tmp_path: Path) -> None:
+@contextmanager
+def held(store: Path, begin: str) -> Iterator[None]:
+    """Hold a store in another process, as a database browser does, for a minute or until the block ends."""
+    program = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)"
+    program += "; c.execute(sys.argv[2]); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program, str(store), begin], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def stop(process: "subprocess.Popen[str]", sent: signal.Signals) -> str:
+    """Ask a command to end, long before the store is let go, and give what it says then."""
+    process.send_signal(sent)
+    before = time.monotonic()
+    _, said = process.communicate(timeout=120)
+    assert time.monotonic() - before < 15, "it has waited for the store"
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent], said
+    assert "Traceback" not in said
+    return said
+
+
+CHANGE = "BEGIN IMMEDIATE"  # others read meanwhile
+ALONE = "BEGIN EXCLUSIVE"
+LOCKED = "is locked by another process; waiting up to"
+
+
+@pytest.mark.parametrize(
+    ("begin", "arguments", "sent"),
+    [
+        (CHANGE, ("train", *SMALL_OPTIONS, "--device", "cpu", "--seed", "7"), signal.SIGINT),
+        (ALONE, ("train", *SMALL_OPTIONS, "--device", "cpu", "--seed", "7"), signal.SIGTERM),
+        (CHANGE, ("runs", "rename", "run-1", "other"), signal.SIGINT),
+        (ALONE, ("runs", "ls"), signal.SIGINT),
+    ],
+)
+def test_a_command_says_that_it_waits_and_hears_a_request_to_stop(
+    tmp_path: Path, begin: str, arguments: tuple[str, ...], sent: signal.Signals
+) -> None:
+    path = tmp_path / "runs.db"
+    with open_store(str(path), write=True) as store:
+        add_run(store, small_spec())
+    with held(path, begin):
+        waiting = start(*arguments, "--store", str(path))
+        read_until(waiting, LOCKED)
+        stop(waiting, sent)
+    with open_store(str(path)) as store:
+        assert [(run.name, run.status) for run in list_runs(store)] == [("run-1", RunStatus.PENDING)]
+
+
+def test_a_command_goes_on_when_the_store_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with open_store(str(path), write=True) as store:
+        add_run(store, small_spec())
+    with held(path, CHANGE):
+        waiting = start("runs", "rename", "run-1", "other", "--store", str(path))
+        read_until(waiting, LOCKED)
+    _, said = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, said
+    with open_store(str(path)) as store:
+        assert get_run(store, "other").id == 1
+
+
+@pytest.mark.parametrize(
+    ("begin", "sent"),
+    [(CHANGE, signal.SIGINT), pytest.param(ALONE, signal.SIGTERM, marks=pytest.mark.slow)],
+)
+def test_a_run_that_waits_for_the_store_is_stopped_at_once_and_keeps_the_epoch(
+    tmp_path: Path, begin: str, sent: signal.Signals
+) -> None:
+    path = tmp_path / "runs.db"
     options = [*SMALL_OPTIONS[:6], "--phase", "ce:100000", "--device", "cpu"]
-    process = start_training(tmp_path / "runs.db", options)
-    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as blocker:
-        blocker.execute("BEGIN EXCLUSIVE")
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
+    training = start_training(path, options)
+    with held(path, begin):
+        read_until(training, LOCKED)
+        said = stop(training, sent)
+        assert f"epochs wait in {path}.runs/1/pending.jsonl" in said
+        assert f"Continue with `ncdiag train --resume run-1 --store {path}`" in said
+    with open_store(str(path)) as store:
+        run = get_run(store, "run-1")
+        (waits,) = list_pending(store, run)
+        assert (run.status, waits.epoch) == (RunStatus.LOST, run.epochs_done + 1)
+
+    training = start("train", "--resume", "run-1", "--store", str(path))
+    read_until(training, "1 epoch stored that had been waiting")
+    read_until(training, "epoch ")
+    stop(training, sent)
+    with open_store(str(path)) as store:
+        again = get_run(store, "run-1")
+        assert again.status is RunStatus.INTERRUPTED
+        epochs = [record.epoch for record in list_epochs(store, run.id)]
+        assert epochs == list(range(1, again.epochs_done + 1))
+        assert len(epochs) >= waits.epoch
+
+
+@pytest.mark.slow
+def test_a_store_that_nobody_lets_go_is_an_error_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with open_store(str(path), write=True):
+        pass
+    with held(path, ALONE):
         before = time.monotonic()
-        _, said = process.communicate(timeout=300)
-        waited = time.monotonic() - before
-    assert process.returncode == 130, said
-    assert waited < 45  # SQLite lets the signal through after its own wait of half a minute
-    assert f"Continue with `ncdiag train --resume run-1 --store {tmp_path / 'runs.db'}`" in said
-    with open_store(str(tmp_path / "runs.db")) as store:
-        assert get_run(store, "run-1").status is RunStatus.LOST
+        waiting = start("runs", "ls", "--store", str(path))
+        read_until(waiting, f"{LOCKED} 30 seconds")
+        _, said = waiting.communicate(timeout=60)
+        assert 30 < time.monotonic() - before < 60
+    assert waiting.returncode == 3
+    assert "is locked by another process.\nClose the program that holds it open" in said
 
 
 @pytest.mark.slow

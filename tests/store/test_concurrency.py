@@ -2,7 +2,9 @@
 
 import random
 import sqlite3
+import threading
 import time
+from contextlib import closing
 
 import pytest
 from recorded import append
@@ -12,6 +14,7 @@ from ncdiag.store.engine import open_store
 from ncdiag.store.epochs import list_epochs
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.runs import add_run, get_run
+from ncdiag.store.waiting import hurry
 
 COUNTER = """
 with open_store(sys.argv[1], write=True) as store:
@@ -28,10 +31,32 @@ def test_four_writers_that_read_first_all_commit(store, url, make_spec, at_once)
     assert get_run(store, run.name).epochs_done == 400
 
 
+def test_writers_and_a_program_that_takes_the_store_now_and_then_all_commit(store, url, make_spec, at_once):
+    run, _ = add_run(store, make_spec())
+    over = threading.Event()
+
+    def take() -> None:
+        with closing(sqlite3.connect(url, isolation_level=None, timeout=30)) as other:
+            for number in range(4):
+                other.execute("BEGIN EXCLUSIVE" if number % 2 else "BEGIN IMMEDIATE")
+                over.wait(0.7)
+                other.execute("ROLLBACK")
+                over.wait(0.1)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        assert at_once(8, COUNTER, url) == [0] * 8
+    finally:
+        over.set()
+        taker.join()
+    assert get_run(store, run.name).epochs_done == 800
+
+
 def test_a_writer_takes_its_turn_before_it_reads(store, url):
     with store.write(), open_store(url, write=True) as other:
-        turn = other.hurried(0).write()
-        with pytest.raises(StoreBusyError):
+        turn = other.write()
+        with pytest.raises(StoreBusyError), hurry():
             turn.__enter__()
 
 
@@ -95,8 +120,8 @@ def test_a_paused_reader_does_not_keep_the_writer_waiting(store, url, running, o
     reader = start_python(READER, url)
     assert reader.stdout.readline() == "1\n"
 
-    with open_store(url, write=True) as other:
-        append(other.hurried(0), running, record(3), owner=owner)
+    with open_store(url, write=True) as other, hurry():
+        append(other, running, record(3), owner=owner)
 
     assert reader.communicate("\n\n") == ("2\n", "")
 
