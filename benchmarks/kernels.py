@@ -179,9 +179,9 @@ def step_of(arch: str, stack: Stack, images: Tensor) -> Callable[[], None]:
     (weights,) = stack.by_network(stack.parameters)
 
     def step() -> None:
-        logits, way_back = stack.forward(images[None])
+        logits, backward = stack.forward(images[None])
         _, gradient = WITH_GRADIENT["ce"](logits[0], labels, 1 / len(labels))
-        (gradients,) = stack.by_network(way_back(gradient[None]))
+        (gradients,) = stack.by_network(backward(gradient[None]))
         optimizer.step(weights, gradients)
 
     return step

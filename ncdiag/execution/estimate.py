@@ -10,8 +10,8 @@ from ncdiag.domain.spec import RunSpec
 from ncdiag.training.builtin_sets import BUILTINS
 from ncdiag.training.calibration import in_real_batches, speedup, step_seconds
 from ncdiag.training.datasets import shape_seen_by
+from ncdiag.training.out_of_memory import is_out_of_memory
 from ncdiag.training.products import pick_products, using_products
-from ncdiag.training.shortage import is_shortage
 from ncdiag.training.threads import computing_threads
 
 # What measuring an image costs, as a share of training on it: its way forward without its way back, and the metrics.
@@ -53,7 +53,7 @@ def _seconds(alike: Sequence[RunSpec]) -> float | None:
         with computing_threads(1), using_products(pick_products()):
             return _tried_seconds(alike)
     except Exception as error:
-        if is_shortage(error):
+        if is_out_of_memory(error):
             return None
         raise
 

@@ -20,7 +20,7 @@ from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import EpochDone, Event
 from ncdiag.training.loop import train
 from ncdiag.training.memory import give_back_memory
-from ncdiag.training.shortage import is_shortage
+from ncdiag.training.out_of_memory import is_out_of_memory
 
 
 def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Listener, device: torch.device) -> None:
@@ -35,7 +35,7 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
     except Exception as error:
         raise_if_asked()  # what was raised for that may have been taken for an error
         left = {member: one for member, one in enumerate(held) if one.ended is None}
-        if len(held) == 1 or not is_shortage(error):
+        if len(held) == 1 or not is_out_of_memory(error):
             for member, one in left.items():
                 one.fail(error, member=member)
             return
@@ -93,7 +93,7 @@ class _Group:
             act(self.held[member])
         except Exception as error:
             raise_if_asked()
-            if len(self.held) > 1 and is_shortage(error):
+            if len(self.held) > 1 and is_out_of_memory(error):
                 raise
             self.held[member].fail(error, member=member)
             self.given_up.add(member)

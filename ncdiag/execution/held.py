@@ -23,8 +23,8 @@ from ncdiag.store.recorder import Recorder
 from ncdiag.store.waiting import Patience, hurry
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.events import Checkpoint, Ended, EpochDone, Event, Intervened
+from ncdiag.training.out_of_memory import in_plain_words
 from ncdiag.training.reproducibility import check_precision, environment, numeric_fingerprint
-from ncdiag.training.shortage import in_plain_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,9 @@ from ncdiag.training.calibration import group_size, in_real_batches, speedup
 from ncdiag.training.control_groups import core_limits
 from ncdiag.training.datasets import Dataset
 from ncdiag.training.memory import give_back_memory
+from ncdiag.training.out_of_memory import is_out_of_memory
 from ncdiag.training.products import pick_products, using_products
 from ncdiag.training.shared import SharedDataset, share
-from ncdiag.training.shortage import is_shortage
 from ncdiag.training.threads import computing_threads
 
 
@@ -126,7 +126,7 @@ def _parts(
             spec = in_real_batches(shape.spec, len(data.train_labels))
             gain = speedup(spec, data.input_shape, data.num_classes, device)
     except Exception as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         gain = 0.0  # there is too little memory for a group either
     give_back_memory()  # those who train need what the trial took
@@ -147,7 +147,8 @@ def _share_data(shapes: Sequence[Shape], options: TrainingOptions, stack: ExitSt
             try:
                 shared[key] = stack.enter_context(share(data.normalised() if on_cpu else data))
             except Exception as error:
-                if not (isinstance(error, OSError) or is_shortage(error)):  # no room for the file, or for the tensors
+                # no room for the file, or for the tensors
+                if not (isinstance(error, OSError) or is_out_of_memory(error)):
                     raise
     return shared
 
@@ -157,6 +158,6 @@ def _find_data(shape: Shape, options: TrainingOptions) -> Dataset | None:
     try:
         return load_data(shape.runs[0], options)
     except Exception as error:
-        if isinstance(error, (NCDiagError, OSError)) or is_shortage(error):
+        if isinstance(error, (NCDiagError, OSError)) or is_out_of_memory(error):
             return None
         raise

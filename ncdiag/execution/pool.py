@@ -23,7 +23,7 @@ from ncdiag.execution.signals import held_back, raise_if_asked, stops_stored
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
 from ncdiag.training.events import Ended, EpochDone, Event
-from ncdiag.training.shortage import NEEDS_LESS
+from ncdiag.training.out_of_memory import NEEDS_LESS
 
 GRACE_SECONDS = 10.0  # to store that a run was interrupted; an epoch's transaction takes 20 ms
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

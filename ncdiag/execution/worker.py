@@ -26,10 +26,10 @@ from ncdiag.store.waiting import OUTAGE_SECONDS, Patience
 from ncdiag.training.datasets import Dataset, load_dataset
 from ncdiag.training.events import Ended, Event
 from ncdiag.training.memory import keep_freed_memory
+from ncdiag.training.out_of_memory import in_plain_words
 from ncdiag.training.products import Products, pick_products, using_products
 from ncdiag.training.reproducibility import flushed_denormals
 from ncdiag.training.shared import SharedDataset
-from ncdiag.training.shortage import in_plain_words
 from ncdiag.training.threads import computing_threads
 
 DataKey = tuple[str, ...]

@@ -50,6 +50,6 @@ def _agrees(
 def _step(stack: Stack, x: Tensor, gradient: Tensor, precision: Precision) -> list[Tensor]:
     """Give the logits and the gradients of a batch, each with an axis for the networks."""
     with casting(precision, x.device):
-        logits, way_back = stack.forward(x)
-    first, *others = stack.by_network(way_back(gradient.to(logits.dtype)))
+        logits, backward = stack.forward(x)
+    first, *others = stack.by_network(backward(gradient.to(logits.dtype)))
     return [logits, *(torch.stack(same) for same in zip(first, *others, strict=True))]

@@ -10,7 +10,7 @@ import torch
 
 from ncdiag.errors import DataError, StoreError
 from ncdiag.run_files import checkpoint_path, replacing
-from ncdiag.training.shortage import is_shortage
+from ncdiag.training.out_of_memory import is_out_of_memory
 
 FORMAT = 2  # of format 1 were the moments of an MLP transposed
 
@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path, epoch: int) -> dict[str, Any]:
         _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage happens to trip over
-        if is_shortage(error):  # the file may be as good as ever
+        if is_out_of_memory(error):  # the file may be as good as ever
             raise
         raise DamagedCheckpointError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
     if not isinstance(state, dict) or "format" not in state:

@@ -113,11 +113,11 @@ class Lane:
         """Give the gradients of each network of a stack, and add its mean loss to `losses`."""
         x, labels = self.data.train_inputs(index), self.data.train_labels.index_select(0, index.flatten())
         with casting(self.precision, self.data.device):
-            logits, way_back = stack.forward(x)
+            logits, backward = stack.forward(x)
         share = 1 / index.shape[1]  # of a sample in the mean over its batch
         found, gradient = self.loss_of(logits.float().flatten(0, 1), labels, share)
         losses += found.view(index.shape).mean(1)
-        return stack.by_network(way_back(gradient.view_as(logits).to(logits.dtype)))
+        return stack.by_network(backward(gradient.view_as(logits).to(logits.dtype)))
 
     def _stacks(self, size: int) -> list[Stack]:
         """Give what computes batches of a size: on a CPU each network alone, where the stack gives it other bits."""

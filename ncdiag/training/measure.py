@@ -29,7 +29,7 @@ from ncdiag.domain.moments import SINGLE, ClassMoments, Directions, Projections,
 from ncdiag.training.network import Network
 from ncdiag.training.objectives import LossFunction
 from ncdiag.training.reproducibility import full_precision
-from ncdiag.training.stages import Sent, Stages
+from ncdiag.training.stages import HostCopy, Stages
 
 # Inputs, float32 on the network's device, and labels, int64 there.
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -94,7 +94,7 @@ def measuring(
         seen = _first_stage(network, batches(), num_classes, loss_of, keep)
         tested = _first_stage(network, test(), num_classes, loss_of, keep=False) if test else None
         weight = network.head.weight.float().clone()  # what numpy shares FSDP could not resize
-        sums, test_sums = Sent({"weight": weight, **seen.sums}), Sent(tested.sums) if tested else None
+        sums, test_sums = HostCopy({"weight": weight, **seen.sums}), HostCopy(tested.sums) if tested else None
     yield
     found = sums.arrays()
     moments = _moments(found)
@@ -102,7 +102,7 @@ def measuring(
     with _evaluating(network):
         blocks = seen.kept if keep else (block for block, _ in _forward(network, batches()))
         total = _second_stage(blocks, moments, directions, _summing_device(network))
-        projected = Sent({"spread": total.spread, "agree": total.agree})
+        projected = HostCopy({"spread": total.spread, "agree": total.agree})
     yield
     train_loss, train_accuracy = _means(found)
     return Measurement(

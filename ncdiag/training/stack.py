@@ -27,7 +27,7 @@ ALIGNMENT = 16  # floats: a tensor begins at a multiple of 64 bytes, and librari
 
 
 # From the gradient [E, B, K] of logits to the gradients of a stack's parameters.
-WayBack = Callable[[Tensor], Sequence[Tensor]]
+Backward = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Stack(ABC):
@@ -37,8 +37,8 @@ class Stack(ABC):
     parameters: list[Tensor]
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, WayBack]:
-        """Give the logits [E, B, K] of a batch for each network, [E, B, C, H, W], and the way back from them."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Backward]:
+        """Give the logits [E, B, K] of a batch for each network, [E, B, C, H, W], and the backward pass from them."""
 
     @abstractmethod
     def by_network(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -52,7 +52,7 @@ class Alone(Stack):
         self.networks = [network]
         self.parameters = list(network.parameters())
 
-    def forward(self, x: Tensor) -> tuple[Tensor, WayBack]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Backward]:
         """Give the logits of the one network."""
         logits: Tensor = self.networks[0](x[0])
         return logits.detach()[None], lambda gradient: torch.autograd.grad(logits, self.parameters, gradient[0])
@@ -65,14 +65,14 @@ class Alone(Stack):
 
 
 class _WrittenOut(Stack):
-    """MLPs with the way back written out: autograd's bookkeeping takes a sixth of a small network's step."""
+    """MLPs with the backward pass written out: autograd's bookkeeping takes a sixth of a small network's step."""
 
     def __init__(self, networks: Sequence[MLP]) -> None:
         self.networks = networks
         self.activation = networks[0].activation
         self.derivative = DERIVATIVES[networks[0].spec.activation]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, WayBack]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Backward]:
         """Give the logits of every network."""
         weights, biases = self.parameters[::2], self.parameters[1::2]
         inputs, before = [self._own(x.flatten(2))], []
@@ -81,7 +81,7 @@ class _WrittenOut(Stack):
             inputs.append(self.activation(before[-1]))
         logits = self.affine(biases[-1], inputs[-1], weights[-1])
 
-        def way_back(gradient: Tensor) -> list[Tensor]:
+        def backward(gradient: Tensor) -> list[Tensor]:
             gradient, found = self._own(gradient), []
             for number in reversed(range(len(weights))):  # in the precision of the products
                 found += [gradient.sum(-2), self.product(inputs[number].to(gradient.dtype).mT, gradient)]
@@ -90,7 +90,7 @@ class _WrittenOut(Stack):
                     gradient = self.derivative(gradient, before[number - 1], inputs[number])
             return [tensor.float() for tensor in reversed(found)]
 
-        return logits.view(*x.shape[:2], -1), way_back
+        return logits.view(*x.shape[:2], -1), backward
 
     @abstractmethod
     def _own(self, tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Stages = Generator[None, None, T]
 
 
-class Sent:
+class HostCopy:
     """Tensors on their way to the CPU."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:

@@ -82,11 +82,11 @@ def test_a_stack_steps_on_its_device_without_waiting(
     assert isinstance(stack, kind)
     index = torch.empty(members, BATCH, dtype=torch.int64, device=GPU)
     x, labels = data.train_inputs(index), data.train_labels.index_select(0, index.flatten())
-    logits, way_back = stack.forward(x)
+    logits, backward = stack.forward(x)
     losses, gradient = WITH_GRADIENT[loss](logits.flatten(0, 1), labels, 1 / BATCH)
     assert losses.device == GPU
     assert losses.shape == (members * BATCH,)
-    gradients = stack.by_network(way_back(gradient.view_as(logits)))
+    gradients = stack.by_network(backward(gradient.view_as(logits)))
     for network, found in zip(stack.networks, gradients, strict=True):
         assert [(g.shape, g.stride(), g.device) for g in found] == [
             (p.shape, p.stride(), GPU) for p in map(as_it_lies, network.parameters())

@@ -31,10 +31,10 @@ def inputs(members: int, batch: int = 33) -> Tensor:
 def gradients(networks: list[Network], x: Tensor) -> list[list[Tensor]]:
     """Give the gradients of a loss of each network, found by autograd up to the logits."""
     stack = make_stack(networks)
-    logits, way_back = stack.forward(x)
+    logits, backward = stack.forward(x)
     logits.requires_grad_()
     loss = (torch.tanh(logits) * torch.linspace(-1, 1, 10)).mean() * len(networks)
-    return stack.by_network(way_back(*torch.autograd.grad(loss, logits)))
+    return stack.by_network(backward(*torch.autograd.grad(loss, logits)))
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
@@ -75,9 +75,9 @@ def test_one_network_has_the_bits_of_its_module_under_autograd(
     with using_products(library):
         with casting(precision, x.device):
             expected = one(x[0])
-            logits, way_back = make_stack([one]).forward(x)
+            logits, backward = make_stack([one]).forward(x)
         expected.backward(slope[0].to(expected.dtype))
-        found = way_back(slope.to(logits.dtype))
+        found = backward(slope.to(logits.dtype))
     assert torch.equal(logits[0], expected)
     for ours, parameter in zip(found, one.parameters(), strict=True):
         assert parameter.grad is not None

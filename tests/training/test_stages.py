@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ncdiag.training.stages import Sent, Stages, finish, overlapped
+from ncdiag.training.stages import HostCopy, Stages, finish, overlapped
 
 
 def piece(name: str, pauses: int, seen: list[str]) -> Stages[str]:
@@ -52,7 +52,7 @@ def test_an_error_of_a_piece_comes_through() -> None:
 
 
 def test_what_was_sent_is_what_it_was() -> None:
-    sent: Any = Sent({"a": torch.arange(3.0), "b": torch.tensor(7)}).arrays()
+    sent: Any = HostCopy({"a": torch.arange(3.0), "b": torch.tensor(7)}).arrays()
     assert sent["a"].tolist() == [0.0, 1.0, 2.0]
     assert int(sent["b"]) == 7
     assert finish(piece("x", 3, [])) == "x"
@@ -61,7 +61,7 @@ def test_what_was_sent_is_what_it_was() -> None:
 @pytest.mark.gpu
 def test_what_was_sent_from_a_gpu_arrives_before_later_work_is_done() -> None:
     first = torch.full((1000,), 3.0, device="cuda")
-    sent = Sent({"first": first * 2})
+    sent = HostCopy({"first": first * 2})
     large = torch.randn(8192, 8192, device="cuda")
     for _ in range(50):  # a second of work behind it
         large = large @ large

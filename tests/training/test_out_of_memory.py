@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ncdiag.errors import OutOfMemoryError
-from ncdiag.training.shortage import in_plain_words, is_shortage
+from ncdiag.training.out_of_memory import in_plain_words, is_out_of_memory
 
 TOO_MUCH = 10**15  # values; more than an address can reach
 
@@ -28,7 +28,7 @@ def raised(work: object) -> Exception:
 )
 def test_what_is_raised_on_this_machine_is_known_and_said_in_plain_words(work: object, said: str) -> None:
     error = raised(work)
-    assert is_shortage(error)
+    assert is_out_of_memory(error)
     plain = in_plain_words(error)
     assert isinstance(plain, OutOfMemoryError)
     first, _ = str(plain).splitlines()
@@ -48,7 +48,7 @@ def test_what_is_raised_on_this_machine_is_known_and_said_in_plain_words(work: o
     ],
 )
 def test_so_is_what_a_gpu_and_the_system_say(error: Exception) -> None:
-    assert is_shortage(error)
+    assert is_out_of_memory(error)
 
 
 def test_other_errors_stay_as_they_are() -> None:
@@ -58,5 +58,5 @@ def test_other_errors_stay_as_they_are() -> None:
         OSError(errno.ENOSPC, "full"),
         KeyError(),
     ):
-        assert not is_shortage(error)
+        assert not is_out_of_memory(error)
         assert in_plain_words(error) is error

@@ -17,7 +17,7 @@ NEEDS_LESS = "fewer --jobs, a smaller --batch-size or a smaller network need les
 _ASKED = re.compile(r"allocate ([0-9.]+ [A-Za-z]+)")
 
 
-def is_shortage(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Tell whether an error, or one that it came from, says that memory ran out.
 
     Where it does so while a step is captured on a GPU, it is the end of the capture that fails.
@@ -26,13 +26,13 @@ def is_shortage(error: BaseException | None) -> bool:
         isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemoryError))
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and bool(_WORDS.search(str(error))))
-        or is_shortage(error.__context__)
+        or is_out_of_memory(error.__context__)
     )
 
 
 def in_plain_words(error: Exception) -> Exception:
     """Give an `OutOfMemoryError` that says what would help for an error by which memory ran out, others as they are."""
-    if not is_shortage(error) or isinstance(error, OutOfMemoryError):
+    if not is_out_of_memory(error) or isinstance(error, OutOfMemoryError):
         return error
     asked = _ASKED.search(str(error))
     there = f": {asked[1]} more could not be had" if asked else ""
