@@ -2,7 +2,7 @@
 
 This is the one place that waits. SQLite would do so by itself, but in C, where Python hears no signal and says nothing.
 So SQLite has half a second (`handle.BUSY_SECONDS`), and is asked again from here until time is up. Who waits says so
-after a second, once; a request to stop ends the waiting, since nothing has been begun that would have to be undone.
+after a second, once; and a request to stop ends the waiting, and undoes what was waiting.
 
 A transaction waits for its turn for half a minute. What is repeated as a whole, as most changes of a store are, waits
 longer, and so do the beginning and the end of a run, without which nothing can go on: for those a server that restarts
