@@ -30,7 +30,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("until", ["training goes on", "waiting 120 seconds"])
+@pytest.mark.parametrize("until", ["training goes on", "waiting up to 150 seconds"])
 def test_a_sweep_outlives_an_outage_of_its_server(server: Server, tmp_path: Path, until: str) -> None:
     """One that is over while the runs train, and one that lasts until they have come to their ends."""
     options = [*SMALL_OPTIONS[:6], "--phase", "ce:150", "--phase", "mse:150", "--seed", "0:2", "--jobs", "2"]
