@@ -64,6 +64,7 @@ def additivity_results(onsets: pd.DataFrame, terms: Terms) -> list[Result]:
     if missing:
         status: Status = "all_censored" if collapsed.empty and base["n_censored"] else "not_testable"
         return _refused(base, status, missing, about)
+    about["blocked"] += _single_cells(cells)
     cautions = _cautions(cells, collapsed, mixed)
     raw, log = (_interaction(cells, values) for values in (cells.raw, cells.logs))
     about["mixed"] = mixed
@@ -248,6 +249,19 @@ def _blocked(onsets: pd.DataFrame) -> list[str]:
     return found
 
 
+def _single_cells(cells: Cells) -> list[str]:
+    """Give what forbids a verdict where some cells have one value and others several.
+
+    It does not say how much its like vary, and given the variance of the others a grid that multiplies would be called
+    something else in up to 42 %.
+    """
+    sizes = np.bincount(cells.row * len(cells.columns) + cells.column)
+    if cells.single or 1 not in sizes:
+        return []
+    singles, full = int((sizes == 1).sum()), int((sizes > 0).sum())
+    return [f"{out_of(singles, full, 'cell', 'has/have')} a single value, so how much it varies there is not known"]
+
+
 def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple[str, ...]:
     found = []
     if mixed:
@@ -263,8 +277,7 @@ def _cautions(cells: Cells, collapsed: pd.DataFrame, mixed: str | None) -> tuple
             f"the conditions of {out_of(int((sizes > 1).sum()), len(sizes), 'cell')} measure the noise of all of them; "
             "the others have one condition"
         )
-    if 1 in sizes and not cells.single:
-        found.append(f"{out_of(int((sizes == 1).sum()), len(sizes), 'cell', 'has/have')} a single value")
+    found += _single_cells(cells)
     labels = sorted(set(condition_labels(collapsed)) if cells.unit == "conditions" else [])
     if len(labels) > len(sizes):
         found.append(f"{len(labels)} conditions in {len(sizes)} cells: choose comparable ones with --where")

@@ -19,6 +19,7 @@ from ncdiag.domain.shares import counted, epochs, out_of, percent
 from ncdiag.domain.threshold import MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM
 
 CLOCK = "rescaling fn moves the onset, and fn at onset stays"
+_SAME = 1e-9  # a skill that rounding leaves of two forecasts that are one
 _ARM_KEYS = ("epoch", "head", "up", "down")
 
 
@@ -113,7 +114,7 @@ def announced(found: Results, alpha: float) -> Iterator[Evidence]:
                 _beats(rivals, alpha),
             ),
             holds="the alarm of fn comes first, and forecasts better than guessing and than every other alarm",
-            contrary=of_other_side(skill, "p_other"),
+            contrary=of_other_side(skill, "p_other") if skill and skill.estimate < -_SAME else math.nan,
             opposite="onset minus the alarm of fn varies more than onset itself: guessing the median does better",
             blocked=fn_star.extra["blocked"],
             shielded=fn_star.extra["shielded"],
@@ -355,10 +356,14 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         name=name,
         shown=worst.p <= alpha,
         p=worst.p,
-        lacking=f"at the same lead an alarm on {named.extra['baseline']} {does} "
+        lacking=f"at the same lead {_say_rival(named.extra['baseline'])} {does} "
         f"(that fn errs less than every other: {p_is(worst.p)})",
     )
     return of_independent(part, worst)
+
+
+def _say_rival(baseline: str) -> str:
+    return "the trend of nc1" if baseline == "nc1_trend" else f"an alarm on {baseline}"
 
 
 def _opposite_of_one_norm(

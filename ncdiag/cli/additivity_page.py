@@ -82,7 +82,9 @@ def _reading(verdict: Values, ratios: Sequence[Values]) -> str:
         "not testable": "not testable: there is no variation within the cells to compare with. "
         "Two runs in every cell, with different seeds, make it testable.",
     }
-    return judged[verdict["verdict"]]
+    asserts = verdict["verdict"] not in ("additive", "not testable")
+    why = "; ".join(verdict["blocked"]) if asserts else ""
+    return judged[verdict["verdict"]] + (printable(f" But {why}: no verdict can stand on that.") if why else "")
 
 
 def _order(verdict: Values) -> str:

@@ -115,17 +115,21 @@ def t_interval(values: FloatArray, level: float) -> Interval:
 def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> Interval:
     """Give the mean of all values with Student's t interval over groups; over values where there are not three groups.
 
-    What the values of one group share counts once: the squares are those of the groups' sums, the degrees of freedom
-    those of the groups (Liang and Zeger 1986). With groups of one size that is the t interval of the group means.
+    What the values of one group share counts once: the squares are those of the groups' sums (Liang and Zeger 1986).
+    The degrees of freedom are those of as many groups of one size as tell as much, (sum n)^2 / sum n^2: with those of
+    the groups, of which one has ten values and three have one, 95 % would hold in 70 to 84 %. With groups of one size
+    it is the t interval of the group means.
     """
-    totals = np.bincount(np.unique(groups, return_inverse=True)[1], weights=values - values.mean())
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    totals = np.bincount(member, weights=values - values.mean())
     k, mean = len(totals), float(values.mean())
     if k < FEW_GROUPS:
         return t_interval(values, level)
     squares = float(totals @ totals)
     if squares <= ROUNDING * float(values @ values):
         return Interval(estimate=mean)
-    half = t_quantile(level, k - 1) * math.sqrt(k / (k - 1) * squares) / len(values)
+    df = len(values) ** 2 / float(sizes @ sizes) - 1
+    half = t_quantile(level, df) * math.sqrt(k / (k - 1) * squares) / len(values)
     return Interval.around(mean, half)
 
 

@@ -155,14 +155,15 @@ def test_a_cell_of_one_run_among_others_is_named(make_frames, make_run):
     named, _ = answers(make_frames(runs))
     assert named["verdict"].warnings == (
         "one condition per cell: the figures are over seeds, and speak of these conditions only",
-        "1 of 4 cells has a single value",
+        "1 of 4 cells has a single value, so how much it varies there is not known",
     )
+    assert named["verdict"].extra["blocked"] == [named["verdict"].warnings[1]]
     for name, run in runs.items():
         run["weight_decay"] = 1e-4 if name.endswith("2") else 1e-3
     named, _ = answers(make_frames(runs))
     assert named["verdict"].warnings == (
         "the conditions of 3 of 4 cells measure the noise of all of them; the others have one condition",
-        "1 of 4 cells has a single value",
+        "1 of 4 cells has a single value, so how much it varies there is not known",
         "7 conditions in 4 cells: choose comparable ones with --where",
     )
 

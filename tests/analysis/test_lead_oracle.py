@@ -66,9 +66,14 @@ def interval(values, conditions, level, least=-math.inf):
     """The t interval of the mean of what is known, over conditions where there are three, else over runs."""
     known = [(value, condition) for value, condition in zip(values, conditions, strict=True) if not math.isnan(value)]
     values, conditions = map(np.array, zip(*known, strict=True))
-    about = {"cov_type": "cluster", "cov_kwds": {"groups": conditions}} if len(set(conditions)) > 2 else {}
-    lo, hi = OLS(values, np.ones_like(values)).fit(**about, use_t=True).conf_int(1 - level)[0]
-    return (max(lo, least), hi) if hi - lo > 1e-9 else (math.nan, math.nan)
+    sizes = [len(values[conditions == own]) for own in set(conditions)]
+    few = len(sizes) < 3
+    about = {} if few else {"cov_type": "cluster", "cov_kwds": {"groups": conditions}}
+    (error,) = OLS(values, np.ones_like(values)).fit(**about, use_t=True).bse
+    df = len(values) - 1 if few else len(values) ** 2 / sum(size**2 for size in sizes) - 1
+    half = stats.t.ppf((1 + level) / 2, df) * error
+    mean = values.mean()
+    return (max(mean - half, least), mean + half) if half > 1e-9 else (math.nan, math.nan)
 
 
 @pytest.mark.parametrize("seed", range(6))

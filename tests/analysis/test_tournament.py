@@ -232,7 +232,8 @@ def test_a_gain_lies_in_its_interval_where_conditions_have_unequal_numbers_of_ru
     n, k = len(table), len(gaps)
     mean = sum(map(sum, gaps.values())) / n
     squares = sum((sum(own) - len(own) * mean) ** 2 for own in gaps.values())
-    half = stats.t.ppf(0.975, k - 1) * math.sqrt(k / (k - 1) * squares) / n
+    df = n**2 / sum(len(own) ** 2 for own in gaps.values()) - 1
+    half = stats.t.ppf(0.975, df) * math.sqrt(k / (k - 1) * squares) / n
     base = pick(results, "mae", rule="median", primary=True).estimate
     assert (skill.estimate, skill.lo) == pytest.approx((mean / base, (mean - half) / base))
 

@@ -33,7 +33,7 @@ def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, *
         **BASE,
     )
     judged = {"verdict": verdict, "alpha": 0.05, "p_raw": 0.03, "p_log": 0.02, "power": -1.5, "p_power": 0.4}
-    judged |= {"crossings": [], **common, **extra}
+    judged |= {"crossings": [], "blocked": [], **common, **extra}
     told = Result(quantity="verdict", warnings=("3 of 4 cells have a single value",), extra=judged, **BASE)
     text = text_of(additivity_page([*tests, *[ratio] * ratios, told], Terms()))
     assert max(map(len, text.splitlines())) <= 80
@@ -55,6 +55,13 @@ def page(verdict: str, test: dict[str, Any] | None = None, *, ratios: int = 1, *
 )
 def test_the_reading_follows_the_verdict(verdict: str, said: str):
     assert said in page(verdict)
+
+
+def test_what_forbids_a_verdict_is_said_with_it():
+    why = "1 of 4 cells has a single value, so how much it varies there is not known"
+    told = f"does not rule that out. But {why}: no verdict can stand on that."
+    assert told in page("removable", blocked=[why])
+    assert "no verdict can stand" not in page("additive", blocked=[why])
 
 
 def test_tests_without_a_shape_are_told_and_two_that_agree_are_one():
