@@ -19,6 +19,7 @@ from ncdiag.domain.statistics import (
     is_constant,
     t_comparison,
     t_interval,
+    welch_df,
 )
 
 _SMALLEST = 1e-9  # of the variance of all values: what a group of equal values, by chance or at the budget, is given
@@ -200,6 +201,7 @@ def _welch(first: FloatArray, second: FloatArray, level: float) -> tuple[Interva
         return Interval(estimate=estimate), math.nan
     variance = sum(parts)
     df = variance**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
+    df = float(welch_df(np.array(df), np.array(len(first)), np.array(len(second))))
     return t_comparison(estimate, math.sqrt(variance), df, level)
 
 

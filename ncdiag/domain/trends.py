@@ -24,6 +24,7 @@ from ncdiag.domain.statistics import (
     group_spread,
     is_constant,
     t_quantile,
+    welch_df,
 )
 
 Shape = Literal["valley", "peak"]
@@ -166,6 +167,7 @@ def reversals(values: FloatArray, level: IntArray, capped: IntArray) -> Reversal
     weights = np.zeros((len(lower), count))
     weights[pairs, lower], weights[pairs, upper] = -1, 1
     errors, dfs = group_spread(values, level, capped).of_contrast(weights, sizes)
+    dfs = welch_df(dfs, sizes[lower], sizes[upper])
     t = weights @ means / errors
     rise, fall = special.stdtr(dfs, -t), special.stdtr(dfs, t)
     steepest = int(np.argmin(rise))

@@ -17,6 +17,7 @@ from ncdiag.domain.group_tests import (
 )
 
 GROUPS = ([5.0, 5.2, 5.1, 5.4], [5.5, 5.9, 5.6], [6.3, 6.0, 6.6])
+EVEN = ([5.0, 5.2, 5.4], *GROUPS[1:])
 
 
 def grouped(groups=GROUPS):
@@ -93,20 +94,29 @@ def test_groups_without_a_test(groups, status):
 
 
 def test_pairs_are_compared_by_welch_and_holm():
-    found = pairwise_welch(*grouped(), 0.9)
-    expected = [stats.ttest_ind(GROUPS[b], GROUPS[a], equal_var=False) for a, b in ((0, 1), (0, 2), (1, 2))]
+    found = pairwise_welch(*grouped(EVEN), 0.9)
+    expected = [stats.ttest_ind(EVEN[b], EVEN[a], equal_var=False) for a, b in ((0, 1), (0, 2), (1, 2))]
     assert [pair.p for pair in found] == pytest.approx([test.pvalue for test in expected])
     limits = expected[1].confidence_interval(0.9)
     assert (found[1].difference.lo, found[1].difference.hi) == pytest.approx((limits.low, limits.high))
     assert found[1].p_holm == pytest.approx(min(3 * min(test.pvalue for test in expected), 1))
-    for groups in (([1.0, 1.0], GROUPS[0]), (GROUPS[0], [1.0, 1.0])):  # all the variance is that of one group
-        (pair,) = pairwise_welch(*grouped(groups), 0.9)
-        assert pair.p == pytest.approx(stats.ttest_1samp(GROUPS[0], 1.0).pvalue)
+
+
+@pytest.mark.parametrize(
+    "few", [[1.0, 1.3, 1.1, 1.2], [1.0, 1.3], [1.0, 1.0]]
+)  # the last have no variance of their own
+def test_beside_more_values_few_have_their_own_degrees_of_freedom(few):
+    many = [1.5, 1.9, 1.6, 1.7, 1.4, 1.8]
+    (pair,) = pairwise_welch(*grouped((few, many)), 0.9)
+    t = stats.ttest_ind(few, many, equal_var=False).statistic
+    assert pair.p == pytest.approx(2 * stats.t.sf(abs(t), len(few) - 1))
+    (enough,) = pairwise_welch(*grouped((many[:5], EVEN[0] + EVEN[1])), 0.9)
+    assert enough.p == pytest.approx(stats.ttest_ind(many[:5], EVEN[0] + EVEN[1], equal_var=False).pvalue)
 
 
 def test_limits_that_hold_for_all_comparisons_with_the_first_are_sidaks():
-    found = welch_to_first(*grouped(), 2, 0.9)
-    limits = stats.ttest_ind(GROUPS[2], GROUPS[0], equal_var=False).confidence_interval(math.sqrt(0.9))
+    found = welch_to_first(*grouped(EVEN), 2, 0.9)
+    limits = stats.ttest_ind(EVEN[2], EVEN[0], equal_var=False).confidence_interval(math.sqrt(0.9))
     assert (found.lo, found.hi) == pytest.approx((limits.low, limits.high))
 
 
@@ -117,10 +127,10 @@ def test_pairs_without_spread_have_no_p():
 
 
 def test_the_simultaneous_bound_is_the_furthest_of_sidaks_limits():
-    found, largest = largest_shift(*grouped(), 0, 0.95)
-    each = [stats.ttest_ind(g, GROUPS[0], equal_var=False).confidence_interval(math.sqrt(0.95)) for g in GROUPS[1:]]
+    found, largest = largest_shift(*grouped(EVEN), 0, 0.95)
+    each = [stats.ttest_ind(g, EVEN[0], equal_var=False).confidence_interval(math.sqrt(0.95)) for g in EVEN[1:]]
     assert largest == 2
-    assert found.estimate == pytest.approx(abs(np.mean(GROUPS[2]) - np.mean(GROUPS[0])))
+    assert found.estimate == pytest.approx(abs(np.mean(EVEN[2]) - np.mean(EVEN[0])))
     assert found.hi == pytest.approx(max(max(-limits.low, limits.high) for limits in each))
 
 

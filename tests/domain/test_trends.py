@@ -159,7 +159,7 @@ def test_two_lines_without_a_test(groups, status):
 
 
 def test_a_reversal_is_the_clearest_rise_of_any_two_levels():
-    groups = [5.0, 5.3, 5.1], [2.0, 2.2, 2.5], [3.4, 3.0], [1.0, 1.9, 1.2, 1.5]
+    groups = [5.0, 5.3, 5.1], [2.0, 2.2, 2.5], [3.4, 3.0, 3.3], [1.0, 1.9, 1.2]
     found = reversals(*grouped(*groups), NO_LEVEL)
     pairs = list(itertools.combinations(range(4), 2))
     rises = [stats.ttest_ind(groups[b], groups[a], equal_var=False, alternative="greater").pvalue for a, b in pairs]
@@ -167,6 +167,9 @@ def test_a_reversal_is_the_clearest_rise_of_any_two_levels():
     assert found.rise == pairs[int(np.argmin(rises))] == (1, 2)
     assert (found.p_rise, found.p_fall) == pytest.approx((6 * min(rises), 6 * min(falls)))
     assert found.p_unsteady == found.p_rise
+    fewer = reversals(*grouped(*groups[:2], groups[2][:2]), NO_LEVEL)
+    t = stats.ttest_ind(groups[2][:2], groups[1], equal_var=False).statistic
+    assert fewer.p_rise == pytest.approx(3 * stats.t.sf(t, 1))  # as many degrees of freedom as two values have
     back = reversals(*grouped(*groups[::-1]), NO_LEVEL)
     assert (back.p_rise, back.p_fall) == pytest.approx((found.p_fall, found.p_rise))
 
