@@ -205,7 +205,7 @@ def _is_known(condition: int, seeds: Counter[int]) -> bool:
 
 
 def _about_interval(method: str, *, known: bool, own: int, others: int) -> list[str]:
-    few = f"{f'only {own}' if own else 'no'} other {'runs' if own > 1 else 'run'} of this condition"
+    few = f"{f'only {own}' if own else 'no'} other {'runs' if own > 1 else 'run'} of this condition collapsed later"
     if method == TWO_LEVEL_T:
         return [
             f"{few}: the interval takes it to differ from the {others} others as they differ from one another, and "

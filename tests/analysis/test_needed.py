@@ -260,12 +260,12 @@ def test_a_sample_as_even_as_needed_shows_a_small_cv(shape: tuple[int, ...], les
         ((1,), "1 other run of the pair collapsed after epoch 40; a forecast needs 2", "insufficient"),
         (
             (2,),
-            "no other run of this condition, and 1 other condition: how much conditions differ is not known",
+            "no other run of this condition collapsed later, and 1 other condition: how much",
             "forecast",
         ),
         (
             (1, 1),
-            "no other run of this condition, and 2 other conditions: how much conditions differ is not known",
+            "no other run of this condition collapsed later, and 2 other conditions: how much",
             "forecast",
         ),
         ((1, 1), "there is no interval (it takes 3 conditions", "forecast"),
