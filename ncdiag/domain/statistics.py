@@ -43,7 +43,7 @@ class Interval:
 class Components:
     """The two levels of a grouped sample.
 
-    `of_means` is the variance of the group means (`groups` - 1 degrees of freedom), `within` the pooled variance
+    `of_means` is the variance of the group means (`groups` - 1 degrees of freedom), `within` the mean of the variances
     within groups (`df_within`, NaN at 0), `size` the harmonic mean of the group sizes: `of_means` estimates the
     variance between groups plus `within` / `size`.
     """
@@ -53,7 +53,7 @@ class Components:
     within: float
     size: float
     groups: int
-    df_within: int
+    df_within: float
 
     @property
     def total(self) -> float:
@@ -155,7 +155,7 @@ def log_sd(cv: float) -> float:
     return math.sqrt(math.log1p(cv**2))
 
 
-def variance_factor(df: int, probability: float) -> float:
+def variance_factor(df: float, probability: float) -> float:
     """Give df / chi2 quantile: times a sample variance, it is exceeded by the true one with `probability`."""
     return float(df / special.chdtri(df, 1 - probability))
 
@@ -232,15 +232,24 @@ def group_spread(values: FloatArray, groups: IntArray, silent: IntArray | None =
 
 
 def variance_components(values: FloatArray, groups: IntArray) -> Components:
-    """Split the variance of a grouped sample of at least two groups (unweighted means, exact when balanced)."""
+    """Split the variance of a grouped sample of at least two groups (unweighted means, exact when balanced).
+
+    Groups weigh alike, in the variance within them too, whatever their sizes: it is the mean over those that have
+    several values. Where these sizes differ it has Satterthwaite's degrees of freedom (1946): pooled by size, what a
+    large quiet group says would hide a small loud one.
+    """
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     means = np.bincount(member, weights=values) / sizes
-    df_within = len(values) - len(means)
-    residual = values - means[member]
+    several = sizes > 1
+    df = sizes[several] - 1
+    variances = np.bincount(member, weights=(values - means[member]) ** 2)[several] / df
+    df_within = float(df.sum())
+    if len(df) and np.ptp(df) and variances.any():
+        df_within = float(variances.sum() ** 2 / np.sum(variances**2 / df))
     return Components(
         mean=float(means.mean()),
         of_means=float(means.var(ddof=1)),
-        within=float(residual @ residual) / df_within if df_within else math.nan,
+        within=float(variances.mean()) if len(df) else math.nan,
         size=len(sizes) / float((1 / sizes).sum()),
         groups=len(means),
         df_within=df_within,

@@ -198,6 +198,15 @@ GROUPS = np.array([0, 0, 4, 4, 4, 7, 7])
 OF_GROUPS = np.array([1.0, 1.4, 2.2, 2.9, 2.4, 0.3, 0.8])
 
 
+def test_groups_of_unequal_size_weigh_alike_in_the_variance_within_them():
+    found = variance_components(OF_GROUPS, GROUPS)
+    own = np.array([OF_GROUPS[group == GROUPS].var(ddof=1) for group in (0, 4, 7)])
+    assert found.within == pytest.approx(own.mean())
+    assert found.df_within == pytest.approx(own.sum() ** 2 / np.sum(own**2 / [1, 2, 1]))
+    alike = variance_components(OF_GROUPS[:6], np.repeat([3, 1, 2], 2))
+    assert alike.df_within == 3  # pooled: of one size the mean is that
+
+
 def test_the_interval_over_groups_agrees_with_statsmodels():
     ols = OLS(OF_GROUPS, np.ones((7, 1)))
     (error,) = ols.fit(cov_type="cluster", cov_kwds={"groups": GROUPS}, use_t=True).bse
