@@ -82,7 +82,7 @@ def onset_table(
     ]
     kept = [
         onset.state == "censored" and early and not past
-        for onset, early, past in zip(onsets, _ended_early(runs), over, strict=True)
+        for onset, early, past in zip(onsets, _maybe_cut(runs), over, strict=True)
     ]
     columns["maybe_stopped"] = [
         end and np.isnan(stop) and ends_near_eps(found[name], rule)
@@ -106,16 +106,12 @@ def collapsed_by(onsets: pd.DataFrame) -> FloatArray:
 
 def ran_to_end(runs: pd.DataFrame) -> BoolArray:
     """Mark the runs that used up their budget; of those without a known one, none."""
-    done, planned = (floats(runs, name) for name in ("epochs_done", "epochs_planned"))
-    found: BoolArray = done >= planned
-    return found
+    return _past_plan(runs) >= 0
 
 
 def ended_early(runs: pd.DataFrame) -> BoolArray:
     """Mark the runs that have fewer epochs than were planned for them; of those without a plan, none."""
-    done, planned = (floats(runs, name) for name in ("epochs_done", "epochs_planned"))
-    found: BoolArray = done < planned
-    return found
+    return _past_plan(runs) < 0
 
 
 def says_when(onsets: pd.DataFrame) -> pd.Series:
@@ -150,7 +146,12 @@ def _ended_as(onset: Onset, status: str) -> Onset:
     return replace(onset, state="diverged" if status == RunStatus.DIVERGED else "dead", censored_at=until)
 
 
-def _ended_early(runs: pd.DataFrame) -> list[bool]:
+def _past_plan(runs: pd.DataFrame) -> FloatArray:
+    """Give how many epochs each run has beyond those planned for it, NaN without a plan."""
+    return floats(runs, "epochs_done") - floats(runs, "epochs_planned")
+
+
+def _maybe_cut(runs: pd.DataFrame) -> list[bool]:
     """Mark the finished imports that did not use up their budget, or of which nobody knows what it was."""
     ended = (runs["status"] == RunStatus.DONE) & (runs["origin"] == "imported")
     early: list[bool] = (ended.to_numpy(dtype=bool) & ~ran_to_end(runs)).tolist()

@@ -45,9 +45,9 @@ def forecast_results(asked: Asked) -> list[Result]:
     `held_out` (in `extra`) is `condition` or `run`; `lead` is the mean lead in epochs, and `primary` marks that nearest
     to the published one. Quantities: `mae` of each `rule`, of the `winner` (chosen anew without each held-out part,
     with `mae_selected`, the flattered error of the rule that wins on all), `skill` of the winner = 1 - its MAE / MAE of
-    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE
-    that is left to who knows the expected onset of each condition, `noise_floor`, the MAE that the noise of the metric
-    leaves to who knows the course of each run, and `coverage` of the winner's intervals.
+    the median, `fn_gain` = 1 - MAE of the mean of all rules / MAE without those of fn, `seed_spread`, the MAE that is
+    left to who knows the expected onset of each condition, `noise_floor`, the MAE that the noise of the metric leaves
+    to who knows the course of each run, and `coverage` of the winner's intervals.
     """
     return [result for pair in _pairs(asked) for result in pair.results()]
 

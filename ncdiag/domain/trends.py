@@ -126,13 +126,11 @@ def two_lines(
     not pooled: slow levels vary more, and with three times the sd at one end a pooled test errs in 8 to 13 %.
     """
     count = int(level.max(initial=-1)) + 1
-    sizes = np.bincount(level, minlength=count)
     none = Interval()
-    means = np.bincount(level, weights=values) / sizes
-    s2, df = _pooled(values - means[level], level, capped)
+    sizes, means, df, varies = _levels(values, level, capped)
     if count < 3 or df < 1:
         return TwoLines(left=none, right=none, df=df, status="not_testable")
-    if s2 * df <= ROUNDING * float(values @ values):
+    if not varies:
         return TwoLines(left=none, right=none, df=df, status="zero_variance")
     spread = group_spread(values, level, capped)
     shapes: tuple[Shape, ...] = (declared,) if declared else ("valley", "peak")
@@ -157,10 +155,8 @@ def reversals(values: FloatArray, level: IntArray, capped: IntArray) -> Reversal
     nothing varies within levels.
     """
     count = int(level.max(initial=-1)) + 1
-    sizes = np.bincount(level, minlength=count)
-    means = np.bincount(level, weights=values) / sizes
-    s2, df = _pooled(values - means[level], level, capped)
-    if count < 2 or df < 1 or s2 * df <= ROUNDING * float(values @ values):
+    sizes, means, _, varies = _levels(values, level, capped)
+    if count < 2 or not varies:
         return Reversals()
     lower, upper = np.triu_indices(count, k=1)
     pairs = np.arange(len(lower))
@@ -181,16 +177,14 @@ def reversals(values: FloatArray, level: IntArray, capped: IntArray) -> Reversal
 def trend_slope(x: FloatArray, values: FloatArray, level: IntArray, confidence: float, capped: IntArray) -> Interval:
     """Give the slope of the least-squares line of values on the x of their levels, with its t interval (Welch).
 
-    What levels are off the line is no noise: only what varies within them is. No limits where a level that is not
-    `capped` has a single value, or nothing varies.
+    What levels are off the line is no noise: only what varies within them is. No limits where a level has a single
+    value, or nothing varies. `capped` are those of `two_lines`.
     """
-    sizes = np.bincount(level)
-    means = np.bincount(level, weights=values) / sizes
+    sizes, means, _, varies = _levels(values, level, capped)
     place = x - np.average(x, weights=sizes)
     weights = sizes * place / float(sizes @ place**2)
     slope = float(weights @ means)
-    s2, df = _pooled(values - means[level], level, capped)
-    if sizes.min() < 2 or df < 1 or s2 * df <= ROUNDING * float(values @ values):
+    if sizes.min() < 2 or not varies:
         return Interval(estimate=slope)
     error, error_df = group_spread(values, level, capped).of_contrast(weights, sizes)
     return Interval.around(slope, t_quantile(confidence, float(error_df)) * float(error))
@@ -258,11 +252,17 @@ def _standardised(j: float, values: FloatArray, sizes: list[int]) -> float:
     return float((j - (n * n - np.sum(g * g)) / 4) / math.sqrt(variance))
 
 
-def _pooled(residual: FloatArray, level: IntArray, capped: IntArray | None) -> tuple[float, int]:
-    """Give the variance within levels and its degrees of freedom, without the levels that hold only the budget."""
+def _levels(values: FloatArray, level: IntArray, capped: IntArray | None) -> tuple[IntArray, FloatArray, int, bool]:
+    """Give the sizes and means of the levels, the degrees of freedom within them, and whether values vary there.
+
+    Levels that hold only the budget (`capped`) say nothing of either.
+    """
+    sizes = np.bincount(level)
+    means = np.bincount(level, weights=values) / sizes
     counted = np.ones(len(level), dtype=bool) if capped is None else ~np.isin(level, capped)
+    residual = (values - means[level])[counted]
     df = int(counted.sum()) - len(np.unique(level[counted]))
-    return (float(residual[counted] @ residual[counted]) / df if df else 0.0), df
+    return sizes, means, df, bool(df) and float(residual @ residual) > ROUNDING * float(values @ values)
 
 
 def _mann_whitney(m: int, n: int) -> FloatArray:

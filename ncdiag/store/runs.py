@@ -192,10 +192,10 @@ def claim_run(
     """Make `owner` the one who trains a run, and tell whether it won: False when another has it, or it is final.
 
     Takes a run that is pending, interrupted, lost or failed, and one that is done to `extend` it, unless epochs of it
-    would be deleted. Call it while holding
-    `leases.hold_lease` for the same owner, else the run is lost from the start. `environment`, and `fingerprint` if
-    given, replace what is stored of them. In the same transaction `inexact` marks the run for good, and the epochs
-    after `discard_after` are deleted: rows of one environment never stand under the fingerprint of another.
+    would be deleted. Call it while holding `leases.hold_lease` for the same owner, else the run is lost from the start.
+    `environment`, and `fingerprint` if given, replace what is stored of them. In the same transaction `inexact` marks
+    the run for good, and the epochs after `discard_after` are deleted: rows of one environment never stand under the
+    fingerprint of another.
     """
     runs = schema.runs
     changes: dict[str, Any] = {"environment": dict(environment)}
