@@ -28,7 +28,7 @@ def test_an_import_that_points_up_is_noticed(tmp_path: Path):
     """Without this, a contract that had come to check nothing would look the same as one that is kept."""
     pytest.importorskip("importlinter")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    for layer in ("", "cli", "execution", "plotting", "report", "analysis", "training", "store", "domain"):
+    for layer in ("", "cli", "execution", "plotting", "report", "analysis", "training", "store", "files", "domain"):
         (tmp_path / "ncdiag" / layer).mkdir(parents=True, exist_ok=True)
         (tmp_path / "ncdiag" / layer / "__init__.py").write_text("")
     for module in ("run_files.py", "errors.py"):

@@ -87,7 +87,7 @@ def export(
     """
     from ncdiag.analysis.stored import onsets_frame, selected_runs
     from ncdiag.domain.onset_rule import OnsetRule
-    from ncdiag.store.compressed import ENDING, pack
+    from ncdiag.files.compressed import ENDING, pack
     from ncdiag.store.engine import open_store
     from ncdiag.store.frames import epochs_frame
 
@@ -120,7 +120,7 @@ def export(
 
 
 def _format_of(output: str) -> ExportFormat:
-    from ncdiag.store.compressed import bare_name
+    from ncdiag.files.compressed import bare_name
 
     ending = find_ending(bare_name(output))
     if ending not in _ENDINGS:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ncdiag.cli.output import csv_cell
 from ncdiag.errors import SpecError, StoreError, UnsafeError
-from ncdiag.store.magic import LONGEST, looks_like_database
+from ncdiag.files.magic import LONGEST, looks_like_database
 from ncdiag.store.shielding import shielded
 
 _STDOUT = 1

@@ -14,7 +14,7 @@ from ncdiag.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from ncdiag.domain.records import ImportedRun, Run
-    from ncdiag.store.trajectory_files import Settings
+    from ncdiag.files.trajectories import Settings
 
 _NAMED = 3  # runs in a note
 
@@ -88,9 +88,9 @@ def import_(
     run ever switched: there, only the first phase is filled in.
     """  # noqa: D301  # \b is Typer's mark for lines to keep as they are
     from ncdiag.domain.importing.settings import parse_maps, parse_sets
+    from ncdiag.files.trajectories import Settings
     from ncdiag.store.imports import import_runs
     from ncdiag.store.runs import check_name
-    from ncdiag.store.trajectory_files import Settings
 
     settings = Settings(
         maps=parse_maps(maps or []), sets=parse_sets(sets or []), prefix=prefix, ignore_extra=ignore_extra
@@ -114,7 +114,7 @@ def import_(
 def _read(
     file: str | None, manifest: Path | None, name: str | None, settings: "Settings"
 ) -> "tuple[list[ImportedRun], list[str]]":
-    from ncdiag.store.trajectory_files import read_file, read_manifest
+    from ncdiag.files.trajectories import read_file, read_manifest
 
     if file is not None:
         return read_file(*_read_bytes(file), settings, name=name, manifest=manifest)
@@ -127,7 +127,7 @@ def _read(
 
 def _read_bytes(file: str) -> tuple[str, bytes]:
     """Give the name of a file as messages have it, and its content."""
-    from ncdiag.store.compressed import bare_name, read_whole
+    from ncdiag.files.compressed import bare_name, read_whole
 
     if file == "-":
         return "stdin", sys.stdin.buffer.read()

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ncdiag.domain.defaults import complete_spec
 from ncdiag.domain.importing.settings import parse_maps, parse_sets
 from ncdiag.domain.other_settings import other_settings
 from ncdiag.domain.records import EpochRecord, ImportedRun
+from ncdiag.domain.spec import PhaseSpec
 from ncdiag.errors import DataError, NCDiagError, SpecError
-from ncdiag.store.trajectory_files import Settings, read_file, read_manifest
+from ncdiag.files.trajectories import Settings, read_file, read_manifest
 
 GOOD = "epoch,nc1,feature_norm\n10,0.5,2\n20,0.25,1\n"
 MANIFEST = "file,arch,depth,seed,phase1_loss,phase1_epochs,phase2_loss,note\n"
@@ -108,7 +110,7 @@ def test_a_packed_file_with_another_name_is_told_from_text_in_another_encoding()
 
 
 def test_a_store_is_not_taken_for_text():
-    released = Path(__file__).parent / "released" / "0001.db"
+    released = Path(__file__).parents[1] / "store" / "released" / "0001.db"
     with pytest.raises(DataError, match="this is a database; `ncdiag store merge` takes in the runs"):
         read(released.read_bytes())
 
@@ -304,8 +306,8 @@ def test_a_manifest_of_one_file_names_every_run_once(write, row: str, what: str)
 
 
 @pytest.mark.parametrize(("more", "kept"), [({}, True), ({"maps": "nc1="}, False), ({"sets": ("note=other",)}, False)])
-def test_a_run_that_ncdiag_trained_is_the_same_run_unless_something_else_is_said_of_it(write, make_spec, more, kept):
-    spec = make_spec()
+def test_a_run_that_ncdiag_trained_is_the_same_run_unless_something_else_is_said_of_it(write, more, kept):
+    spec = complete_spec({"phases": (PhaseSpec.parse("mse:20"),)})
     row = {"run": "a", "key": spec.key, "origin": "trained", "config": spec.to_dict(), "status": "dead", "reason": "0"}
     manifest = write("runs.jsonl", json.dumps(row))
     ((run,), _) = read_file("a.csv", b"epoch,nc1,nc3\n1,0.5,1\n2,0.4,1\n", asked(**more), manifest=manifest)

@@ -19,8 +19,8 @@ from ncdiag.domain.records import EpochRecord, ImportedRun, RunStatus
 from ncdiag.domain.run_names import NO_NAME, is_numbered, is_run_name
 from ncdiag.domain.words import nearest
 from ncdiag.errors import DataError, SpecError
-from ncdiag.store.compressed import ENDING, bare_name, read_whole
-from ncdiag.store.magic import looks_like_database, looks_packed
+from ncdiag.files.compressed import ENDING, bare_name, read_whole
+from ncdiag.files.magic import looks_like_database, looks_packed
 
 _FILE, _NAMES = "file", ("run", "name")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ncdiag.errors import DataError
-from ncdiag.store.compressed import pack, read_whole
+from ncdiag.files.compressed import pack, read_whole
 
 
 def test_only_a_file_that_is_called_so_is_unpacked(tmp_path: Path):

@@ -1,0 +1,1 @@
+"""Files that come in from elsewhere: what they are, and trajectories read from them as domain values."""
