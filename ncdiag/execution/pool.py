@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -22,6 +22,7 @@ from ncdiag.execution.held import Listener, Note, tell_failed
 from ncdiag.execution.signals import held_back, raise_if_asked, stops_stored
 from ncdiag.execution.worker import Outcome, TrainingOptions, train_runs
 from ncdiag.store.engine import open_store
+from ncdiag.store.waiting import OUTAGE_SECONDS, Patience
 from ncdiag.training.events import Ended, EpochDone, Event
 from ncdiag.training.out_of_memory import NEEDS_LESS
 
@@ -205,15 +206,21 @@ def _work(pipe: Connection, store_url: str, options: TrainingOptions) -> None:
                 group: list[Run] = pipe.recv()
             except (EOFError, OSError):
                 return
-            try:
-                with open_store(store_url, write=True) as store:
-                    ended = train_runs(store, group, options, report)
-            except StoreError as error:  # another program may hold it for long
-                ended = [Outcome(run=run, status=RunStatus.FAILED, error=str(error)) for run in group]
-                for member, run in enumerate(group):
-                    tell_failed(report, run, member, error)
+            ended = _train_group(store_url, group, options, report)
             with suppress(OSError):
                 pipe.send(ended)
+
+
+def _train_group(store_url: str, group: list[Run], options: TrainingOptions, report: Listener) -> list[Outcome]:
+    patience = Patience(OUTAGE_SECONDS, lambda text: report(group[0], Note(text=text)))
+    try:
+        with ExitStack() as stack:
+            store = patience.outlast(lambda: stack.enter_context(open_store(store_url, write=True)))
+            return train_runs(store, group, options, report)
+    except StoreError as error:  # another program may hold it for longer
+        for member, run in enumerate(group):
+            tell_failed(report, run, member, error)
+        return [Outcome(run=run, status=RunStatus.FAILED, error=str(error)) for run in group]
 
 
 def _follow_parent() -> None:

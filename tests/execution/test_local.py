@@ -2,6 +2,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -224,6 +225,24 @@ def test_a_worker_that_cannot_open_the_store_says_why(
     assert f"the folder {tmp_path / 'gone'} does not exist" in str(outcome.error)
     assert heard.ended == {outcome.run.id: RunStatus.FAILED}
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_worker_waits_for_a_store_that_it_cannot_open_yet(store: Store) -> None:
+    """As long as a run waits that has begun: a server that restarts would else fail all that begins meanwhile."""
+    runs = plan_sweep(store, specs=[small_spec()])
+    with sqlite3.connect(str(store.path), isolation_level=None) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")
+        said: list[str] = []
+
+        def give_back(run: Run, event: Event | Note) -> None:
+            if isinstance(event, Note):
+                said.append(event.text)
+                blocker.execute("ROLLBACK")
+
+        pool = Pool(store.url, TrainingOptions(), give_back, jobs=1, threads=1, devices=["cpu"])
+        (outcome,) = pool.train([runs])
+    assert outcome.status is RunStatus.DONE
+    assert said == [f"the store {store.label} is locked by another process; waiting up to 150 seconds for it"]
 
 
 def start_no_more_than(number: int, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
