@@ -6,31 +6,32 @@ long as a small network trains for an epoch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from typing import TypeVar
 
 import torch
 
-from ncdiag.domain.records import EpochRecord
 from ncdiag.errors import StoreError
-from ncdiag.execution.held import HeldRun, Listener
+from ncdiag.execution.held import HeldRun
 from ncdiag.execution.signals import raise_if_asked
 from ncdiag.store.faults import StoreBusyError
 from ncdiag.store.recorder import store_together
 from ncdiag.training.datasets import Dataset
-from ncdiag.training.events import EpochDone, Event
+from ncdiag.training.events import EpochDone
 from ncdiag.training.loop import train
 from ncdiag.training.memory import give_back_memory
 from ncdiag.training.out_of_memory import is_out_of_memory
 
+T = TypeVar("T")
 
-def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Listener, device: torch.device) -> None:
+
+def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], device: torch.device) -> None:
     """Train claimed runs on the data that `load` gives to their ends, which `HeldRun.ended` then says.
 
     An error that is of one run ends that run alone. A group for which the device has too little memory is halved, and
     one half trained after the other. Raises nothing but what asks the process to stop.
     """
     try:
-        _Group(held, listen).train(load, device)
+        _Group(held).train(load, device)
         return
     except Exception as error:
         raise_if_asked()  # what was raised for that may have been taken for an error
@@ -50,20 +51,19 @@ def train_held(held: Sequence[HeldRun], load: Callable[[], Dataset], listen: Lis
     half = (len(again) + 1) // 2
     for part in (again[:half], again[half:]):
         if part:
-            train_held(part, load, listen, device)
+            train_held(part, load, device)
 
 
 @dataclass
 class _Group:
     held: Sequence[HeldRun]
-    listen: Listener
     given_up: set[int] = field(default_factory=set)  # members that an error of their own has ended
 
     def train(self, load: Callable[[], Dataset], device: torch.device) -> None:
         data = load()
         data = data.to(device) if device.type == "cuda" else data.normalised()
-        for member in range(len(self.held)):
-            self.attempt(member, lambda one: one.prepare(data))
+        for member, one in enumerate(self.held):
+            self.attempt(member, one.prepare, data)
         records: list[EpochDone] = []
         for event in train(
             [one.spec for one in self.held],
@@ -78,11 +78,11 @@ class _Group:
             if records:
                 self.store(records)
                 for done in records:
-                    self.attempt(done.member, partial(self.tell, event=done))
+                    self.attempt(done.member, self.held[done.member].tell, done)
                 records = []
-            self.attempt(event.member, partial(self.keep, event=event))
+            self.attempt(event.member, self.held[event.member].keep, event)
 
-    def attempt(self, member: int, act: Callable[[HeldRun], None]) -> None:
+    def attempt(self, member: int, act: Callable[[T], None], argument: T) -> None:
         """Do something with a run; an error ends it, and one that has ended so is left alone.
 
         Too little memory is an error of the whole group, as long as it is one.
@@ -90,7 +90,7 @@ class _Group:
         if member in self.given_up:
             return
         try:
-            act(self.held[member])
+            act(argument)
         except Exception as error:
             raise_if_asked()
             if len(self.held) > 1 and is_out_of_memory(error):
@@ -98,34 +98,18 @@ class _Group:
             self.held[member].fail(error, member=member)
             self.given_up.add(member)
 
-    def keep(self, one: HeldRun, *, event: Event) -> None:
-        one.keep(event)
-        self.listen(one.run, event)
-
-    def tell(self, one: HeldRun, *, event: Event) -> None:
-        self.listen(one.run, event)
-
     def store(self, records: Sequence[EpochDone]) -> None:
         """Store the records of an epoch at once; where that fails, each by itself."""
-        runs = {done.member: done.record for done in records if done.member not in self.given_up}
-        at_once = {member: record for member, record in runs.items() if not self.held[member].recorder.waiting}
+        left = {done.member: done.record for done in records if done.member not in self.given_up}
+        at_once = {member: record for member, record in left.items() if not self.held[member].recorder.waiting}
+        postponed: set[int] = set()
         try:
             store_together([(self.held[member].recorder, record) for member, record in at_once.items()])
-            alone, postponed = runs.keys() - at_once.keys(), set[int]()
+            left = {member: record for member, record in left.items() if member not in at_once}
         except StoreBusyError:  # each by itself would wait as long, in vain
-            alone, postponed = runs.keys() - at_once.keys(), set(at_once)
+            postponed = set(at_once)
         except StoreError:  # of one of them, or of all: each by itself tells
-            alone, postponed = set(runs), set[int]()
-        for member, record in runs.items():
-            if member in postponed:
-                self.attempt(member, partial(_postpone, record=record))
-            elif member in alone:
-                self.attempt(member, partial(_add, record=record))
-
-
-def _add(one: HeldRun, *, record: EpochRecord) -> None:
-    one.recorder.add(record)
-
-
-def _postpone(one: HeldRun, *, record: EpochRecord) -> None:
-    one.recorder.postpone(record)
+            pass
+        for member, record in left.items():
+            recorder = self.held[member].recorder
+            self.attempt(member, recorder.postpone if member in postponed else recorder.add, record)

@@ -58,7 +58,6 @@ class HeldRun:
         *,
         every: int,
         listen: Listener,
-        tell: Callable[[str], None],
         patience: Patience,
     ) -> None:
         self.store = store
@@ -67,10 +66,9 @@ class HeldRun:
         self.spec = run.spec
         self.state = start.state
         self.listen = listen
-        self.tell = tell
         self.patience = patience
         self.keeper = Keeper(store.run_folder(run.id), run, every=every)
-        self.recorder = Recorder(store, run, owner=owner, tell=tell)
+        self.recorder = Recorder(store, run, owner=owner, tell=self.note)
         self.ended: RunStatus | Exception | None = None
         self._discard_after = start.discard_after
         self._recovered = False
@@ -94,7 +92,7 @@ class HeldRun:
         runs.describe_data(self.store, self.run.id, owner=self.owner, sha256=data.sha256, sizes=data.sizes)
 
     def keep(self, event: Event) -> None:
-        """Store what an event says."""
+        """Store what an event says, and tell it."""
         if isinstance(event, EpochDone | Intervened):
             self.recorder.add(event.record)
         elif isinstance(event, Checkpoint):
@@ -103,6 +101,15 @@ class HeldRun:
             self.patience.outlast(self.recorder.settle)
             self.patience.outlast(lambda: self._finish(event.status, event.reason))
             self.ended = event.status
+        self.tell(event)
+
+    def tell(self, event: Event | Note) -> None:
+        """Tell whoever listens of something that happened to the run."""
+        self.listen(self.run, event)
+
+    def note(self, text: str) -> None:
+        """Tell something that the user may want to know."""
+        self.tell(Note(text=text))
 
     def fail(self, error: Exception, *, member: int) -> None:
         """Store, and tell, that an error ended the run, a member of its group; not stored if it is another's by now.
@@ -141,7 +148,7 @@ class HeldRun:
     def rewind(self) -> None:
         """Go back to the latest finished epoch, to continue from there."""
         self.keeper.save_latest()
-        self.state = find_state(self.store.run_folder(self.run.id), self.run, self.tell)
+        self.state = find_state(self.store.run_folder(self.run.id), self.run, self.note)
 
     def _finish(self, status: RunStatus, reason: str | None) -> None:
         if not runs.finish_run(self.store, self.run.id, owner=self.owner, status=status, reason=reason):
@@ -197,7 +204,7 @@ def hold_run(
         check_precision(run.spec.precision, device)
         start = _find_start(store, run, device, tell, allow_inexact=allow_inexact)
         # an error here is met before the claim
-        held = HeldRun(store, run, owner, start, every=every, listen=listen, tell=tell, patience=patience)
+        held = HeldRun(store, run, owner, start, every=every, listen=listen, patience=patience)
         claim = partial(
             runs.claim_run,
             store,

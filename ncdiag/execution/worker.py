@@ -187,7 +187,7 @@ def _train_claimed(
 ) -> None:
     try:
         with beating(store, owner, lambda: [one.run.id for one in held if one.ended is None]):
-            train_held(held, load, listen, device)
+            train_held(held, load, device)
     except RuntimeError as error:  # there is no memory for the thread of the heartbeat
         for member, one in enumerate(held):
             if one.ended is None:
