@@ -101,7 +101,7 @@ class FactorGroup:
         """Describe each level: its runs, the share that collapsed, when, and fn* there.
 
         `onset` is the geometric mean of min(T, budget): with runs that have none within it, and its lower limit, bounds
-        of that of T from below; `onset_hi` says nothing of T then. `n_later` runs collapsed after the budget, at
+        of that of T from below; `onset_hi` is infinite then. `n_later` runs collapsed after the budget, at
         `onset_later` with `fn_star_later` on average: they are told, and take no part in a test.
         """
         return [self._describe(number, value) for number, value in enumerate(self.levels)]
@@ -130,7 +130,7 @@ class FactorGroup:
             "rmst": restricted_mean(onsets, self.budget),
             "onset": mean.estimate,
             "onset_lo": mean.lo,
-            "onset_hi": mean.hi if self.event[own].all() else min(mean.hi, self.budget),  # no onset enters beyond it
+            "onset_hi": mean.hi if math.isnan(mean.hi) or self.event[own].all() else math.inf,
             "fn_star": norm.estimate,
             "fn_star_lo": norm.lo,
             "fn_star_hi": norm.hi,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ncdiag.cli.norm_words import norm_text
 from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, reminders
 from ncdiag.domain.p_values import p_is, p_text
@@ -54,7 +55,7 @@ def _table(cells: Sequence[Values]) -> Table:
                 printable(f"{cell['row']} {cell['column']}"),
                 f"{cell['n_collapsed']}/{cell['n_runs']}",
                 str(cell["n_conditions"]),
-                f"{cell['fn_star']:#.4g}" if found else "-",
+                norm_text(cell["fn_star"]) if found else "-",
                 f"{cell['t_median']:.0f}" if found else "-",
                 "/".join(cell["phases"]) or "-",
                 "/".join(cell["losses"]) or "-",

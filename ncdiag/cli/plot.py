@@ -103,7 +103,7 @@ def plot(
     check_choice("figure", kind, FIGURE_NAMES)
     output = f"{kind}.{form or ImageChoice.PNG}" if output is None else output
     image = _image_format(output, form)
-    _check_stdout(output, data)
+    _check_places(output, data)
     check_output(output)
     if data is not None:
         check_ending(data, (".csv",), "--data writes CSV, expected .csv or none")
@@ -154,7 +154,8 @@ def _shown(asked: "Asked", table: "DataFrame") -> "DataFrame":
 
     runs = asked.runs
     if "run" in table:
-        return runs[runs["run"].isin(table["run"])]
+        named = [table[column] for column in ("run", "control") if column in table]
+        return runs[runs["run"].isin({name for column in named for name in column})]
     return runs[label_pairs(runs, asked).isin(table["pair"])] if "pair" in table else runs
 
 
@@ -186,9 +187,11 @@ def _image_format(output: str, said: ImageChoice | None) -> ImageChoice:
     return said or ImageChoice(ending or "png")
 
 
-def _check_stdout(output: str, data: str | None) -> None:
-    if to_stdout(output) and data is not None and to_stdout(data):
+def _check_places(output: str, data: str | None) -> None:
+    if data is not None and to_stdout(output) and to_stdout(data):
         raise SpecError("the figure and its table cannot both go to stdout; give one of them a file")
+    if data is not None and not to_stdout(output) and os.path.realpath(data) == os.path.realpath(output):
+        raise SpecError(f"the figure and its table cannot both go to {output}; give --data another file")
     if to_stdout(output) and sys.stdout.isatty():
         raise SpecError("an image would garble the terminal; write it to a file with -o FILE, or redirect stdout")
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
 
-# The fields that the contract names, in its order; what a forecast holds beyond them follows.
 _ENDLESS = 1e7  # epochs
+# The fields that the contract names, in its order; what a forecast holds beyond them follows.
 _FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
 

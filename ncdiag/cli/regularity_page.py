@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ncdiag.cli.norm_words import norm_text, norm_texts
 from ncdiag.cli.output import printable, table_cell
 from ncdiag.cli.page_words import Values, reminders
-from ncdiag.cli.ratio_words import bounded, number
+from ncdiag.cli.ratio_words import bounded
 from ncdiag.domain.naming import PAIR, TEXT, Group, Key, differing, name_groups
 from ncdiag.domain.p_values import p_is, p_text
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
@@ -87,17 +88,18 @@ def _table(described: Values, level: float) -> list[Block]:
     for entry in described["levels"]:
         onset = _epochs(entry["onset"]) if entry["n_collapsed"] else "-"
         limits = _span(entry["onset_lo"], entry["onset_hi"], _epochs)
-        if 0 < entry["n_collapsed"] < entry["n_runs"]:
+        if entry["n_collapsed"] < entry["n_runs"]:
             onset = f">={onset}"
             limits = "-" if entry["onset_lo"] is None else f">={_epochs(entry['onset_lo'])}"
+        norm, norms = norm_texts(entry, "fn_star", "fn_star_lo", "fn_star_hi")
         rows.append(
             [
                 table_cell(entry["level"]),
                 f"{entry['n_collapsed']}/{entry['n_runs']}",
                 onset if entry["n_collapsed"] else f">{_epochs(described['budget'])}",
                 limits,
-                "-" if entry["fn_star"] is None else f"{entry['fn_star']:#.4g}",
-                _span(entry["fn_star_lo"], entry["fn_star_hi"], number),
+                norm,
+                " to ".join(norms) or "-",
             ]
         )
         rows += _later(entry)
@@ -116,7 +118,7 @@ def _later(entry: Values) -> list[list[str]]:
     """Give a row for the runs of a value that collapsed after the common budget, if any did."""
     if not entry.get("n_later"):
         return []
-    norm = "-" if entry["fn_star_later"] is None else f"{entry['fn_star_later']:#.4g}"
+    norm = "-" if entry["fn_star_later"] is None else norm_text(entry["fn_star_later"])
     return [["  later", f"{entry['n_later']}/{entry['n_runs']}", _epochs(entry["onset_later"]), "-", norm, "-"]]
 
 

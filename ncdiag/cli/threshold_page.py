@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ncdiag.cli.norm_words import norm_text, norm_texts
 from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, by_pair, find_result, get_result, reminders
 from ncdiag.cli.threshold_words import (
     check_blocks,
     condition_effect,
     invariance_words,
-    norm_text,
 )
 from ncdiag.domain.page import Block, Legend, Page, Paragraph, Part, Reading, Table
 from ncdiag.domain.shares import counted, percent
@@ -68,10 +68,11 @@ def _line(label: str, pair: Values) -> list[str]:
     start = [label, f"{pair['n_collapsed']}/{pair['n_runs']}"]
     if pair["estimate"] is None:
         return [*start, *["-"] * 6]
+    found, limits = norm_texts(pair)
     return [
         *start,
-        norm_text(pair["estimate"]),
-        _range(pair, "-"),
+        found,
+        "-".join(limits) or "-",
         percent(pair["log_cv"]),
         percent(pair["cv_upper"]),
         "-".join(dict.fromkeys(f"{pair[end]:.0f}" for end in ("t_min", "t_max"))),
@@ -102,7 +103,8 @@ def _reading(pair: Values, spread: Values) -> str:
         said = _WITHOUT["unconfirmed" if pair["n_unconfirmed"] else pair["status"]]
         reached = pair.get("lowest") if pair["status"] == "all_censored" else None
         return said if reached is None else f"{said} The lowest value that any run has reached is {reached:.3g}."
-    found = f"at onset the feature norm is {norm_text(pair['estimate'])}"
+    norm, limits = norm_texts(pair)
+    found = f"at onset the feature norm is {norm}"
     if pair["status"] == "too_few":
         return f"{found}, in one run; a second one would give an interval."
     if pair["status"] == "zero_variance":
@@ -122,7 +124,7 @@ def _reading(pair: Values, spread: Values) -> str:
         "not testable": "how much it varies from run to run cannot be said from so few runs.",
     }
     but = f" But {pair['blocked'][0]}." if pair["blocked"] and spread["verdict"] in ("supported", "refuted") else ""
-    return f"{found} ({_range(pair, ' to ')}); {judged[spread['verdict']]}{but}"
+    return f"{found} ({' to '.join(limits)}); {judged[spread['verdict']]}{but}"
 
 
 def _endings(pair: Values) -> str:
@@ -190,7 +192,3 @@ def _false_alarms(pair: Values) -> list[str]:
     crossed = pair.get("n_censored_crossed", 0)
     passed = "rose above" if pair.get("direction") == "rises" else "fell below"
     return [f"the feature norm of {crossed} of the runs without an onset {passed} fn*"] if crossed else []
-
-
-def _range(pair: Values, between: str) -> str:
-    return "-" if pair["lo"] is None else between.join(f"{pair[end]:#.3g}".rstrip(".") for end in ("lo", "hi"))

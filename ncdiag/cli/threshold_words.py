@@ -3,17 +3,13 @@
 import math
 from collections.abc import Sequence
 
+from ncdiag.cli.norm_words import norm_text
 from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, is_shown, least_p
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.page import Block, Legend, Paragraph, Table
 from ncdiag.domain.shares import counted, percent
-
-
-def norm_text(value: float) -> str:
-    """Write a norm with four significant digits."""
-    return f"{value:#.4g}".rstrip(".")
 
 
 def condition_effect(spread: Values) -> list[str]:

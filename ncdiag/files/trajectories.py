@@ -65,7 +65,7 @@ def read_file(
         raise SpecError(f"--name names one run, but {bare(label)} holds {len(found)}; leave --name out")
     runs: dict[str, ImportedRun] = {}
     for in_file, records in found.items():
-        own_name = name or in_file or Path(label).stem
+        own_name = name or in_file or _stem(label)
         if not is_run_name(own_name):
             raise SpecError(f"{shown(own_name)} {NO_NAME}\ngive the run a name with --name")
         row = rows.get(in_file or own_name)
@@ -74,7 +74,7 @@ def read_file(
             raise SpecError(f"{bare(manifest.name)} has no row for run {shown(in_file or own_name)}{hint}")
         cells = {} if row is None else row.cells
         runs[own_name] = _make_run(findings, settings, [label, own_name], cells, records)
-    _check_patterns(settings, [label, Path(label).stem], list(runs))
+    _check_patterns(settings, [label, _stem(label)], list(runs))
     return list(runs.values()), findings.notes()
 
 
@@ -102,7 +102,7 @@ def read_manifest(manifest: Path, settings: Settings) -> tuple[list[ImportedRun]
         except ValueError as error:
             findings.fault(manifest.name, row.line, str(error))
     findings.check(ignore_extra=settings.ignore_extra)
-    _check_patterns(settings, [*labels, *(Path(label).stem for label in labels)], list(runs))
+    _check_patterns(settings, [*labels, *map(_stem, labels)], list(runs))
     return list(runs.values()), findings.notes()
 
 
@@ -119,10 +119,10 @@ def _read_listed(
     if given is not None and len(found) > 1:
         raise ValueError(f"one name for the {len(found)} runs of {shown(label)}")
     for in_file, records in found.items():
-        own_name = given or in_file or Path(bare_name(path.name)).stem
+        own_name = given or in_file or _stem(label)
         if not is_run_name(own_name):
             raise ValueError(f"{shown(own_name)} {NO_NAME}")
-        yield own_name, _make_run(findings, settings, [label, path.stem, own_name], row.cells, records)
+        yield own_name, _make_run(findings, settings, [label, _stem(label), own_name], row.cells, records)
 
 
 def _read_content(
@@ -131,7 +131,7 @@ def _read_content(
     """Read one file: its records by run; what is wrong with it goes to the findings."""
     table = _read_text(findings, label, content)
     maps = settings.maps
-    columns = match_columns(table.columns, general(maps) | specific(maps, [label, Path(label).stem]))
+    columns = match_columns(table.columns, general(maps) | specific(maps, [label, _stem(label)]))
     if table.columns:
         findings.columns[label] = columns
     if columns.misspelt and not settings.ignore_extra:
@@ -139,6 +139,11 @@ def _read_content(
     runs, problems = read_records(table, columns)
     findings.faults.extend((label, problem) for problem in problems)
     return runs
+
+
+def _stem(label: str) -> str:
+    """Give what a file is called without what says how it is written: `log` for `runs/log.csv.gz`."""
+    return Path(bare_name(label)).stem
 
 
 def _read_text(findings: Findings, label: str, content: bytes) -> Table:

@@ -90,11 +90,12 @@ def draw_interval(
     places = [at, at]
     line = (places, ends) if upright else (ends, places)
     axes.plot(*line, color=color, linewidth=points / 5, zorder=3)
-    arrows = (("v", "^") if upright else ("<", ">"), zip(span, ends, strict=True))
-    for marker, (limit, end) in zip(*arrows, strict=True):
+    before, beyond = ("v", "^") if upright else ("<", ">")
+    for limit, end in zip(span, ends, strict=True):
         if limit != end:
             spot = (at, end) if upright else (end, at)
-            axes.plot(*spot, marker, color=color, markersize=points / 2, clip_on=False, zorder=3)
+            arrow = before if limit < end else beyond
+            axes.plot(*spot, arrow, color=color, markersize=points / 2, clip_on=False, zorder=3)
 
 
 def lanes(values: ArrayLike, apart: float) -> NDArray[np.int64]:

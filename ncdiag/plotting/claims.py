@@ -194,8 +194,9 @@ def _draw_strip(axes: Axes, rows: pd.DataFrame, room: tuple[float, float], sheet
     axes.xaxis.labelpad = points / 8
     values = shown[["estimate", "lo", "hi"]].to_numpy(dtype=np.float64)
     if np.isnan(values[:, 0]).all():
-        ours = "" if first["ours"] == "-" else f"{first['ours']}: "
-        _say_reason(axes, f"{ours}{first['reason']}", room, sheet)
+        told = rows[rows["verdict"] == first["overall"]].iloc[0]  # the reason of another group may be the contrary
+        begun = [told["group"]] * (len(rows) > 1) + [told["ours"]] * (told["ours"] != "-")
+        _say_reason(axes, ": ".join([*begun, str(told["reason"])]), room, sheet)
         return
     axes.set_xlabel(
         _axis_label(shown, room[0], sheet), loc="right"

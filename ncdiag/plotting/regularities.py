@@ -247,4 +247,6 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
     if not table["collapsed"].all():
         handles.append(mark_handle("o", "runs without onset, and how many", points, filled=False))
         handles[-1].set_markersize(points / 3)
+        handles.append(mark_handle("o", "mean with such runs: at least", points, filled=False))
+        handles[-1].set_markersize(points / 1.7)
     return handles

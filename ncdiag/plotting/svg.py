@@ -14,6 +14,7 @@ from hashlib import sha256
 _DIGITS, _UNIT = 2, 100
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _BETWEEN_TAGS = re.compile(r">\s+<")
+_TAG = re.compile(r"<[^>]*>")  # a title or a name between tags may read like an attribute
 _PATH = re.compile(r'(?<= d=")[^"]*')
 _STYLE = re.compile(r'(?<= style=")[^"]*')
 _PLACE = re.compile(r'(?<= [xy]=")[^"]*|(?<=translate\()[^)]*')
@@ -32,12 +33,16 @@ _ALIKE = re.compile(
 def shrink_svg(text: str) -> str:
     """Give the same picture in fewer bytes."""
     text = _BETWEEN_TAGS.sub("><", _COMMENT.sub("", text))
-    text = _PATH.sub(lambda found: _shorten_path(found[0].split()), text)
-    text = _PLACE.sub(lambda found: " ".join(_write(_round(part)) for part in found[0].split()), text)
-    text = _STYLE.sub(lambda found: found[0].replace(": ", ":").replace("; ", ";"), text)
+    text = _TAG.sub(lambda found: _shrink_tag(found[0]), text)
     names = {found[1]: "p" + sha256(found[2].encode()).hexdigest()[:10] for found in _CLIP.finditer(text)}
-    text = _CLIP_NAME.sub(lambda found: names[found[0]], text)
+    text = _TAG.sub(lambda found: _CLIP_NAME.sub(lambda name: names[name[0]], found[0]), text)
     return _ALIKE.sub(_say_style_once, text)
+
+
+def _shrink_tag(tag: str) -> str:
+    tag = _PATH.sub(lambda found: _shorten_path(found[0].split()), tag)
+    tag = _PLACE.sub(lambda found: " ".join(_write(_round(part)) for part in found[0].split()), tag)
+    return _STYLE.sub(lambda found: found[0].replace(": ", ":").replace("; ", ";"), tag)
 
 
 def _say_style_once(found: re.Match[str]) -> str:

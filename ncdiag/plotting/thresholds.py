@@ -195,7 +195,7 @@ def _draw_spread(axes: Axes, row: pd.Series, at: str, place: int, letters: float
         return
     y = place + side * _ASIDE / letters
     draw_interval(axes, y, (row["cv_lower"], row["cv_upper"]), color=color, points=points)
-    (mark,) = axes.plot(max(row["cv"], axes.get_xlim()[0]), y, marker, color=color, zorder=4)
+    (mark,) = axes.plot(np.clip(row["cv"], *axes.get_xlim()), y, marker, color=color, zorder=4)
     mark.set(markersize=points / 1.7, markerfacecolor="white" if at == AT_EPOCH else color, markeredgewidth=points / 9)
 
 

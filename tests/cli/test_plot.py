@@ -3,6 +3,7 @@ import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from clihelp import Cli, run_ncdiag
@@ -152,6 +153,23 @@ def test_the_data_are_those_of_the_figure(cli: Cli, kind: str):
     rows = list(csv.DictReader(answer.out.splitlines()))
     assert {row["run"] for row in rows} == {"deep-0", "deep-1", "shallow-0", "shallow-1", "short"}
     assert Path(f"{kind}.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_figure_and_its_table_cannot_share_a_file(cli: Cli, here: Path):
+    (here / "link").symlink_to("same")
+    answer = cli("plot", "threshold", "-o", "same", "--data", "link")
+    assert answer.code == 2
+    assert "the figure and its table cannot both go to same; give --data another file" in answer.err
+    assert not (here / "same").exists()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("title", ['onset at d="foo-1"', 'norm at x="depth 5"', "url(#p0123456789)", 'style="a: b"'])
+def test_any_title_makes_an_svg(cli: Cli, here: Path, title: str):
+    assert cli("plot", "threshold", "-o", "f.svg", "--title", title).code == 0
+    said = [element.text for element in ElementTree.parse(here / "f.svg").iter()]
+    assert title in said
 
 
 @pytest.mark.usefixtures("store")

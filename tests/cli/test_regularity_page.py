@@ -179,8 +179,8 @@ def test_the_mean_of_values_with_runs_that_never_collapsed_is_a_lower_bound():
     described = {"factor": "activation", "budget": 100.0, "levels": [level("relu", 5), level("tanh", 4)]}
     page = text_of(regularity_page([claim("joint", "inconclusive", **described)], "activation", Terms()))
     rows = [" ".join(line.split()) for line in page.splitlines()]
-    assert "relu 5/5 80 60 to 100 1.500 1.2 to 1.8" in rows
-    assert "tanh 4/5 >=80 >=60 1.500 1.2 to 1.8" in rows
+    assert "relu 5/5 80 60 to 100 1.500 1.20 to 1.80" in rows
+    assert "tanh 4/5 >=80 >=60 1.500 1.20 to 1.80" in rows
 
 
 def test_limits_past_one_beside_a_claim_that_is_shown_are_explained():

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from clihelp import flat
 
+from ncdiag.cli.norm_words import norm_text
 from ncdiag.cli.page_text import text_of
-from ncdiag.cli.threshold_words import check_blocks, condition_effect, invariance_words, norm_text
+from ncdiag.cli.threshold_words import check_blocks, condition_effect, invariance_words
 from ncdiag.domain.p_values import p_text
 from ncdiag.domain.page import Block, Page, Part, Table
 

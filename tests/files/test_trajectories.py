@@ -180,6 +180,13 @@ def test_a_manifest_describes_its_files(write):
     assert [(record.phase, record.loss) for record in a.epochs] == [(1, "ce"), (2, "mse")]
 
 
+def test_a_packed_file_of_a_manifest_goes_by_the_name_it_has_unpacked(write):
+    (write("log.csv", "").with_name("log.csv.gz")).write_bytes(gzip.compress(b"epoch,nc1,score\n1,0.5,2\n"))
+    manifest = write("runs.csv", "file\nlog.csv.gz\n")
+    ((run,), _) = read_manifest(manifest, asked(maps="log:feature_norm=score", sets=("log:depth=3",)))
+    assert (run.name, run.config["depth"], run.epochs[0].feature_norm) == ("log", 3, 2)
+
+
 def test_how_a_run_ended_is_no_setting_of_it(write):
     """Nor is how a store kept it: runs of one condition that ended differently stay of one condition."""
     for name in ("a", "b", "c"):

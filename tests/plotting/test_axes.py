@@ -78,6 +78,15 @@ def test_an_interval_without_a_bound_ends_in_an_arrow_at_the_edge(axes: Axes):
     assert [(line.get_marker(), *line.get_xydata()[0]) for line in axes.lines[1:]] == [("^", 7, 1)]
 
 
+@pytest.mark.parametrize(("span", "arrow", "edge"), [((-3, -2), "<", 0), ((11, math.inf), ">", 10)])
+def test_an_interval_beyond_an_edge_points_to_where_it_is(
+    axes: Axes, span: tuple[float, float], arrow: str, edge: float
+):
+    axes.set(xlim=(0, 10), ylim=(0, 1))
+    draw_interval(axes, 0.5, span, color="black", points=8)
+    assert {(line.get_marker(), *line.get_xydata()[0]) for line in axes.lines[1:]} == {(arrow, edge, 0.5)}
+
+
 def test_an_interval_that_is_not_known_is_not_drawn(axes: Axes):
     draw_interval(axes, 0.5, (math.nan, math.nan), color="black", points=8)
     assert len(axes.lines) == 0

@@ -155,5 +155,16 @@ def test_a_bound_has_a_limit_on_one_side_only(censored):
     assert "limit not known on this side" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_the_reason_of_a_claim_without_figures_is_that_of_the_group_with_its_verdict(table):
+    """Of two groups, one that cannot be tested and one that shows the claim, the reason of the first would deny it."""
+    row = table.loc[table["claim"] == "6b"].assign(estimate=math.nan, lo=math.nan, hi=math.nan, ours="-")
+    untested = row.assign(group="lr 0.001", verdict="not testable", reason="too few", overall="supported")
+    shown = row.assign(group="lr 0.01", verdict="supported", reason="both differ", ours="x3", overall="supported")
+    both = pd.concat([table[table["claim"] < "6b"], untested, shown], ignore_index=True)
+    texts = [text.get_text() for text in strips(draw_claims(both, Sheet()).axes)["6b"].texts]
+    assert "lr 0.01: x3: both differ" in texts
+    assert not any("too few" in text for text in texts)
+
+
 def test_where_nothing_is_drawn_nothing_is_explained(table):
     assert not draw_claims(table.assign(estimate=math.nan), Sheet()).legends

@@ -87,6 +87,18 @@ def test_what_is_drawn_is_the_table(table, width):
     assert drawn(figure, "s", 1) == [cvs["fixed_epoch"]]
 
 
+@pytest.mark.parametrize(("factor", "edge"), [(1.0001, 0), (30.0, 1)])
+def test_a_spread_beyond_the_axis_is_drawn_at_its_edge(make_asked, make_run, factor: float, edge: int):
+    runs = {f"{seed}": make_run(20.0, norm=factor**seed, seed=seed) for seed in range(4)}
+    table = threshold_table(make_asked(runs))
+    spread = draw_thresholds(table, Sheet()).axes[1]
+    at_onset = table.loc[table["at"] == "onset", "cv"].iloc[0]
+    limit = spread.get_xlim()[edge]
+    assert at_onset < limit if edge == 0 else at_onset > limit
+    marks = [line for line in spread.lines if line.get_marker() in "os"]
+    assert limit in [float(line.get_xdata()[0]) for line in marks]
+
+
 def test_a_pair_without_onset_says_so(table):
     figure = draw_thresholds(table, Sheet())
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [

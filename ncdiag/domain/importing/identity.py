@@ -39,7 +39,7 @@ def find_end(said: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
     A run that had not ended is interrupted: nobody goes on with it where it is taken in. Raises `ValueError` for a
     status that is none.
     """
-    word, reason = said.get("status") or RunStatus.DONE, said.get("reason") or None
+    word, reason = said.get("status") or RunStatus.DONE, _printed(said.get("reason") or "") or None
     if word not in tuple(RunStatus):
         raise ValueError(
             f"status: {shown(word)} is none of {', '.join(RunStatus)}; rename the column if it means something else"
@@ -48,3 +48,8 @@ def find_end(said: Mapping[str, str | None]) -> tuple[RunStatus, str | None]:
     if status in UNFINISHED and status is not RunStatus.FAILED:
         return RunStatus.INTERRUPTED, reason or f"{status} when it was exported"
     return status, reason
+
+
+def _printed(text: str) -> str:
+    """Write a text of several lines without what could drive a terminal that shows it."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

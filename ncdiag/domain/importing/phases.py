@@ -60,14 +60,17 @@ def phase_plan(description: Mapping[str, Any]) -> PhasePlan:
 
 
 def parse_phases(text: str) -> tuple[tuple[str, int | None], ...]:
-    """Read `ce:200,mse:400`; the last phase may leave its epochs out, and milestones (`@100`) are passed over."""
+    """Read `ce:200,mse:400`; the last phase may leave its epochs out, and milestones (`@100`) are left out."""
     parts = [part.strip() for part in text.split(",")]
     phases: list[tuple[str, int | None]] = []
     for place, part in enumerate(parts, start=1):
         loss, colon, rest = part.partition(":")
         if not loss or (not colon and place < len(parts)):
             raise ValueError(f"{shown(text)} is not a list of phases such as ce:200,mse:400")
-        phases.append((loss_name(loss), whole(rest.partition("@")[0], 1, LARGEST) if colon else None))
+        epochs, *milestones = rest.split("@")
+        for milestone in milestones:
+            whole(milestone, 1, LARGEST)
+        phases.append((loss_name(loss), whole(epochs, 1, LARGEST) if colon else None))
     return tuple(phases)
 
 
@@ -76,7 +79,9 @@ def list_changes(text: str) -> list[tuple[int, str]]:
     changes, begun = [], 0
     phases = parse_phases(text)
     for part, (_, epochs) in zip(text.split(","), phases, strict=True):
-        changes += [(begun + int(milestone), "the learning rate drops") for milestone in part.split("@")[1:]]
+        changes += [
+            (begun + whole(milestone, 1, LARGEST), "the learning rate drops") for milestone in part.split("@")[1:]
+        ]
         begun += epochs or 0
         changes.append((begun, "the loss changes"))
     return changes[:-1]  # after the last phase comes nothing

@@ -77,6 +77,7 @@ def test_a_row_of_another_making_has_no_identity_and_the_end_that_it_says() -> N
     [
         ({"status": "done"}, ("done", None)),
         ({"status": "failed", "reason": "out of memory"}, ("failed", "out of memory")),
+        ({"status": "failed", "reason": "two\nlines\t\x1b[31m"}, ("failed", "two\nlines\\t\\x1b[31m")),
         ({"status": "interrupted", "reason": "stopped by a signal"}, ("interrupted", "stopped by a signal")),
         ({"status": "lost"}, ("interrupted", "lost when it was exported")),
         ({"status": "running"}, ("interrupted", "running when it was exported")),

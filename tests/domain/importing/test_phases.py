@@ -17,7 +17,10 @@ def test_phases_are_read_as_the_command_line_writes_them(text: str, phases: obje
     assert parse_phases(text) == phases
 
 
-@pytest.mark.parametrize("text", ["", "ce,mse:400", "ce:,mse", "ce:0", "ce:x", ":200", "ce:200,,mse", "c e:200"])
+@pytest.mark.parametrize(
+    "text",
+    ["ce:5@abc,mse:35", "ce:5@,mse", "", "ce,mse:400", "ce:,mse", "ce:0", "ce:x", ":200", "ce:200,,mse", "c e:200"],
+)
 def test_what_is_no_list_of_phases_is_refused(text: str):
     with pytest.raises(ValueError, match="is not"):
         parse_phases(text)
