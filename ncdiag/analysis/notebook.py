@@ -37,7 +37,7 @@ class OnsetOptions(TypedDict, total=False):
     metric: str
     patience: int
     rule: Literal["sustained", "first"]
-    phase: int | None
+    phase: int | Literal["any"] | None
 
 
 def read_runs(store: StoreLocation = None, *, where: str | None = None) -> pd.DataFrame:
@@ -120,7 +120,9 @@ def _rule(said: OnsetOptions) -> OnsetRule:
     if unknown:
         known = ("where", "by", "level", *OnsetOptions.__annotations__)
         raise TypeError(f"{unknown[0]!r} is no option{nearest(unknown[0], known)}; there are {', '.join(known)}")
-    return OnsetRule(**said)
+    if said.get("phase") == "any":
+        said = {**said, "phase": None}
+    return OnsetRule(**said)  # type: ignore[arg-type]  # which it checks
 
 
 def _terms(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ncdiag.analysis.conditions import check_grouping
-from ncdiag.domain.filters import parse_where
+from ncdiag.domain.filters import ALIASES, parse_where
 from ncdiag.domain.levels import check_level
 from ncdiag.domain.naming import PAIR
 from ncdiag.domain.onset_rule import OnsetRule
@@ -26,6 +26,6 @@ class Terms:
 
     def __post_init__(self) -> None:
         parse_where(self.where)
-        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
+        object.__setattr__(self, "by", tuple(dict.fromkeys(ALIASES.get(column, column) for column in self.by)))
         check_grouping(self.by)
         check_level(self.level)

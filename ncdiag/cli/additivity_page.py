@@ -29,7 +29,7 @@ def additivity_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     named = {result.quantity: result.to_dict() for result in results}
     ratios = [result.to_dict() for result in results if result.quantity == "ratio_of_ratios"]
     verdict = named["verdict"]
-    group = verdict["group"]
+    two = len(terms.by) == 2
     cells = [Part([_table(verdict["cells"])]), Part([Legend(_LEGEND)])] if verdict["cells"] else []
     blocks: list[Block] = [Reading(_reading(verdict, ratios) + _other_shape(named))]
     if "p_raw" in verdict:
@@ -40,9 +40,9 @@ def additivity_page(results: "Sequence[Result]", terms: "Terms") -> Page:
     if "refused" not in verdict and verdict["warnings"] and "p_raw" in verdict:
         blocks += reminders([*verdict["warnings"], *named["interaction_raw"]["warnings"]])
     return Page(
-        title=f"Is fn* made of one part per {group['rows']} and one per {group['columns']}?",
+        title=f"Is fn* made of one part per {' and one per '.join(terms.by) if two else 'factor'}?",
         rule=str(terms.rule),
-        parts=[*cells, Part(blocks, heading=f"{group['rows']} x {group['columns']}")],
+        parts=[*cells, Part(blocks, heading=" x ".join(terms.by))],
     )
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -108,13 +108,29 @@ def _debug_first(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _run_typer(arguments: list[str]) -> int:
+    """Let Typer read the arguments and call the command, and give the exit code."""
     try:
-        app(arguments, prog_name="ncdiag")
+        code = app(arguments, prog_name="ncdiag", standalone_mode=False)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # Typer would end with 1
             raise stop.__context__ from None
-        return stop.code if isinstance(stop.code, int) else 0
-    return 0
+        raise
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+            sys.stderr.write(f"{error.format_message()}\n")
+            return SpecError.exit_code
+        raise _misused(error) from None
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: Any) -> SpecError:
+    """Give an error of Typer the form that all errors have; it has no public name in some versions."""
+    message, context = error.format_message().replace("Value error, ", ""), getattr(error, "ctx", None)
+    if context is None:
+        return SpecError(message)
+    return SpecError(f"{message[0].lower()}{message[1:]}\n`{context.command_path} --help` says what there is")
 
 
 def _report(error: Exception) -> int:

@@ -98,6 +98,9 @@ def import_(
     if name is not None:
         check_name(prefix + name)
     found, notes = _read(file, manifest, name, settings)
+    for run in found:
+        if run.name is not None:
+            check_name(run.name)
     with open_to_change(store, create=True) as opened:
         imported = import_runs(opened, found)
     for said in notes:

@@ -248,6 +248,7 @@ def _is_nonfinite(value: object) -> bool:
 def _cells(column: "Series", measured: Sequence[Mapping[str, str] | None]) -> list[Any]:
     values = column.tolist()
     for row in column.isna().to_numpy().nonzero()[0].tolist():
-        if column.name not in (measured[row] or {}):
+        named = measured[row]  # NaN in the place of None where frames were merged
+        if not (isinstance(named, Mapping) and column.name in named):
             values[row] = None
     return values

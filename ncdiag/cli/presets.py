@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
+LIST = "list"  # stands for none of them: it lists them
 Options = Mapping[str, str | bool | list[str]]
 
 

@@ -24,7 +24,7 @@ def _said(page: Page) -> Iterator[str]:
         about = f"{part.heading}: " if part.heading else ""
         yield from (about + text for text in part.readings)
         match part.blocks:
-            case [Paragraph(why), *_] if about and not part.readings:
+            case [Paragraph(why), *_] if not part.readings and (about or len(page.parts) == 1):
                 yield about + why
 
 

@@ -10,6 +10,7 @@ from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import FormatOption, StoreOption
 from ncdiag.cli.output import Column, Format, emit, frame_rows, note, table_cell, warn
+from ncdiag.cli.presets import LIST
 from ncdiag.cli.train import (
     AllowInexactOption,
     CheckpointOption,
@@ -17,6 +18,7 @@ from ncdiag.cli.train import (
     DataDirOption,
     DeviceOption,
     PresetOption,
+    list_presets,
     say_stored,
 )
 from ncdiag.cli.training_options import merge_sources, read_axes, takes_training_options
@@ -77,6 +79,9 @@ def sweep(
     Each option takes a list, 1e-5,1e-4 or 0:5 (0 to 4). The grid is stored before the first run. The same command
     again trains only what is missing.
     """
+    if preset == LIST:
+        list_presets(form)
+        return
     from ncdiag.domain.onset_rule import OnsetRule
     from ncdiag.execution.planning import check_plan, find_refusal, make_plan
     from ncdiag.execution.signals import stops_stored
@@ -272,9 +277,9 @@ def _print_summary(store: "Store", runs: list[Run], rule: "OnsetRule", form: For
     ids = [run.id for run in runs]
     epochs = epochs_frame(store, ids)
     onsets = onset_table(runs_frame(store, ids), epochs, rule)
-    last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1"]]
+    last = epochs.groupby("run").tail(1)[["run", "train_accuracy", "feature_norm", "nc1", "nonfinite"]]
     always = [column.key for column in _SUMMARY_COLUMNS]
     own = [name for name in varying(onsets) if name not in always]
-    rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *own]])
+    rows = frame_rows(onsets.merge(last, on="run", how="left")[[*always, *own, "nonfinite"]])
     told_apart = [Column(key=name, heading=name.replace("_", " ")) for name in own]
     emit(rows, form, name="runs", columns=[*_SUMMARY_COLUMNS[:2], *told_apart, *_SUMMARY_COLUMNS[2:]])

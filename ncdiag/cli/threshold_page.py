@@ -152,7 +152,7 @@ def _counted(counts: Mapping[str, int], how: str, what: str, runs: int) -> list[
 
 
 def _plain_figures(pair: Values) -> str:
-    spread = "" if pair["sd"] is None else f", sd {pair['sd']:.4f}, CV {100 * pair['cv']:.2f}%"
+    spread = "" if pair["sd"] is None or pair["cv"] is None else f", sd {pair['sd']:.4f}, CV {100 * pair['cv']:.2f}%"
     return f"mean {pair['mean']:.4f}{spread}"
 
 

@@ -10,8 +10,8 @@ from ncdiag.cli.complete import complete_choices, complete_run
 from ncdiag.cli.numbers import number_option
 from ncdiag.cli.opening import open_to_change
 from ncdiag.cli.options import StoreOption
-from ncdiag.cli.output import emit_text, note, warn
-from ncdiag.cli.presets import PRESETS
+from ncdiag.cli.output import Format, emit, emit_text, note, warn
+from ncdiag.cli.presets import LIST, PRESETS
 from ncdiag.cli.training_options import read_values, takes_training_options
 from ncdiag.domain.records import FINAL, Run, RunStatus
 from ncdiag.domain.words import first_of
@@ -31,13 +31,14 @@ EXAMPLES = (
 )
 
 
-def _list_presets(name: str | None) -> str | None:
-    """Print what presets there are, and end, when that was asked for."""
-    if name == "list":
+def list_presets(form: Format) -> None:
+    """Print what presets there are."""
+    if form is Format.TABLE:
         for known, preset in PRESETS.items():
             emit_text(fill(f"{known:26}{preset.purpose}", width=80, subsequent_indent=" " * 26))
-        raise typer.Exit
-    return name
+        return
+    rows = [{"preset": known, "purpose": preset.purpose} for known, preset in PRESETS.items()]
+    emit(rows, form, name="presets", columns=[])
 
 
 PresetOption = Annotated[
@@ -46,7 +47,6 @@ PresetOption = Annotated[
         "--preset",
         metavar="NAME",
         autocompletion=complete_choices(*PRESETS),
-        callback=_list_presets,
         help="Start from named options, such as quickstart or paper-depth; others on the line win. "
         "--preset list lists them.",
     ),
@@ -105,6 +105,9 @@ def train(
     from ncdiag.execution.signals import stops_stored
     from ncdiag.execution.worker import TrainingOptions
 
+    if preset == LIST:
+        list_presets(Format.TABLE)
+        return
     values = read_values(given, preset=preset, config=config)
     if resume is not None and (values.keys() - {"dataset"} or name is not None):
         raise SpecError(

@@ -33,6 +33,7 @@ from ncdiag.domain.sweep import MAX_POINTS
 from ncdiag.domain.words import nearest
 from ncdiag.errors import SpecError
 
+_DECIMALS = re.compile(r"\s*0[0-9]+\s*")  # of 0,0001, which is a list of two numbers
 _DASHED = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
 
 # What was said of the runs: each option's text, several texts for --phase.
@@ -64,6 +65,8 @@ def _whole(text: str) -> int:
 
 
 def _real(text: str) -> float:
+    if _DECIMALS.fullmatch(text):
+        raise SpecError(f"expected a number such as 0.001 or 1e-3, not {text!r}; decimals follow a point")
     try:
         return float(text)
     except ValueError:
@@ -322,6 +325,8 @@ def _given(given: Given) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, str | bool | list[str]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a folder; --config takes the path of a TOML file") from None
     except FileNotFoundError:
         raise SpecError(f"there is no configuration file {path}; --config takes the path of a TOML file") from None
     except (OSError, ValueError, RecursionError) as error:  # of which the errors of tomllib and of UTF-8 are some

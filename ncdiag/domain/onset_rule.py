@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, SupportsFloat, get_args
 
 from ncdiag.domain.records import ONSET_METRICS
@@ -31,10 +32,10 @@ class OnsetRule:
         check_choice("onset rule", self.rule, get_args(Rule))
         if not (isinstance(self.eps, SupportsFloat) and math.isfinite(self.eps) and self.eps > 0):
             raise AnalysisError(f"eps must be a finite number > 0, not {self.eps!r}")
-        if self.patience < 1:
-            raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience}")
-        if self.phase is not None and self.phase < 1:
-            raise AnalysisError(f"phases count from 1, not {self.phase}")
+        if not (_is_whole(self.patience) and self.patience >= 1):
+            raise AnalysisError(f"patience counts evaluations and must be at least 1, not {self.patience!r}")
+        if self.phase is not None and not (_is_whole(self.phase) and self.phase >= 1):
+            raise AnalysisError(f"phases count from 1, and None is any of them; not {self.phase!r}")
 
     @property
     def needed(self) -> int:
@@ -51,3 +52,7 @@ class OnsetRule:
         if self.rule == "first":
             return f"first logged epoch with {self.metric} < {self.eps:g}{scope}"
         return f"{self.metric} < {self.eps:g} for {counted(self.patience, 'evaluation')}{scope}"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral)

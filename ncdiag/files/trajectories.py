@@ -88,7 +88,10 @@ def read_manifest(manifest: Path, settings: Settings) -> tuple[list[ImportedRun]
     findings = Findings()
     runs: dict[str, ImportedRun] = {}
     labels: dict[str, None] = {}
-    for row in _read_manifest_rows(findings, settings, manifest, (_FILE,)):
+    rows = _read_manifest_rows(findings, settings, manifest, (_FILE,))
+    if not (rows or findings.faults):
+        findings.fault(manifest.name, 1, "a header and no rows")
+    for row in rows:
         label = row.cells.get(_FILE)
         if label is None or label in labels:
             findings.fault(manifest.name, row.line, f"file {shown(label)} twice" if label else "no file")

@@ -116,6 +116,16 @@ def test_the_figures_are_on_the_page():
         assert said in text
 
 
+@pytest.mark.parametrize("by", [("width",), ("arch", "dataset", "width")])
+def test_a_grid_needs_two_factors_and_names_those_that_were_asked_for(make_onsets, by: tuple[str, ...]):
+    onsets = make_onsets({("mlp", "mnist"): "mse", ("mlp", "cifar10"): "mse"}).assign(width=64.0)
+    terms = Terms(by=by)
+    text = text_of(additivity_page(additivity_results(onsets, terms), terms))
+    assert text.startswith("Is fn* made of one part per factor?")
+    assert f"\n{' x '.join(by)}\n" in text
+    assert "None" not in text
+
+
 def test_a_refused_grid_gives_the_reason(make_onsets):
     onsets = make_onsets({("mlp", "mnist"): "mse", ("mlp", "cifar10"): "mse", ("cnn", "mnist"): "ce"})
     text = " ".join(text_of(additivity_page(additivity_results(onsets, Terms()), Terms())).split())

@@ -80,6 +80,28 @@ def test_an_error_is_one_message_on_stderr(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr() == ("", "ncdiag: error: no run run-9\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analyze", "threshold", "--rule", "frist"], ["'frist' is not one of 'sustained', 'first'", "ncdiag analyze"]),
+        (["anlyze"], ["did you mean 'analyze'", "ncdiag"]),
+        (["runs", "ls", "--formt", "csv"], ["--format", "ncdiag runs ls"]),
+        (["plot"], ["KIND", "ncdiag plot"]),
+    ],
+)
+def test_a_mistake_in_the_arguments_has_the_form_of_all_errors(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: list[str]
+):
+    assert app_module.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ncdiag: error: ")
+    assert len(err.splitlines()) == 2
+    assert said[0].lower() in err.lower()
+    assert err.endswith(f"`{said[1]} --help` says what there is\n")
+    assert "Value error" not in err
+
+
 @pytest.mark.usefixtures("raising_app")
 def test_a_full_disk_is_named_with_its_file(capsys: pytest.CaptureFixture[str]):
     app_module.run(["raise", "full"])

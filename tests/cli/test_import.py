@@ -58,6 +58,22 @@ def test_a_name_that_is_kept_for_a_number_is_refused_where_it_was_asked_for(fold
     assert cli("import", "run-9.csv").out == "run-1\n"  # as a store that this one does not know called it
 
 
+def test_a_name_that_a_run_cannot_have_is_refused_before_there_is_a_store(folder: Path, cli: Cli):
+    (folder / "log.csv").write_text("epoch,phase,nc1\n1,1,0.5\n")
+    answer = cli("import", "log.csv", "--prefix", "x/")
+    assert (answer.code, answer.out) == (2, "")
+    assert "x/log" in answer.err
+    assert not (folder / "ncdiag.db").exists()
+
+
+def test_a_manifest_without_rows_is_refused(folder: Path, cli: Cli):
+    (folder / "runs.csv").write_text("file,arch\n")
+    answer = cli("import", "--manifest", "runs.csv")
+    assert (answer.code, answer.out) == (2, "")
+    assert "line 1: a header and no rows" in answer.err
+    assert not (folder / "ncdiag.db").exists()
+
+
 def test_a_bad_line_in_the_last_file_stores_nothing(folder: Path, cli: Cli):
     (folder / "a.csv").write_text("epoch,nc1\n1,0.5\n")
     (folder / "b.csv").write_text("epoch,nc1\n1,0.5\n1,0.4\n")

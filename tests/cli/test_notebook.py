@@ -94,6 +94,10 @@ def test_the_usual_store_is_that_of_the_commands(store: Path, monkeypatch: pytes
     assert len(ncdiag.read_runs()) == 5
 
 
+def test_any_phase_may_be_asked_for_by_the_word_of_the_command_line(store: Path) -> None:
+    assert ncdiag.read_onsets(store, phase="any").equals(ncdiag.read_onsets(store))
+
+
 def test_bad_input_has_the_errors_of_the_command_line(store: Path) -> None:
     with pytest.raises(StoreError, match=r"none\.db"):
         ncdiag.read_runs(store.with_name("none.db"))
@@ -105,5 +109,11 @@ def test_bad_input_has_the_errors_of_the_command_line(store: Path) -> None:
         ncdiag.analyze("thresholds", store)
     with pytest.raises(SpecError, match="confidence of the intervals"):
         ncdiag.analyze("threshold", store, level=95)
+    with pytest.raises(SpecError, match=r"confidence of the intervals.*not '0\.95'"):
+        ncdiag.analyze("threshold", store, level="0.95")  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match=r"None is any of them; not '2'"):
+        ncdiag.analyze("threshold", store, phase="2")  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="patience counts evaluations and must be at least 1, not '3'"):
+        ncdiag.read_onsets(store, patience="3")  # type: ignore[arg-type]
     with pytest.raises(AnalysisError, match="no column 'datset'"):
         ncdiag.predict("short", store, by=["arch", "datset"])

@@ -169,6 +169,16 @@ def test_a_point_that_diverges_is_named_each_time_and_the_others_are_trained(cli
         assert "analyze threshold" in answer.err
 
 
+def test_what_was_measured_as_nan_is_told_from_what_was_not_measured(cli: Cli) -> None:
+    points = (*SMALL_OPTIONS, "--optimizer", "sgd", "--lr", "0.01,1e20", "--jobs", "1")
+    fine, diverged = json.loads(cli("sweep", *points, "--format", "json").out)["runs"]
+    assert "nonfinite" not in fine or "nc1" not in fine["nonfinite"]
+    assert (diverged["nc1"], diverged["nonfinite"]["nc1"]) == (None, "nan")
+    rows = list(csv.DictReader(cli("sweep", *points, "--format", "csv").out.splitlines()))
+    assert rows[1]["nc1"] == "nan"
+    assert float(rows[0]["nc1"]) == fine["nc1"]
+
+
 def test_one_failing_point_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "ncdiag.db.runs").mkdir()
     (tmp_path / "ncdiag.db.runs" / "1").touch()  # in the way of the folder of the first run
@@ -269,6 +279,19 @@ def test_presets_are_listed(cli: Cli) -> None:
     assert answer.code == 0
     assert [line.split()[0] for line in answer.out.splitlines() if not line.startswith(" ")] == list(PRESETS)
     assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_presets_are_listed_for_scripts_too(cli: Cli) -> None:
+    listed = json.loads(cli("sweep", "--preset", "list", "--format", "json").out)["presets"]
+    assert {row["preset"]: row["purpose"] for row in listed} == {name: one.purpose for name, one in PRESETS.items()}
+    assert cli("sweep", "--preset", "list", "--format", "csv").out.splitlines()[0] == "preset,purpose"
+
+
+def test_decimals_behind_a_comma_are_no_list(cli: Cli) -> None:
+    answer = cli("sweep", "--weight-decay", "0,0001", "--dry-run")
+    assert answer.code == 2
+    assert "--weight-decay: expected a number such as 0.001 or 1e-3, not '0001'; decimals follow a point" in answer.err
+    assert cli("sweep", "--weight-decay", "0,0.001", "--dry-run").code == 0
 
 
 def test_dry_run_lists_what_varies_and_says_the_rest_once(cli: Cli) -> None:
