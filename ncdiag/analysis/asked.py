@@ -8,7 +8,7 @@ from functools import cached_property
 import pandas as pd
 
 from ncdiag.analysis.branches import rescaled_beside_others
-from ncdiag.analysis.conditions import with_own_settings
+from ncdiag.analysis.conditions import with_grouping
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.analysis.repeats import drop_repeats
 from ncdiag.analysis.terms import Terms
@@ -27,7 +27,7 @@ class Asked:
     repeats: int = 0  # runs that are not among them, because they repeat one that is
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "runs", with_own_settings(self.runs, self.terms.by))
+        object.__setattr__(self, "runs", with_grouping(self.runs, self.terms.by))
 
     @cached_property
     def counted(self) -> "Asked":

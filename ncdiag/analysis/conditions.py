@@ -56,6 +56,19 @@ def with_own_settings(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFram
     return runs.assign(**said) if said else runs
 
 
+def with_grouping(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Give runs with the columns that they are grouped by; an `AnalysisError` where no run says one of the user's own.
+
+    One that is misspelt would put all runs into one pair.
+    """
+    runs = with_own_settings(runs, by)
+    for column in by:
+        if column.startswith(OWN) and len(runs) and runs[column].isna().all():
+            said = sorted({f"{OWN}{name}" for config in runs["config"] for name in config})
+            raise AnalysisError(f"--by: none of these runs says {column.removeprefix(OWN)!r}{nearest(column, said)}")
+    return runs
+
+
 def group_numbers(runs: pd.DataFrame, by: Sequence[str]) -> IntArray:
     """Give each row the number of its combination of some columns, from 0 as they appear; missing equals missing."""
     numbers = np.zeros(len(runs), dtype=np.int64)

@@ -16,7 +16,7 @@ from ncdiag.analysis.asked import Asked
 from ncdiag.analysis.attractor import attractor_family, attractor_results
 from ncdiag.analysis.branches import is_rescaled, rescaled_beside_others, say_left_out
 from ncdiag.analysis.claims import claim_results
-from ncdiag.analysis.conditions import group_numbers, with_own_settings
+from ncdiag.analysis.conditions import group_numbers, with_grouping
 from ncdiag.analysis.courses import COURSES
 from ncdiag.analysis.families import with_holm
 from ncdiag.analysis.invariance import invariance_results
@@ -79,7 +79,7 @@ class Survey:
     repeats: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "runs", with_own_settings(self.runs, self.terms.by))
+        object.__setattr__(self, "runs", with_grouping(self.runs, self.terms.by))
 
     @cached_property
     def left_out(self) -> BoolArray:

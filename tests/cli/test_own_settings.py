@@ -45,7 +45,9 @@ def test_a_setting_of_ones_own_makes_pairs(cli: Cli, store: Path) -> None:
     assert norms(cli, "--by", "other.augment,other.smoothing") == {
         (augment, smoothing): 2 for augment in ("flip", "none") for smoothing in (0.1, 0.2)
     }
-    assert norms(cli, "--by", "other.unknown") == {(None,): 8}
+    misspelt = cli("analyze", "threshold", "--by", "other.smothing")
+    assert misspelt.code == 2
+    assert "none of these runs says 'smothing' (did you mean other.smoothing?)" in misspelt.err
     page = cli("analyze", "threshold", "--by", "other.smoothing").out
     assert "other.smoothing=0.1" in page
     cells = json.loads(cli("analyze", "additivity", "--by", "other.augment,other.smoothing", "--format", "json").out)
