@@ -21,7 +21,7 @@ from ncdiag.errors import AnalysisError
 from ncdiag.plotting.axes import draw_interval, line_weights, log_axis, write
 from ncdiag.plotting.conditions import name_pairs
 from ncdiag.plotting.layout import Sheet, label_panels, note_handles, panel_grid, squeeze, start_figure, text_inches
-from ncdiag.plotting.style import INK, SHADE, figure_style, line_style
+from ncdiag.plotting.style import BAND, INK, figure_style, line_style
 
 _ARMS = ("up", "down")
 _MOST_PANELS = 9
@@ -138,7 +138,7 @@ def _draw_set(axes: Axes, own: pd.DataFrame, inches: float, sheet: Sheet, *, alo
     axes.set_xlim(0, last * 1.12)
     ticks = MaxNLocator(6 if sheet.width == "page" else 5, integer=True, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last)
     axes.set_xticks([tick for tick in ticks if tick <= last])  # beyond is no epoch, but room for the bars
-    axes.axhspan(1 / MARGIN_RATIO, MARGIN_RATIO, color=INK, alpha=0.12, linewidth=0, zorder=1)
+    axes.axhspan(1 / MARGIN_RATIO, MARGIN_RATIO, **BAND, zorder=1)
     axes.axhline(1, color=INK, linewidth=points / 14, zorder=1)
     axes.axvline(first["rescaled_at"], color=INK, linewidth=points / 12, linestyle=":", zorder=1)
     width, alpha = line_weights(own["run"].nunique(), points)
@@ -185,5 +185,5 @@ def _legend(sheet: Sheet) -> list[Any]:
         handles.append(handle)
     interval = f"{100 * equality_level(sheet.terms.level):.3g} % interval"
     handles.append(Line2D([], [], color=INK, linewidth=points / 5, label=f"{interval} at the end"))
-    handles.append(Patch(color=SHADE, label=f"equal within {100 * (MARGIN_RATIO - 1):.0f} %"))
+    handles.append(Patch(**BAND, label=f"equal within {100 * (MARGIN_RATIO - 1):.0f} %"))
     return handles

@@ -24,7 +24,7 @@ from ncdiag.plotting.conditions import sort_names, split_names
 from ncdiag.plotting.layout import Sheet, mark_handle, series_handle, squeeze, start_figure, text_inches, wrap
 from ncdiag.plotting.panels import END_MARK
 from ncdiag.plotting.slots import spread_out
-from ncdiag.plotting.style import FAINT, INK, figure_style, line_style
+from ncdiag.plotting.style import DASHED, FAINT, INK, figure_style, line_style
 
 CELL, RATIO = "cell", "ratio_of_ratios"
 _SEVERAL = "several"
@@ -193,7 +193,7 @@ def _draw_ratios(axes: Axes, ratios: pd.DataFrame, every: pd.DataFrame, sheet: S
         _say_why(axes, f"not computed: {reasons[0]}", sheet)
         return
     log_axis(axes.xaxis, [*ratios[["estimate", "lo", "hi"]].to_numpy(dtype=np.float64).ravel(), 1.0], letters=25)
-    axes.axvline(1, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+    axes.axvline(1, color=INK, linewidth=points / 12, linestyle=DASHED, zorder=1)
     axes.set(ylim=(len(ratios) - 0.5, -0.5), xlabel=f"1 if the factors multiply; {sheet.sure} interval")
     room = sheet.page.inches * (0.35 if sheet.width == "column" else 0.2)
     names = [[_squeeze_ratio(name, points, room) for name in ratios[part]] for part in ("row", "column")]

@@ -25,11 +25,11 @@ from ncdiag.plotting.layout import (
     start_figure,
     wrap,
 )
-from ncdiag.plotting.style import INK, PALE, PALETTE, LineStyle, figure_style
+from ncdiag.plotting.style import DASHED, INK, PALE, PALETTE, LineStyle, figure_style
 
 _MOST_PANELS = 9
 _FLOORS: dict[str, tuple[str, LineStyle, str]] = {
-    "median": (INK, (0, (6, 3)), "guess: median onset"),
+    "median": (INK, DASHED, "guess: median onset"),
     "nearest": (INK, (0, (1, 1.5)), "nearest condition"),
 }
 _LEARNED = "accuracy"

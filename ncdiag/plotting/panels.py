@@ -16,11 +16,10 @@ from ncdiag.plotting.axes import HALO, line_weights, log_axis, mark_size, plain_
 from ncdiag.plotting.curves import DrawnCurve, Mark, draw_curves, draw_marks, rows_by_run
 from ncdiag.plotting.events import PhaseSpan, PhaseSwitch
 from ncdiag.plotting.layout import shorten
-from ncdiag.plotting.style import FAINT, INK, SHADE, LineStyle, Page, line_style
+from ncdiag.plotting.style import BAND, DASHED, FAINT, INK, SHADE, Page, line_style
 
 LOG_RANGE = 10  # a panel becomes logarithmic where its values span more than this factor
 ONSET_MARK, END_MARK, RATE_MARK = "o", "x", "^"
-EPS_DASHES: LineStyle = (0, (6, 3))
 _FEW_RUNS = 3  # up to here an onset is written out, and marked through all panels
 _MOST_SWITCHES = 3  # up to here it is said how many runs made each
 
@@ -74,10 +73,10 @@ def draw_panel(axes: Axes, panel: Panel, scene: Scene, *, top: bool) -> None:
     for column in measured:
         _draw_curves(axes, column, scene, faint=column != panel.columns[0])
     if "nc1" in panel.columns and scene.eps is not None:
-        axes.axhline(scene.eps, color=INK, linewidth=points / 12, linestyle=EPS_DASHES, zorder=1)
+        axes.axhline(scene.eps, color=INK, linewidth=points / 12, linestyle=DASHED, zorder=1)
     if "feature_norm" in panel.columns and scene.band is not None:
         low, estimate, high = scene.band
-        axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
+        axes.axhspan(low, high, **BAND, zorder=1)
         axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=3)  # a crowd of curves would hide it
     _mark_onsets(axes, panel, scene)
 

@@ -30,7 +30,7 @@ from ncdiag.plotting.layout import (
 )
 from ncdiag.plotting.pairs import pair_thresholds
 from ncdiag.plotting.panels import END_MARK, ONSET_MARK, end_label
-from ncdiag.plotting.style import INK, LineStyle, figure_style, line_style
+from ncdiag.plotting.style import BAND, DASHED, INK, LineStyle, figure_style, line_style
 from ncdiag.plotting.trajectories import ONSET
 
 _MOST_PANELS = 12
@@ -113,10 +113,10 @@ def _draw_pair(axes: Axes, table: pd.DataFrame, sheet: Sheet) -> None:
     runs = rows_by_run(table)
     x, y = (table[name].to_numpy(dtype=np.float64) for name in (rule.metric, "feature_norm"))
     numbers, pale = table["number"].to_numpy(), table["pale"].to_numpy(dtype=bool)
-    axes.axvline(rule.eps, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+    axes.axvline(rule.eps, color=INK, linewidth=points / 12, linestyle=DASHED, zorder=1)
     low, estimate, high = table[["pair_lo", "pair_fn_star", "pair_hi"]].to_numpy(dtype=np.float64)[0]
     if np.isfinite(low):
-        axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0, zorder=1)
+        axes.axhspan(low, high, **BAND, zorder=1)
     if np.isfinite(estimate):
         axes.axhline(estimate, color=INK, linewidth=points / 14, zorder=1)
     width, alpha = line_weights(len(runs), points)
@@ -187,7 +187,7 @@ def _legend(table: pd.DataFrame, sheet: Sheet) -> list[Line2D]:
         label = f"first phase, {losses[0].upper()}" if len(losses) == 1 else "first phase"
         handles.append(Line2D([], [], color=INK, alpha=0.45, linewidth=points / 12, label=label))
     eps = sheet.terms.rule.eps
-    dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), label=f"eps {eps:g}")
+    dashed = Line2D([], [], color=INK, linewidth=points / 12, linestyle=DASHED, label=f"eps {eps:g}")
     handles.append(dashed)
     known = np.isfinite(table[["pair_fn_star", "pair_lo"]].to_numpy(dtype=np.float64)).any(axis=0)
     if known[0]:

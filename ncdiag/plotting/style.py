@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +33,8 @@ LINE_STYLES: tuple[LineStyle, ...] = (
     (0, (5, 1.2, 1, 1.2)),
 )
 INK, FAINT, PALE, SHADE = "#222222", "#767676", "#ADADAD", "#EFEFEF"
+DASHED: LineStyle = (0, (6, 3))  # of what is given, such as eps or a published bound
+BAND: dict[str, Any] = {"color": INK, "alpha": 0.12, "linewidth": 0}  # of what counts as one value, over curves
 
 
 @dataclass(frozen=True, kw_only=True)

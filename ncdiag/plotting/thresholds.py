@@ -23,7 +23,7 @@ from ncdiag.plotting.axes import draw_interval, lanes, log_axis
 from ncdiag.plotting.conditions import label_conditions, label_pairs, name_pairs, sort_names
 from ncdiag.plotting.layout import Sheet, mark_handle, note_handles, squeeze, start_figure
 from ncdiag.plotting.slots import spread_out
-from ncdiag.plotting.style import FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
+from ncdiag.plotting.style import DASHED, FAINT, INK, PALETTE, SHADE, Page, Width, figure_style
 
 AT_ONSET, AT_EPOCH = "onset", "fixed_epoch"
 _MOST_PAIRS = 24
@@ -128,7 +128,7 @@ def draw_thresholds(table: pd.DataFrame, sheet: Sheet) -> Figure:
         spreads.xaxis.set_major_formatter(lambda value, _: f"{compact(100 * value)} %")
         norms.set(title="At onset, and at one epoch for all", xlabel="feature norm")
         spreads.set(title="Spread between runs", xlabel=f"coefficient of variation, {sheet.sure} bounds")
-        spreads.axvline(CV_CLAIM, color=INK, linewidth=points / 12, linestyle=(0, (6, 3)), zorder=1)
+        spreads.axvline(CV_CLAIM, color=INK, linewidth=points / 12, linestyle=DASHED, zorder=1)
         for axes in (norms, spreads):
             axes.set_ylim(len(shown) - 0.5, -0.5)
             axes.grid(visible=False, axis="y")
@@ -211,7 +211,7 @@ def _legend(sheet: Sheet) -> list[Line2D]:
             [],
             color=INK,
             linewidth=points / 12,
-            linestyle=(0, (6, 3)),
+            linestyle=DASHED,
             label=f"published bound, {100 * CV_CLAIM:g} %",
         ),
     ]

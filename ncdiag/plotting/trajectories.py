@@ -15,8 +15,8 @@ from ncdiag.plotting.conditions import label_conditions, label_pairs, name_serie
 from ncdiag.plotting.events import phase_spans, phase_switches
 from ncdiag.plotting.layout import MOST_NAMED, Sheet, mark_handle, start_figure, text_inches
 from ncdiag.plotting.pairs import pair_thresholds
-from ncdiag.plotting.panels import END_MARK, EPS_DASHES, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel, end_label
-from ncdiag.plotting.style import INK, Page, figure_style, line_style
+from ncdiag.plotting.panels import END_MARK, ONSET_MARK, RATE_MARK, Panel, Scene, draw_panel, end_label
+from ncdiag.plotting.style import DASHED, INK, Page, figure_style, line_style
 
 PANELS = (
     Panel(title="Feature norm", columns=("feature_norm",)),
@@ -126,7 +126,7 @@ def _legend_handles(scene: Scene, sheet: Sheet) -> list[Line2D]:
         handles.append(mark_handle(END_MARK, end_label(ends), points))
     if scene.eps is not None and scene.table["nc1"].notna().any():
         label = f"onset below NC1 = {compact(scene.eps)}"
-        handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=EPS_DASHES, label=label))
+        handles.append(Line2D([], [], color=INK, linewidth=points / 12, linestyle=DASHED, label=label))
     if scene.rate_drops:
         handles.append(mark_handle(RATE_MARK, "learning rate steps down", points))
     if scene.band is not None:
