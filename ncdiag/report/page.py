@@ -110,6 +110,7 @@ def _environment() -> Environment:
     environment.filters["unbroken"] = _unbroken
     environment.filters["cell"] = _cell
     environment.tests["table"] = _is_table
+    environment.tests["indented"] = _is_indented
     environment.globals |= {"verdicts": _VERDICTS, "most_results": _MOST_RESULTS}
     return environment
 
@@ -134,9 +135,8 @@ def _number(value: object) -> str:
 
 
 def _cell(text: str) -> Markup:
-    """Give the text of a cell: indented as in a terminal, and with places where a long word may go on below."""
-    indented = f"\u2003{text.lstrip()}" if text.startswith("  ") else text
-    words = (_PIECE.findall(word) if len(word) > _LONG else [word] for word in re.split(r"(\s+)", indented))
+    """Give the text of a cell, with places where a long word may go on below; what indents it is for the style."""
+    words = (_PIECE.findall(word) if len(word) > _LONG else [word] for word in re.split(r"(\s+)", text.lstrip()))
     return Markup("").join(Markup("<wbr>").join(pieces) for pieces in words)
 
 
@@ -145,6 +145,11 @@ def _unbroken(text: str) -> Markup:
     parts = re.split(r"(--[a-z][a-z-]*)", text)
     option = Markup('<span class="option">{}</span>')
     return Markup("").join(option.format(part) if place % 2 else part for place, part in enumerate(parts))
+
+
+def _is_indented(text: str) -> bool:
+    """Say whether a terminal shows a cell as one of those that belong to the row above."""
+    return text.startswith("  ")
 
 
 def _is_table(value: object) -> bool:

@@ -210,8 +210,21 @@ def test_an_option_is_kept_in_one_line_and_the_rest_is_a_text() -> None:
     )
 
 
-def test_a_cell_is_indented_and_a_long_word_in_it_may_go_on_below() -> None:
+def test_a_long_word_in_a_cell_may_go_on_below() -> None:
     assert page._cell("mlp digits") == "mlp digits"
-    assert page._cell("  mlp <b>") == "\u2003mlp &lt;b&gt;"
     assert page._cell("weight_decay=0.001, no") == "weight_d<wbr>ecay=0.0<wbr>01, no"
     assert page._cell("<script>&<script>") == "&lt;script&gt;<wbr>&amp;&lt;script<wbr>&gt;"
+
+
+def test_a_cell_is_indented_by_the_style_as_a_space_would_be_a_line_of_its_own_on_a_phone() -> None:
+    table = Table([["claim", "here"], ["1", "all"], ["", "  mlp digits"], ["  cnn", "0.5"]], right=[False] * 2)
+    section = make_section("claims", [], Page("What?", [Part([table])]))
+    html = render_answers(replace(REPORT, sections=[section]))
+    assert re.findall(r'<t[hd](?: scope="row")?( class="indent")?>([^<]*)</t[hd]>', html) == [
+        ("", "1"),
+        ("", "all"),
+        ("", ""),
+        (' class="indent"', "mlp digits"),
+        (' class="indent"', "cnn"),
+        ("", "0.5"),
+    ]
