@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # What becomes of a run without a row of the store changing: it is lost when whoever trained it is gone.
 _RECHECK_SECONDS = 10.0
-# The columns of a row that take every epoch of a run; the others are read with every change.
-_ANALYSED = ("state", "onset", "lo", "hi", "fn_star", "band", "condition", "phases")
 
 
 class LiveSource:
@@ -89,7 +87,7 @@ class LiveSource:
     def _read_rows(self) -> list[dict[str, Any]]:
         from ncdiag.analysis.onsets import onset_table
         from ncdiag.analysis.selection import select_runs
-        from ncdiag.report.runs import LATEST, plain_cell, run_rows
+        from ncdiag.report.runs import LATEST, UNREAD, plain_cell, run_rows
         from ncdiag.store.frames import epochs_frame, runs_frame
         from ncdiag.store.latest import list_latest
 
@@ -97,10 +95,9 @@ class LiveSource:
         nothing = epochs_frame(self._store, [])
         latest = list_latest(self._store, runs["run_id"].tolist())
         rows = run_rows(onset_table(runs, nothing, self._terms.rule), nothing, conditions=[""] * len(runs), bands={})
-        unknown = dict.fromkeys(_ANALYSED) | {"condition": "", "phases": []}
         return [
             row
-            | {name: self._analysed.get(row["id"], unknown)[name] for name in _ANALYSED}
+            | {name: self._analysed.get(row["id"], UNREAD)[name] for name in UNREAD}
             | ({name: plain_cell(getattr(latest[row["id"]], name)) for name in LATEST} if row["id"] in latest else {})
             for row in rows
         ]

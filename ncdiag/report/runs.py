@@ -31,6 +31,8 @@ _FACTS = (
 _TEXT_BYTES = 4 * len(CURVES) * 4 / 3  # what an evaluation takes in a page: Float32, in base64
 _ONSET = ("state", "onset", "lo", "hi", "fn_star")
 LATEST = ("feature_norm", "nc1", "train_accuracy", "test_accuracy")
+# What of a row takes every epoch of a run to tell, as it is before they were read.
+UNREAD: Mapping[str, Any] = {**dict.fromkeys(_ONSET), "condition": "", "band": None, "phases": []}
 
 
 def run_rows(

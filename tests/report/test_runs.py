@@ -1,6 +1,7 @@
 import base64
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from falling import falling
 from ncdiag.analysis.onsets import onset_table
 from ncdiag.domain.onset_rule import OnsetRule
 from ncdiag.domain.records import EpochRecord, ImportedRun
-from ncdiag.report.runs import CURVES, as_text, keep_every, packed_curves, run_rows, thin_out
+from ncdiag.report.runs import CURVES, LATEST, UNREAD, as_text, keep_every, packed_curves, run_rows, thin_out
 from ncdiag.store.engine import open_store
 from ncdiag.store.frames import epochs_frame, runs_frame
 from ncdiag.store.imports import import_runs
@@ -90,3 +91,14 @@ def test_a_row_has_what_the_table_and_the_page_of_a_run_show(tmp_path: Path) -> 
     assert (other["band"], other["onset"], other["seed"]) == (None, None, None)
     assert other["nc1"] == "inf"  # which JSON cannot hold as a number
     json.dumps([one, other], allow_nan=False)
+
+
+def test_the_columns_that_take_the_epochs_are_the_unread_and_the_latest(tmp_path: Path) -> None:
+    run = falling("one", depth=5, seed=0, norm=1.1)
+    tested = tuple(replace(epoch, test_accuracy=0.9) for epoch in run.epochs)
+    runs, epochs = frames(tmp_path / "a.db", replace(run, epochs=tested))
+    (read,), (unread,) = (
+        run_rows(onset_table(runs, found, OnsetRule()), found, conditions=[condition], bands=bands)
+        for found, condition, bands in ((epochs, "deep", {1: (1.0, 1.1, 1.2)}), (epochs.iloc[:0], "", {}))
+    )
+    assert {name for name in read if read[name] != unread[name]} == {*UNREAD, *LATEST}
