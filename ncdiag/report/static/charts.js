@@ -7,12 +7,18 @@ const Charts = (() => {
   const style = getComputedStyle(document.documentElement);
   const color = name => style.getPropertyValue(name).trim();
 
+  /** Write what was measured, with four digits. */
   function format(value) {
     if (value === null || value === undefined) return "–";
     if (typeof value !== "number") return String(value);
     const size = Math.abs(value);
     if (size && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
     return String(Number(value.toPrecision(4)));
+  }
+
+  /** Write what was chosen or counted, such as a seed or an epoch, with every digit: others tell runs apart by it. */
+  function exactly(value) {
+    return value === null || value === undefined ? "–" : String(value);
   }
 
   /** Charts that show the same epochs; `onRange(from, to)` is told of every change, with nulls for all epochs. */
@@ -279,7 +285,7 @@ const Charts = (() => {
 
   new ResizeObserver(() => { for (const chart of drawn) chart.resize(); }).observe(document.documentElement);
 
-  return { Group, place, format, drawn, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
+  return { Group, place, format, exactly, drawn, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
 })();
 
 /** Make an element; text is always text, never markup. */

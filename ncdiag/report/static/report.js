@@ -156,10 +156,13 @@
         if (value !== null && typeof value === "object" && !Array.isArray(value)) add(value, `${prefix}${name}.`);
         else if (value !== null) {
           const text = Array.isArray(value) ? value.map(v => (typeof v === "object" ? JSON.stringify(v) : v)).join(", ") : value;
-          list.append(el("div", {}, el("dt", {}, `${prefix}${name}`), el("dd", {}, Charts.format(text))));
+          list.append(el("div", {}, el("dt", {}, `${prefix}${name}`), el("dd", {}, Charts.exactly(text))));
         }
       }
-    })({ ...row.facts, config: null, ...row.facts.config, phases: row.facts.phases ?? null }, ""); // ce:200,mse:400
+    })({
+      ...row.facts, seconds: "seconds" in row.facts ? Charts.format(row.facts.seconds) : null,
+      config: null, ...row.facts.config, phases: row.facts.phases ?? null, // ce:200,mse:400
+    }, "");
   }
 
   /** Fill the table of the curves: at most fifty evaluations, evenly chosen, the last among them. */
@@ -174,7 +177,8 @@
     byId("values-table").tHead.replaceChildren(
       el("tr", {}, ...columns.map(name => el("th", { scope: "col", class: "number" }, name.replaceAll("_", " ")))));
     byId("values-table").tBodies[0].replaceChildren(...places.map(place => el("tr", {}, ...columns.map((name, column) =>
-      el(column ? "td" : "th", column ? { class: "number" } : { scope: "row", class: "number" }, Charts.format(values[name][place]))))));
+      el(column ? "td" : "th", column ? { class: "number" } : { scope: "row", class: "number" },
+        (column ? Charts.format : Charts.exactly)(values[name][place]))))));
   }
 
   // --- all runs ---

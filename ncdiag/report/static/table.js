@@ -4,15 +4,15 @@ const RunsTable = (() => {
 
   const CHUNK = 300;
   const network = row => [row.arch ?? "", [row.depth, row.width].filter(v => v !== null).join("x")].join(" ").trim();
-  // What a column is called, where it is from, and what its heading means in full.
+  // What a column is called, where it is from, what its heading means in full, and whether its numbers keep every digit.
   const COLUMNS = [
     { key: "run", name: "run", get: row => row.run },
     { key: "status", name: "status", get: row => row.status },
     { key: "network", name: "network", get: network },
     { key: "dataset", name: "data set", get: row => row.dataset },
     { key: "wd", name: "wd", full: "weight decay", get: row => row.weight_decay, number: true },
-    { key: "seed", name: "seed", get: row => row.seed, number: true },
-    { key: "epochs", name: "epochs", get: row => row.epochs_done, number: true },
+    { key: "seed", name: "seed", get: row => row.seed, number: true, exact: true },
+    { key: "epochs", name: "epochs", get: row => row.epochs_done, number: true, exact: true },
     { key: "accuracy", name: "accuracy", full: "train accuracy", get: row => row.train_accuracy, number: true },
     { key: "fn", name: "fn", full: "mean feature norm, newest", get: row => row.feature_norm, number: true },
     { key: "nc1", name: "NC1", full: "NC1, newest", get: row => row.nc1, number: true },
@@ -46,7 +46,7 @@ const RunsTable = (() => {
     if (column.key === "epochs" && row.epochs_planned !== null) return `${value}/${row.epochs_planned}`;
     if (column.key === "onset" && value !== null) return String(Math.round(value));
     if (column.key === "onset") return row.state === null ? "–" : `– ${row.state.replace("_", " ")}`;
-    return Charts.format(value);
+    return column.exact ? Charts.exactly(value) : Charts.format(value);
   }
 
   class Table {

@@ -1,0 +1,75 @@
+"""A report of runs that are made up, as a browser shows it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import go_to_run, open_browser, set_window, wait_for
+from handmade import make_report, make_row, pack
+
+from ncdiag.report.contents import Report
+from ncdiag.report.page import render_report
+
+pytestmark = pytest.mark.slow
+
+CELLS = "return [...document.querySelectorAll(arguments[0])].map(cell => cell.textContent)"
+READY = "performance.getEntriesByName('ncdiag-ready').length === 1"
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with open_browser() as opened:
+        set_window(opened, width=1440)
+        yield opened
+
+
+@pytest.fixture
+def show(driver: Any, tmp_path: Path) -> Callable[..., None]:
+    """Open a page of a report in the browser, where an address has a part after its # there."""
+
+    def opened(report: Report, part: str = "") -> None:
+        page = tmp_path / "report.html"
+        page.write_text(render_report(report), encoding="utf-8")
+        driver.get("about:blank")
+        driver.get(page.as_uri() + part)
+        wait_for(driver, READY)
+
+    return opened
+
+
+def text(driver: Any, element: str) -> str:
+    return str(driver.execute_script("return document.getElementById(arguments[0]).textContent", element))
+
+
+def shown_facts(driver: Any) -> Mapping[str, str]:
+    names = driver.execute_script(CELLS, "#run-facts dt")
+    return dict(zip(names, driver.execute_script(CELLS, "#run-facts dd"), strict=True))
+
+
+def test_whole_numbers_are_written_as_they_are_and_what_was_measured_with_four_digits(
+    driver: Any, show: Callable[..., None]
+) -> None:
+    config = {"seed": 12346, "data": {"subset_seed": 2**31 - 1}, "lr": 0.00123456}
+    rows = [
+        make_row(1, seed=12345, epochs_done=12345, feature_norm=1234.56, nc1=2e8),
+        make_row(2, seed=12346, epochs_done=12346, facts={"config": config, "seconds": 1234.56}),
+        make_row(3, seed=2**31 - 2),
+        make_row(4, seed=2**31 - 1),
+    ]
+    curves = pack(epoch=[12345, 12346], feature_norm=[12345.67, 30000], nc1=[2e8, 0.5])
+    show(make_report(rows, {2: curves}))
+    seeds = ["12345", "12346", "2147483646", "2147483647"]
+    assert driver.execute_script(CELLS, "#runs-table td[data-key=seed]") == seeds
+    assert driver.execute_script(CELLS, "#runs-table td[data-key=epochs]")[:2] == ["12345", "12346"]
+    assert driver.execute_script(CELLS, "#runs-table td[data-key=fn]")[0] == "1235"
+    assert driver.execute_script(CELLS, "#runs-table td[data-key=nc1]")[0] == "2e8"
+    driver.find_element("id", "filter").send_keys("2147483646")
+    assert text(driver, "shown") == "1 of 4 runs"
+    go_to_run(driver, 2, charts=2)
+    facts = shown_facts(driver)
+    assert facts == {"seconds": "1235", "seed": "12346", "data.subset_seed": "2147483647", "lr": "0.00123456"}
+    driver.execute_script("document.getElementById('run-values').open = true")
+    wait_for(driver, "document.querySelectorAll('#values-table tbody tr').length === 2")
+    assert driver.execute_script(CELLS, "#values-table tbody th") == ["12345", "12346"]
+    assert driver.execute_script(CELLS, "#values-table tbody td") == ["12350", "2e8", "30000", "0.5"]
