@@ -13,7 +13,8 @@ _COLUMNS = ("status", "arch", "depth", "width", "dataset", "weight_decay", "seed
 
 def make_row(number: int, **values: Any) -> dict[str, Any]:
     """Give the row of a run, finished and called `run-<number>`, in which all is missing that is not given."""
-    row = dict.fromkeys((*_COLUMNS, *LATEST)) | UNREAD | {"facts": {}, "status": "done", "epochs_done": 0}
+    row = dict.fromkeys((*_COLUMNS, *LATEST)) | UNREAD | {"facts": {}, "status": "done", "unfinished": False}
+    row["epochs_done"] = 0
     return row | {"id": number, "run": f"run-{number}"} | values
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncdiag.domain.records import UNFINISHED
 from ncdiag.domain.result import plain
 
 CURVES = (
@@ -58,6 +59,7 @@ def run_rows(
             "id": run_id,
             **{name: plain_cell(run[name]) for name in (*_PLAIN, *_ONSET)},
             **{name: plain_cell(values[place]) for name, values in newest.items()},
+            "unfinished": run["status"] in UNFINISHED,
             "condition": conditions[place],
             "band": list(bands[run_id]) if run_id in bands else None,
             "phases": spans.get(run_id, []),

@@ -73,3 +73,33 @@ def test_whole_numbers_are_written_as_they_are_and_what_was_measured_with_four_d
     wait_for(driver, "document.querySelectorAll('#values-table tbody tr').length === 2")
     assert driver.execute_script(CELLS, "#values-table tbody th") == ["12345", "12346"]
     assert driver.execute_script(CELLS, "#values-table tbody td") == ["12350", "2e8", "30000", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("state", "going", "in_table", "in_words"),
+    [
+        ("censored", False, "– censored", "no onset by the end"),
+        ("censored", True, "– none yet", "no onset yet"),
+        ("unconfirmed", False, "– unconfirmed", "below the threshold at the end, too briefly to count"),
+        ("unconfirmed", True, "– unconfirmed", "below the threshold, too briefly to count yet"),
+        ("no_data", True, "–", "not evaluated yet"),
+        ("no_data", False, "– no data", "the metric was not measured"),
+        (None, True, "–", "not evaluated yet"),
+    ],
+)
+def test_of_a_run_that_goes_on_no_end_is_told(
+    driver: Any, show: Callable[..., None], state: str | None, going: bool, in_table: str, in_words: str
+) -> None:
+    status = "running" if going else "done"
+    show(make_report([make_row(1, state=state, status=status, unfinished=going)], {}))
+    assert driver.execute_script(CELLS, "#runs-table td[data-key=onset]") == [in_table]
+    driver.find_element("id", "filter").send_keys("censored")
+    assert text(driver, "shown") == f"{int('censored' in in_table)} of 1 runs"
+    go_to_run(driver, 1, charts=0)
+    assert text(driver, "run-lead").startswith(f"{status}, 0 epochs; {in_words}.")
+
+
+def test_the_head_of_a_run_says_nothing_twice(driver: Any, show: Callable[..., None]) -> None:
+    condition = "mlp, mnist, depth 5, width 512, relu, wd 1e-4"
+    show(make_report([make_row(1, arch="mlp", depth=5, width=512, dataset="mnist", condition=condition)], {}), "#run-1")
+    assert text(driver, "run-lead").startswith("mlp 5x512, mnist, relu, wd 1e-4: done")

@@ -87,6 +87,7 @@ def test_a_row_has_what_the_table_and_the_page_of_a_run_show(tmp_path: Path) -> 
     assert one["facts"]["source"] == "synthetic.csv"
     assert one["facts"]["config"]["depth"] == 5
     assert "reason" not in one["facts"]
+    assert one["unfinished"] is False
     assert other["phases"] == [[3, "phase 1"], [3, "MSE"]]  # of phase 1 there is one evaluation
     assert (other["band"], other["onset"], other["seed"]) == (None, None, None)
     assert other["nc1"] == "inf"  # which JSON cannot hold as a number
@@ -102,3 +103,10 @@ def test_the_columns_that_take_the_epochs_are_the_unread_and_the_latest(tmp_path
         for found, condition, bands in ((epochs, "deep", {1: (1.0, 1.1, 1.2)}), (epochs.iloc[:0], "", {}))
     )
     assert {name for name in read if read[name] != unread[name]} == {*UNREAD, *LATEST}
+
+
+@pytest.mark.parametrize(("status", "unfinished"), [("pending", True), ("running", True), ("done", False)])
+def test_a_row_says_whether_training_can_go_on(tmp_path: Path, status: str, unfinished: bool) -> None:
+    runs, epochs = frames(tmp_path / "a.db", falling("one", depth=5, seed=0, norm=1.1))
+    onsets = onset_table(runs, epochs, OnsetRule()).assign(status=status)
+    assert run_rows(onsets, epochs, conditions=[""], bands={})[0]["unfinished"] is unfinished

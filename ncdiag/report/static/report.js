@@ -139,13 +139,17 @@
     const ends = {
       collapsed: row.onset === null ? "collapsed before it was first evaluated"
         : `collapsed at epoch ${Math.round(row.onset)}, with fn* ${Charts.format(row.fn_star)}`,
-      censored: "no onset by the end", unconfirmed: "below the threshold at the end, too briefly to count",
+      "none yet": "no onset yet", censored: "no onset by the end",
+      unconfirmed: `below the threshold${row.unfinished ? "" : " at the end"}, too briefly to count${row.unfinished ? " yet" : ""}`,
       left_censored: "below the threshold from the start", no_data: "the metric was not measured",
     };
-    const told = row.condition.split(", ").filter(part => part !== row.arch && part !== row.dataset); // said before
+    const said = [row.arch, row.dataset, `depth ${row.depth}`, `width ${row.width}`];
+    const told = row.condition.split(", ").filter(part => !said.includes(part));
+    const state = RunsTable.stateOf(row);
     const planned = row.epochs_planned === null ? "" : ` of ${row.epochs_planned}`;
-    return `${[RunsTable.network(row), row.dataset, ...told].filter(Boolean).join(", ")}: ${row.status}, ${row.epochs_done}${planned} epochs; `
-      + `${ends[row.state] ?? row.state ?? "not evaluated yet"}.`;
+    const about = [RunsTable.network(row), row.dataset, ...told].filter(Boolean).join(", ");
+    return `${about ? `${about}: ` : ""}${row.status}, ${row.epochs_done}${planned} epochs; `
+      + `${ends[state] ?? state ?? "not evaluated yet"}.`;
   }
 
   function facts(row) {

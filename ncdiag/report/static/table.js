@@ -34,7 +34,7 @@ const RunsTable = (() => {
   }
 
   function words(row) {
-    return COLUMNS.map(column => shown(column, row)).concat(row.state, row.phases.map(phase => phase[1])).join(" ").toLowerCase();
+    return COLUMNS.map(column => shown(column, row)).concat(stateOf(row), row.phases.map(phase => phase[1])).join(" ").toLowerCase();
   }
 
   function compare(a, sign, b) {
@@ -45,8 +45,14 @@ const RunsTable = (() => {
     const value = column.get(row);
     if (column.key === "epochs" && row.epochs_planned !== null) return `${value}/${row.epochs_planned}`;
     if (column.key === "onset" && value !== null) return String(Math.round(value));
-    if (column.key === "onset") return row.state === null ? "–" : `– ${row.state.replace("_", " ")}`;
+    if (column.key === "onset") return stateOf(row) === null ? "–" : `– ${stateOf(row).replace("_", " ")}`;
     return column.exact ? Charts.exactly(value) : Charts.format(value);
+  }
+
+  /** Give how a run stands with its onset, which one that goes on may still have; null where nothing is known yet. */
+  function stateOf(row) {
+    if (row.unfinished && row.state === "censored") return "none yet";
+    return row.unfinished && row.state === "no_data" && row.epochs_done === 0 ? null : row.state;
   }
 
   class Table {
@@ -120,5 +126,5 @@ const RunsTable = (() => {
     }
   }
 
-  return { Table, network };
+  return { Table, network, stateOf };
 })();
