@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import go_to_run, open_browser, set_window, wait_for
+from browser import console, go_to_run, open_browser, set_window, wait_for
 from handmade import make_report, make_row, pack
 
 from ncdiag.report.contents import Report
@@ -103,3 +103,22 @@ def test_the_head_of_a_run_says_nothing_twice(driver: Any, show: Callable[..., N
     condition = "mlp, mnist, depth 5, width 512, relu, wd 1e-4"
     show(make_report([make_row(1, arch="mlp", depth=5, width=512, dataset="mnist", condition=condition)], {}), "#run-1")
     assert text(driver, "run-lead").startswith("mlp 5x512, mnist, relu, wd 1e-4: done")
+
+
+def test_the_skip_link_leads_to_the_contents_of_the_page_that_is_open(driver: Any, show: Callable[..., None]) -> None:
+    show(make_report([make_row(1)], {}), "#run-1")
+    wait_for(driver, "document.getElementById('run-page').dataset.run === '1'")
+    driver.execute_script("document.querySelector('.skip').click()")
+    assert driver.execute_script("return [document.activeElement.id, location.hash]") == ["main", "#run-1"]
+    assert driver.execute_script("return document.getElementById('run-page').checkVisibility()")
+    driver.execute_script("location.hash = 'runs'")
+    wait_for(driver, "document.getElementById('overview-page').checkVisibility()")
+    driver.execute_script("document.querySelector('.skip').click()")
+    assert driver.execute_script("return [document.activeElement.id, location.hash]") == ["main", "#runs"]
+
+
+def test_an_address_that_is_none_opens_the_overview(driver: Any, show: Callable[..., None]) -> None:
+    console(driver)
+    show(make_report([make_row(1)], {}), "#%E0%A4%A")  # waits for the end of the script
+    assert driver.execute_script("return document.getElementById('overview-page').checkVisibility()")
+    assert console(driver) == []

@@ -266,12 +266,23 @@
     byId("overview-page").hidden = false;
     document.title = byId("title").textContent;
     if (was !== undefined) scheduleAll(table.shownRows);
-    const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
-    if (target) target.scrollIntoView();
+    target()?.scrollIntoView();
     if (was !== undefined && location.hash === "#runs") {
       document.querySelector(`#runs-table a[href="#run-${was}"]`)?.focus({ preventScroll: false });
     }
   }
+
+  /** Give the part of the page that the address names; an address is anybody's, and may be no text at all. */
+  function target() {
+    try { return byId(decodeURIComponent(location.hash.slice(1))); } catch { return null; }
+  }
+
+  // Its address would be that of another view, so the link leaves the address alone.
+  document.querySelector(".skip").addEventListener("click", event => {
+    event.preventDefault();
+    byId("main").focus({ preventScroll: true });
+    byId("main").scrollIntoView();
+  });
 
   const THEMES = [["", "as the system"], ["light", "light"], ["dark", "dark"]];
 
