@@ -22,7 +22,7 @@ from ncdiag.domain.shares import four_digits
 from ncdiag.report.contents import Picture, Report
 from ncdiag.report.runs import CURVES
 
-_SCRIPTS = ("uPlot.iife.min.js", "charts.js", "table.js", "report.js")
+_SCRIPTS = ("uPlot.iife.min.js", "charts.js", "curves.js", "table.js", "all.js", "report.js")
 _STYLES = ("uPlot.min.css", "report.css")
 _VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 _MOST_RESULTS = 200  # of a question, one by one; a large store has thousands, for a program to read

@@ -3,6 +3,7 @@
 const Charts = (() => {
   "use strict";
 
+  const COLORS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
   const drawn = new Set();
   const style = getComputedStyle(document.documentElement);
   const color = name => style.getPropertyValue(name).trim();
@@ -21,10 +22,25 @@ const Charts = (() => {
     return value === null || value === undefined ? "–" : String(value);
   }
 
-  /** Charts that show the same epochs; `onRange(from, to)` is told of every change, with nulls for all epochs. */
+  /** Charts in `host` that show the same epochs; `onRange(from, to)` is told of every change, with nulls for all epochs. */
   class Group {
-    constructor(key, onRange = () => {}) {
-      Object.assign(this, { key, onRange, charts: new Set(), range: null });
+    constructor(key, host, onRange = () => {}) {
+      Object.assign(this, { key, host, onRange, charts: new Set(), range: null, what: null, handles: [] });
+    }
+
+    /**
+     * Show these charts, [{spec, options}], under `head`. Those of the same `what`, a text that says which curves of
+     * which look they have, only take in the new values: the page stays still, and so do the pointer and the zoom.
+     */
+    show(what, figures, head = []) {
+      if (what === this.what) return figures.forEach(({ spec }, place) => this.handles[place].update(spec));
+      const range = this.range, last = Math.max(...figures.map(({ spec }) => spec.x.at(-1) ?? 0));
+      this.drop();
+      if (range && range.min < last) this.range = range;
+      else this.zoom(null, null);
+      this.what = what;
+      this.host.replaceChildren(...head);
+      this.handles = figures.map(({ spec, options }) => place(this.host, spec, this, options));
     }
 
     /** Show the epochs from `from` to `to`, or all. */
@@ -36,10 +52,18 @@ const Charts = (() => {
       this.onRange(from, to);
     }
 
+    /** Show nothing. */
     clear() {
+      this.drop();
+      this.zoom(null, null);
+      this.what = null;
+      this.handles = [];
+      this.host.replaceChildren();
+    }
+
+    drop() {
       for (const chart of this.charts) { drawn.delete(chart); chart.destroy(); }
       this.charts.clear();
-      this.range = null;
     }
   }
 
@@ -285,7 +309,7 @@ const Charts = (() => {
 
   new ResizeObserver(() => { for (const chart of drawn) chart.resize(); }).observe(document.documentElement);
 
-  return { Group, place, format, exactly, drawn, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
+  return { COLORS, Group, format, exactly, drawn, recolor: () => { for (const chart of drawn) chart.redraw(false, true); } };
 })();
 
 /** Make an element; text is always text, never markup. */

@@ -5,7 +5,7 @@
   const shared = JSON.parse(document.getElementById("shared").textContent);
   const byId = id => document.getElementById(id);
   const rows = new Map(shared.runs.map(row => [row.id, row]));
-  const curves = new Map(); // id -> {column: values}, null where there is no finite value
+  const curves = new Curves(shared.columns, shared.live);
   const PANELS = [
     { title: "Feature norm", columns: { feature_norm: "" } },
     { title: "NC1, within / between classes", columns: { nc1: "train", test_nc1: "test" }, log: true },
@@ -16,51 +16,15 @@
     { title: "Loss", columns: { train_loss: "train", test_loss: "test" } },
   ];
   const LOG_RANGE = 10; // a panel becomes logarithmic where its values span more than this factor
-  const COLORS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
   const DASHES = [undefined, [6, 3], [2, 2], [6, 2, 2, 2]];
-  const MOST_RUNS = 1000; // in the chart of all runs; more are a blot, and take minutes to fetch from a server
-  const MOST_POINTS = 400_000; // of all curves together; more are thinned for drawing
-
-  // --- curves ---
-
-  function decode(text) {
-    const raw = atob(text.trim()), bytes = new Uint8Array(raw.length);
-    for (let place = 0; place < raw.length; place++) bytes[place] = raw.charCodeAt(place);
-    return bytes.buffer;
-  }
-
-  function unpack(buffer) {
-    const all = new Float32Array(buffer), length = all.length / shared.columns.length;
-    return Object.fromEntries(shared.columns.map((name, place) => {
-      const column = Array.from(all.subarray(place * length, (place + 1) * length));
-      return [name, column.map(value => (Number.isFinite(value) ? value : null))];
-    }));
-  }
-
-  async function curvesOf(id) {
-    if (!curves.has(id)) {
-      const stored = byId(`curves-${id}`);
-      if (stored) curves.set(id, unpack(decode(stored.textContent)));
-      else curves.set(id, unpack(shared.live ? await (await fetch(`curves/${id}`)).arrayBuffer() : new ArrayBuffer(0)));
-    }
-    return curves.get(id);
-  }
-
-  /** Fetch the epochs that a run has more than the page knows. */
-  async function fetchTail(id) {
-    const known = curves.get(id), last = known.epoch.at(-1) ?? -1;
-    const fresh = unpack(await (await fetch(`curves/${id}?after=${last}`)).arrayBuffer());
-    for (const name of shared.columns) known[name].push(...fresh[name]);
-    return fresh.epoch.length;
-  }
 
   // --- one run ---
 
-  const runGroup = new Charts.Group("run", (from, to) => {
+  const runGroup = new Charts.Group("run", byId("run-charts"), (from, to) => {
     byId("from-epoch").value = from === null ? "" : Math.round(from);
     byId("to-epoch").value = to === null ? "" : Math.round(to);
   });
-  let open = null; // {id, panels: [{panel, handle}]}
+  let open = null; // {id}, another object each time that a run is opened
 
   function spansOf(row, last) {
     return row.phases.map(([start, name], place) => [start, row.phases[place + 1]?.[0] ?? last, name]);
@@ -81,7 +45,7 @@
         + (collapsed ? ` Onset at epoch ${Math.round(row.onset)}.` : ""),
       series: entries.map(([name, label], place) => ({
         name: label, values: log ? values[name].map(v => (v > 0 ? v : null)) : values[name],
-        color: COLORS[place], dash: DASHES[place],
+        color: Charts.COLORS[place], dash: DASHES[place],
       })),
       spans: spansOf(row, values.epoch.at(-1)),
       onset: collapsed ? [row.lo ?? row.onset, row.onset, row.hi ?? row.onset] : null,
@@ -103,10 +67,9 @@
     byId("overview-page").hidden = true;
     byId("run-page").hidden = false;
     byId("run-page").dataset.run = "";
-    clearAll();
+    all.close();
     runGroup.clear();
-    byId("run-charts").replaceChildren();
-    byId("readout").textContent = "";
+    byId("run-note").textContent = byId("readout").textContent = "";
     byId("run-values").open = false;
     byId("run-title").textContent = row ? row.run : "No such run";
     document.title = `${row ? row.run : "no such run"} · ncdiag`;
@@ -120,19 +83,25 @@
     }
     window.scrollTo(0, 0);
     byId("run-title").focus({ preventScroll: true });
-    open = row ? { id, panels: [] } : null;
+    const mine = open = row ? { id } : null;
     if (!row) return;
     facts(row);
-    const values = await curvesOf(id);
-    if (open?.id !== id) return;
-    if (!values.epoch.length) byId("run-lead").textContent += " No epoch is stored yet.";
-    for (const panel of PANELS) addPanel(panel, row, values);
+    const wanted = () => open === mine;
+    await persist(() => curves.load(id), wanted, trouble => {
+      byId("run-note").textContent = trouble && `The curves of this run cannot be had: ${trouble}. Trying again.`;
+    });
+    if (!wanted()) return;
+    drawRun();
     byId("run-page").dataset.run = id;
   }
 
-  function addPanel(panel, row, values) {
-    const spec = panelSpec(panel, row, values);
-    if (spec) open.panels.push({ panel, handle: Charts.place(byId("run-charts"), spec, runGroup) });
+  /** Draw the curves of the run that is open, or take into their charts what is new. */
+  function drawRun() {
+    const row = rows.get(open.id), values = curves.at(open.id);
+    byId("run-note").textContent = values.epoch.length ? "" : "No epoch is stored yet.";
+    const figures = PANELS.map(panel => panelSpec(panel, row, values)).filter(Boolean).map(spec => ({ spec }));
+    runGroup.show(JSON.stringify([open.id, figures.map(({ spec }) => [spec.title, spec.series.map(s => s.name)])]), figures);
+    if (byId("run-values").open) numbers();
   }
 
   function lead(row) {
@@ -171,7 +140,8 @@
 
   /** Fill the table of the curves: at most fifty evaluations, evenly chosen, the last among them. */
   function numbers() {
-    const row = rows.get(open.id), values = curves.get(open.id), length = values.epoch.length;
+    const row = rows.get(open.id), values = curves.at(open.id), length = values?.epoch.length;
+    if (!values) return;
     const step = Math.max(Math.ceil(length / 50), 1);
     const columns = shared.columns.filter(name => values[name].some(v => v !== null));
     const places = values.epoch.map((_, place) => place).filter(place => (length - 1 - place) % step === 0);
@@ -185,87 +155,25 @@
         (column ? Charts.format : Charts.exactly)(values[name][place]))))));
   }
 
-  // --- all runs ---
-
-  const allGroup = new Charts.Group("all");
-  let pending = 0;
-
-  /** Draw the curves of the rows that the filter lets through, once the charts come near the window. */
-  function scheduleAll(found) {
-    const turn = clearAll();
-    if (open) return;
-    const watcher = new IntersectionObserver(async entries => {
-      if (!entries.some(entry => entry.isIntersecting)) return;
-      watcher.disconnect();
-      if (turn === pending) await drawAll(found, turn);
-    }, { rootMargin: "300px" });
-    watcher.observe(byId("all-note"));
-  }
-
-  function clearAll() {
-    allGroup.clear();
-    byId("all-charts").replaceChildren();
-    return ++pending;
-  }
-
-  async function drawAll(found, turn) {
-    const loaded = [];
-    for (const row of found.slice(0, MOST_RUNS)) {
-      const values = await curvesOf(row.id);
-      if (turn !== pending) return;
-      if (values.epoch.length) loaded.push([row, values]);
-    }
-    const points = loaded.reduce((sum, [, values]) => sum + values.epoch.length, 0);
-    const step = Math.ceil(points / MOST_POINTS) || 1;
-    byId("all-note").textContent = loaded.length
-      ? `${found.length > MOST_RUNS ? `The first ${MOST_RUNS} of ${found.length}` : loaded.length} run${loaded.length === 1 ? "" : "s"}${step > 1 ? `, every ${step}th evaluation drawn` : ""}. Point at a curve to see whose it is, and click to open the run. The filter above chooses.`
-      : "No run has an epoch to draw.";
-    if (!loaded.length) return;
-    const conditions = new Set(loaded.map(([row]) => row.condition));
-    const groupOf = conditions.size <= COLORS.length ? row => row.condition : row => [row.arch, row.dataset].filter(Boolean).join(" ");
-    const groups = [...new Set(loaded.map(([row]) => groupOf(row)))];
-    byId("all-charts").append(el("ul", { class: "legend" }, ...(groups.length > 1 ? groups : []).slice(0, 14).map((group, place) =>
-      el("li", { "data-color": place % COLORS.length + 1 }, group || "?"))));
-    for (const [name, title, log] of [["feature_norm", "Feature norm (log)", true], ["nc1", "NC1 (log)", true]]) {
-      const some = loaded.filter(([, values]) => values[name].some(v => v > 0));
-      if (!some.length) continue;
-      const thin = values => values.filter((_, place) => (values.length - 1 - place) % step === 0);
-      const joined = uPlot.join(some.map(([, values]) => [thin(values.epoch), thin(values[name]).map(v => (v > 0 ? v : null))]));
-      const near = u => {
-        const index = u.series.findIndex((series, place) => place && series._focus);
-        const place = u.cursor.idxs?.[index] ?? u.cursor.idx;
-        if (index < 1 || place === null || place === undefined) return "";
-        return `${some[index - 1][0].run}, epoch ${u.data[0][place]}: ${Charts.format(u.data[index][place])}`;
-      };
-      Charts.place(byId("all-charts"), {
-        title, log, x: joined[0], level: name === "nc1" ? shared.eps : null,
-        describe: `${some.length} runs against the epoch, to epoch ${joined[0].at(-1)}. The table above has each run's newest value and onset.`,
-        series: some.map(([row], place) => ({
-          values: joined[place + 1], span: true, width: some.length > 20 ? 1 : 1.5, alpha: some.length > 20 ? 0.7 : 1,
-          color: COLORS[groups.indexOf(groupOf(row)) % COLORS.length],
-        })),
-      }, allGroup, {
-        height: 300, near,
-        pick: u => {
-          const index = u.series.findIndex((series, place) => place && series._focus);
-          if (index > 0) location.hash = `run-${some[index - 1][0].id}`;
-        },
-      });
-    }
-  }
-
   // --- views, colours ---
 
-  function route() {
+  const all = new AllRuns(curves, shared.eps);
+
+  function runInAddress() {
     const match = location.hash.match(/^#run-(\d+)$/);
-    if (match) return void showRun(Number(match[1]));
+    return match && Number(match[1]);
+  }
+
+  function route() {
+    const wanted = runInAddress();
+    if (wanted !== null) return void showRun(wanted);
     const was = open?.id;
     open = null;
     runGroup.clear();
     byId("run-page").hidden = true;
     byId("overview-page").hidden = false;
     document.title = byId("title").textContent;
-    if (was !== undefined) scheduleAll(table.shownRows);
+    all.reopen();
     target()?.scrollIntoView();
     if (was !== undefined && location.hash === "#runs") {
       document.querySelector(`#runs-table a[href="#run-${was}"]`)?.focus({ preventScroll: false });
@@ -307,7 +215,7 @@
   for (const id of ["from-epoch", "to-epoch"]) {
     byId(id).addEventListener("change", () => {
       const [from, to] = ["from-epoch", "to-epoch"].map(name => byId(name).value);
-      const epochs = curves.get(open?.id)?.epoch ?? [];
+      const epochs = curves.at(open?.id)?.epoch ?? [];
       const [low, high] = [from === "" ? epochs[0] : Number(from), to === "" ? epochs.at(-1) : Number(to)];
       if (low < high) runGroup.zoom(low, high);
     });
@@ -326,24 +234,21 @@
 
   const tags = { runs: null, answers: shared.answers };
 
-  /** Ask for what changed since; an unchanged part costs a header. */
-  async function ask(part) {
-    const answer = await fetch(part, { headers: tags[part] ? { "If-None-Match": tags[part] } : {}, cache: "no-store" });
-    if (answer.status === 304) return null;
-    if (!answer.ok) throw new Error(`${part}: ${answer.status}`);
-    tags[part] = answer.headers.get("ETag");
-    return answer;
+  /** Ask for what changed since, which costs a header where nothing did. What cannot be taken in is asked for again. */
+  async function take(part, into) {
+    const { body, tag } = await request(part, "text", tags[part] ? { "If-None-Match": tags[part] } : {});
+    if (body === null) return;
+    await into(body);
+    tags[part] = tag;
   }
 
   async function follow() {
     try {
-      const fresh = await ask("runs");
-      if (fresh) await takeRuns((await fresh.json()).runs);
-      const answers = await ask("answers");
-      if (answers) takeAnswers(await answers.text());
+      await take("runs", body => takeRuns(JSON.parse(body).runs));
+      await take("answers", takeAnswers);
       tellLive("");
-    } catch {
-      tellLive("The server does not answer; what is shown is from before.");
+    } catch (error) {
+      tellLive(`${error.message[0].toUpperCase()}${error.message.slice(1)}; what is shown is from before.`);
     }
     setTimeout(follow, document.hidden ? 15_000 : 2000);
   }
@@ -356,24 +261,18 @@
   }
 
   async function takeRuns(fresh) {
-    const grown = fresh.filter(row => curves.has(row.id) && rows.get(row.id)?.epochs_done !== row.epochs_done);
     rows.clear();
     for (const row of fresh) rows.set(row.id, row);
-    for (const row of grown) {
-      if (row.epochs_done < (curves.get(row.id).epoch.at(-1) ?? -1)) curves.delete(row.id); // epochs were discarded
-      else await fetchTail(row.id);
-    }
     table.update(fresh);
     byId("run-count").textContent = `${fresh.length} run${fresh.length === 1 ? "" : "s"}`;
-    if (!open) return;
-    const row = rows.get(open.id);
-    if (!row || !curves.has(open.id)) return void showRun(open.id);
-    byId("run-lead").textContent = lead(row);
-    const values = curves.get(open.id);
-    for (const panel of PANELS) {
-      const shown = open.panels.find(other => other.panel === panel), spec = panelSpec(panel, row, values);
-      if (shown && spec) shown.handle.update(spec);
-      else if (spec) addPanel(panel, row, values);
+    const wanted = runInAddress();
+    if (wanted !== null && rows.has(wanted) !== Boolean(open)) showRun(wanted); // it came, or it went
+    if (rows.has(open?.id)) byId("run-lead").textContent = lead(rows.get(open.id));
+    try {
+      await curves.follow(rows);
+    } finally { // the curves that did come are shown
+      all.show(table.shownRows);
+      if (open && curves.at(open.id)) drawRun();
     }
   }
 
@@ -391,7 +290,7 @@
   let theme = "";
   try { theme = localStorage.getItem("ncdiag-theme") ?? ""; } catch { /* see above */ }
   setTheme(theme);
-  const table = new RunsTable.Table(shared.runs, scheduleAll);
+  const table = new RunsTable.Table(shared.runs, found => all.show(found));
   route();
   if (shared.live) follow();
   performance.mark("ncdiag-ready");
