@@ -122,3 +122,25 @@ def test_an_address_that_is_none_opens_the_overview(driver: Any, show: Callable[
     show(make_report([make_row(1)], {}), "#%E0%A4%A")  # waits for the end of the script
     assert driver.execute_script("return document.getElementById('overview-page').checkVisibility()")
     assert console(driver) == []
+
+
+INKED = """
+return [...document.querySelectorAll(arguments[0])].map(canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.some((value, at) => at % 4 === 3 && value > 0);
+});
+"""
+
+
+@pytest.mark.parametrize(("part", "charts"), [("#run-1", 4), ("#top", 2)])
+def test_paper_has_every_chart_though_the_window_did_not_show_it(
+    driver: Any, show: Callable[..., None], part: str, charts: int
+) -> None:
+    set_window(driver, width=500, height=300)
+    columns = {name: [0.5, 0.25] for name in ("feature_norm", "nc1", "nc3", "nc4")}
+    rows = [make_row(number, epochs_done=2) for number in range(1, 30)]
+    show(make_report(rows, {number: pack(epoch=[1, 2], **columns) for number in range(1, 30)}), part)
+    assert driver.execute_script("return Charts.drawn.size") < charts
+    driver.execute_cdp_cmd("Page.printToPDF", {})
+    assert driver.execute_script(INKED, "canvas") == [True] * charts
+    set_window(driver, width=1440)

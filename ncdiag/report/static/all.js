@@ -55,6 +55,12 @@ const AllRuns = (() => {
       if (wanted()) this.place(found);
     }
 
+    /** Draw the rows for paper. Where the curves are here it is done before the next task, and so before printing. */
+    async drawNow() {
+      await this.draw();
+      this.group.drawWaiting();
+    }
+
     place(found) {
       const loaded = found.slice(0, MOST_RUNS).map(row => [row, this.curves.at(row.id)]).filter(([, values]) => values?.epoch.length);
       const points = loaded.reduce((sum, [, values]) => sum + values.epoch.length, 0);

@@ -25,7 +25,7 @@ const Charts = (() => {
   /** Charts in `host` that show the same epochs; `onRange(from, to)` is told of every change, with nulls for all epochs. */
   class Group {
     constructor(key, host, onRange = () => {}) {
-      Object.assign(this, { key, host, onRange, charts: new Set(), range: null, what: null, handles: [] });
+      Object.assign(this, { key, host, onRange, charts: new Set(), waiting: new Set(), range: null, what: null, handles: [] });
     }
 
     /**
@@ -61,7 +61,13 @@ const Charts = (() => {
       this.host.replaceChildren();
     }
 
+    /** Draw what waits to come near the window; paper has no window. */
+    drawWaiting() {
+      for (const begin of this.waiting) begin();
+    }
+
     drop() {
+      this.waiting.clear();
       for (const chart of this.charts) { drawn.delete(chart); chart.destroy(); }
       this.charts.clear();
     }
@@ -210,11 +216,18 @@ const Charts = (() => {
     canvas.style.minHeight = `${height}px`;
     const handle = { chart: null, update };
     const watcher = new IntersectionObserver(entries => {
-      if (entries.some(entry => entry.isIntersecting)) { watcher.disconnect(); draw(); }
+      if (entries.some(entry => entry.isIntersecting)) begin();
     }, { rootMargin: "300px" });
+    group.waiting.add(begin);
     tell();
     watcher.observe(canvas);
     return handle;
+
+    function begin() {
+      watcher.disconnect();
+      group.waiting.delete(begin);
+      draw();
+    }
 
     function tell() {
       canvas.setAttribute("aria-label", `${spec.title}. ${spec.describe}`);

@@ -209,6 +209,10 @@
     try { localStorage.setItem("ncdiag-theme", next); } catch { /* a page from disk may have no storage */ }
     setTheme(next);
   });
+  addEventListener("beforeprint", () => { // and so before the colours change
+    if (open) runGroup.drawWaiting();
+    else all.drawNow();
+  });
   for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
     matchMedia(medium).addEventListener("change", () => Charts.recolor());
   }
