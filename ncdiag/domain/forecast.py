@@ -41,8 +41,8 @@ class Forecast:
     `rule` won the contest over the `n_calibration` other runs. `mae` is the error of winners that were chosen without
     the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
     their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
-    comparable runs that ended without a collapse, the last of them at epoch `censored_end`, with the limits of as many
-    runs as they have conditions. A run that has collapsed has its onset and evaluation interval. `steady` and `slowing`
+    comparable runs that ended without a collapse, the last of them at epoch `censored_end`, with the limits of
+    `grouped_share`. A run that has collapsed has its onset and evaluation interval. `steady` and `slowing`
     are when it would by its own course alone: see `OwnCourse`.
     """
 

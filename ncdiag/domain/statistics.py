@@ -140,7 +140,7 @@ def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> In
     squares = float(totals @ totals)
     if squares <= ROUNDING * float(values @ values):
         return Interval(estimate=mean)
-    df = len(values) ** 2 / float(sizes @ sizes) - 1
+    df = effective_size(sizes.astype(np.float64)) - 1
     half = t_quantile(level, df) * math.sqrt(k / (k - 1) * squares) / len(values)
     return Interval.around(mean, half)
 
@@ -339,11 +339,11 @@ def conformal_minimum(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def clopper_pearson(count: float, n: int, level: float) -> Interval:
+def clopper_pearson(count: float, n: float, level: float) -> Interval:
     """Give a share with its exact interval; [0, 1] and no estimate when nothing was observed.
 
-    A count may be broken, the sum of shares of n units: the quantiles of the beta distribution go on between counts
-    (Korn and Graubard 1998), and such a mean varies less than one of n yes and no.
+    A count may be broken, the sum of shares of n units, and so may n: the quantiles of the beta distribution go on
+    between counts (Korn and Graubard 1998), and such a mean varies less than one of n yes and no.
     """
     if n == 0:
         return Interval(lo=0.0, hi=1.0)
@@ -354,7 +354,16 @@ def clopper_pearson(count: float, n: int, level: float) -> Interval:
 
 
 def grouped_share(hits: BoolArray, groups: IntArray, level: float) -> Interval:
-    """Give the share of hits with the exact interval of as many values as there are groups; below three, of all."""
-    k = len(np.unique(groups))
-    n = k if k >= FEW_GROUPS else len(hits)
+    """Give the share of hits with the exact interval of as many groups of one size as say as much; below 3, of all.
+
+    What the hits of one group share counts once, and a group counts by its size, as in `grouped_t_interval`: taken for
+    ten groups, one of ten values and nine of one would leave a share of .2 outside of 95 % in 20 %.
+    """
+    _, sizes = np.unique(groups, return_counts=True)
+    n = effective_size(sizes.astype(np.float64)) if len(sizes) >= FEW_GROUPS else len(hits)
     return clopper_pearson(float(hits.mean()) * n if n else 0, n, level)
+
+
+def effective_size(weights: FloatArray) -> float:
+    """Give how many values of one weight each tell as much as those of these weights (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights @ weights))

@@ -255,6 +255,17 @@ def test_a_share_over_groups_is_as_sure_as_so_many_values():
     assert share.estimate == 0.75
 
 
+@pytest.mark.parametrize("sizes", [(10, *[1] * 9), (12, 1, 1, 1, 1), (20, 3, 3, 3), (5, 5, 5, 5)])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
+def test_a_share_of_groups_that_hit_or_miss_as_a_whole_is_held_whatever_their_sizes(sizes, share):
+    """Of all that can happen, each with its probability; with as many trials as groups 95 % would hold in 80 to 95."""
+    groups, inside = np.repeat(np.arange(len(sizes)), sizes), 0.0
+    for each in itertools.product([True, False], repeat=len(sizes)):
+        found = grouped_share(np.array(each)[groups], groups, 0.95)
+        inside += math.prod(share if hit else 1 - share for hit in each) * (found.lo <= share <= found.hi)
+    assert inside > 0.95
+
+
 @pytest.mark.parametrize(("count", "n"), [(0, 3), (3, 3), (2, 7)])
 def test_clopper_pearson_agrees_with_scipy(count, n):
     found = clopper_pearson(count, n, 0.95)
