@@ -222,18 +222,8 @@ class Contest:
         others = [other for other in self.asked(self.now) if other.unit != run.unit]
         errors = [math.log(o.onset) - self.log(self.winner(o, run.unit, o.unit), o, run.unit) for o in others]
         fitted = [self.log(self.winner(run, run.unit, other.unit), run, other.unit) for other in others]
-        units = [o.condition for o in others] + list(censored) if by_condition else range(len(others) + len(censored))
+        units = [o.condition if by_condition else place for place, o in enumerate(others)]
         enough = max(9, math.ceil(level / (1 - level) - 1e-9))
-        open_ended = False
-        if censored and len(set(units)) >= enough:
-            late = [math.inf] * len(censored)
-            lo, hi = jackknife_plus([*fitted, *[0.0] * len(censored)], [*map(abs, errors), *late], units, level)
-            if hi < math.inf:
-                return lo, hi
-            open_ended = True
-        elif censored:
-            open_ended = len(censored) / len(units) > (1 - level) / 2
-        units = list(units)[: len(errors)]
         if len(set(units)) >= enough:
             lo, hi = jackknife_plus(fitted, list(map(abs, errors)), units, level)
         else:
@@ -244,7 +234,53 @@ class Contest:
             if (count := len(set(units))) >= 9:
                 widest = jackknife_plus(fitted, list(map(abs, errors)), units, count / (count + 1))
                 lo, hi = min(lo, widest[0]), max(hi, widest[1])
-        return lo, math.inf if open_ended else hi
+        if not censored:
+            return lo, hi
+        further = [unit if by_condition else len(others) + place for place, (_, unit) in enumerate(censored)]
+        sizes = Counter([*units, *further])
+        weights = weights_of_all(
+            [other.onset for other in others],
+            [end for end, _ in censored],
+            [1 / sizes[unit] for unit in (*units, *further)],
+        )
+        totals = Counter()
+        for unit, weight in zip((*units, *further), weights, strict=True):
+            totals[unit] += weight
+        n = sum(weights) ** 2 / sum(total**2 for total in totals.values())
+        never = sum(weights[len(others) :]) / sum(weights)
+        if n < 0.8 * sum(total > 0 for total in totals.values()):
+            return lo, math.inf
+        if len(set(units)) < 9:
+            return lo, math.inf if never > (1 - level) / 2 else hi
+        if min(len(set(units)), n) < enough:
+            most = max(math.inf if never else log + abs(error) for log, error in zip(fitted, errors, strict=True))
+            return lo, max(hi, most)
+        # Limits of errors in both directions: those that never collapse, which lie above, stand for as many below.
+        reached, wanted = 0.0, level + never * n / (n + 1)
+        above = sorted((log + abs(error), place) for place, (log, error) in enumerate(zip(fitted, errors, strict=True)))
+        for value, place in above:
+            reached += weights[place] / sum(weights) * n / (n + 1)
+            if reached >= wanted - 1e-9:
+                return lo, value
+        return lo, math.inf
+
+
+def weights_of_all(onsets, ends, weights):
+    """Divide the weight of each run by the share of runs that are followed as long (inverse probability of censoring).
+
+    That share is the Kaplan-Meier estimate with onsets and ends in each other's place; a run that ended before the last
+    onset has no weight left, and one that outlasted it that of its time.
+    """
+    last, found = max(onsets), []
+    runs = [(time, True) for time in onsets] + [(time, False) for time in ends]
+    for (time, collapsed), weight in zip(runs, weights, strict=True):
+        followed = 1.0
+        for end in sorted({end for end in ends if end < min(time, last)}):
+            gone = sum(w for run, w in zip(runs, weights, strict=True) if run == (end, False))
+            there = gone + sum(w for run, w in zip(runs, weights, strict=True) if run[0] > end)
+            followed *= 1 - gone / there
+        found.append(weight / followed if collapsed or time >= last else 0.0)
+    return found
 
 
 def jackknife_plus(fitted, errors, units, level):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = ("ncdiag predict run-1", "ncdiag predict run-1 --where 'weight_decay<=1e-4' --format json")
 
 _ENDLESS = 1e7  # epochs
+_SAME = 1e-9  # a share
 # The fields that the contract names, in its order; what a forecast holds beyond them follows.
 _FIRST = ("run", "status", "epoch_now", "onset", "lo", "hi", "level", "method", "n_calibration", "p_no_collapse")
 
@@ -84,7 +85,9 @@ def _sentence(values: Mapping[str, Any]) -> str:
     if lo is None:
         limits = "with no interval"
     elif hi == math.inf:
-        limits = f"{sure} interval: not before epoch {lo:.0f}, and perhaps not by {values['censored_end']:g}"
+        end = values["censored_end"]
+        late = f"and perhaps not by {end:g}" if (end or 0) > onset else "with no upper limit"
+        limits = f"{sure} interval: not before epoch {lo:.0f}, {late}"
     elif hi > _ENDLESS:  # of two or three runs, by t
         limits = f"{sure} interval: not before epoch {lo:.0f}, with no upper limit that says anything"
     else:
@@ -124,6 +127,8 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     share = f"{values['n_censored']} of {compared}"
     if values["n_censored"]:
         share += f" by epoch {values['censored_end']:g}"
+        if abs(values["p_no_collapse"] - values["n_censored"] / compared) > _SAME:
+            share += f", {values['p_no_collapse']:.0%} with those that ended earlier"
     if values["p_no_collapse_lo"] is not None:
         lo, hi = (100 * values[name] for name in ("p_no_collapse_lo", "p_no_collapse_hi"))
         share += f" ({lo:.0f}% to {hi:.0f}%)"

@@ -15,6 +15,7 @@ from ncdiag.domain.prediction import NO_INTERVAL, TWO_LEVEL_T, predictions
 from ncdiag.domain.result import plain
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import Interval, grouped_share
+from ncdiag.domain.survival import weights_to_the_right
 from ncdiag.domain.tournament import Contest, hold_contest
 
 ForecastStatus = Literal["forecast", "collapsed", "insufficient", "no_calibration"]
@@ -40,10 +41,10 @@ class Forecast:
     `onset`, `lo`, `hi` are epochs, never before `epoch_now`; `hi` is infinite where too many runs never collapsed.
     `rule` won the contest over the `n_calibration` other runs. `mae` is the error of winners that were chosen without
     the run forecast, `mae_selected` that of this winner on the runs that made it one, `baseline_mae` that of guessing
-    their median, all in epochs; `rules` has all that competed, the best first. `p_no_collapse` is the share of
-    comparable runs that ended without a collapse, the last of them at epoch `censored_end`, with the limits of
-    `grouped_share`. A run that has collapsed has its onset and evaluation interval. `steady` and `slowing`
-    are when it would by its own course alone: see `OwnCourse`.
+    their median, all in epochs; `rules` has all that competed, the best first. `n_censored` runs outlasted every onset
+    without one, the last of them until epoch `censored_end`, and `p_no_collapse` is the share of comparable runs that
+    do, by Kaplan and Meier, with the limits of `grouped_share`. A run that has collapsed has its onset and evaluation
+    interval. `steady` and `slowing` are when it would by its own course alone: see `OwnCourse`.
     """
 
     run: str
@@ -95,22 +96,17 @@ def forecast_onset(
     than `MIN_RUNS` runs with an onset after `now` give `insufficient`.
     """
     at_risk = [other for other in calibration if other.onset > now]
+    last = max((other.onset for other in at_risk), default=-math.inf)
     later = [other for other in censored if other.end > now]
-    open_ended = [other.condition for other in later]
-    n_censored = len(open_ended)
-    never = np.repeat([False, True], [len(at_risk), n_censored])
-    of_never = np.array([other.condition for other in at_risk] + open_ended)
-    share = grouped_share(never, of_never, level) if len(never) else Interval()
+    without = [other for other in later if other.end >= last]
     common: dict[str, Any] = {
         "run": run,
         "epoch_now": now,
         "level": level,
         "n_calibration": len(at_risk),
-        "n_censored": n_censored,
-        "censored_end": max((other.end for other in later), default=math.nan),
-        "p_no_collapse": share.estimate,
-        "p_no_collapse_lo": share.lo,
-        "p_no_collapse_hi": share.hi,
+        "n_censored": len(without),
+        "censored_end": max((other.end for other in without), default=math.nan),
+        **_share_without(at_risk, later, level),
     }
     if len(at_risk) < MIN_RUNS:
         return Forecast(status="insufficient", message=_shortage(calibration, censored, now), **common)
@@ -126,7 +122,7 @@ def forecast_onset(
     found = predictions(contest, contest.landmark.folds)
     limits, method = Interval(), NO_INTERVAL
     if known or by_condition:
-        (limits,), method = found.limits(level, open_ended, by_condition=by_condition)
+        (limits,), method = found.limits(level, _that_tell(at_risk, later), by_condition=by_condition)
     onset = max(math.exp(float(found.logs[0])), now)  # the logarithm of now may round down
     rules = _ranked(contest)
     maes = {score.rule: score.mae for score in rules}
@@ -147,9 +143,31 @@ def forecast_onset(
         warnings=(
             *_about_error(rules[0].rule, mae, maes[BASELINE]),
             *_about_interval(method, known=known, own=own, others=conditions - (own > 0)),
+            *_about_ended(len(later) - len(without)),
         ),
         **common,
     )
+
+
+def _that_tell(at_risk: Sequence[CalibrationRun], censored: Sequence[CensoredRun]) -> list[CensoredRun]:
+    """Leave out the runs that ended before the first onset: no run had collapsed by then, and they say no more."""
+    first = min((other.onset for other in at_risk), default=-math.inf)
+    return [other for other in censored if other.end >= first]
+
+
+def _share_without(
+    at_risk: Sequence[CalibrationRun], censored: Sequence[CensoredRun], level: float
+) -> dict[str, float]:
+    """Give the share of the runs that do not collapse as long as any was followed, with its limits."""
+    ended = _that_tell(at_risk, censored)
+    if not at_risk and not ended:
+        return {}
+    never = np.repeat([False, True], [len(at_risk), len(ended)])
+    time = np.array([other.onset for other in at_risk] + [other.end for other in ended])
+    condition = np.array([other.condition for other in at_risk] + [other.condition for other in ended])
+    weights = weights_to_the_right(time, ~never, np.ones(len(time)))
+    share = grouped_share(never, condition, level, weights)
+    return {"p_no_collapse": share.estimate, "p_no_collapse_lo": share.lo, "p_no_collapse_hi": share.hi}
 
 
 def _ranked(contest: Contest) -> list[RuleScore]:
@@ -192,6 +210,15 @@ def _about_error(rule: str, mae: float, guess: float) -> list[str]:
     if mae >= guess:
         return ["rules that are chosen in this way did no better on the other runs than guessing their median"]
     return []
+
+
+def _about_ended(early: int) -> list[str]:
+    if not early:
+        return []
+    return [
+        f"{counted(early, 'other run')} ended without a collapse before the last of the others collapsed, and "
+        f"{'counts' if early == 1 else 'count'} only as far as {'it' if early == 1 else 'they'} went"
+    ]
 
 
 def _is_known(condition: int, seeds: Counter[int]) -> bool:

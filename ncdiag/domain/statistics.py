@@ -7,6 +7,7 @@ Quantiles come from `scipy.special`, which loads in a fraction of the time of `s
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ def grouped_t_interval(values: FloatArray, groups: IntArray, level: float) -> In
     squares = float(totals @ totals)
     if squares <= ROUNDING * float(values @ values):
         return Interval(estimate=mean)
-    df = effective_size(sizes.astype(np.float64)) - 1
+    df = effective_size(sizes) - 1
     half = t_quantile(level, df) * math.sqrt(k / (k - 1) * squares) / len(values)
     return Interval.around(mean, half)
 
@@ -317,17 +318,16 @@ def jackknife_plus(predictions: FloatArray, errors: FloatArray, level: float, gr
     """Give the jackknife+ limits of Barber, Candes, Ramdas and Tibshirani (2021), infinite where n is too small.
 
     `predictions[j]` is the prediction for the new value, `errors[j]` the absolute error for value j, both fitted
-    without the group of j; an infinite error is that of a value known only to be far off. The new value is one of a
-    further group: each group has the same weight, and so has the new one (Dunn, Wasserman and Ramdas 2023). Values that
-    are the sample are groups of one. The guarantee is 2 level - 1 for exchangeable values or groups, the usual
-    coverage about `level`.
+    without the group of j. The new value is one of a further group: each group has the same weight, and so has the new
+    one (Dunn, Wasserman and Ramdas 2023). Values that are the sample are groups of one. The guarantee is 2 level - 1
+    for exchangeable values or groups, the usual coverage about `level`.
     """
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     weights = 1 / (sizes[member] * (len(sizes) + 1))
-    return -_upper_limit(errors - predictions, weights, level), _upper_limit(predictions + errors, weights, level)
+    return -upper_limit(errors - predictions, weights, level), upper_limit(predictions + errors, weights, level)
 
 
-def _upper_limit(values: FloatArray, weights: FloatArray, level: float) -> float:
+def upper_limit(values: FloatArray, weights: FloatArray, level: float) -> float:
     """Give the smallest value that has at least the weight `level` up to it, infinity where all together have less."""
     order = np.argsort(values)
     place = int(np.searchsorted(np.cumsum(weights[order]), level - 1e-9))  # 4 / 5 must be 0.8, whatever the rounding
@@ -353,17 +353,22 @@ def clopper_pearson(count: float, n: float, level: float) -> Interval:
     return Interval(estimate=count / n, lo=lo, hi=hi)
 
 
-def grouped_share(hits: BoolArray, groups: IntArray, level: float) -> Interval:
+def grouped_share(hits: BoolArray, groups: IntArray, level: float, weights: FloatArray | None = None) -> Interval:
     """Give the share of hits with the exact interval of as many groups of one size as say as much; below 3, of all.
 
     What the hits of one group share counts once, and a group counts by its size, as in `grouped_t_interval`: taken for
-    ten groups, one of ten values and nine of one would leave a share of .2 outside of 95 % in 20 %.
+    ten groups, one of ten values and nine of one would leave a share of .2 outside of 95 % in 20 %. Values may have
+    `weights`; those of no weight take no part.
     """
-    _, sizes = np.unique(groups, return_counts=True)
-    n = effective_size(sizes.astype(np.float64)) if len(sizes) >= FEW_GROUPS else len(hits)
-    return clopper_pearson(float(hits.mean()) * n if n else 0, n, level)
+    each = np.ones(len(hits)) if weights is None else weights
+    if not each.any():
+        return clopper_pearson(0, 0, level)
+    member = np.unique(groups[each > 0], return_inverse=True)[1]
+    totals = np.bincount(member, weights=each[each > 0])
+    n = effective_size(totals if len(totals) >= FEW_GROUPS else each)
+    return clopper_pearson(float(each[hits].sum() / each.sum()) * n, n, level)
 
 
-def effective_size(weights: FloatArray) -> float:
+def effective_size(weights: NDArray[Any]) -> float:
     """Give how many values of one weight each tell as much as those of these weights (Kish 1965)."""
     return float(weights.sum() ** 2 / (weights @ weights))

@@ -21,6 +21,21 @@ def kaplan_meier(time: FloatArray, event: BoolArray) -> tuple[FloatArray, FloatA
     return epochs, np.cumprod(1 - hazard, dtype=np.float64)
 
 
+def weights_to_the_right(time: FloatArray, event: BoolArray, weights: FloatArray) -> FloatArray:
+    """Give the weights of runs after each one that ended before the last onset has left its own to those that went on.
+
+    They are then the steps of the Kaplan-Meier curve, and what runs without an onset keep is its end (Efron 1967): they
+    outlasted every onset. How many runs that tell as much as: see `effective_size`.
+    """
+    found = weights.astype(np.float64)
+    last = float(time[event].max(initial=-math.inf))
+    for end in np.unique(time[~event & (time < last)]).tolist():
+        gone, longer = ~event & (time == end), time > end
+        found[longer] *= 1 + found[gone].sum() / found[longer].sum()
+        found[gone] = 0.0
+    return found
+
+
 def median_time(time: FloatArray, event: BoolArray) -> float:
     """Give the first epoch at which at least half of the runs have collapsed, infinite where there is none.
 

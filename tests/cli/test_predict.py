@@ -127,12 +127,31 @@ def test_the_tournament_lists_every_rule(cli: Cli, store: Path):
 def test_a_limit_beyond_any_training_is_none(
     cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch, hi: float, said: str
 ):
+    assert told_of(cli, monkeypatch, hi=hi, censored_end=120.0).split(" judged")[0].endswith(said)
+
+
+def test_an_open_limit_never_names_an_epoch_before_the_forecast(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch):
+    """A rule may say up to half as late again as any other run collapsed, and so after the last of them ended."""
+    for few in ({"censored_end": 88.0}, {"n_censored": 0, "p_no_collapse": 0.0}):
+        page = told_of(cli, monkeypatch, hi=math.inf, **few)
+        assert page.split(" judged")[0].endswith("95% interval: not before epoch 85, with no upper limit.")
+
+
+def test_a_share_that_is_no_count_is_said_beside_it(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch):
+    limits = {"hi": math.inf, "censored_end": 120.0, "p_no_collapse_lo": 0.1, "p_no_collapse_hi": 0.4}
+    said = told_of(cli, monkeypatch, p_no_collapse=0.2, **limits)
+    assert "1 of 3 by epoch 120, 20% with those that ended earlier (10% to 40%)" in said
+    assert "1 of 3 by epoch 120 (10% to 40%)" in told_of(cli, monkeypatch, p_no_collapse=1 / 3, **limits)
+
+
+def told_of(cli: Cli, monkeypatch: pytest.MonkeyPatch, **figures: float) -> str:
+    """Give what is printed of a run that is expected to collapse at epoch 90, as one line."""
     rules = (RuleScore(rule="mean", onset=90.0, mae=10.2),)
-    figures = {"mae": 10.2, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 2, "level": 0.95}
-    told = {"rule": "mean", "rules": rules, "method": "mean, t interval", "n_censored": 1, "censored_end": 120.0}
-    found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, lo=85.0, hi=hi, **figures, **told)
+    common = {"mae": 10.2, "mae_selected": 10.2, "baseline_mae": 16.2, "n_calibration": 2, "level": 0.95, "lo": 85.0}
+    told = {"rule": "mean", "rules": rules, "method": "mean, t interval", "n_censored": 1, "p_no_collapse": 1 / 3}
+    found = Forecast(run="short", status="forecast", epoch_now=80.0, onset=90.0, **{**told, **common, **figures})
     monkeypatch.setattr("ncdiag.analysis.stored.forecast_run", lambda *_, **__: found)
-    assert " ".join(cli("predict", "short").out.split("judged")[0].split()).endswith(said)
+    return " ".join(cli("predict", "short").out.split())
 
 
 @pytest.mark.parametrize(("error", "said"), [(7.9, True), (10.16, False), (12.0, False)])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -53,21 +54,25 @@ def test_a_level_that_nine_runs_cannot_give_falls_back_to_t():
     assert math.isfinite(found.hi)
 
 
+@pytest.mark.parametrize("ended", [0, 1, 5])
 @pytest.mark.parametrize("seeds", [1, 2])
 @pytest.mark.parametrize("count", [4, 9, 12, 19, 24])
-def test_an_interval_holds_those_of_lower_levels(count, seeds):
-    """Also where jackknife+ gives the lower ones and t the higher ones, whose limits come from different places."""
+def test_an_interval_holds_those_of_lower_levels(count, seeds, ended):
+    """Also where jackknife+ gives the lower ones and t the higher ones, and where some runs ended without an onset."""
     rng = np.random.default_rng(count)
     for _ in range(20):
         made = Predictions(
             logs=np.array([5.0]),
             errors=0.2 * rng.normal(size=count * seeds),
+            onset=np.exp(5 + 0.2 * rng.normal(size=count * seeds)),
             condition=np.repeat(np.arange(count), seeds),
             fitted=5 + 0.1 * rng.normal(size=(count * seeds, 1)),
             of_median=False,
         )
-        levels = (0.6, 0.8, 0.9, 0.95, 0.98)
-        found = [made.limits(level, (), by_condition=seeds > 1)[0][0] for level in levels]
+        ends = np.exp(5 + 0.4 * rng.normal(size=ended)).tolist()
+        censored = [CensoredRun(end=end, condition=unit) for unit, end in enumerate(ends, start=count - 1)]
+        levels = np.arange(0.5, 0.99, 0.02).tolist()
+        found = [made.limits(level, censored, by_condition=seeds > 1)[0][0] for level in levels]
         for lower, higher in pairwise(found):
             assert higher.lo <= lower.lo
             assert lower.hi <= higher.hi
@@ -91,6 +96,7 @@ def test_the_errors_of_a_winner_stand_as_they_are_for_a_new_condition():
     made = Predictions(
         logs=np.array([5.0]),
         errors=table.ravel(),
+        onset=np.full(8, 150.0),
         condition=np.repeat(np.arange(4), 2),
         fitted=np.full((8, 1), 5.0),
         of_median=False,
@@ -181,11 +187,49 @@ def test_limits_that_miss_the_forecast_are_moved_to_it(monkeypatch):
         assert (found.lo, found.hi) == (min(limits.lo, found.onset), max(limits.hi, found.onset))
 
 
-def test_one_censored_run_of_many_leaves_jackknife_limits_finite():
-    onsets = np.exp(5 + 0.2 * np.random.default_rng(1).normal(size=12))
-    found = forecast([bare(onset) for onset in onsets], [400.0])
+def test_one_censored_run_of_many_moves_the_upper_limit_of_jackknife_alone():
+    """The limit has as much below it as one has without the run, and twice its weight, for errors have two sides."""
+    onsets = np.exp(5 + 0.2 * np.random.default_rng(1).normal(size=18))
+    found, without = (forecast([bare(onset) for onset in onsets], never) for never in ([400.0], []))
+    held = np.array([np.median(np.delete(onsets, i)) for i in range(18)])
+    above = np.sort(np.log(held) + np.abs(np.log(onsets / held)))
+    assert found.hi == pytest.approx(math.exp(above[math.ceil(0.8 * 20 + 1) - 1]))
+    assert (found.lo, found.method) == (without.lo, without.method)
+    assert found.hi > without.hi
+
+
+def test_runs_that_ended_before_any_onset_say_nothing():
+    """Their budget was too short for any other run too: they take no limit away, and count as no share."""
+    runs = [bare(onset) for onset in (79.0, 50.0, 62.0, 73.0, 68.0)]
+    found, without = forecast(runs, [30.0, 30.0, 49.0]), forecast(runs)
+    said = "3 other runs ended without a collapse before the last of the others collapsed, and count only as far as"
+    assert any(said in warning for warning in found.warnings)
+    assert replace(found, warnings=()) == replace(without, warnings=())
     assert math.isfinite(found.hi)
-    assert found.hi >= forecast([bare(onset) for onset in onsets]).hi
+
+
+def test_no_upper_limit_rests_on_the_few_that_went_on():
+    """Eight of ten ended among the first onsets; the two that went on say about when, but not for all the others."""
+    runs = [bare(onset) for onset in (50.0, 52.0, 55.0, 80.0)]
+    few, more = forecast(runs, [53.0] * 8), forecast(runs, [53.0] * 2)
+    assert (few.hi, few.n_censored, few.p_no_collapse) == (math.inf, 0, 0)
+    assert math.isfinite(more.hi)
+    assert (few.lo, more.lo) == (more.lo, forecast(runs).lo)
+
+
+def test_the_share_that_does_not_collapse_is_that_of_kaplan_and_meier():
+    """Of six left at 60 two more collapse and one lasts: two of the five that go on, where the first had six of ten."""
+    runs = [bare(onset) for onset in (50.0, 52.0, 54.0, 56.0, 70.0, 75.0)]
+    found = forecast(runs, [60.0, 60.0, 60.0, 120.0])
+    share = (1 - 4 / 10) * (1 - 1 / 3) * (1 - 1 / 2)
+    weights = np.array([1.0] * 4 + [2.0] * 3)  # the three that ended left their weight to the three that went on
+    n = weights.sum() ** 2 / (weights**2).sum()
+    limits = [stats.beta.ppf(0.1, share * n, n - share * n + 1), stats.beta.ppf(0.9, share * n + 1, n - share * n)]
+    assert (found.p_no_collapse, found.n_censored, found.censored_end) == (pytest.approx(share), 1, 120.0)
+    assert [found.p_no_collapse_lo, found.p_no_collapse_hi] == pytest.approx(limits)
+    assert found.hi == math.inf
+    assert forecast(runs, [60.0, 60.0, 60.0]).p_no_collapse == 0
+    assert math.isfinite(forecast(runs, [60.0, 60.0, 60.0]).hi)
 
 
 def test_an_open_interval_begins_where_that_of_the_runs_that_collapsed_does():
@@ -207,6 +251,11 @@ def test_the_share_that_never_collapsed_is_as_sure_as_its_conditions_are_many():
     assert (found.p_no_collapse_lo, found.p_no_collapse_hi) == pytest.approx((expected.low, expected.high))
 
 
+def test_runs_without_an_onset_are_all_that_is_known_where_none_collapsed():
+    found = forecast([], [300.0, 600.0], now=100.0)
+    assert (found.status, found.n_censored, found.censored_end, found.p_no_collapse) == ("insufficient", 2, 600.0, 1.0)
+
+
 def test_runs_censored_before_now_say_nothing():
     found = forecast([bare(100.0), bare(120.0), bare(130.0)], [40.0, 60.0], now=60.0)
     assert (found.n_censored, found.p_no_collapse) == (0, 0)
@@ -219,7 +268,7 @@ def test_limits_are_never_before_now():
 
 
 def test_too_few_runs_at_risk_are_named():
-    found = forecast([bare(50.0), bare(60.0), bare(500.0)], [300.0], now=100.0)
+    found = forecast([bare(50.0), bare(60.0), bare(500.0)], [600.0], now=100.0)
     assert found.status == "insufficient"
     assert "1 other run of the pair collapsed after epoch 100" in found.message
     assert "needs 2 (2 had collapsed by then, 1 went on without a collapse)" in found.message

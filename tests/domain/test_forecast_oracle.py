@@ -90,18 +90,27 @@ CENSORED = {
     "of a new condition, few never": ([0, 0, 1, 1, 2, 2] * 2, 9, [1], 0.8),
     "of a new condition, jackknife+": ([*range(9), 0, 1], 99, [], 0.8),
     "of a new condition, too few for jackknife+": ([*range(9), 0, 1], 99, [], 0.95),
-    "of a new condition, jackknife+, few never": ([*range(9), 0, 1], 99, [0, 20], 0.8),
+    "of a new condition, jackknife+, few never": ([*range(9), 0, 1], 99, [0, 20], 0.75),
     "of a new condition, jackknife+, some never": ([*range(9), 0, 1], 99, [20, 21, 22], 0.8),
+}
+EARLY = {  # those of above in which runs without an onset end at these shares of the later onsets, or after all
+    "of a known condition, some never": (0.5,),
+    "of a new condition, some never": (0.7, 2.0),
+    "of a new condition, jackknife+, few never": (0.5, 2.0),
+    "of a new condition, jackknife+, some never": (0.2, 0.6, 2.0),
 }
 
 
-@pytest.mark.parametrize("case", CENSORED)
-def test_a_forecast_is_that_of_the_loop(case):
+@pytest.mark.parametrize(("case", "early"), [*((case, False) for case in CENSORED), *((case, True) for case in EARLY)])
+def test_a_forecast_is_that_of_the_loop(case, early):
     conditions, own, censored, level = CENSORED[case]
     rng = np.random.default_rng(5)
     *runs, target = varied(rng, world(rng, "nc1", [*conditions, own], step=10.0))
     now = 60.0
-    ended = [CensoredRun(end=600.0, condition=each) for each in censored]
+    onsets = sorted(run.onset for run in runs if run.onset > now)
+    shares = EARLY[case] if early else [2.0] * len(censored)
+    ends = [600.0 if share > 1 else onsets[int(share * len(onsets))] + 0.5 for share in shares]
+    ended = [CensoredRun(end=end, condition=each) for end, each in zip(ends, censored, strict=True)]
     settings = {"now": now, "metric": "nc1", "eps": EPS, "level": level}
     found = forecast_onset("run", target.course, own, runs, ended, **settings)
     by_condition = own not in conditions
@@ -109,9 +118,11 @@ def test_a_forecast_is_that_of_the_loop(case):
     further, risk = naive.target, naive.asked(now)[:-1]
     winner = naive.winner(further, None, "target")
     onset = math.exp(naive.log(winner, further, None))
-    lo, hi = naive.limits(further, level, censored, by_condition=by_condition)
+    lo, hi = naive.limits(further, level, list(zip(ends, censored, strict=True)), by_condition=by_condition)
     chosen = [math.exp(naive.log(naive.winner(run, "target", run.unit), run, "target")) for run in risk]
-    assert (found.rule, found.n_calibration, found.n_censored) == (winner, len(risk), len(censored))
+    lasted = sum(end >= onsets[-1] for end in ends)
+    assert (found.rule, found.n_calibration, found.n_censored) == (winner, len(risk), lasted)
+    weights = naive_forecast.weights_of_all(onsets, ends, [1] * (len(onsets) + len(ends)))
     expected = {
         "onset": onset,
         "lo": min(max(math.exp(lo), now), onset),
@@ -119,7 +130,7 @@ def test_a_forecast_is_that_of_the_loop(case):
         "mae": np.mean([abs(run.onset - said) for run, said in zip(risk, chosen, strict=True)]),
         "mae_selected": np.mean([abs(run.onset - math.exp(naive.log(winner, run, None))) for run in risk]),
         "baseline_mae": np.mean([abs(run.onset - math.exp(naive.log("median", run, None))) for run in risk]),
-        "p_no_collapse": len(censored) / (len(censored) + len(risk)),
+        "p_no_collapse": sum(weights[len(onsets) :]) / sum(weights),
     }
     assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, rel=1e-6)
     assert sorted(score.rule for score in found.rules) == sorted(

@@ -160,13 +160,6 @@ def test_jackknife_plus_of_a_mean(level, expected):
     assert jackknife_plus(without, np.abs(values - without), level, np.arange(4)) == pytest.approx(expected)
 
 
-def test_an_infinite_error_opens_the_limits_only_where_it_must():
-    predictions, errors = np.zeros(9), np.append(np.arange(1.0, 9), math.inf)
-    assert jackknife_plus(predictions, errors, 0.8, np.arange(9)) == (-8, 8)
-    two = np.append(errors[1:], math.inf)
-    assert jackknife_plus(predictions, two, 0.8, np.arange(9)) == (-math.inf, math.inf)
-
-
 def test_jackknife_plus_of_a_new_group_equals_drawing_one_value_of_each_group():
     """The limits have the share `level` of all ways to draw one value of each group, and an infinite one, inside."""
     rng = np.random.default_rng(1)
@@ -179,12 +172,6 @@ def test_jackknife_plus_of_a_new_group_equals_drawing_one_value_of_each_group():
     lows = np.sort(np.hstack([(errors - predictions)[drawn], beyond]).ravel())
     row = math.ceil(0.8 * len(highs)) - 1
     assert jackknife_plus(predictions, errors, 0.8, groups) == (-lows[row], highs[row])
-
-
-def test_a_group_without_an_onset_weighs_as_much_as_another():
-    groups, errors = np.repeat(np.arange(9), 2), np.append(np.arange(1.0, 17), [math.inf, math.inf])
-    assert jackknife_plus(np.zeros(18), errors, 0.8, groups) == (-16, 16)
-    assert jackknife_plus(np.zeros(18), errors, 0.85, groups) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize(("level", "smallest"), [(0.8, 4), (0.9, 9), (0.95, 19)])
@@ -253,6 +240,14 @@ def test_a_share_over_groups_is_as_sure_as_so_many_values():
     share = grouped_share(np.repeat([True, False, True, True], 5), np.repeat(np.arange(4), 5), 0.95)
     assert (share.lo, share.hi) == pytest.approx(stats.binomtest(3, 4).proportion_ci(0.95, "exact"))
     assert share.estimate == 0.75
+
+
+def test_values_of_no_weight_have_no_part_in_a_share():
+    groups, weights = np.array([0, 0, 1, 2, 3]), np.array([1.0, 1.0, 2.0, 2.0, 0.0])
+    share = grouped_share(np.array([True, False, False, True, True]), groups, 0.95, weights)
+    assert share.estimate == 0.5
+    limits = stats.beta.ppf([0.025, 0.975], [1.5, 2.5], [2.5, 1.5])  # of three groups of the weight 2
+    assert (share.lo, share.hi) == pytest.approx(limits)
 
 
 @pytest.mark.parametrize("sizes", [(10, *[1] * 9), (12, 1, 1, 1, 1), (20, 3, 3, 3), (5, 5, 5, 5)])

@@ -14,6 +14,7 @@ from ncdiag.domain.survival import (
     median_interval,
     median_time,
     restricted_mean,
+    weights_to_the_right,
 )
 
 TREATED = np.array([6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35], dtype=float)
@@ -32,6 +33,22 @@ def test_kaplan_meier_agrees_with_scipy():
     epochs, surviving = kaplan_meier(TREATED, RELAPSED)
     at = np.isin(expected.quantiles, epochs)
     assert surviving == pytest.approx(expected.probabilities[at])
+
+
+def test_the_weights_of_runs_are_the_steps_of_the_curve():
+    """And what those keep that outlasted the last onset, one week in the trial, is its end."""
+    weights = weights_to_the_right(TREATED, RELAPSED, np.ones(21))
+    epochs, surviving = kaplan_meier(TREATED, RELAPSED)
+    steps = [weights[RELAPSED & (epoch == TREATED)].sum() for epoch in epochs]
+    assert steps == pytest.approx(-21 * np.diff(surviving, prepend=1.0))
+    lasted = ~RELAPSED & (epochs[-1] < TREATED)
+    assert weights[lasted] == pytest.approx(21 * surviving[-1] / lasted.sum())
+    assert not weights[~RELAPSED & ~lasted].any()
+
+
+def test_weights_go_to_the_right_in_proportion():
+    found = weights_to_the_right(np.array([3.0, 1, 2, 2]), np.array([True, False, True, False]), np.arange(1.0, 5))
+    assert found == pytest.approx([(1 + 4) * 10 / 8, 0, 3 * 10 / 8, 0])
 
 
 def test_uncensored_onsets_fall_by_steps():

@@ -105,23 +105,42 @@ def test_intervals_cover_new_conditions_of_the_digits_study(study, conditions, s
 
 
 @pytest.mark.parametrize("runs", [8, 12, 20, 40])
-@pytest.mark.parametrize("share", [0.05, 0.15, 0.4])
-def test_intervals_hold_where_runs_never_collapse(runs, share):
-    """A share of all runs never collapses, the one that is forecast too; all that can be used is the median."""
-    rng, trials = np.random.default_rng([runs, round(100 * share)]), 400
-    inside, below = [], []
+@pytest.mark.parametrize(
+    ("share", "short", "budget"),
+    [
+        *((share, 0.0, math.inf) for share in (0.05, 0.15, 0.4)),
+        *((share, 0.3, budget) for share in (0.0, 0.1) for budget in (80.0, 148.0)),  # before any onset; at the median
+        (0.0, 0.8, 148.0),
+    ],
+)
+def test_intervals_hold_where_runs_end_without_a_collapse(runs, share, short, budget):
+    """A share of all runs never collapses, the one that is forecast too; all that can be used is the median.
+
+    Of the others the share `short` ends at the epoch `budget`; onsets are 148 epochs, and 20 % more or less.
+    """
+    rng, trials = np.random.default_rng([runs, round(100 * share), round(100 * short)]), 400
+    inside, below, covered, opened = [], [], [], []
     for _ in range(trials):
         onset = np.where(rng.random(runs + 1) < share, math.inf, np.exp(5 + 0.2 * rng.normal(size=runs + 1)))
+        end = np.where(rng.random(runs) < short, budget, 1e4)
         collapsed = [
             CalibrationRun(course=EMPTY, condition=0, onset=float(each), feature_norm=math.nan)
-            for each in onset[1:][np.isfinite(onset[1:])]
+            for each in onset[1:][onset[1:] <= end]
         ]
-        never = [CensoredRun(end=1e4, condition=0)] * (runs - len(collapsed))
+        never = [CensoredRun(end=float(each), condition=0) for each in end[onset[1:] > end]]
         asked = {"now": 10.0, "metric": "nc1", "eps": 0.01, "level": 0.8}
         found = forecast_onset("mine", EMPTY, 0, collapsed, never, **asked)
         if found.status == "forecast":
             inside.append(found.lo <= onset[0] <= found.hi)
             below.append(onset[0] < found.lo)
-    print(f"\n{runs} runs, {share:.0%} never: a nominal 80 % covers {np.mean(inside):.3f}, below {np.mean(below):.3f}")
+            covered.append(found.p_no_collapse_lo <= share <= found.p_no_collapse_hi)
+            opened.append(found.hi == math.inf)
+    print(
+        f"\n{runs} runs, {share:.0%} never, {short:.0%} end at {budget:g}: "
+        f"a nominal 80 % covers {np.mean(inside):.3f}, below {np.mean(below):.3f}, open {np.mean(opened):.2f}; "
+        f"that of the share {np.mean(covered):.3f}"
+    )
     assert np.mean(inside) > 0.75
     assert np.mean(below) < 0.13
+    if short < 0.5:  # else often none is followed to its onset, and the share is that by `budget`
+        assert np.mean(covered) > 0.75
