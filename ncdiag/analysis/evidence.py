@@ -83,12 +83,12 @@ class Judgement:
 
 
 def judge_all(evidence: Sequence[Evidence], alpha: float) -> list[Judgement]:
-    """Give the verdict on a claim in each group."""
-    shown = holm(np.array([math.nan if one.family else one.p for one in evidence]))
-    contrary = holm(np.array([one.contrary for one in evidence]))
+    """Give the verdict on a claim in each group; one that is blocked can have none, and costs the others nothing."""
+    shown = holm(np.array([math.nan if one.family or one.blocked else one.p for one in evidence]))
+    contrary = holm(np.array([math.nan if one.blocked else one.contrary for one in evidence]))
     groups = int(np.count_nonzero(~np.isnan(shown)))
     return [
-        _judge(one, one.p if one.family else p, against, one.family or groups, alpha)
+        _judge(one, one.p if one.family else p, one.contrary if one.blocked else against, one.family or groups, alpha)
         for one, p, against in zip(evidence, shown.tolist(), contrary.tolist(), strict=True)
     ]
 

@@ -56,6 +56,17 @@ def test_a_group_without_a_test_is_no_member_of_the_family():
     assert judged[0].family == 1
 
 
+def test_a_blocked_group_is_no_member_of_the_family_of_either_side():
+    """It can be neither supported nor refuted, whatever its p: beside it no other p is multiplied by one more."""
+    weaker = Part(name="e", shown=True, p=0.03, lacking="")
+    blocked = of(SHOWN, contrary=0.03, blocked=["two losses"])
+    judged = judge_all([of(weaker, contrary=0.9), blocked, of(NOT_SHOWN, contrary=0.02), blocked], 0.05)
+    assert [one.verdict for one in judged] == ["inconclusive", "inconclusive", "refuted", "inconclusive"]
+    assert [one.p_holm for one in judged] == pytest.approx([0.06, math.nan, 0.4, math.nan], nan_ok=True)
+    alone = judge_all([of(weaker), blocked], 0.05)[0]
+    assert (alone.verdict, alone.p_holm, alone.family) == ("supported", 0.03, 1)
+
+
 def test_p_values_that_were_corrected_already_are_taken_as_they_are():
     judged = judge_all([of(Part(name="e", shown=True, p=0.03, lacking=""), family=5)] * 3, 0.05)
     assert {(one.verdict, one.p_holm, one.family) for one in judged} == {("supported", 0.03, 5)}
