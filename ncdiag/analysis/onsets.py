@@ -15,6 +15,7 @@ from ncdiag.analysis.trajectories import trajectories
 from ncdiag.domain.onset import (
     OPEN,
     Onset,
+    Reading,
     Trajectory,
     ends_near_eps,
     find_onset,
@@ -36,6 +37,7 @@ _NAMES = {
     "index": "onset_index",
 }
 ONSET_COLUMNS = {_NAMES.get(f.name, f.name): f.name for f in fields(Onset)}
+NORM_COLUMNS = tuple(_NAMES[name] for name in Reading._fields)
 # Columns of the epochs that an onset and what frames it are found from, besides the metric of the rule.
 EPOCHS_OF_ONSETS = ("run", "epoch", "phase", "loss", "lr", "feature_norm", "train_accuracy", "nonfinite")
 _NO_DATA = Onset(state="no_data")
@@ -124,14 +126,11 @@ def says_when(onsets: pd.DataFrame) -> pd.Series:
     return ~(onsets["state"].isin(["left_censored", *OPEN]) & (until <= 0))
 
 
-def norms_at_onset(
-    found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule
-) -> tuple[FloatArray, FloatArray]:
-    """Give the onset of some runs and their feature norm there; NaN where there is no onset, or no norm above 0."""
-    read = [read_onset(found[name], rule) if name in found else (np.nan, np.nan) for name in names]
-    epochs, norms = np.array(read, dtype=np.float64).reshape(-1, 2).T
-    known = norms > 0
-    return np.where(known, epochs, np.nan), np.where(known, norms, np.nan)
+def norms_at_onset(found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule) -> pd.DataFrame:
+    """Give a row per run, `NORM_COLUMNS`: its onset and what was read there; NaN without one, or a norm above 0."""
+    read = [read_onset(found[name], rule) if name in found else Reading() for name in names]
+    known = [each if each.feature_norm > 0 else Reading() for each in read]
+    return pd.DataFrame(known, columns=list(NORM_COLUMNS))
 
 
 def _ended_as(onset: Onset, status: str) -> Onset:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_relapsed
+from ncdiag.analysis.check_parts import at_no_other_epoch, change_with_eps, whatever_eps
 from ncdiag.analysis.evidence import Evidence, Part, Results
 from ncdiag.analysis.pooling import of_independent, of_other_side, pooled_notes
 from ncdiag.domain.comparison import MIN_UNITS
@@ -16,7 +17,7 @@ from ncdiag.domain.naming import Key
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, epochs, out_of, percent
-from ncdiag.domain.threshold import MIN_CONDITIONS, MIN_RUNS_FOR_CLAIM
+from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 CLOCK = "rescaling fn moves the onset, and fn at onset stays"
 _SAME = 1e-9  # a skill that rounding leaves of two forecasts that are one
@@ -46,8 +47,8 @@ def one_norm(found: Results, alpha: float) -> Iterator[Evidence]:
             source=_one_sided(cv),
             parts=(
                 _small_cv(fn_star, cv, alpha),
-                _placebo(placebo, alpha),
-                _eps(eps, alpha),
+                at_no_other_epoch(placebo, alpha),
+                whatever_eps(eps, alpha),
                 _no_false_alarm(fn_star),
                 _clock(found, fn_star, alpha),
             ),
@@ -75,7 +76,7 @@ def same_norm(found: Results, alpha: float) -> Iterator[Evidence]:
             parts=(
                 _invariant(same, alpha),
                 _rate(same, alpha),
-                _placebo(named["placebo_cv"], alpha),
+                at_no_other_epoch(named["placebo_cv"], alpha),
                 _clock(found, fn_star, alpha),
             ),
             holds="fn* is the same in all conditions, though they change the onset",
@@ -200,47 +201,6 @@ def _small_cv(fn_star: Result, cv: Result, alpha: float) -> Part:
         return Part(name=name, shown=None, lacking=f"{why}: the spread needs {MIN_RUNS_FOR_CLAIM} that differ")
     upper = percent(cv.extra["cv_upper"])
     return Part(name=name, shown=cv.p <= alpha, p=cv.p, lacking=f"the CV may be as large as {upper}")
-
-
-def _placebo(placebo: Result, alpha: float) -> Part:
-    name = "fn varies less at onset than at a fixed epoch"
-    if placebo.status == "zero_variance":
-        one = placebo.extra["at_one_epoch"]
-        why = (
-            "all onsets are at one epoch, so fn* is fn at that epoch"
-            if one
-            else "fn varies at neither, or alike at both"
-        )
-        return Part(name=name, shown=None, lacking=why)
-    if math.isnan(placebo.p):
-        runs = counted(placebo.extra.get("n_used", 0), "run")
-        lacking = f"{runs} with an onset: to compare with fn at a fixed epoch takes {MIN_UNITS}"
-        return Part(name=name, shown=None, lacking=lacking)
-    epoch = f"{placebo.extra['epoch']:.0f}"
-    lacking = f"that fn varies less at onset than at epoch {epoch} is not shown ({p_is(placebo.p)})"
-    return of_independent(Part(name=name, shown=placebo.p <= alpha, p=placebo.p, lacking=lacking), placebo)
-
-
-def _eps(eps: Result, alpha: float) -> Part:
-    name = "fn* does not depend on eps"
-    if math.isnan(eps.p):
-        why = (
-            "no run was followed from 2 eps to eps/2"
-            if math.isnan(eps.estimate)
-            else "fn changes by as much in every run from 2 eps to eps/2, with no noise to compare it with"
-            if eps.status == "zero_variance"
-            else "one run alone was followed from 2 eps to eps/2, and 2 are needed"
-        )
-        return Part(name=name, shown=None, p=eps.p, lacking=f"{why}, so fn* may depend on eps")
-    change = f"{_change(eps)} from 2 eps to eps/2"
-    moves = float(eps.extra.get("p_beyond", math.nan)) <= alpha
-    open_ = f"that fn* does not depend on eps is not shown ({change}, {p_is(eps.p)})"
-    lacking = f"fn* moves with eps ({change})" if moves else open_
-    return of_independent(Part(name=name, shown=eps.p <= alpha, p=eps.p, lacking=lacking), eps, MIN_CONDITIONS)
-
-
-def _change(eps: Result) -> str:
-    return "" if math.isnan(eps.estimate) else f"{100 * math.expm1(eps.estimate):+.0f}%"
 
 
 def _relapses(fn_star: Result) -> list[str]:
@@ -374,14 +334,14 @@ def _opposite_of_one_norm(
     ratios = [test.estimate for own in sets if (test := _find(own, "log_ratio_at_onset", arm="up_control"))]
     furthest = max((ratio for ratio in ratios if not math.isnan(ratio)), key=abs, default=math.nan)
     at_onset, epoch = (float(placebo.extra.get(name, math.nan)) for name in ("log_cv_at_onset", "epoch"))
-    change = f"{_change(eps)} from 2 eps to eps/2"
+    change = f"{change_with_eps(eps)} from 2 eps to eps/2"
     said = (
         ("the CV is above 8%", f"CV {percent(cv.estimate)} (> {percent(cv.extra.get('cv_lower', math.nan))})"),
         (
             "fn varies more at onset than at a fixed epoch",
             f"CV {percent(at_onset)}, {percent(placebo.estimate)} at {epoch:.0f}",
         ),
-        (f"fn* moves with eps ({change})", f"fn* {_change(eps)} with eps"),
+        (f"fn* moves with eps ({change})", f"fn* {change_with_eps(eps)} with eps"),
         ("rescaled runs collapse at another norm", f"rescaled fn* x{math.exp(furthest):.2f}"),
     )
     known = [(p, *texts) for p, texts in zip(contrary, said, strict=True) if not math.isnan(p)]

@@ -1,5 +1,6 @@
 """The pairs of an onset table, one after another, and what every result of a pair says of it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,3 +34,9 @@ def pair_base(question: str, pair: pd.DataFrame, by: Sequence[str]) -> dict[str,
 def with_norm_at_onset(runs: pd.DataFrame) -> pd.DataFrame:
     """Give the runs that collapsed, at a feature norm that is known."""
     return runs[(runs["state"] == "collapsed") & (runs["fn_star"] > 0)]
+
+
+def count_values(column: "pd.Series[Any]") -> dict[str, int]:
+    """Count the values of a column, as text and in the order in which they come; what is not known does not count."""
+    counts = Counter(plain_value(value) for value in column)
+    return {str(value): count for value, count in counts.items() if value is not None}

@@ -1,5 +1,6 @@
 """What a low spread of fn* is worth: the spread at an arbitrary epoch, and how fn* moves with eps."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.conditions import condition_numbers, replication_units
+from ncdiag.analysis.by_run import floats
+from ncdiag.analysis.conditions import condition_numbers, replication_units, show
 from ncdiag.analysis.curves import observable_curves
-from ncdiag.analysis.onsets import norms_at_onset
-from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
+from ncdiag.analysis.onsets import NORM_COLUMNS, norms_at_onset
+from ncdiag.analysis.pairs import count_values, list_pairs, pair_base, with_norm_at_onset
 from ncdiag.analysis.pooling import say_pooled
 from ncdiag.domain.comparison import MIN_UNITS, Comparison, less_variable, smallest_pairing_p
 from ncdiag.domain.crossing import Curve
@@ -18,11 +20,12 @@ from ncdiag.domain.equivalence import MARGIN, Equivalence, equality_level, paire
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted, out_of
-from ncdiag.domain.statistics import BoolArray, FloatArray, group_means
+from ncdiag.domain.statistics import BoolArray, group_means
 from ncdiag.domain.threshold import CV_CLAIM, MIN_CONDITIONS, estimate_threshold
 
 QUESTION = "threshold"
 FACTORS = (0.5, 1.0, 2.0, 3.0, 5.0)  # of eps: the ends of the sensitivity, and the thresholds used in publications
+_NOT_ONE = "changed phase or loss on the way, and fn before and after is not one quantity"
 
 
 def threshold_check_results(asked: Asked) -> list[Result]:
@@ -30,8 +33,9 @@ def threshold_check_results(asked: Asked) -> list[Result]:
 
     `placebo_cv` is the CV of fn at one epoch, the median onset, or the last that every collapsed run reached, with the
     Pitman-Morgan test that fn varies less at onset (`p`, and `p_min` that its units could reach). `eps_sensitivity` is
-    ln fn*(eps / 2) - ln fn*(2 eps) over the runs that reach both (`p` of the equivalence test against ln 1.08); its
-    `curve` has fn at the first epoch below several eps, each over all runs that have an onset by it.
+    ln fn*(eps / 2) - ln fn*(2 eps) over the runs that reach both (`p` of the equivalence test against ln 1.08), but for
+    the `n_across` that change phase or loss on the way: fn under cross-entropy and under squared error are two things.
+    Its `curve` has fn at the first epoch below several eps, each over all runs that have an onset by it.
     """
     curves = observable_curves(asked.epochs, ["feature_norm"])["feature_norm"]
     found = []
@@ -112,24 +116,28 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
 
 def _sensitivity(asked: Asked, pair: pd.DataFrame, base: dict[str, Any]) -> Result:
     runs = [str(run) for run in pair["run"]]
-    usable = pair.index.isin(with_norm_at_onset(pair).index)
-    here = tuple(np.where(usable, pair[name].to_numpy(dtype=np.float64), np.nan) for name in ("onset", "fn_star"))
+    here = with_norm_at_onset(pair)[list(NORM_COLUMNS)].reindex(pair.index).reset_index(drop=True)
+    usable = here["fn_star"].notna().to_numpy()
     read = {
         factor: here
         if factor == 1
         else norms_at_onset(asked.trajectories, runs, replace(asked.terms.rule, eps=factor * asked.terms.rule.eps))
         for factor in FACTORS
     }
-    low, high = read[FACTORS[0]][1], read[2.0][1]
-    both = usable & np.isfinite(low) & np.isfinite(high)
-    curve = [_at_eps(factor * asked.terms.rule.eps, *values) for factor, values in read.items()]
-    extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(both.sum())}
-    if not both.any():
+    low, high = (floats(read[factor], "fn_star") for factor in (FACTORS[0], 2.0))
+    followed = usable & np.isfinite(low) & np.isfinite(high)
+    used = followed & _read_alike([read[factor] for factor in (1.0, FACTORS[0], 2.0)])
+    across = int((followed & ~used).sum())
+    curve = [_at_eps(factor * asked.terms.rule.eps, values) for factor, values in read.items()]
+    extra: dict[str, Any] = {"curve": curve, "margin": MARGIN, "n_used": int(used.sum()), "n_across": across}
+    if not used.any():
         both_eps = f"{asked.terms.rule.eps / 2:g} and {asked.terms.rule.eps * 2:g}"
         why = f"no run has an onset with a feature norm at both eps {both_eps}"
+        if across:
+            why += f" in one phase, under one loss: {counted(across, 'run')} {_NOT_ONE}"
         return Result(quantity="eps_sensitivity", status="not_testable", warnings=(why,), extra=extra, **base)
-    differences = np.log(low[both]) - np.log(high[both])
-    unit, over = replication_units(condition_numbers(pair[both]), MIN_CONDITIONS)
+    differences = np.log(low[used]) - np.log(high[used])
+    unit, over = replication_units(condition_numbers(pair[used]), MIN_CONDITIONS)
     test = paired_equivalence(group_means(differences, unit), alpha=alpha_of(asked.terms.level))
     extra |= {"outcome": test.outcome, "p_difference": test.p_difference, "p_beyond": test.p_beyond, "over": over}
     return Result(
@@ -141,28 +149,46 @@ def _sensitivity(asked: Asked, pair: pd.DataFrame, base: dict[str, Any]) -> Resu
         p=test.p,
         method=f"ln fn*(eps/2) - ln fn*(2 eps), two one-sided t-tests against ln 1.08 over {test.n} {over}",
         status=test.status,
-        warnings=_sensitivity_cautions(test, both[usable], over, base["n_conditions"]),
+        warnings=_sensitivity_cautions(test, used[usable], across, over, base["n_conditions"]),
         extra=extra,
         **base,
     )
 
 
-def _at_eps(eps: float, onset: FloatArray, norms: FloatArray) -> dict[str, Any]:
-    known, onset = norms[np.isfinite(norms)], onset[np.isfinite(norms)]
+def _read_alike(read: Sequence[pd.DataFrame]) -> BoolArray:
+    """Mark the runs that are in one phase at several onsets, and under one loss; unknown at all of them is alike."""
+    alike = np.ones(len(read[0]), dtype=np.bool_)
+    for column in ("onset_phase", "onset_loss"):
+        first, *others = (table[column].map(show).to_numpy(dtype=object) for table in read)
+        for other in others:
+            alike &= first == other
+    return alike
+
+
+def _at_eps(eps: float, read: pd.DataFrame) -> dict[str, Any]:
+    known = read[read["fn_star"].notna()]
+    norms, onset = (floats(known, name) for name in ("fn_star", "onset"))
     several = len(known) > 1
     return {
         "eps": eps,
         "n_collapsed": len(known),
-        "fn_star": float(np.exp(np.log(known).mean())) if len(known) else None,
-        "cv": float(known.std(ddof=1) / known.mean()) if several else None,
+        "fn_star": float(np.exp(np.log(norms).mean())) if len(known) else None,
+        "cv": float(norms.std(ddof=1) / norms.mean()) if several else None,
         "onset": float(np.median(onset)) if len(known) else None,
+        "phases": count_values(known["onset_phase"]),
+        "losses": count_values(known["onset_loss"]),
     }
 
 
-def _sensitivity_cautions(test: Equivalence, both: BoolArray, over: str, conditions: int) -> tuple[str, ...]:
+def _sensitivity_cautions(
+    test: Equivalence, used: BoolArray, across: int, over: str, conditions: int
+) -> tuple[str, ...]:
     found = []
-    if not both.all():
-        found.append(f"how fn* moves with eps is known of {out_of(int(both.sum()), len(both), 'collapsed run')}")
+    if not used.all():
+        without = f"; {counted(across, 'run')} {_NOT_ONE}" if across else ""
+        found.append(
+            f"how fn* moves with eps is known of {out_of(int(used.sum()), len(used), 'collapsed run')}{without}"
+        )
     if over == "runs" and conditions > 1 and test.status == "ok":
         found.append(say_pooled("the test of eps", conditions))
     return tuple(found)

@@ -12,7 +12,7 @@ import pandas as pd
 from ncdiag.analysis.cautions import list_cautions, list_disqualifiers, list_shields, stopped_by_design
 from ncdiag.analysis.conditions import condition_labels, condition_numbers, plain_value
 from ncdiag.analysis.onsets import collapsed_by
-from ncdiag.analysis.pairs import list_pairs, pair_base
+from ncdiag.analysis.pairs import count_values, list_pairs, pair_base
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN, Trajectory, lowest_metric
@@ -150,9 +150,9 @@ def _when(collapsed: pd.DataFrame) -> dict[str, Any]:
     onset = collapsed["onset"]
     found: dict[str, Any] = {"t_min": onset.min(), "t_median": onset.median(), "t_max": onset.max()}
     for name, several, column in (("phase", "phases", "onset_phase"), ("loss", "losses", "onset_loss")):
-        values = Counter(plain_value(value) for value in collapsed[column])
+        values = {plain_value(value) for value in collapsed[column]}
         found[name] = next(iter(values)) if len(values) == 1 else None
-        found[several] = {str(value): count for value, count in values.items() if value is not None}
+        found[several] = count_values(collapsed[column])
     return found
 
 

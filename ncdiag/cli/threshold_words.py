@@ -114,7 +114,8 @@ def _rests_on(check: Values) -> str:
     alike = ", conditions weighing alike" if check["over"] == "conditions" else ""
     if {row["n_collapsed"] for row in check["curve"]} == {check["n_used"]} and not alike:
         return ""
-    return f" (of {counted(check['n_used'], 'run')} with an onset at both{alike})"
+    in_one = ", in one phase" if check["n_across"] else ""
+    return f" (of {counted(check['n_used'], 'run')} with an onset at both{in_one}{alike})"
 
 
 def _eps_tests(check: Values) -> str:
@@ -127,17 +128,38 @@ def _eps_tests(check: Values) -> str:
     return f" ({'; '.join(tests)})"
 
 
-def _eps_table(curve: Sequence[Values]) -> list[Table]:
-    rows = [["below eps", "runs", "fn there", "CV", "epoch"]]
-    rows += [
+def _eps_table(curve: Sequence[Values]) -> list[Block]:
+    """Give fn at each eps, and what it was read under where that is not one loss, or one phase, for all."""
+    rows = [row for row in curve if row["n_collapsed"]]
+    if len(rows) < 2:
+        return []
+    named, under = _what_differs(rows)
+    heading = ["below eps", "runs", "fn there", "CV", "epoch", *named]
+    lines = [
         [
             f"{row['eps']:g}",
             str(row["n_collapsed"]),
             norm_text(row["fn_star"]),
             percent(row["cv"]),
             f"{row['onset']:.0f}",
+            *under[place : place + 1],
         ]
-        for row in curve
-        if row["n_collapsed"]
+        for place, row in enumerate(rows)
     ]
-    return [Table(rows, right=[False, True, True, True, True])] if len(rows) > 2 else []
+    table = Table([heading, *lines], right=[place > 0 for place in range(len(heading))])
+    mixed = any("/" in text for text in under)
+    return [table, *([Legend(f"Where {named[0]} names several, fn there is not one quantity.")] if mixed else [])]
+
+
+def _what_differs(rows: Sequence[Values]) -> tuple[list[str], list[str]]:
+    """Give what the onsets of the rows, or of a row, differ in, the loss or else the phase, and its values by row."""
+    for name, key in (("loss", "losses"), ("phase", "phases")):
+        under = [_read_under(row[key], row["n_collapsed"]) for row in rows]
+        if len(set(under)) > 1 or "/" in under[0]:
+            return [name], under
+    return [], []
+
+
+def _read_under(known: Values, onsets: int) -> str:
+    """Name the losses, or the phases, of some onsets; `?` for those that are not known, `-` where none is."""
+    return "/".join([*sorted(known), *["?"] * (0 < sum(known.values()) < onsets)]) or "-"

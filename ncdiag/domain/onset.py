@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,15 @@ class Onset:
     degenerate: int = 0
 
 
+class Reading(NamedTuple):
+    """The epoch of an onset, the feature norm there, and in which phase and under which loss that is."""
+
+    epoch: float = math.nan
+    feature_norm: float = math.nan
+    phase: int | None = None
+    loss: str | None = None
+
+
 def find_onset(trajectory: Trajectory, rule: OnsetRule) -> Onset:
     """Give the onset of a run under a rule; the result says why where there is none."""
     start, stop = _scope(trajectory, rule.phase)
@@ -161,14 +170,14 @@ def ends_near_eps(trajectory: Trajectory, rule: OnsetRule) -> bool:
     return bool(rule.eps <= last < NEAR_EPS * rule.eps and last <= np.nanmin(trajectory.metric))
 
 
-def read_onset(trajectory: Trajectory, rule: OnsetRule) -> tuple[float, float]:
-    """Give the epoch of an onset and the feature norm there, as `find_onset` does; NaN where there is none."""
+def read_onset(trajectory: Trajectory, rule: OnsetRule) -> Reading:
+    """Give the onset of a run as `find_onset` does, with the feature norm there; a `Reading` of nothing without one."""
     start, stop = _scope(trajectory, rule.phase)
     below = _small(trajectory, rule) & ~trajectory.idle
     first = _first_streak(below, start, stop, rule.needed)
     if first is None or _came_before(trajectory, below, first, rule):
-        return math.nan, math.nan
-    return _reading(trajectory, first, rule)
+        return Reading()
+    return Reading(*_reading(trajectory, first, rule), *_trained_as(trajectory, first))
 
 
 def _small(trajectory: Trajectory, rule: OnsetRule) -> NDArray[np.bool_]:
@@ -235,7 +244,7 @@ def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Ons
     at, norm = _reading(trajectory, first, rule)
     lo = float(epoch[first - 1]) if first else 0.0
     hi = float(epoch[first])
-    phase = math.nan if trajectory.phase is None else float(trajectory.phase[first])
+    phase, loss = _trained_as(trajectory, first)
     return Onset(
         state="collapsed",
         epoch=at,
@@ -243,12 +252,18 @@ def _at(trajectory: Trajectory, first: int, length: int, rule: OnsetRule) -> Ons
         hi=hi,
         confirmed_at=float(epoch[first + length - 1]),
         index=first,
-        phase=None if math.isnan(phase) else int(phase),
-        loss=None if trajectory.loss is None else trajectory.loss[first],
+        phase=phase,
+        loss=loss,
         feature_norm=norm,
         train_accuracy=math.nan if trajectory.train_accuracy is None else float(trajectory.train_accuracy[first]),
         slope=_slope(trajectory, first, first + length),
     )
+
+
+def _trained_as(trajectory: Trajectory, row: int) -> tuple[int | None, str | None]:
+    """Give the phase of a row and the loss that it was trained with, None where not known."""
+    phase = math.nan if trajectory.phase is None else float(trajectory.phase[row])
+    return None if math.isnan(phase) else int(phase), None if trajectory.loss is None else trajectory.loss[row]
 
 
 def _reading(trajectory: Trajectory, first: int, rule: OnsetRule) -> tuple[float, float]:

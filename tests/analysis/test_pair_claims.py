@@ -39,7 +39,7 @@ def shown() -> dict[str, list[Result]]:
                 verdict="supported",
             ),
             of("threshold", "placebo_cv", estimate=0.2, p=0.001, p_other=0.999, epoch=60.0, log_cv_at_onset=0.03),
-            of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999),
+            of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999, n_across=0),
         ],
         "lead": [
             of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, n_left_censored=0, **alarm),
@@ -174,6 +174,12 @@ PLACEBO, EPS = {"quantity": "placebo_cv"}, {"quantity": "eps_sensitivity"}
         (EPS, {"p": 0.9, "p_beyond": 0.01}, "refuted", "fn* moves with eps (+1% from 2 eps to eps/2)"),
         (EPS, {"p": math.nan}, "not testable", "one run alone was followed from 2 eps to eps/2"),
         (EPS, {"p": math.nan, "estimate": math.nan}, "not testable", "no run was followed from 2 eps to eps/2"),
+        (
+            EPS,
+            {"p": math.nan, "estimate": math.nan, "n_across": 9},
+            "not testable",
+            "no run has 2 eps and eps/2 in one phase, under one loss, so fn* may depend on eps",
+        ),
         (
             {"quantity": "fn_star"},
             {"n_censored_crossed": 1},

@@ -123,6 +123,55 @@ def test_the_curve_counts_runs_that_reach_a_larger_eps_alone(make_frames, make_r
     assert (alone.status, [row["n_collapsed"] for row in alone.extra["curve"]]) == ("not_testable", [0, 0, 1, 1, 1])
 
 
+def switching(rate, *, switch=50, end_of_ce=0.015, epochs=150, **about):
+    """NC1 falls to `end_of_ce` under cross-entropy, at fn 12, then on from 0.013 by exp(-t / rate), at fn 1.2."""
+    t = np.arange(1, epochs + 1)
+    ce = t <= switch
+    return {
+        "epoch": t.tolist(),
+        "nc1": np.where(ce, end_of_ce + 0.5 * np.exp(-t / 5), 0.013 * np.exp(-(t - switch) / rate)).tolist(),
+        "feature_norm": np.where(ce, 12.0, 1.2).tolist(),
+        "train_accuracy": [1.0] * epochs,
+        "phase": np.where(ce, 1, 2).tolist(),
+        "loss": np.where(ce, "ce", "mse").tolist(),
+        **about,
+    }
+
+
+def test_a_change_of_loss_between_two_eps_is_no_change_with_eps(make_frames):
+    """2 eps is passed under cross-entropy, eps and eps/2 under squared error, where fn is 1.2 whatever the epoch."""
+    frames = make_frames({f"{rate}": switching(rate) for rate in (20.0, 21.0, 22.0, 23.0)})
+    found = checks(frames)[1]
+    assert (found.status, found.extra["n_used"], found.extra["n_across"]) == ("not_testable", 0, 4)
+    assert math.isnan(found.estimate)
+    assert "at both eps 0.005 and 0.02 in one phase, under one loss: 4 runs changed phase or loss" in found.warnings[0]
+    assert [row["losses"] for row in found.extra["curve"]] == [{"mse": 4}, {"mse": 4}, *[{"ce": 4}] * 3]
+    assert found.extra["curve"][2]["phases"] == {"1": 4}
+
+
+@pytest.mark.parametrize("known", ["phase", "loss"])
+def test_runs_that_stay_in_one_phase_tell_of_eps_and_the_others_are_counted(make_frames, make_run, known):
+    """One of five stays above 2 eps until the switch; with the rest, fn* seems to change by a factor of ten."""
+    runs = {f"{rate}": switching(rate) for rate in (20.0, 22.0, 24.0)}
+    runs |= {f"late {rate}": switching(rate, end_of_ce=0.1) for rate in (20.0, 22.0)}
+    if known == "phase":
+        runs = {name: {**run, "loss": ["mse"] * 150} for name, run in runs.items()}
+    else:
+        runs = {name: {key: said for key, said in run.items() if key != "phase"} for name, run in runs.items()}
+    for name in runs:
+        start = runs[name]["epoch"].index(51)
+        if name.startswith("late"):  # passes 2 eps at squared error, so NC1 starts above it there
+            after = 0.03 * np.exp(-np.arange(1, 101) / float(name.split()[1]))
+            runs[name]["nc1"][start:] = after.tolist()
+            runs[name]["feature_norm"][start:] = (1.2 * np.exp(-np.arange(1, 101) / 1000)).tolist()
+    found = checks(make_frames(runs))[1]
+    assert (found.extra["n_used"], found.extra["n_across"]) == (2, 3)
+    assert found.estimate == pytest.approx(-np.mean([20, 22]) * math.log(4) / 1000)
+    assert "known of 2 of 5 collapsed runs; 3 runs changed phase or loss on the way" in found.warnings[0]
+    mixed = found.extra["curve"][2]["losses" if known == "loss" else "phases"]
+    assert sorted(mixed.values()) == [2, 3]
+
+
 def test_without_an_onset_both_are_empty(make_frames, make_run):
     for found in checks(make_frames({"a": make_run(90.0), "b": make_run(95.0)})):
         assert found.status == "not_testable"

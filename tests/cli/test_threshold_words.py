@@ -59,14 +59,17 @@ def test_without_a_placebo_nothing_is_said():
     assert check_blocks([placebo(cv=None)]) == []
 
 
+MSE = {"losses": {"mse": 12}, "phases": {"2": 12}}
+
+
 def sensitivity(**said: Any) -> dict[str, Any]:
     rows = [
-        {"eps": 0.005, "n_collapsed": 0, "fn_star": None, "cv": None, "onset": None},
-        {"eps": 0.01, "n_collapsed": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0},
-        {"eps": 0.05, "n_collapsed": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0},
+        {"eps": 0.005, "n_collapsed": 0, "fn_star": None, "cv": None, "onset": None, "losses": {}, "phases": {}},
+        {"eps": 0.01, "n_collapsed": 12, "fn_star": 1.05, "cv": 0.062, "onset": 320.0, **MSE},
+        {"eps": 0.05, "n_collapsed": 12, "fn_star": 2.12, "cv": 0.69, "onset": 210.0, **MSE},
     ]
     ps = {"p": 0.4, "p_difference": 0.003, "p_beyond": 0.01, "level": 0.9}
-    tests = {**ps, "curve": rows, "status": "ok", "n_used": 7, "over": "runs"}
+    tests = {**ps, "curve": rows, "status": "ok", "n_used": 7, "n_across": 0, "over": "runs"}
     return {"quantity": "eps_sensitivity", "estimate": math.log(1.1), **tests, **said}
 
 
@@ -98,11 +101,14 @@ def test_a_change_with_eps_that_may_be_within_the_margin_is_not_called_one_of_ep
 
 
 def test_runs_are_named_where_the_change_with_eps_rests_on_others_than_its_table():
-    rows = [{"eps": eps, "n_collapsed": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0} for eps in (0.005, 0.01, 0.02)]
+    row = {"n_collapsed": 9, "fn_star": 1.0, "cv": 0.1, "onset": 9.0, "losses": {"mse": 9}, "phases": {"2": 9}}
+    rows = [{**row, "eps": eps} for eps in (0.005, 0.01, 0.02)]
     same = {"curve": rows, "outcome": "different"}
     assert "changes by +10.0%; fn*" in said_by(check_blocks([sensitivity(**same, n_used=9)]))
     weighed = said_by(check_blocks([sensitivity(**same, n_used=9, over="conditions")]))
     assert "changes by +10.0% (of 9 runs with an onset at both, conditions weighing alike); fn*" in weighed
+    across = said_by(check_blocks([sensitivity(**same, n_used=4, n_across=5)]))
+    assert "(of 4 runs with an onset at both, in one phase)" in across
     assert "(of 1 run with an onset at both)" in said_by(check_blocks([sensitivity(**same, n_used=1)]))
 
 
@@ -119,6 +125,40 @@ def test_norms_at_other_eps_are_a_table():
         ["0.01", "12", "1.050", "6.2%", "320"],
         ["0.05", "12", "2.120", "69%", "210"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "column", "legend"),
+    [
+        ({"losses": {"mse": 12}, "phases": {"2": 12}}, {"losses": {"mse": 12}, "phases": {"2": 12}}, [], False),
+        ({"losses": {}, "phases": {}}, {"losses": {}, "phases": {}}, [], False),
+        (
+            {"losses": {"mse": 12}, "phases": {"2": 12}},
+            {"losses": {"ce": 12}, "phases": {"1": 12}},
+            ["mse", "ce"],
+            False,
+        ),
+        ({"losses": {"mse": 12}}, {"losses": {"mse": 10, "ce": 2}}, ["mse", "ce/mse"], True),
+        ({"losses": {"mse": 10, "ce": 2}}, {"losses": {"mse": 10, "ce": 2}}, ["ce/mse", "ce/mse"], True),
+        ({"losses": {"mse": 11}}, {"losses": {}}, ["mse/?", "-"], True),
+        (
+            {"losses": {"mse": 12}, "phases": {"2": 12}},
+            {"losses": {"mse": 12}, "phases": {"1": 9, "2": 3}},
+            ["2", "1/2"],
+            True,
+        ),
+    ],
+)
+def test_the_table_by_eps_says_under_which_loss_where_that_is_not_one(first, second, column, legend):
+    rows = [
+        {"eps": eps, "n_collapsed": 12, "fn_star": 1.0, "cv": 0.1, "onset": 9.0, "phases": {}, **said}
+        for eps, said in ((0.01, first), (0.02, second))
+    ]
+    table, *rest = check_blocks([sensitivity(estimate=None, curve=rows)])
+    assert isinstance(table, Table)
+    assert table.rows[0][5:] == ([] if not column else ["phase"] if column[0] == "2" else ["loss"])
+    assert [row[5:] for row in table.rows[1:]] == ([[each] for each in column] or [[], []])
+    assert ("fn there is not one quantity" in said_by(rest)) == legend
 
 
 def test_figures_are_written_alike_everywhere():
