@@ -7,7 +7,7 @@ from typing import Any
 
 from ncdiag.analysis.attractor import ARMS
 from ncdiag.analysis.cautions import say_relapsed
-from ncdiag.analysis.check_parts import at_no_other_epoch, change_with_eps, whatever_eps
+from ncdiag.analysis.check_parts import at_no_other_epoch, change_with_eps, more_at_onset, whatever_eps
 from ncdiag.analysis.evidence import Evidence, Part, Results
 from ncdiag.analysis.pooling import of_independent, of_other_side, pooled_notes
 from ncdiag.domain.comparison import MIN_UNITS
@@ -33,7 +33,7 @@ def one_norm(found: Results, alpha: float) -> Iterator[Evidence]:
         cv, placebo, eps = named["cv"], named["placebo_cv"], named["eps_sensitivity"]
         contrary = [
             cv.extra.get("p_above", math.nan),
-            of_other_side(placebo, "p_other"),
+            more_at_onset(placebo),
             of_other_side(eps, "p_beyond"),
             _collapse_elsewhere(found, fn_star),
         ]

@@ -43,13 +43,13 @@ def threshold_check_results(asked: Asked) -> list[Result]:
         usable = with_norm_at_onset(pair)
         conditions = int(condition_numbers(usable).max(initial=-1)) + 1
         base = {**pair_base(QUESTION, pair, asked.terms.by), "n_conditions": conditions}
-        found.append(_placebo(usable, curves, asked.terms.level, base))
+        found.append(_placebo(asked, usable, curves, base))
         found.append(_sensitivity(asked, pair, base))
     return found
 
 
-def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base: dict[str, Any]) -> Result:
-    onset = usable["onset"].to_numpy(dtype=np.float64)
+def _placebo(asked: Asked, usable: pd.DataFrame, curves: dict[str, Curve], base: dict[str, Any]) -> Result:
+    level, onset = asked.terms.level, usable["onset"].to_numpy(dtype=np.float64)
     mine = [curves[str(run)] for run in usable["run"]]
     ends = [curve.epoch[-1] for curve in mine if len(curve.epoch)]
     if not ends:
@@ -58,6 +58,9 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     epoch = min(median, float(min(ends)))
     logs = np.array([curve.at(epoch) for curve in mine])
     known = np.isfinite(logs)
+    if mixed := _mixed_at(epoch, asked.epochs[asked.epochs["run"].isin(usable["run"][known])]):
+        why = f"at one fixed epoch ({epoch:.0f}) runs are {mixed}: fn there is not one quantity"
+        return Result(quantity="placebo_cv", status="not_testable", warnings=(why,), **base)
     conditions = condition_numbers(usable)[known]
     at_onset = np.log(usable["fn_star"].to_numpy(dtype=np.float64))[known]
     extra: dict[str, Any] = {
@@ -99,6 +102,20 @@ def _placebo(usable: pd.DataFrame, curves: dict[str, Curve], level: float, base:
     )
 
 
+def _mixed_at(epoch: float, epochs: pd.DataFrame) -> str:
+    """Say under which losses, or in which phases, the fn of runs is read at an epoch; nothing where it is one for all.
+
+    Between two evaluations the later one says, as of the norm across a switch (see `Curve.at`).
+    """
+    there = epochs[(epochs["epoch"] >= epoch) & (epochs["feature_norm"] > 0) & np.isfinite(epochs["feature_norm"])]
+    first = there.sort_values("epoch", kind="stable").drop_duplicates("run")
+    for column, what in (("loss", "under different losses"), ("phase", "in different phases")):
+        counts = count_values(first[column].map(show))
+        if len(counts) > 1:
+            return f"{what} ({', '.join(f'{name}: {count}' for name, count in counts.items())})"
+    return ""
+
+
 def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], conditions: int) -> tuple[str, ...]:
     found = []
     if test.status == "too_few":
@@ -108,6 +125,11 @@ def _placebo_cautions(test: Comparison, over: str, extra: dict[str, Any], condit
         )
     elif over == "runs" and conditions > 1:
         found.append(say_pooled("the comparison with a fixed epoch", conditions))
+    if extra["epoch"] < extra["t_median"]:
+        found.append(
+            f"the fixed epoch ({extra['epoch']:.0f}) is the end of a run, before the median onset "
+            f"({extra['t_median']:.0f}): fn may vary more there for being earlier, so no verdict rests on it"
+        )
     if extra["n_left_out"]:
         n, have = extra["n_left_out"], "has" if extra["n_left_out"] == 1 else "have"
         found.append(f"{counted(n, 'run')} {have} no feature norm around epoch {extra['epoch']:g}")

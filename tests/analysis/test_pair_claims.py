@@ -171,6 +171,15 @@ PLACEBO, EPS = {"quantity": "placebo_cv"}, {"quantity": "eps_sensitivity"}
         (PLACEBO, {"p": 0.06}, "inconclusive", "that fn varies less at onset than at epoch 60 is not shown (p = .06)"),
         (PLACEBO, {"p": 0.99, "p_other": 0.01}, "refuted", "fn varies more at onset than at a fixed epoch"),
         (PLACEBO, {"p": 0.99, "p_other": 1 / 24}, "inconclusive", "is not shown"),
+        (PLACEBO, {"t_median": 60.0}, "supported", "at no other epoch as small"),
+        (
+            PLACEBO,
+            {"t_median": 70.0},
+            "not testable",
+            "than at a fixed epoch: shown at epoch 60 alone, where runs end, before the median onset (70)",
+        ),
+        (PLACEBO, {"t_median": 70.0, "p": 0.06}, "inconclusive", "than at epoch 60 is not shown (p = .06)"),
+        (PLACEBO, {"t_median": 70.0, "p": 0.99, "p_other": 0.01}, "inconclusive", "is not shown"),
         (EPS, {"p": 0.9, "p_beyond": 0.01}, "refuted", "fn* moves with eps (+1% from 2 eps to eps/2)"),
         (EPS, {"p": math.nan}, "not testable", "one run alone was followed from 2 eps to eps/2"),
         (EPS, {"p": math.nan, "estimate": math.nan}, "not testable", "no run was followed from 2 eps to eps/2"),
@@ -192,6 +201,14 @@ def test_one_figure_of_the_threshold_decides(wanted, said, verdict, reason):
     _, found = judged(but_for("threshold", wanted, **said), one_norm)
     assert found.verdict == verdict
     assert reason in found.reason
+
+
+def test_the_reason_why_a_fixed_epoch_says_nothing_is_that_of_the_threshold():
+    found = shown()
+    said = {"status": "not_testable", "p": math.nan, "extra": {}, "warnings": ("runs are under different losses",)}
+    found["threshold"] = [replace(r, **said) if r.quantity == "placebo_cv" else r for r in found["threshold"]]
+    verdict = judged(found, one_norm)[1]
+    assert (verdict.verdict, verdict.reason) == ("not testable", "runs are under different losses")
 
 
 FEW = "shown only if the runs of 2 conditions count as independent (takes {} conditions, or one alone)"

@@ -45,6 +45,11 @@ def test_where_runs_stop_earlier_the_fixed_epoch_is_one_that_all_reached(make_fr
     placebo, _ = checks(make_frames(runs))
     assert placebo.extra["epoch"] == 90
     assert placebo.extra["n_used"] == 5
+    assert placebo.extra["t_median"] == pytest.approx(21 * math.log(100))  # 96.7
+    assert placebo.warnings == (
+        "the fixed epoch (90) is the end of a run, before the median onset (97): fn may vary more there for being "
+        "earlier, so no verdict rests on it",
+    )
 
 
 @pytest.mark.parametrize("conditions", [2, 4])
@@ -136,6 +141,25 @@ def switching(rate, *, switch=50, end_of_ce=0.015, epochs=150, **about):
         "loss": np.where(ce, "ce", "mse").tolist(),
         **about,
     }
+
+
+@pytest.mark.parametrize(("column", "what"), [("loss", "under different losses"), ("phase", "in different phases")])
+def test_runs_under_two_losses_at_the_fixed_epoch_are_no_placebo(make_frames, column, what):
+    """fn is 12 under one and 1.2 under the other: at one epoch it would vary by far more than at onset."""
+    rates = (20.0, 22.0, 24.0, 26.0)
+    runs = {f"{s} {r}": switching(r, switch=s, end_of_ce=0.1) for s in (40, 64) for r in rates}
+    runs = {name: {**run, "loss" if column == "phase" else "phase": ["mse"] * 150} for name, run in runs.items()}
+    if column == "loss":
+        runs = {name: {key: said for key, said in run.items() if key != "phase"} for name, run in runs.items()}
+    onset = [s + r * math.log(1.3) for s in (40, 64) for r in rates]  # between the switches, as most lie
+    placebo = checks(make_frames(runs))[0]
+    assert 40 < np.median(onset) < 64
+    assert (placebo.status, math.isnan(placebo.estimate), placebo.extra) == ("not_testable", True, {})
+    first, second = ("mse: 4", "ce: 4") if column == "loss" else ("2: 4", "1: 4")
+    said = f"at one fixed epoch ({np.median(onset):.0f}) runs are {what} ({first}, {second})"
+    assert placebo.warnings[0].startswith(said)
+    late = {name: run for name, run in runs.items() if name.startswith("40")}
+    assert checks(make_frames(late))[0].status == "zero_variance"  # fn is flat: compared it can be
 
 
 def test_a_change_of_loss_between_two_eps_is_no_change_with_eps(make_frames):
