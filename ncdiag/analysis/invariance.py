@@ -1,7 +1,7 @@
 """Whether fn* is the same under all training conditions of a pair, and whether the conditions change anything."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,12 @@ from ncdiag.analysis.onsets import collapsed_by, says_when
 from ncdiag.analysis.pairs import list_pairs, pair_base, with_norm_at_onset
 from ncdiag.analysis.terms import Terms
 from ncdiag.domain.equivalence import MARGIN
-from ncdiag.domain.group_tests import one_way
+from ncdiag.domain.group_times import differ_in_time, sizes_of_several
 from ncdiag.domain.invariance import Invariance, check_invariance
 from ncdiag.domain.levels import alpha_of
 from ncdiag.domain.onset import OPEN
-from ncdiag.domain.permutations import generator_of
 from ncdiag.domain.result import Result
 from ncdiag.domain.statistics import IntArray
-from ncdiag.domain.survival import logrank_of_groups
 
 QUESTION = "threshold"
 
@@ -39,7 +37,7 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
     conditions = condition_numbers(usable)
     n_conditions = int(conditions.max(initial=-1)) + 1
     found = check_invariance(np.log(usable["fn_star"].to_numpy(dtype=np.float64)), conditions, level=terms.level)
-    p_rate, rate_method, rate_lacks = _rate(pair)
+    rate = _rate(pair)
     labels = dict(zip(conditions.tolist(), condition_labels(usable), strict=True))
     lacks, meaning = _lacks(found, n_conditions)
     extra: dict[str, Any] = {
@@ -47,8 +45,8 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
         "margin": MARGIN,
         "verdict": _verdict(found, alpha_of(terms.level)),
         "p_beyond": found.p_beyond,
-        "p_rate": p_rate,
-        "rate_lacks": rate_lacks,
+        "p_rate": rate.p,
+        "rate_lacks": rate.lacks,
         "furthest": labels.get(found.furthest) if found.distances else None,
         "furthest_runs": found.sizes[found.furthest] if found.distances else 0,
         "beyond": None if math.isnan(found.p_beyond) else labels.get(found.beyond),
@@ -67,32 +65,48 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
         hi=found.hi,
         p=found.p,
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
-        f"against ln 1.08, the largest p counts; p_rate: {rate_method}, by relabelling up to 200 runs",
+        f"against ln 1.08, the largest p counts; p_rate: {rate.method}, by relabelling up to 200 runs",
         status=found.status,
-        warnings=(f"{lacks}: {meaning}",) if lacks else _alone(found),
+        warnings=(f"{lacks}: {meaning}",) if lacks else _cautions(found, rate, alpha_of(terms.level)),
         extra=extra,
         **pair_base(QUESTION, pair, terms.by),
     )
 
 
-def _rate(pair: pd.DataFrame) -> tuple[float, str, str]:
-    """Give the p that the conditions differ in their onset, how it was found, and what it lacks where it is NaN.
+class _Rate(NamedTuple):
+    """The p that the conditions differ in their onset, how it was found, what it lacks, and the runs of conditions."""
 
-    Where all runs collapsed that is Welch's F of ln onset, else the logrank scores of all runs: one that ended without
-    an onset is followed to its end, one that diverged or died never collapses.
+    p: float
+    method: str
+    lacks: str
+    sizes: IntArray
+
+
+def _rate(pair: pd.DataFrame) -> _Rate:
+    """Test that the conditions differ in their onset.
+
+    A run that ended without an onset is followed to its end, one that diverged or died never collapses.
     """
     runs = pair[(pair["state"] != "no_data") & says_when(pair)]
     onset, conditions = collapsed_by(runs), condition_numbers(runs)
     event = np.isfinite(onset)
-    if event.all():
-        logs = np.log(onset)
-        p, method = one_way(logs, conditions, generator_of(logs)).p, "Welch's F of ln onset over conditions"
-    else:
-        followed = np.where(runs["state"].isin(OPEN), runs["censored_at"], math.inf)
-        time = np.where(event, onset, followed.astype(np.float64))
-        p = logrank_of_groups(time, event, conditions, generator_of(time))
-        method = "logrank scores of all runs over conditions"
-    return p, method, _lacks_of_rate(conditions) if math.isnan(p) else ""
+    followed = np.where(runs["state"].isin(OPEN), runs["censored_at"], math.inf)
+    p, method = differ_in_time(np.where(event, onset, followed.astype(np.float64)), event, conditions)
+    lacks = _lacks_of_rate(conditions) if math.isnan(p) else ""
+    return _Rate(p, method, lacks, sizes_of_several(conditions))
+
+
+def _cautions(found: Invariance, rate: _Rate, alpha: float) -> tuple[str, ...]:
+    """Say which conditions have so few runs that how much these vary is not known, or hardly."""
+    said = []
+    if alone := sum(size == 1 for size in found.sizes):
+        have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
+        said.append(f"{have}: that such a run is alike takes it to vary as the runs of the others do")
+    pairs = int(np.count_nonzero(rate.sizes == 2))
+    if rate.p <= alpha and pairs and np.ptp(rate.sizes):
+        have = "1 condition has two runs" if pairs == 1 else f"{pairs} conditions have two runs"
+        said.append(f"{have}: if these vary more than the others, a difference in onset is found too easily")
+    return tuple(said)
 
 
 def _lacks_of_rate(conditions: IntArray) -> str:
@@ -114,14 +128,6 @@ def _lacks(found: Invariance, conditions: int) -> tuple[str, str]:
         "one run in every condition",
         "whether conditions or seeds differ is not known; two seeds in one would do",
     )
-
-
-def _alone(found: Invariance) -> tuple[str, ...]:
-    alone = sum(size == 1 for size in found.sizes)
-    if not alone:
-        return ()
-    have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
-    return (f"{have}: that such a run is alike takes it to vary as the runs of the others do",)
 
 
 def _verdict(found: Invariance, alpha: float) -> str:

@@ -129,3 +129,19 @@ def test_a_run_that_says_nothing_of_when_has_no_part_in_the_onsets(make_frames, 
         for each in ({**runs, "early": early}, runs)
     )
     assert found == expected
+
+
+@pytest.mark.parametrize(("seeds", "warned"), [(3, True), (2, False)])
+def test_a_condition_of_two_runs_beside_larger_ones_is_named_where_the_onset_differs(
+    make_frames, make_run, seeds, warned
+):
+    rates = {1e-4: [20.0, 20.4], 1e-3: [30.0, 30.6, 29.4][:seeds], 1e-2: [24.0, 24.4, 23.6][:seeds]}
+    runs = {
+        f"{decay:g}-{s}": make_run(rate, weight_decay=decay, norm=1 + s / 100)
+        for decay, each in rates.items()
+        for s, rate in enumerate(each)
+    }
+    (found,) = invariance_results(onset_table(*make_frames(runs), OnsetRule()), Terms(level=0.9))
+    assert found.extra["p_rate"] <= 0.1
+    said = ["1 condition has two runs: if these vary more than the others, a difference in onset is found too easily"]
+    assert list(found.warnings) == (said if warned else [])
