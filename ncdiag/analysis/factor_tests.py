@@ -158,10 +158,15 @@ def _without_test(group: FactorGroup, quantity: str, status: Status, reason: str
 
 
 def understated(group: FactorGroup) -> tuple[str, ...]:
-    """Warn of runs without an onset, where means are compared."""
+    """Warn of runs without an onset, where means are compared.
+
+    Of two values with one median the mean of min(T, budget) is smaller where runs vary more: they are the earliest ones
+    and count as no later than the budget.
+    """
     if group.event.all():
         return ()
-    return ("runs without an onset enter with the budget, so changes of the onset are understated",)
+    enter = "runs without an onset enter with the budget"
+    return (f"{enter}, so changes of the onset are understated, and a value whose runs vary more seems earlier",)
 
 
 def _trend(group: FactorGroup) -> Result:
