@@ -55,6 +55,14 @@ def test_where_all_have_an_onset_their_means_are_compared():
     assert named.startswith("Welch's F of ln onset")
 
 
+def test_a_group_of_one_run_without_an_onset_takes_no_part():
+    time, group = np.array([17.2, 18.4, 18.3, 18.0, 17.4, 19.2, 18.9]), np.array([0, 0, 0, 1, 1, 2, 2])
+    without = differ_in_time(time, np.ones(7, dtype=bool), group)
+    beside = differ_in_time(np.append(time, 24.0), np.arange(8) < 7, np.append(group, 3))
+    assert beside == without
+    assert without[0] >= welch(time, group) - 1e-12
+
+
 @pytest.mark.parametrize("group", [[0, 0, 0, 0, 0], [0, 0, 1, 1, 1], [0, 1, 2, 3, 4]])
 def test_nobody_with_an_onset_is_no_test(group):
     p, _ = differ_in_time(np.array([5.0, 6.0, 9.0, 8.0, 7.0]), np.zeros(5, dtype=bool), np.array(group))
