@@ -49,6 +49,12 @@ class LeadData:
         return np.where(self.known, np.nan, self.table["censored_at"].to_numpy(dtype=np.float64))
 
     @cached_property
+    def seen_until(self) -> FloatArray:
+        """The last evaluation of fn of each run, after which no alarm is seen; 0 where there is none."""
+        found: FloatArray = np.nanmax(self.norm.curves.epoch, axis=1, initial=0.0)
+        return found
+
+    @cached_property
     def known(self) -> BoolArray:
         """Mark the runs with an onset."""
         return (self.table["state"] == "collapsed").to_numpy(dtype=bool)

@@ -17,7 +17,7 @@ def published_lead(data: LeadData, base: dict[str, Any]) -> list[Result]:
     leads = (data.onset[known] - at)[np.isfinite(at)]
     dropped = int(np.isnan(at).sum())
     extra = {"margin": 0.0, "held_out": "none", "n_crossed": len(leads), "n_never": dropped}
-    without = f", without the {dropped} that never crossed" if dropped else ""
+    without = f", without the {dropped} that had not crossed by their end, whose leads are below 0" if dropped else ""
     warnings = (f"in sample: the level and the mean lead come from the same runs{without}",)
     common = {**base, "method": "the published reading", "warnings": warnings}
     if not len(leads):

@@ -1,7 +1,7 @@
 """The figures of alarms and forecasts: lead, error, skill beside a baseline, false alarms, concordance."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ncdiag.domain.comparison import MIN_UNITS, Comparison, associated, less_var
 from ncdiag.domain.crossing import count_crossings, find_confirmed
 from ncdiag.domain.lead import PRIMARY_MARGIN, Alarm, concordance
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import out_of, percent
+from ncdiag.domain.shares import epochs, out_of, percent
 from ncdiag.domain.statistics import (
     FEW_GROUPS,
     BoolArray,
@@ -66,31 +66,36 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
     """Give the lead of the alarm at a margin: mean, spread, share above 0, and what it was once confirmed.
 
     A run that is beyond the level when first evaluated has no lead: its alarm came before, at an epoch nobody knows.
+    A run that ended before its alarm counts as if that had come at its end. Its lead is smaller, nobody knows by how
+    much, so the mean is an upper bound then, and has no lower limit: of runs that stop at their onset only leads above
+    0 are seen, whatever fn does.
     """
     data = judged.data
     own = _own_crossings(judged, margin)
-    crossed = data.known & ~alarm.silent
+    crossed, never = data.known & ~alarm.silent, data.known & alarm.silent
     heard = crossed & ~own.from_start
-    leads = (data.onset - alarm.epoch)[heard]
+    members = heard | never
+    leads = (data.onset - np.where(never, data.seen_until, alarm.epoch))[members]
     confirmed = (data.onset - own.confirmed)[data.known & np.isfinite(own.confirmed) & ~own.from_start]
     extra: dict[str, Any] = {
         "n_crossed": int(crossed.sum()),
-        "n_never": int((data.known & alarm.silent).sum()),
+        "n_never": int(never.sum()),
+        "seen_after": float((data.seen_until - data.onset)[never].max()) if never.any() else np.nan,
         "n_left_censored": int((crossed & own.from_start).sum()),
         "n_several": int((own.count[data.known] > 1).sum()),
         "actionable": float(confirmed.mean()) if len(confirmed) else np.nan,
         "actionable_median": float(np.median(confirmed)) if len(confirmed) else np.nan,
         "direction": own.direction,
     }
-    if not len(leads):
+    if not heard.any():
         why = _lead_cautions(extra, margin, judged.held_out) if extra["n_crossed"] else ("no run crossed",)
         warnings = (*why, *judged.cautions)
         return judged.result("lead", margin=margin, status="not_testable", extra=extra, warnings=warnings)
-    positive = grouped_share(leads > 0, data.condition[heard], judged.level)
-    means = group_means(leads, data.condition[heard])
-    over, signs = ("conditions", means) if len(means) > 1 else ("runs", leads)
-    signs = signs[signs != 0]
-    interval = grouped_t_interval(leads, data.condition[heard], judged.level)
+    positive = grouped_share(leads > 0, data.condition[members], judged.level)
+    over, signs = _signs(np.where(never[members], -np.inf, leads), data.condition[members])
+    interval = grouped_t_interval(leads, data.condition[members], judged.level)
+    if never.any():
+        interval = replace(interval, lo=-np.inf)
     extra |= {
         "median": float(np.median(leads)),
         "q25": float(np.quantile(leads, 0.25)),
@@ -106,11 +111,22 @@ def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
         margin=margin,
         **asdict(interval),
         p=sign_test(int((signs > 0).sum()), len(signs)),
-        method=f"onset minus first crossing; t interval of the mean over {_sample(judged, heard)}; "
+        method=f"onset minus first crossing; t interval of the mean over {_sample(judged, members)}; "
         f"sign test over {over}",
         warnings=(*_lead_cautions(extra, margin, judged.held_out), *judged.cautions),
         extra=extra,
     )
+
+
+def _signs(leads: FloatArray, condition: IntArray) -> tuple[str, FloatArray]:
+    """Give what has a sign and these signs, 0 left out: of the median of each condition, or of each run of one.
+
+    A median, unlike a mean, has a sign where some leads are known only to be below 0 (minus infinity).
+    """
+    conditions = np.unique(condition)
+    several = len(conditions) > 1
+    found = np.array([np.median(leads[condition == own]) for own in conditions]) if several else leads
+    return "conditions" if several else "runs", np.sign(found[found != 0])
 
 
 def mae_result(judged: Judged, made: Forecasts, *, margin: float | None = None) -> Result:
@@ -153,9 +169,11 @@ def _sample(judged: Judged, members: BoolArray) -> str:
 
 def skill_over_guess(judged: Judged, alarm: Alarm, guess: Forecasts, margin: float) -> Result:
     """Compare with guessing the median: onset minus alarm should vary less than onset itself."""
-    onset, heard = judged.data.onset, judged.data.known & ~alarm.silent
-    tested = _over_units(judged, onset - alarm.epoch, onset, heard, less_variable)
-    pairing, _ = _over_units(judged, alarm.epoch, onset, heard, associated)
+    onset, known = judged.data.onset, judged.data.known
+    tested = _over_units(judged, onset - alarm.epoch, onset, known & ~alarm.silent, less_variable)
+    # without the runs whose alarm never came, those stopped at their onset would have only alarms before it
+    came = np.where(alarm.silent, np.max(judged.data.seen_until), alarm.epoch)
+    pairing, _ = _over_units(judged, came, onset, known, associated)
     primary = margin == PRIMARY_MARGIN
     extra = {"p_pairing": pairing.p, "p_pairing_min": pairing.p_min, "primary": primary}
     return _margin_skill(judged, alarm, guess, margin, tested, **extra)
@@ -265,10 +283,14 @@ def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple
     if margin == 0:
         found.append(
             "where fn falls steadily the mean lead at fn* itself is 0 by construction, whatever the data; a lead there "
-            "means that fn is flat, wavers or turns before onset"
+            "means that fn is flat, wavers or turns before onset, or that runs ended before their alarm"
         )
     if extra["n_never"]:
-        found.append(f"{out_of(extra['n_never'], n, 'run')} never crossed {level}, which the mean lead is without")
+        found.append(
+            f"{out_of(extra['n_never'], n, 'run')} ended before crossing {level}, at most "
+            f"{epochs(extra['seen_after'])} epochs after the onset: an alarm later than that is not seen, so the mean "
+            "lead, in which such a run counts as if it had crossed at its end, is an upper bound"
+        )
     if extra["n_left_censored"]:
         side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")
         found.append(

@@ -16,7 +16,7 @@ from ncdiag.domain.lead import PRIMARY_MARGIN
 from ncdiag.domain.naming import Key
 from ncdiag.domain.p_values import p_is
 from ncdiag.domain.result import Result
-from ncdiag.domain.shares import counted, epochs, out_of, percent
+from ncdiag.domain.shares import counted, epochs, lead_is, out_of, percent
 from ncdiag.domain.threshold import MIN_RUNS_FOR_CLAIM
 
 CLOCK = "rescaling fn moves the onset, and fn at onset stays"
@@ -104,13 +104,13 @@ def announced(found: Results, alpha: float) -> Iterator[Evidence]:
         rivals = [r for r in known if r.quantity == "skill" and r.extra["baseline"] not in ("median", "nearest")]
         yield Evidence(
             group=fn_star.group,
-            ours=f"lead {epochs(lead.estimate)}, MAE {epochs(mae.estimate)}"
+            ours=f"lead {lead_is(lead.estimate, lead.extra['n_never'])}, MAE {epochs(mae.estimate)}"
             if lead and mae and not math.isnan(lead.estimate)
             else "-",
             source=mae,
             parts=(
                 _out_of_sample(held_out, own),
-                _precedes(lead),
+                _precedes(lead, alpha),
                 _beats_guessing(skill, mae, guess, alpha),
                 _beats(rivals, alpha),
             ),
@@ -275,13 +275,17 @@ def _out_of_sample(held_out: str, own: Sequence[Result]) -> Part:
     return Part(name=name, shown=True if held_out == "condition" and not few else None, lacking=lacking)
 
 
-def _precedes(lead: Result | None) -> Part:
+def _precedes(lead: Result | None, alpha: float) -> Part:
+    """Judge by the mean lead, which has no lower limit where runs ended before their alarm: there by the sign test."""
     name = "the alarm comes before the onset"
     if lead is None or math.isnan(lead.lo):
         heard = 0 if lead is None else lead.extra["n_crossed"] - lead.extra["n_left_censored"]
         few = f"{counted(heard, 'alarm')}: an interval of the lead needs 2"
         lacking = few if heard < 2 else "all leads are the same, with no noise to judge them by"
         return Part(name=name, shown=None, lacking=lacking)
+    if never := lead.extra["n_never"]:
+        most = f"{out_of(never, never + lead.extra['n_crossed'], 'run')} ended before the alarm; that it comes first"
+        return Part(name=name, shown=lead.p <= alpha, p=lead.p, lacking=f"{most} is not shown ({p_is(lead.p)})")
     lacking = f"the mean lead may be {epochs(lead.lo)} epochs"
     return Part(name=name, shown=lead.lo > 0, lacking=lacking)
 

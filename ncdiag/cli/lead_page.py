@@ -7,7 +7,7 @@ from ncdiag.cli.lead_words import alarm_words, fixed_words, guess_words, publish
 from ncdiag.cli.output import printable
 from ncdiag.cli.page_words import Values, by_pair, reminders
 from ncdiag.domain.page import Block, Glossary, Page, Paragraph, Part, Reading, Table
-from ncdiag.domain.shares import epochs, percent
+from ncdiag.domain.shares import epochs, lead_is, percent
 
 if TYPE_CHECKING:
     from ncdiag.analysis.terms import Terms
@@ -24,15 +24,16 @@ _INTRODUCTION = (
 )
 _ZERO = (
     "A mean lead proves nothing. fn* is the mean of fn at onset, so where fn falls steadily the mean lead at fn* is 0 "
-    "whatever the data; a lead there means that fn is flat, wavers or turns before onset. And a margin buys as much "
+    "whatever the data; a lead there means that fn is flat, wavers or turns before onset, or that runs ended before "
+    "their alarm: of runs that stop at their onset no other alarms are seen than early ones. And a margin buys as much "
     "lead as one likes. What counts is the error of the forecast, beside guessing and beside other alarms with the "
     "same mean lead."
 )
 _COLUMNS = (
     ("margin", "alarm at or below (1 + margin) fn*"),
-    ("lead", "mean number of epochs from the alarm to the onset"),
+    ("lead", "mean epochs from alarm to onset; <= if runs ended before the alarm"),
     ("known", "the same once it is confirmed, over the runs in which it was"),
-    ("early", "share of the alarms that came before the onset"),
+    ("early", "share of the runs whose alarm came before the onset"),
     ("fn", "mean error of the forecast by the alarm of fn, in epochs"),
     ("guess", "error of always saying the median onset of the other runs"),
     ("{metric}", "error by an alarm on {metric} itself with the same mean lead"),
@@ -103,7 +104,7 @@ def _table(values: Sequence[Values], kind: str, metric: str) -> list[Block]:
         rows.append(
             [
                 percent(lead["margin"]),
-                epochs(lead["estimate"]),
+                lead_is(lead["estimate"], lead["n_never"]),
                 epochs(lead["actionable"]),
                 percent(lead.get("share_positive")),
                 *_errors([*errors, guess], ("fn", "median", metric, f"{metric}_trend")),

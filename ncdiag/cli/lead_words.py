@@ -100,7 +100,8 @@ def published_words(values: Sequence[Values]) -> list[str]:
     lead, mae = (find_result(values, quantity, held_out="none") for quantity in ("lead", "mae"))
     if lead is None or mae is None or lead["estimate"] is None:
         return []
-    dropped = f", without the {lead['n_never']} that never crossed" if lead["n_never"] else ""
+    n_never = lead["n_never"]
+    dropped = f", without the {n_never} that had not crossed by their end, whose leads are below 0" if n_never else ""
     return [
         f"As published (fn* and mean lead from the very runs that are judged): mean lead {epochs(lead['estimate'])}, "
         f"error {epochs(mae['estimate'])} epochs, over {counted(lead['n_crossed'], 'run')}{dropped}."

@@ -4,9 +4,9 @@ An alarm is the first epoch at which an observable is at a level or below it. It
 was, and its forecast of the onset is the alarm plus the median lead of other runs. Level and lead are learned without
 the unit (a run, or a whole condition) that is forecast.
 
-The mean lead at the level "mean ln fn at onset" is about 0 whatever the data: the deviations from a mean sum to 0, also
-when each mean leaves its own value out. A lead has to be bought, by an alarm at a level that is reached earlier; what
-tells a good observable is how well its alarm forecasts at the same lead.
+The mean lead at the level "mean ln fn at onset" is about 0 whatever the data, if every run goes on until its alarm: the
+deviations from a mean sum to 0, also when each mean leaves its own value out. A lead has to be bought, by an alarm at a
+level that is reached earlier; what tells a good observable is how well its alarm forecasts at the same lead.
 
 Runs that ended without an onset have a NaN for it. They teach nothing, but they are forecast like the others: a
 forecast that lies before their end was too early by at least that much.

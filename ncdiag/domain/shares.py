@@ -22,6 +22,11 @@ def epochs(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}" if abs(value) >= 9.95 else f"{round(value, 1) + 0.0:.1f}"  # no -0.0
 
 
+def lead_is(mean: float | None, n_never: int) -> str:
+    """Write a mean lead, as an upper bound where runs ended before their alarm."""
+    return f"<= {epochs(mean)}" if n_never and mean is not None else epochs(mean)
+
+
 def none_of(number: int, thing: str) -> str:
     """Begin a sentence that is true of no thing of a number of them: `none of the 5 runs`, of a single one `no run`."""
     return f"no {thing}" if number == 1 else f"none of the {counted(number, thing)}"

@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,11 +101,58 @@ def test_runs_that_never_cross_are_counted_and_forecast_by_guessing(make_frames,
     runs = world(make_run, RATES, [0.01] * 6)
     runs["5"]["feature_norm"] = [3.0] * 200
     found = leads(make_frames(runs))
-    assert pick(found, "lead", margin=0.0, held_out="run").extra["n_never"] == 1
     assert pick(found, "mae", margin=0.0, held_out="run", baseline="fn").extra["n_fallback"] == 1
     published = pick(found, "lead", held_out="none")
     assert (published.extra["n_never"], published.extra["n_crossed"]) == (1, 5)
-    assert any("without the 1 that never crossed" in warning for warning in published.warnings)
+    assert any("without the 1 that had not crossed by their end" in warning for warning in published.warnings)
+
+
+def test_a_run_that_ended_before_its_alarm_is_not_early_and_its_lead_is_at_most_what_was_seen(make_frames, make_run):
+    """The first run has an fn of 3 to its end at 200; it raises the level of the others by ln 3 / 5."""
+    runs = world(make_run, RATES, [0.01] * 6)
+    runs["0"]["feature_norm"] = [3.0] * 200
+    found = leads(make_frames(runs))
+    lead = pick(found, "lead", margin=0.0, held_out="run")
+    onset = RATES * math.log(100)
+    most = np.array([onset[0] - 200, *[math.log(3) / 5 / 0.01] * 5])
+    assert lead.estimate == pytest.approx(most.mean(), abs=1e-6)
+    assert (lead.lo, lead.hi) == (-math.inf, pytest.approx(stats.t.interval(0.95, 5, most.mean(), stats.sem(most))[1]))
+    assert (lead.extra["n_never"], lead.extra["seen_after"]) == (1, pytest.approx(200 - onset[0]))
+    assert lead.extra["share_positive"] == pytest.approx(5 / 6)
+    assert lead.p == pytest.approx(stats.binomtest(5, 6, alternative="greater").pvalue)
+    ranks = [6, 1, 2, 3, 4, 5]  # of the alarms, in the order of the onsets: the one that never came is the last
+    sums = np.array([*permutations(range(1, 7))]) @ ranks
+    skill = pick(found, "skill", margin=0.0, held_out="run", baseline="median")
+    assert skill.extra["p_pairing"] == pytest.approx(np.mean(sums >= np.dot(range(1, 7), ranks)))
+
+
+def test_of_runs_that_stop_at_their_onset_those_without_an_alarm_are_as_late_as_any(make_frames, make_run):
+    """Every run ends at its onset: half cross the level of the others before it, and half would have after it."""
+    runs = world(make_run, RATES, [0.01] * 6, [1.0, 1.1, 0.95, 1.2, 1.05, 0.9])
+    full = pick(leads(make_frames(runs), OnsetRule(rule="first")), "lead", margin=0.0, held_out="run")
+    for run in runs.values():
+        stop = 1 + next(i for i, value in enumerate(run["nc1"]) if value < 0.01)
+        run |= {name: values[:stop] for name, values in run.items() if isinstance(values, list)}
+    cut = pick(leads(make_frames(runs), OnsetRule(rule="first")), "lead", margin=0.0, held_out="run")
+    assert (full.extra["n_never"], cut.extra["n_never"], cut.extra["seen_after"]) == (0, 3, 0)
+    assert (cut.extra["share_positive"], cut.p) == (full.extra["share_positive"], full.p)
+    assert (cut.lo, cut.extra["share_positive"]) == (-math.inf, 0.5)
+    assert cut.estimate > full.estimate
+    assert any(
+        said.startswith("3 of 6 runs ended before crossing fn*, learned from other runs, at most 0.0 epochs after")
+        for said in cut.warnings
+    )
+
+
+def test_of_conditions_that_have_runs_without_an_alarm_the_sign_is_that_of_the_median(make_frames, make_run):
+    """Three seeds each: in one condition two have no alarm, in another one, in the third none."""
+    rates = [20.0, 20.5, 21, 22, 22.5, 23, 24, 24.5, 25]
+    runs = world(make_run, rates, [0.01] * 9, weight_decay=[1e-5] * 3 + [1e-4] * 3 + [1e-3] * 3)
+    for name in "013":
+        runs[name]["feature_norm"] = [3.0] * 200
+    lead = pick(leads(make_frames(runs)), "lead", margin=0.0, held_out="run")
+    assert (lead.extra["over"], lead.extra["n_never"], lead.extra["p_min"]) == ("conditions", 3, 1 / 8)
+    assert lead.p == pytest.approx(stats.binomtest(2, 3, alternative="greater").pvalue)
 
 
 def test_the_published_reading_is_in_sample(make_frames, make_run):
@@ -338,5 +386,7 @@ def test_what_was_held_out_and_the_margin_are_named_with_the_runs_that_never_cro
     for held_out, others in (("run", "other runs"), ("condition", "other conditions")):
         for margin, level in ((0.0, "fn*"), (0.25, "fn* with a margin of 25%")):
             warnings = pick(found, "lead", margin=margin, held_out=held_out).warnings
-            said = f"1 of 6 runs never crossed {level}, learned from {others}, which the mean lead is without"
-            assert said in warnings
+            said = (
+                f"1 of 6 runs ended before crossing {level}, learned from {others}, at most 126 epochs after the onset"
+            )
+            assert any(warning.startswith(said) for warning in warnings)

@@ -42,7 +42,7 @@ def shown() -> dict[str, list[Result]]:
             of("threshold", "eps_sensitivity", estimate=0.01, p=0.001, p_beyond=0.999, n_across=0),
         ],
         "lead": [
-            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, n_left_censored=0, **alarm),
+            of("lead", "lead", estimate=30.0, lo=20.0, hi=40.0, n_crossed=20, n_never=0, n_left_censored=0, **alarm),
             of("lead", "mae", estimate=10.0, baseline="fn", **alarm),
             of("lead", "mae", estimate=40.0, baseline="median", held_out="condition", margin=None),
             of("lead", "skill", estimate=0.75, p=0.001, p_holm=0.001, p_other=0.999, baseline="median", **alarm),
@@ -136,6 +136,15 @@ def test_one_figure_of_the_alarm_decides(wanted, said, verdict, reason):
     assert found.verdict == verdict
     assert reason in found.reason
     assert evidence.ours == "lead 30, MAE 10"
+
+
+def test_where_runs_ended_before_their_alarm_the_sign_test_and_not_the_mean_lead_decides():
+    cut = {"lo": -math.inf, "n_never": 2, "n_crossed": 18, "p": 0.3}
+    evidence, found = judged(but_for("lead", {"quantity": "lead"}, **cut), announced)
+    assert evidence.ours == "lead <= 30, MAE 10"
+    assert found.verdict == "inconclusive"
+    assert found.reason == "2 of 20 runs ended before the alarm; that it comes first is not shown (p = .3)"
+    assert judged(but_for("lead", {"quantity": "lead"}, **{**cut, "p": 1e-3}), announced)[1].verdict == "supported"
 
 
 def test_the_alarm_that_errs_least_is_named_before_the_one_that_is_least_certain():

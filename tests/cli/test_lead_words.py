@@ -105,7 +105,7 @@ def test_what_needs_no_level_and_the_order():
 def test_the_published_reading_names_what_it_dropped():
     lead = {"quantity": "lead", "held_out": "none", "estimate": 78.0, "n_crossed": 10, "n_never": 2}
     (text,) = published_words([lead, mae("fn", 38.0, 0.0, held_out="none")])
-    assert "mean lead 78, error 38 epochs, over 10 runs, without the 2 that never crossed." in text
+    assert "mean lead 78, error 38 epochs, over 10 runs, without the 2 that had not crossed by their end, " in text
     (text,) = published_words([{**lead, "n_never": 0}, mae("fn", 38.0, 0.0, held_out="none")])
     assert "over 10 runs." in text
     assert published_words([]) == []

@@ -1,4 +1,4 @@
-from ncdiag.domain.shares import counted, epochs, four_digits, none_of, out_of, percent
+from ncdiag.domain.shares import counted, epochs, four_digits, lead_is, none_of, out_of, percent
 
 
 def test_shares_have_three_digits_and_an_end():
@@ -17,6 +17,10 @@ def test_figures_have_four_digits_and_large_ones_all_of_theirs():
 
 def test_few_epochs_have_a_decimal():
     assert list(map(epochs, (None, 0.04, -9.94, 9.96, 123.4, -12.3))) == ["-", "0.0", "-9.9", "10", "123", "-12"]
+
+
+def test_a_mean_lead_is_an_upper_bound_where_runs_ended_before_their_alarm():
+    assert [lead_is(mean, n) for mean, n in ((12.3, 0), (12.3, 2), (None, 2))] == ["12", "<= 12", "-"]
 
 
 def test_one_is_not_many():

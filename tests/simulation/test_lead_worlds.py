@@ -2,7 +2,8 @@
 
 In the world "clock" ln fn is the same falling function of the epoch in every run, up to noise, and the onset has
 nothing to do with it: fn varies little at onset, and forecasts nothing. In "late" it is flatter still, with long mean
-leads. In "causal" each run's fn falls at a pace of its own, and ln NC1 follows fn down to eps at fn*.
+leads. In "causal" each run's fn falls at a pace of its own, and ln NC1 follows fn down to eps at fn*. In "apart" fn
+falls at a pace of its own, too, but NC1 at another, and fn has nothing to do with the onset.
 """
 
 from functools import cache
@@ -44,20 +45,25 @@ def one_run(world, rng):
         norm = np.log(5) * np.exp(-EPOCHS * pace / 120)  # ln fn - ln fn*, and about 0.3 when NC1 gets to eps
         gap = norm - 0.3 - rng.normal(0, 0.03)
         return norm + noise(rng, 0.01), np.log(0.01) + 4 * gap + noise(rng, 0.05)
-    flat = 120 if world == "clock" else 40
+    flat = {"clock": 120, "late": 40}.get(world) or 120 * np.exp(rng.normal(0, 0.3))
     norm = np.log(5) * np.exp(-EPOCHS / flat)
     return norm + noise(rng, 0.01), np.log(0.01) * EPOCHS / (200 * pace) + noise(rng, 0.05)
 
 
-def simulate(world, n, rng):
+def simulate(world, n, rng, *, stop=False):
     runs = pd.DataFrame([{**dict.fromkeys((*CONDITION_COLUMNS, *UNKNOWN)), **KNOWN, "run": str(i)} for i in range(n)])
     rows = []
     for i in range(n):
         norm, metric = one_run(world, rng)
         rows.append(pd.DataFrame({"run": str(i), "epoch": EPOCHS, "feature_norm": np.exp(norm), "nc1": np.exp(metric)}))
+        below = metric < np.log(0.01)
+        confirmed = np.flatnonzero(below[2:] & below[1:-1] & below[:-2])
+        if stop and len(confirmed):
+            rows[-1] = rows[-1].iloc[: confirmed[0] + 3]
     epochs = pd.concat(rows, ignore_index=True)
     epochs = epochs.assign(phase=1, loss="mse", lr=np.nan, train_accuracy=1.0, nonfinite=None)
-    return lead_results(Asked(runs=runs.assign(config=[{}] * n), epochs=epochs, terms=Terms()))
+    config = {"stop": {"eps": 0.01}} if stop else {}
+    return lead_results(Asked(runs=runs.assign(config=[config] * n), epochs=epochs, terms=Terms()))
 
 
 @cache
@@ -124,6 +130,28 @@ def test_the_mean_lead_at_fn_star_is_small_with_a_link_and_long_where_fn_is_flat
     """A mean lead tells the worlds apart the wrong way round: it is longest where fn has nothing to do with onset."""
     late, causal = (np.median([r.estimate for r in trials(world, 10)[1]]) for world in ("late", "causal"))
     assert late > 20 > abs(causal)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_without_a_link_runs_that_stop_at_their_onset_make_no_alarm_early(stop):
+    """Only alarms before the onset are seen there: the tests of them must say what they say of runs to the end."""
+    rng, n = np.random.default_rng(3), 12
+    found = [simulate("apart", n, rng, stop=stop) for _ in range(TRIALS)]
+    leads = [next(r for r in results if r.quantity == "lead" and r.extra["margin"] == 0) for results in found]
+    pairing = [
+        next(r.extra["p_pairing"] for r in results if r.quantity == "skill" and r.extra["margin"] == 0)
+        for results in found
+    ]
+    early, together = (np.count_nonzero(np.array(ps) < 0.05) for ps in ([r.p for r in leads], pairing))
+    above = sum(r.lo > 0 for r in leads)
+    print(
+        f"\n{'stopped at the onset' if stop else 'to the end'}, n = {n}, {TRIALS} trials: early in "
+        f"{np.mean([r.extra['share_positive'] for r in leads]):.3f}, sign test {early / TRIALS:.3f}, interval above 0 "
+        f"{above / TRIALS:.3f}, p_pairing {together / TRIALS:.3f}, mean lead {np.mean([r.estimate for r in leads]):.1f}"
+    )
+    for rejected in (early, above, together):
+        assert stats.binomtest(rejected, TRIALS, 0.05, alternative="greater").pvalue > 1e-3
+    assert 0.45 < np.mean([r.extra["share_positive"] for r in leads]) < 0.6
 
 
 def held_out(values, condition, learn):
