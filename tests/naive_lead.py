@@ -77,6 +77,11 @@ class Naive:
                     return t
                 return before[0] + (before[1] - level) / (before[1] - log) * (t - before[0])
             before = t, log
+        return self.ahead(now, sign, level)
+
+    def ahead(self, now, sign, level):
+        """When it will be at a level by that line: `now` where the line is there already, never before."""
+        seen = [(t, sign * log, switched) for t, log, switched in self.rows if t <= now]
         first = max([0, *(row for row, (*_, switched) in enumerate(seen) if switched)])
         recent = sum(t > 0.8 * seen[-1][0] for t, *_ in seen) if seen else 0
         used = seen[max(first, len(seen) - max(recent, 5)) :]

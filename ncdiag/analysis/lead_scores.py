@@ -54,12 +54,14 @@ class Judged:
 class Forecasts:
     """What one contender forecasts for each run; `asked` says when, NaN where it had to guess the median.
 
-    A contender that knows its forecast before training (`asked` None) has no lead.
+    A contender that knows its forecast before training (`asked` None) has no lead. `tells` marks the runs in which it
+    can differ from the alarm of fn, None where that is all of them.
     """
 
     name: str
     forecast: FloatArray
     asked: FloatArray | None = None
+    tells: BoolArray | None = None
 
 
 def lead_result(judged: Judged, alarm: Alarm, margin: float) -> Result:
@@ -181,8 +183,13 @@ def skill_over_guess(judged: Judged, alarm: Alarm, guess: Forecasts, margin: flo
 
 def skill_over(judged: Judged, alarm: Alarm, other: Forecasts, margin: float) -> Result:
     """Compare with another contender: the errors of the alarm of fn should vary less."""
-    tested = compare_errors(judged, alarm.forecast, other.forecast, judged.data.known)
-    return _margin_skill(judged, alarm, other, margin, tested, primary=False)
+    members = judged.data.known if other.tells is None else judged.data.known & other.tells
+    tested = compare_errors(judged, alarm.forecast, other.forecast, members)
+    found = _margin_skill(judged, alarm, other, margin, tested, primary=False)
+    if other.tells is None or tested[0].status != "too_few":
+        return found
+    why = f"the test of skill needs {MIN_UNITS} runs with the alarm before the onset, not {tested[0].n}"
+    return replace(found, warnings=(why,))
 
 
 def compare_errors(judged: Judged, own: FloatArray, other: FloatArray, members: BoolArray) -> tuple[Comparison, str]:

@@ -43,7 +43,7 @@ from ncdiag.domain.lead import (
     mean_leads,
     median_forecast,
 )
-from ncdiag.domain.outlook import reach_levels, see_trends
+from ncdiag.domain.outlook import head_for, see_trends
 from ncdiag.domain.result import Result
 from ncdiag.domain.shares import counted
 from ncdiag.domain.statistics import FloatArray
@@ -136,17 +136,22 @@ class _Contest:
         self._enter_landmarks(name, landmark_forecasts(self.marks, seen))
 
     def _enter_trend(self, name: str, seen: Observable) -> None:
-        """Let the trend of the ln metric compete (B2), seen when the alarm of fn comes: the same information."""
+        """Let the trend of the ln metric compete (B2), seen when the alarm of fn comes: the same information.
+
+        What it says once it has seen the onset is no forecast: there it says what fn says, which speaks for neither.
+        """
         data, folds, curves = self.judged.data, self.judged.folds, seen.curves
         for rivals, alarm in zip(self.rivals, self.alarms, strict=True):
             # an alarm is known at the next evaluation
             known = np.count_nonzero(curves.epoch < alarm.epoch[:, None], axis=1) + 1
             known = np.minimum(known, np.count_nonzero(~np.isnan(curves.epoch), axis=1))
-            levels = np.log([data.rule.eps])
-            reach = reach_levels(curves, [see_trends(curves, known)], levels, between=data.between)[0][:, 0]
+            seen_then = see_trends(curves, known)
+            reach = head_for(curves, seen_then, float(np.log(data.rule.eps)))
+            over = ~alarm.silent & (seen_then.now >= data.onset)
             heads = ~alarm.silent & (reach <= horizons(data, folds)[folds])
-            forecast = np.where(heads, reach, self.guess.forecast)
-            rivals.append(Forecasts(name=name, forecast=forecast, asked=np.where(heads, alarm.epoch, np.nan)))
+            forecast = np.where(over, alarm.forecast, np.where(heads, reach, self.guess.forecast))
+            asked = np.where(over | heads, alarm.epoch, np.nan)
+            rivals.append(Forecasts(name=name, forecast=forecast, asked=asked, tells=~over & ~alarm.silent))
         self._enter_landmarks(name, landmark_trends(self.marks, seen))
 
     def _enter_landmarks(self, name: str, forecasts: list[FloatArray]) -> None:

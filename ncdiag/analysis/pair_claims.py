@@ -308,7 +308,7 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     name = "a better forecast than every other alarm"
     runs = min((rival.extra["n_tested"] for rival in rivals), default=0)
     if runs < MIN_UNITS:
-        few = f"{counted(runs, 'run')} with an onset: to compare the alarm of fn with others takes {MIN_UNITS}"
+        few = f"{counted(runs, 'run')} in which to compare the alarm of fn with others: that takes {MIN_UNITS}"
         none = "there is no other alarm to compare that of fn with"
         return Part(name=name, shown=None, lacking=few if rivals else none)
     tested = [replace(rival, p=1.0) if math.isnan(rival.p) else rival for rival in rivals]  # errs as fn does

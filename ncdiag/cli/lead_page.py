@@ -37,7 +37,7 @@ _COLUMNS = (
     ("fn", "mean error of the forecast by the alarm of fn, in epochs"),
     ("guess", "error of always saying the median onset of the other runs"),
     ("{metric}", "error by an alarm on {metric} itself with the same mean lead"),
-    ("trend", "error by the trend of {metric} at the time of the alarm of fn"),
+    ("trend", "error by the trend of {metric} at the alarm of fn; fn's own after onset"),
     ("best other", "error by the best alarm on anything else, same mean lead"),
 )
 _PICKED = "The best other is picked afterwards, which flatters it."

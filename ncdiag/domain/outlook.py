@@ -59,9 +59,16 @@ def reach_levels(curves: Curves, outlooks: list[Outlooks], levels: FloatArray, *
     """
     rows = first_rows(curves, levels)
     crossed = find_crossings(curves, levels, between=between, rows=rows)
-    found = []
-    for seen in outlooks:
-        slope = np.where(seen.slope < 0, seen.slope, np.nan)[:, None]
-        ahead = np.maximum((levels - seen.start[:, None]) / slope, seen.now[:, None])
-        found.append(np.where(rows < seen.seen[:, None], crossed, ahead))
+    return [np.where(rows < seen.seen[:, None], crossed, _ahead(seen, levels)) for seen in outlooks]
+
+
+def head_for(curves: Curves, seen: Outlooks, level: float) -> FloatArray:
+    """Give when each run is at a level from its last evaluation seen on, as `Descent.head_for` does; shape (runs,)."""
+    last = curves.log[np.arange(len(seen.seen)), np.maximum(seen.seen - 1, 0)]
+    return np.where(last <= level, seen.now, _ahead(seen, np.array([level]))[:, 0])
+
+
+def _ahead(seen: Outlooks, levels: FloatArray) -> FloatArray:
+    slope = np.where(seen.slope < 0, seen.slope, np.nan)[:, None]
+    found: FloatArray = np.maximum((levels - seen.start[:, None]) / slope, seen.now[:, None])
     return found

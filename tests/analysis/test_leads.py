@@ -1,36 +1,18 @@
 import math
 from itertools import permutations
+from statistics import median
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from analysis.conftest import pick
+from lead_worlds import RATES, leads, world
 from scipy import stats
 
-from ncdiag.analysis.asked import Asked
-from ncdiag.analysis.lead_scores import share_of_error
-from ncdiag.analysis.leads import lead_family, lead_results
-from ncdiag.analysis.terms import Terms
+from ncdiag.analysis.lead_scores import compare_errors, share_of_error
+from ncdiag.analysis.leads import lead_family
 from ncdiag.domain.lead import MARGINS
 from ncdiag.domain.onset_rule import OnsetRule
-
-
-def leads(frames, rule=None):
-    return lead_results(Asked(runs=frames[0], epochs=frames[1], terms=Terms(rule=rule or OnsetRule())))
-
-
-def world(make_run, rates, slopes, norms=None, **about):
-    """Runs with onset rate x ln 100 and ln fn = ln norm - slope (t - onset): each run's own clock and fall."""
-    runs = {}
-    for i, (rate, slope) in enumerate(zip(rates, slopes, strict=True)):
-        run = make_run(rate, **{key: value[i] for key, value in about.items()})
-        t, onset = np.array(run["epoch"]), rate * math.log(100)
-        run["feature_norm"] = ((1 if norms is None else norms[i]) * np.exp(-slope * (t - onset))).tolist()
-        runs[str(i)] = run
-    return runs
-
-
-RATES = np.array([16.0, 18, 20, 22, 24, 26])
 
 
 def test_leads_at_fn_star_cancel_where_fn_falls_steadily(make_frames, make_run):
@@ -186,6 +168,28 @@ def test_other_observables_compete_at_the_same_lead(make_frames, make_run):
     assert matched == pytest.approx(fn.extra["mean_lead"], abs=10)
 
 
+def test_a_trend_that_has_seen_the_onset_forecasts_nothing_and_says_what_fn_says(make_frames, make_run):
+    """ln NC1 is a straight line, whose trend errs by 0 before the onset; half of the alarms come after it."""
+    norms = np.array([1.0, 1.1, 0.95, 1.2, 1.05, 0.9])
+    found = leads(make_frames(world(make_run, RATES, [0.01] * 6, norms)))
+    logs = np.log(norms)
+    lead = np.array([(np.delete(logs, i).mean() - logs[i]) / 0.01 for i in range(6)])
+    lag = [median((np.delete(logs, i).mean() - np.delete(logs, i)) / 0.01) for i in range(6)]
+    late = lead < 0
+    about = {"margin": 0.0, "held_out": "run", "baseline": "nc1_trend"}
+    assert pick(found, "mae", **about).estimate == pytest.approx(np.abs(lag - lead)[late].sum() / 6, abs=1e-6)
+    assert pick(found, "mae", **about).extra["mean_lead"] == pytest.approx(0, abs=1e-6)
+    skill = pick(found, "skill", **about)
+    assert (skill.extra["n_tested"], skill.status) == (np.count_nonzero(~late), "too_few")
+    assert skill.warnings == ("the test of skill needs 4 runs with the alarm before the onset, not 3",)
+
+
+def test_a_comparison_without_a_run_to_compare_has_no_test():
+    judged = SimpleNamespace(data=SimpleNamespace(onset=RATES, condition=np.zeros(6, dtype=int)))
+    test, over = compare_errors(judged, RATES, RATES + 1, np.zeros(6, dtype=bool))
+    assert (test.n, test.status, over) == (0, "too_few", "runs")
+
+
 def test_a_rank_that_says_nothing_of_a_run_does_not_compete(make_frames, make_run):
     runs, epochs = make_frames(world(make_run, RATES, [0.01] * 6))
     found = leads((runs, epochs.assign(nc1_rank=9.0, nc3=epochs["nc1"])))
@@ -243,19 +247,6 @@ def test_equal_onsets_leave_nothing_to_forecast(make_frames, make_run):
     assert (order.status, order.extra["n_pairs"]) == ("not_testable", 0)
 
 
-def test_a_late_condition_alone_at_risk_has_no_landmark(make_frames, make_run):
-    """At three quarters of the median onset only the runs of depth 8 have not collapsed, and none can teach them."""
-    depths = [2, 2, 3, 3, 8, 8, 8, 8, 8, 8]
-    rates = [1.0, 1.1, 1.2, 1.3, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
-    found = leads(make_frames(world(make_run, rates, [0.01] * 10, depth=depths)))
-    late = pick(found, "landmark_mae", held_out="condition", landmark=0.75)
-    assert (late.status, late.extra["n_at_risk"]) == ("too_few", 6)
-    assert late.warnings[0].startswith(
-        "6 runs of 1 condition had not collapsed by epoch 71; a forecast needs 3 conditions"
-    )
-    assert pick(found, "landmark_mae", held_out="run", landmark=0.75, baseline="nearest").status == "ok"
-
-
 def test_two_runs_are_too_few(make_frames, make_run):
     found = leads(make_frames({"a": make_run(), "b": make_run(25.0)}))
     assert [(r.quantity, r.status) for r in found] == [("lead", "too_few"), ("mae", "too_few"), ("skill", "too_few")]
@@ -283,60 +274,6 @@ def test_the_nearest_condition_forecasts_what_its_runs_did(make_frames, make_run
         assert against.estimate == pytest.approx(1 - fn.estimate / by_condition.estimate)
     alone = leads(make_frames(world(make_run, RATES, [0.01] * 6)))
     assert not [r for r in alone if r.extra.get("baseline") == "nearest"]  # one condition: the guess itself
-
-
-def test_at_a_landmark_a_straight_line_is_forecast_without_error(make_frames, make_run):
-    found = leads(make_frames(world(make_run, RATES, [0.01] * 6)))
-    onset = RATES * math.log(100)
-    for share in (0.25, 0.5, 0.75):
-        about = {"landmark": share, "held_out": "run"}
-        now = share * np.median(onset)
-        late = onset[onset > now]
-        guess = np.mean([abs(np.median(late[late != t]) - t) for t in late])
-        errors = {name: pick(found, "landmark_mae", baseline=name, **about) for name in ("fn", "nc1_trend", "median")}
-        assert errors["fn"].estimate == pytest.approx(0, abs=1e-6)
-        assert errors["nc1_trend"].estimate == pytest.approx(0, abs=1e-6)
-        assert errors["median"].estimate == pytest.approx(guess)
-        assert (errors["fn"].extra["epoch"], errors["fn"].extra["n_at_risk"]) == (pytest.approx(now), len(late))
-        assert pick(found, "landmark_skill", baseline="median", **about).estimate == pytest.approx(1)
-
-
-def test_a_landmark_sees_nothing_of_what_comes_after(make_frames, make_run):
-    runs = world(make_run, RATES, [0.01] * 6)
-    early = leads(make_frames(runs))
-    for run in runs.values():
-        onset = run["epoch"][next(i for i, value in enumerate(run["nc1"]) if value < 0.01)]
-        norm = run["feature_norm"]
-        run["feature_norm"] = [
-            9.0 if 30 < t < onset - 1 else value for t, value in zip(run["epoch"], norm, strict=True)
-        ]
-    late = leads(make_frames(runs))
-    about = {"landmark": 0.25, "held_out": "run", "baseline": "fn"}
-    assert pick(early, "landmark_mae", **about).extra["epoch"] < 30
-    assert pick(late, "landmark_mae", **about).estimate == pick(early, "landmark_mae", **about).estimate
-
-
-def test_no_forecast_lies_before_the_epoch_at_which_it_is_asked(make_frames, make_run):
-    """The last run learned at once; its alarm plus the lag of the others is long past at the landmark."""
-    rates = np.array([20, 20.5, 21, 21.5, 22, 30])
-    runs = world(make_run, rates, [0.01] * 6)
-    for run, learned in zip(runs.values(), [70, 70, 70, 70, 70, 1], strict=True):
-        run["train_accuracy"] = [1.0 if t >= learned else 0.9 for t in run["epoch"]]
-    onset, learned = rates * math.log(100), np.array([70, 70, 70, 70, 70, 1])
-    now = 0.75 * np.median(onset)
-    lag = [np.median(np.delete(onset - learned, i)) for i in range(6)]
-    assert learned[5] + lag[5] < now
-    errors = np.abs(np.maximum(learned + lag, now) - onset)
-    found = pick(leads(make_frames(runs)), "landmark_mae", landmark=0.75, held_out="run", baseline="accuracy")
-    assert found.estimate == pytest.approx(errors.mean())
-
-
-def test_a_landmark_with_few_runs_at_risk_says_so(make_frames, make_run):
-    found = leads(make_frames(world(make_run, [10.0, 11, 40, 41], [0.01] * 4)))
-    last = pick(found, "landmark_mae", landmark=0.75, held_out="run")
-    assert (last.status, last.extra["n_at_risk"]) == ("too_few", 2)
-    assert last.warnings[0].startswith("2 runs had not collapsed by epoch")
-    assert last.warnings[0].endswith("a forecast needs 3 runs, one to hold out and two to learn from")
 
 
 def test_runs_without_an_onset_count_by_how_much_a_forecast_was_too_early(make_frames, make_run):

@@ -177,7 +177,7 @@ NEEDS: list[tuple[str, str, list[ImportedRun], list[ImportedRun], Callable[[Sequ
         decays(4),
         shows("3", GUESSING),
     ),
-    ("claims", "the alarm of fn with others takes 4", decays(3), decays(4), shows("3", BEATS_ALARMS)),
+    ("claims", "the alarm of fn with others: that takes 4", decays(3), decays(4), shows("3", BEATS_ALARMS)),
     (
         "claims",
         "takes two onsets at every width",

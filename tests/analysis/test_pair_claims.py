@@ -106,7 +106,7 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
         (SKILL, {"p_holm": 0.06}, "inconclusive", "is not shown (p = .06): error 10, guess 40"),
         (SKILL, {"p_holm": math.nan}, "not testable", "every alarm comes at one epoch"),
         (SKILL, {"p_holm": math.nan, "n_tested": 3}, "not testable", "3 alarms: to compare the forecast with guessing"),
-        (RIVAL, {"n_tested": 3}, "not testable", "3 runs with an onset: to compare the alarm of fn with others"),
+        (RIVAL, {"n_tested": 3}, "not testable", "3 runs in which to compare the alarm of fn with others"),
         (SKILL, {"estimate": -0.1}, "inconclusive", "better than the median onset is not shown"),  # steadier, but worse
         (SKILL, {"p": 0.97, "p_other": 0.03, "estimate": -0.2}, "refuted", "varies more than onset itself"),
         (SKILL, {"p": 0.97, "p_other": 0.03, "p_holm": 1.0, "estimate": -2e-16}, "inconclusive", "is not shown"),

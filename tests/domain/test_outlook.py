@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ncdiag.domain.crossing import Curves
 from ncdiag.domain.descent import see_descent
-from ncdiag.domain.outlook import reach_levels, see_trends
+from ncdiag.domain.outlook import head_for, reach_levels, see_trends
 
 
 def noisy_runs(seed):
@@ -39,6 +39,12 @@ def test_runs_together_are_what_each_says_alone(seed):
             alone = see_descent(t[seen], np.exp(y[seen]), phase[seen])
             expected = [alone.reach(level) for level in levels]
             assert found[i] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    for now, seen_then in zip(times, outlooks, strict=True):
+        ahead = [head_for(curves, seen_then, level) for level in levels]
+        for i, (t, y, phase) in enumerate(runs):
+            alone = see_descent(t[t <= now], np.exp(y[t <= now]), phase[t <= now])
+            expected = [alone.head_for(level) for level in levels]
+            assert [each[i] for each in ahead] == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
 def test_a_straight_line_goes_on():
@@ -46,6 +52,14 @@ def test_a_straight_line_goes_on():
     curves = Curves(epoch=t[None], log=-0.1 * t[None], switched=np.zeros((1, 50), dtype=bool))
     (early,) = reach_levels(curves, [see_trends(curves, np.array([20]))], np.array([-1.0, -4.0, -8.0]), between=True)
     assert early[0] == pytest.approx([10, 40, 80])
+
+
+def test_a_dip_that_is_over_is_not_where_a_curve_heads():
+    t = np.arange(0.0, 50)
+    log = np.where(t == 5, -9.0, -0.1 * t)
+    curves = Curves(epoch=t[None], log=log[None], switched=np.zeros((1, 50), dtype=bool))
+    assert head_for(curves, see_trends(curves, np.array([20])), -4.0) == pytest.approx([40])
+    assert head_for(curves, see_trends(curves, np.array([45])), -4.0) == pytest.approx([44])  # it is there now
 
 
 def test_upside_down_the_trend_turns():
