@@ -95,7 +95,8 @@ CLAIMS = (
         short="fn* crossed before collapse",
         says="the feature norm falls below fn* before collapse, so that it forecasts the onset",
         published="62, MAE 24",
-        here="mean lead and error of the forecast in epochs, out of sample, by an alarm at 1.25 fn*",
+        here="mean lead (<= if runs ended before the alarm) and error of the forecast in epochs, out of sample, by an "
+        "alarm at 1.25 fn*",
         gather=announced,
         nothing="no pair of runs",
         suggest=_conditions,

@@ -293,10 +293,11 @@ def _lead_cautions(extra: dict[str, Any], margin: float, held_out: str) -> tuple
             "means that fn is flat, wavers or turns before onset, or that runs ended before their alarm"
         )
     if extra["n_never"]:
+        after = epochs(extra["seen_after"])
+        when = "at the onset" if after == "0.0" else f"at most {after} epochs after the onset"
         found.append(
-            f"{out_of(extra['n_never'], n, 'run')} ended before crossing {level}, at most "
-            f"{epochs(extra['seen_after'])} epochs after the onset: an alarm later than that is not seen, so the mean "
-            "lead, in which such a run counts as if it had crossed at its end, is an upper bound"
+            f"{out_of(extra['n_never'], n, 'run')} ended before crossing {level}, {when}: an alarm later than that is "
+            "not seen, so the mean lead, in which such a run counts as if it had crossed at its end, is an upper bound"
         )
     if extra["n_left_censored"]:
         side = {"falls": "at or below", "rises": "at or above"}.get(extra["direction"], "beyond")

@@ -121,7 +121,7 @@ def test_of_runs_that_stop_at_their_onset_those_without_an_alarm_are_as_late_as_
     assert (cut.lo, cut.extra["share_positive"]) == (-math.inf, 0.5)
     assert cut.estimate > full.estimate
     assert any(
-        said.startswith("3 of 6 runs ended before crossing fn*, learned from other runs, at most 0.0 epochs after")
+        said.startswith("3 of 6 runs ended before crossing fn*, learned from other runs, at the onset: ")
         for said in cut.warnings
     )
 
