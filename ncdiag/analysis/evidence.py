@@ -88,7 +88,9 @@ def judge_all(evidence: Sequence[Evidence], alpha: float) -> list[Judgement]:
     contrary = holm(np.array([math.nan if one.blocked else one.contrary for one in evidence]))
     groups = int(np.count_nonzero(~np.isnan(shown)))
     return [
-        _judge(one, one.p if one.family else p, one.contrary if one.blocked else against, one.family or groups, alpha)
+        _judge(one, math.nan, one.contrary, one.family or groups, alpha)
+        if one.blocked
+        else _judge(one, one.p if one.family else p, against, one.family or groups, alpha)
         for one, p, against in zip(evidence, shown.tolist(), contrary.tolist(), strict=True)
     ]
 

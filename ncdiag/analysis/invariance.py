@@ -67,7 +67,7 @@ def _pair_result(pair: pd.DataFrame, terms: Terms) -> Result:
         method="largest |mean ln fn* of a condition - mean of the conditions|; two one-sided t-tests of each condition "
         f"against ln 1.08, the largest p counts; p_rate: {rate.method}, by relabelling up to 200 runs",
         status=found.status,
-        warnings=(f"{lacks}: {meaning}",) if lacks else _cautions(found, rate, alpha_of(terms.level)),
+        warnings=((f"{lacks}: {meaning}",) if lacks else _alone(found)) + _pairs(rate, alpha_of(terms.level)),
         extra=extra,
         **pair_base(QUESTION, pair, terms.by),
     )
@@ -96,17 +96,21 @@ def _rate(pair: pd.DataFrame) -> _Rate:
     return _Rate(p, method, lacks, sizes_of_several(conditions))
 
 
-def _cautions(found: Invariance, rate: _Rate, alpha: float) -> tuple[str, ...]:
-    """Say which conditions have so few runs that how much these vary is not known, or hardly."""
-    said = []
-    if alone := sum(size == 1 for size in found.sizes):
-        have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
-        said.append(f"{have}: that such a run is alike takes it to vary as the runs of the others do")
+def _alone(found: Invariance) -> tuple[str, ...]:
+    alone = sum(size == 1 for size in found.sizes)
+    if not alone:
+        return ()
+    have = "1 condition has a single run" if alone == 1 else f"{alone} conditions have a single run"
+    return (f"{have}: that such a run is alike takes it to vary as the runs of the others do",)
+
+
+def _pairs(rate: _Rate, alpha: float) -> tuple[str, ...]:
+    """Say how many conditions of two runs stand beside larger ones, where these differ: two say little of a spread."""
     pairs = int(np.count_nonzero(rate.sizes == 2))
-    if rate.p <= alpha and pairs and np.ptp(rate.sizes):
-        have = "1 condition has two runs" if pairs == 1 else f"{pairs} conditions have two runs"
-        said.append(f"{have}: if these vary more than the others, a difference in onset is found too easily")
-    return tuple(said)
+    if not (rate.p <= alpha and pairs and np.ptp(rate.sizes)):
+        return ()
+    have = "1 condition has two runs" if pairs == 1 else f"{pairs} conditions have two runs"
+    return (f"{have}: if these vary more than the others, a difference in onset is found too easily",)
 
 
 def _lacks_of_rate(conditions: IntArray) -> str:

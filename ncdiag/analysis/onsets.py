@@ -127,9 +127,9 @@ def says_when(onsets: pd.DataFrame) -> pd.Series:
 
 
 def norms_at_onset(found: Mapping[str, Trajectory], names: Sequence[str], rule: OnsetRule) -> pd.DataFrame:
-    """Give a row per run, `NORM_COLUMNS`: its onset and what was read there; NaN without one, or a norm above 0."""
+    """Give a row per run, `NORM_COLUMNS`: its onset and what was read there; NaN without one, or a finite norm > 0."""
     read = [read_onset(found[name], rule) if name in found else Reading() for name in names]
-    known = [each if each.feature_norm > 0 else Reading() for each in read]
+    known = [each if 0 < each.feature_norm < math.inf else Reading() for each in read]
     return pd.DataFrame(known, columns=list(NORM_COLUMNS))
 
 

@@ -306,12 +306,14 @@ def _beats_guessing(skill: Result | None, mae: Result | None, guess: Result | No
 
 def _beats(rivals: Sequence[Result], alpha: float) -> Part:
     name = "a better forecast than every other alarm"
-    runs = min((rival.extra["n_tested"] for rival in rivals), default=0)
-    if runs < MIN_UNITS:
-        few = f"{counted(runs, 'run')} in which to compare the alarm of fn with others: that takes {MIN_UNITS}"
-        none = "there is no other alarm to compare that of fn with"
-        return Part(name=name, shown=None, lacking=few if rivals else none)
-    tested = [replace(rival, p=1.0) if math.isnan(rival.p) else rival for rival in rivals]  # errs as fn does
+    if not rivals:
+        return Part(name=name, shown=None, lacking="there is no other alarm to compare that of fn with")
+    runs = [rival.extra["n_tested"] for rival in rivals]
+    few = f"{counted(min(runs), 'run')} in which to compare the alarm of fn with"
+    if max(runs) < MIN_UNITS:
+        return Part(name=name, shown=None, lacking=f"{few} others: that takes {MIN_UNITS}")
+    enough = [rival for rival, n in zip(rivals, runs, strict=True) if n >= MIN_UNITS]
+    tested = [replace(rival, p=1.0) if math.isnan(rival.p) else rival for rival in enough]  # errs as fn does
     worst = max(tested, key=lambda rival: rival.p)
     best = min(tested, key=lambda rival: rival.estimate)
     does = "errs less" if best.estimate < 0 else "may err as little"
@@ -323,6 +325,9 @@ def _beats(rivals: Sequence[Result], alpha: float) -> Part:
         lacking=f"at the same lead {_say_rival(named.extra['baseline'])} {does} "
         f"(that fn errs less than every other: {p_is(worst.p)})",
     )
+    if part.shown and len(enough) < len(rivals):
+        rival = _say_rival(rivals[runs.index(min(runs))].extra["baseline"])
+        return Part(name=name, shown=None, lacking=f"{few} {rival}: that takes {MIN_UNITS}")
     return of_independent(part, worst)
 
 

@@ -58,8 +58,13 @@ def _placebo(asked: Asked, usable: pd.DataFrame, curves: dict[str, Curve], base:
     epoch = min(median, float(min(ends)))
     logs = np.array([curve.at(epoch) for curve in mine])
     known = np.isfinite(logs)
-    if mixed := _mixed_at(epoch, asked.epochs[asked.epochs["run"].isin(usable["run"][known])]):
-        why = f"at one fixed epoch ({epoch:.0f}) runs are {mixed}: fn there is not one quantity"
+    read = _rows_at(epoch, asked.epochs[asked.epochs["run"].isin(usable["run"][known])])
+    mixed = _mixed(read["loss"], read["phase"])
+    why = f"at one fixed epoch ({epoch:.0f}) runs are {mixed}: fn there is not one quantity"
+    if not mixed:
+        mixed = _mixed(usable["onset_loss"][known], usable["onset_phase"][known])
+        why = f"at onset runs are {mixed}: fn there is not one quantity"
+    if mixed:
         return Result(quantity="placebo_cv", status="not_testable", warnings=(why,), **base)
     conditions = condition_numbers(usable)[known]
     at_onset = np.log(usable["fn_star"].to_numpy(dtype=np.float64))[known]
@@ -102,15 +107,20 @@ def _placebo(asked: Asked, usable: pd.DataFrame, curves: dict[str, Curve], base:
     )
 
 
-def _mixed_at(epoch: float, epochs: pd.DataFrame) -> str:
-    """Say under which losses, or in which phases, the fn of runs is read at an epoch; nothing where it is one for all.
+def _rows_at(epoch: float, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Give the row of each run in which its fn is read at an epoch.
 
     Between two evaluations the later one says, as of the norm across a switch (see `Curve.at`).
     """
     there = epochs[(epochs["epoch"] >= epoch) & (epochs["feature_norm"] > 0) & np.isfinite(epochs["feature_norm"])]
-    first = there.sort_values("epoch", kind="stable").drop_duplicates("run")
-    for column, what in (("loss", "under different losses"), ("phase", "in different phases")):
-        counts = count_values(first[column].map(show))
+    first: pd.DataFrame = there.sort_values("epoch", kind="stable").drop_duplicates("run")
+    return first
+
+
+def _mixed(losses: pd.Series, phases: pd.Series) -> str:
+    """Say under which losses, or in which phases, the fn of runs is read; nothing where it is one for all."""
+    for values, what in ((losses, "under different losses"), (phases, "in different phases")):
+        counts = count_values(values.map(show))
         if len(counts) > 1:
             return f"{what} ({', '.join(f'{name}: {count}' for name, count in counts.items())})"
     return ""

@@ -114,7 +114,7 @@ def _run_typer(arguments: list[str]) -> int:
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # Typer would end with 1
             raise stop.__context__ from None
-        raise
+        code = stop.code  # completions end so
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

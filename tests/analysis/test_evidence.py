@@ -63,6 +63,8 @@ def test_a_blocked_group_is_no_member_of_the_family_of_either_side():
     judged = judge_all([of(weaker, contrary=0.9), blocked, of(NOT_SHOWN, contrary=0.02), blocked], 0.05)
     assert [one.verdict for one in judged] == ["inconclusive", "inconclusive", "refuted", "inconclusive"]
     assert [one.p_holm for one in judged] == pytest.approx([0.06, math.nan, 0.4, math.nan], nan_ok=True)
+    (corrected,) = judge_all([of(SHOWN, family=3, blocked=["two losses"])], 0.05)
+    assert math.isnan(corrected.p_holm)
     alone = judge_all([of(weaker), blocked], 0.05)[0]
     assert (alone.verdict, alone.p_holm, alone.family) == ("supported", 0.03, 1)
 

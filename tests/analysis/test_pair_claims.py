@@ -106,7 +106,12 @@ SKILL, RIVAL = {"quantity": "skill", "baseline": "median"}, {"quantity": "skill"
         (SKILL, {"p_holm": 0.06}, "inconclusive", "is not shown (p = .06): error 10, guess 40"),
         (SKILL, {"p_holm": math.nan}, "not testable", "every alarm comes at one epoch"),
         (SKILL, {"p_holm": math.nan, "n_tested": 3}, "not testable", "3 alarms: to compare the forecast with guessing"),
-        (RIVAL, {"n_tested": 3}, "not testable", "3 runs in which to compare the alarm of fn with others"),
+        (
+            RIVAL,
+            {"n_tested": 3},
+            "not testable",
+            "3 runs in which to compare the alarm of fn with an alarm on nc1",
+        ),
         (SKILL, {"estimate": -0.1}, "inconclusive", "better than the median onset is not shown"),  # steadier, but worse
         (SKILL, {"p": 0.97, "p_other": 0.03, "estimate": -0.2}, "refuted", "varies more than onset itself"),
         (SKILL, {"p": 0.97, "p_other": 0.03, "p_holm": 1.0, "estimate": -2e-16}, "inconclusive", "is not shown"),
@@ -145,6 +150,19 @@ def test_where_runs_ended_before_their_alarm_the_sign_test_and_not_the_mean_lead
     assert found.verdict == "inconclusive"
     assert found.reason == "2 of 20 runs ended before the alarm; that it comes first is not shown (p = .3)"
     assert judged(but_for("lead", {"quantity": "lead"}, **{**cut, "p": 1e-3}), announced)[1].verdict == "supported"
+
+
+def test_an_alarm_in_too_few_runs_to_compare_silences_no_other():
+    found = but_for("lead", RIVAL, n_tested=3)
+    found["lead"][-1] = replace(found["lead"][-1], estimate=-0.2, p=0.9)
+    assert "an alarm on train_loss errs less" in judged(found, announced)[1].reason
+    both = shown()
+    both["lead"] = [
+        replace(r, extra=r.extra | {"n_tested": 3 if r.extra.get("baseline") in ("nc1", "train_loss") else 20})
+        for r in both["lead"]
+    ]
+    _, few = judged(both, announced)
+    assert few.reason == "3 runs in which to compare the alarm of fn with others: that takes 4"
 
 
 def test_the_alarm_that_errs_least_is_named_before_the_one_that_is_least_certain():

@@ -162,6 +162,17 @@ def test_runs_under_two_losses_at_the_fixed_epoch_are_no_placebo(make_frames, co
     assert checks(make_frames(late))[0].status == "zero_variance"  # fn is flat: compared it can be
 
 
+def test_onsets_under_two_losses_are_compared_with_no_fixed_epoch(make_frames, make_run):
+    """At the median onset all runs are under squared error, and two of them had collapsed before."""
+    under = {"loss": ["ce"] * 50 + ["mse"] * 150, "phase": [1] * 50 + [2] * 150}
+    runs = {f"{rate}": {**make_run(rate), **under} for rate in (8.0, 8.5, 20.0, 21.0, 22.0, 23.0)}
+    placebo = checks(make_frames(runs))[0]
+    assert placebo.status == "not_testable"
+    assert placebo.warnings == (
+        "at onset runs are under different losses (ce: 2, mse: 4): fn there is not one quantity",
+    )
+
+
 def test_a_change_of_loss_between_two_eps_is_no_change_with_eps(make_frames):
     """2 eps is passed under cross-entropy, eps and eps/2 under squared error, where fn is 1.2 whatever the epoch."""
     frames = make_frames({f"{rate}": switching(rate) for rate in (20.0, 21.0, 22.0, 23.0)})
