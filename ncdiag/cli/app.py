@@ -128,9 +128,8 @@ def _run_typer(arguments: list[str]) -> int:
 def _misused(error: Any) -> SpecError:
     """Give an error of Typer the form that all errors have; it has no public name in some versions."""
     message, context = error.format_message().replace("Value error, ", ""), getattr(error, "ctx", None)
-    if context is None:
-        return SpecError(message)
-    return SpecError(f"{message[0].lower()}{message[1:]}\n`{context.command_path} --help` says what there is")
+    command = context.command_path if context else "ncdiag"  # none of an option at the end of the line, without a value
+    return SpecError(f"{message[:1].lower()}{message[1:]}\n`{command} --help` says what there is")
 
 
 def _report(error: Exception) -> int:

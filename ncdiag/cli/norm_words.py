@@ -17,8 +17,6 @@ def norm_texts(said: Values, name: str = "estimate", lo: str = "lo", hi: str = "
     value, limits = said[name], (said[lo], said[hi])
     if value is None or limits[0] is None:
         return "-" if value is None else norm_text(value), ()
-    for digits in range(3, 8):
-        found, texts = norm_text(value, max(4, digits)), tuple(norm_text(limit, digits) for limit in limits)
-        if float(texts[0]) < float(found) < float(texts[1]) or limits[0] == limits[1]:
-            break
-    return found, texts
+    written = [(norm_text(value, max(4, n)), tuple(norm_text(limit, n) for limit in limits)) for n in range(3, 8)]
+    apart = (each for each in written if float(each[1][0]) < float(each[0]) < float(each[1][1]))
+    return next(apart, written[0])

@@ -87,6 +87,7 @@ def test_an_error_is_one_message_on_stderr(capsys: pytest.CaptureFixture[str]):
         (["anlyze"], ["did you mean 'analyze'", "ncdiag"]),
         (["runs", "ls", "--formt", "csv"], ["--format", "ncdiag runs ls"]),
         (["plot"], ["KIND", "ncdiag plot"]),
+        (["runs", "ls", "--limit"], ["option '--limit' requires an argument", "ncdiag"]),
     ],
 )
 def test_a_mistake_in_the_arguments_has_the_form_of_all_errors(

@@ -54,9 +54,9 @@ class Curves {
   async follow(rows) {
     for (const id of this.held.keys()) if (!rows.has(id)) this.held.delete(id);
     for (const [id, row] of rows) {
-      const known = this.held.get(id), last = known?.epoch.at(-1) ?? 0;
-      if (!known || last === row.epochs_done) continue;
-      if (row.epochs_done < last) {
+      const known = this.held.get(id), last = known?.epoch.at(-1) ?? 0, done = Math.fround(row.epochs_done); // as curves are
+      if (!known || last === done) continue;
+      if (done < last) {
         this.held.set(id, await this.fetch(id)); // epochs were discarded
         continue;
       }

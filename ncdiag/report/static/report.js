@@ -252,7 +252,7 @@
       await take("answers", takeAnswers);
       tellLive("");
     } catch (error) {
-      tellLive(`${error.message[0].toUpperCase()}${error.message.slice(1)}; what is shown is from before.`);
+      tellLive(`${error.message.slice(0, 1).toUpperCase()}${error.message.slice(1)}; what is shown is from before.`);
     }
     setTimeout(follow, document.hidden ? 15_000 : 2000);
   }
